@@ -25,7 +25,7 @@ function problems(env: Record<string, string>, files: Record<string, string> = {
 }
 
 describe("the bridge's configuration", () => {
-  it("needs only a secret and has the documented defaults for everything else", () => {
+  it("needs only a secret, and has the documented defaults for all other settings", () => {
     expect(read({ JWT_SECRET })).toMatchObject({
       host: "127.0.0.1",
       loopback: true,
@@ -68,7 +68,7 @@ describe("the bridge's configuration", () => {
     expect(config).toMatchObject({ jwtSecrets: [JWT_SECRET], operatorKey: OPERATOR_KEY });
   });
 
-  it("uses a generated secret only where none is set", () => {
+  it("uses a generated secret only where no secret is set", () => {
     const generated = { JWT_SECRET: "g".repeat(32), OPERATOR_KEY: "g".repeat(32) };
     expect(read({}, {}, generated)).toMatchObject({ jwtSecrets: ["g".repeat(32)], operatorKey: "g".repeat(32) });
     expect(read({ JWT_SECRET, OPERATOR_KEY }, {}, generated)).toMatchObject({
@@ -109,7 +109,7 @@ describe("the bridge's configuration", () => {
     expect(http.maxRequestsPerSecond).toBe(Number.POSITIVE_INFINITY);
   });
 
-  it("derives the limit of HTTP connections from that of dashboards, unless it is set", () => {
+  it("derives the limit of HTTP connections from the limit of dashboards, unless the limit of HTTP connections is set", () => {
     const limit = (env: Record<string, string>) => read({ JWT_SECRET, ...env }).sockets.maxHttpConnectionsPerAddress;
     expect(limit({ MAX_CONNECTIONS_PER_ADDRESS: "7" })).toBe(70);
     expect(limit({ MAX_CONNECTIONS_PER_ADDRESS: "0" })).toBe(Number.POSITIVE_INFINITY);
@@ -140,7 +140,7 @@ describe("a server that others can reach", () => {
     expect(read({ HOST: "0.0.0.0", JWT_SECRET, OPERATOR_KEY }).loopback).toBe(false);
   });
 
-  it.each(["127.0.0.1", "127.0.0.2", "::1", "localhost"])("does not listen on %s", (HOST) => {
+  it.each(["127.0.0.1", "127.0.0.2", "::1", "localhost"])("never listens on %s", (HOST) => {
     expect(read({ HOST, JWT_SECRET }).loopback).toBe(true);
   });
 });
@@ -215,7 +215,7 @@ describe("the keys that verify tokens", () => {
     );
   });
 
-  it("may be those of an identity provider, over HTTPS, with issuer and audience", () => {
+  it("may be the keys of an identity provider, over HTTPS, with issuer and audience", () => {
     const provider = { JWKS_URL: "https://id.example.org/jwks", JWT_ISSUER: "me", JWT_AUDIENCE: "us" };
     expect(read(provider).jwks).toEqual({ jwksUrl: provider.JWKS_URL, issuer: "me", audience: "us" });
     expect(read({}).jwks).toBeUndefined();

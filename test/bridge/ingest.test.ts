@@ -98,7 +98,7 @@ describe("a publication", () => {
     });
   });
 
-  it("that is retained sets its topic's state; an empty payload clears the state, and a historical payload leaves the state", async () => {
+  it("that is retained sets its topic's state, clears the state if it is empty, and changes nothing if it is historical", async () => {
     const { ingest, journal, entries } = await openIngest();
     const topic = "cameras/north/state/power";
     const state = () => journal.state(`skylapse/v1/${topic}`)?.position;
@@ -114,7 +114,7 @@ describe("a publication", () => {
     expect(content(entries[3])).toMatchObject({ event: "state.cleared", data: null });
   });
 
-  it("names the alert that it clears", async () => {
+  it("that clears an alert names the alert", async () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication("cameras/north/alerts/disk-full", Buffer.alloc(0), { retain: true }));
     expect(content(entries[0])).toMatchObject({ event: "alert.cleared", data: { alert: "disk-full" } });
@@ -213,7 +213,7 @@ describe("a preview", () => {
     expect(entries[0]).toMatchObject({ channels: ["camera:north", "dashboard"] });
   });
 
-  it("is one event when it is sent again, and another event when its bytes differ", async () => {
+  it("is still one event when it is sent again, but another event when its bytes differ", async () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication(topic, JPEG));
     expect(await ingest.accept(publication(topic, JPEG))).toEqual({ position: undefined, forward: false });
@@ -294,7 +294,7 @@ describe("an event of the backend", () => {
     expect(link.publications).toHaveLength(10_000);
   });
 
-  it("is published once by the next run if the broker failed, and so are the undelivered messages of devices", async () => {
+  it("is published once by the next run if the broker failed, like the undelivered messages of devices", async () => {
     const first = await openIngest();
     const broken = recordingLink();
     broken.failure = new Error("broker stopped");

@@ -172,9 +172,9 @@ describe("two nodes", () => {
     await expect(mqttClient(nodeB, secret, "north")).rejects.toThrow();
   });
 
-  it("count the failed logins at both nodes together", async () => {
+  it("add up the failed logins of both nodes", async () => {
     for (const node of [nodeA, nodeB, nodeA, nodeB]) expect((await login(node, "not the password")).status).toBe(401);
-    // Each node learns of the failures at the other node a moment later.
+    // Each node learns of the other node's failures a moment later.
     for (const node of [nodeA, nodeB]) await expect.poll(async () => (await login(node)).status).toBe(429);
   });
 });

@@ -13,7 +13,7 @@ function newFolder(): string {
   return folder;
 }
 
-/** Opens an audit log. `failures` has the reasons of the errors that the program's log reports about it. */
+/** Opens an audit log. `failures` has the reasons of the audit log's errors in the program's log. */
 async function openLog(options: Pick<AuditOptions, "destination" | "maxBytes">) {
   const failures: string[] = [];
   const logger = pino({ level: "error" }, { write: (line: string) => failures.push(JSON.parse(line).reason) });

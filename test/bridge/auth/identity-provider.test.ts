@@ -25,7 +25,7 @@ interface SigningKey {
 
 let server: Server;
 let published: JWK[];
-/** Requests for the key set. */
+/** The number of requests for the key set. */
 let requests: number;
 let url: string;
 let bridge: TestBridge | undefined;
@@ -218,14 +218,14 @@ describe("a token of the identity provider", () => {
     expect((await running.call("/connections", { token })).status).toBe(401);
   });
 
-  it("is not treated as one of our sessions, whatever its `sid` is", async () => {
+  it("is not treated as a session of this server, whatever its `sid` is", async () => {
     const sid = `${"0".repeat(12)}-${"0".repeat(24)}`;
     const token = await sign(await newKey("one"), { claims: { sid } });
     const { port } = await start();
     await connect(`ws://127.0.0.1:${port}/ws`, token);
   });
 
-  it("does not authenticate its client before the key arrives: the limit of 16 KiB for strangers still applies", async () => {
+  it("does not authenticate its client before the key arrives: the 16 KiB limit of unauthenticated clients still applies", async () => {
     const token = await sign(await newKey("one"));
     delayProvider();
     const { port } = await start();
@@ -236,7 +236,7 @@ describe("a token of the identity provider", () => {
     expect([4003, 1006]).toContain((await stranger.closed).code);
   });
 
-  it("lets a client send requests before the key arrives, and answers them afterwards", async () => {
+  it("lets a client send requests before the key arrives, and the answers follow", async () => {
     const token = await sign(await newKey("one"));
     const sendKeys = delayProvider();
     const { port } = await start();
@@ -247,7 +247,7 @@ describe("a token of the identity provider", () => {
     expect(await client.next("subscription_result")).toMatchObject({ channel: "dashboard", success: true });
   });
 
-  it("is answered with a request to retry while the provider is unreachable; our own tokens still work", async () => {
+  it("causes a request to retry while the provider is unreachable, and the server's own tokens still work", async () => {
     const token = await sign(await newKey("one"));
     await stopProvider();
     const running = await start();
@@ -267,7 +267,7 @@ describe("the keys of the provider", () => {
       logger: pino({ level: "silent" }),
     });
 
-  it("include new keys and exclude withdrawn ones", async () => {
+  it("include new keys and exclude withdrawn keys", async () => {
     const first = await sign(await newKey("one"));
     const provider = open();
     await provider.prepare(first);

@@ -58,7 +58,7 @@ test("the shared link knows at its start which devices are connected to other no
   expect(there.link.connected("user:alice")).toBe(false);
 });
 
-test("the shared link learns when a device connects to another node, and when it disconnects", async () => {
+test("the shared link learns when a device connects to another node or disconnects from it", async () => {
   const [here, there] = [await startNode(), await startNode()];
   here.own.connections.add("device:north");
   await vi.waitFor(() => expect(there.link.connected("device:north")).toBe(true));
@@ -84,7 +84,7 @@ test("the shared link shares twelve thousand devices in several messages", async
   await vi.waitFor(() => expect(names.filter((name) => !there.link.connected(name))).toEqual([]));
 });
 
-test("the shared link disconnects the devices of a node that dies", async () => {
+test("the shared link shows the devices of a dead node as disconnected", async () => {
   nodeTimeoutMs = 2_000;
   const [dead, alive] = [await startNode("device:north"), await startNode()];
   expect(alive.link.connected("device:north")).toBe(true);
@@ -92,7 +92,7 @@ test("the shared link disconnects the devices of a node that dies", async () => 
   await vi.waitFor(() => expect(alive.link.connected("device:north")).toBe(false));
 });
 
-test("the shared link reports a delivery at one node once at every node", async () => {
+test("the shared link reports a delivery of one node once at every node", async () => {
   const [here, there] = [await startNode("device:north"), await startNode()];
   const deliveries: Delivery[][] = [[], []];
   here.link.onDelivered((delivery) => deliveries[0]?.push(delivery));
@@ -108,7 +108,7 @@ test("the shared link reports a delivery at one node once at every node", async 
   expect(deliveries[1]).toHaveLength(1);
 });
 
-test("the shared link knows its own devices while Redis is unavailable, and those of all nodes afterwards", async () => {
+test("the shared link knows its own devices while Redis is unavailable, and all nodes' devices afterwards", async () => {
   const own = await startRedis();
   place = redisPlace(own);
   try {
@@ -126,7 +126,7 @@ test("the shared link knows its own devices while Redis is unavailable, and thos
   }
 });
 
-test("the shared link reports a take-over at one node once at every node", async () => {
+test("the shared link reports a take-over of one node once at every node", async () => {
   const [here, there] = [await startNode(), await startNode()];
   const takeOvers: string[] = [];
   here.link.onTakeOver(({ clientId, identity }) => takeOvers.push(`here ${clientId} ${identity}`));

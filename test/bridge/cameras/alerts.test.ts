@@ -126,7 +126,7 @@ describe("the alert `offline`", () => {
     expect(isRaised("offline")).toBe(false);
   });
 
-  it("stays raised over a restart, and does not include the time in which the server was stopped", async () => {
+  it("stays raised over a restart, and ignores the time in which the server was stopped", async () => {
     await presence("offline", { offline_since: new Date().toISOString() });
     await restart(120 * MINUTE);
     await pass(9 * MINUTE);
@@ -143,7 +143,7 @@ describe("the alert `offline`", () => {
 describe("the alert `overslept`", () => {
   const LATE = "Has not come back from its sleep, and is more than 10 min late";
 
-  it("is raised when a sleeping camera does not wake up, and cleared when it does", async () => {
+  it("is raised when a sleeping camera does not wake up, and cleared when the camera wakes up", async () => {
     const until = new Date(Date.now() + MINUTE).toISOString();
     await presence("sleeping", { until });
     await pass(90 * SECOND);
@@ -176,7 +176,7 @@ describe("the alert `battery`", () => {
     expect(published("battery")).toEqual([]);
   });
 
-  it("is not cleared when a camera without a battery level raised it itself", async () => {
+  it("is not cleared if the camera raised it and publishes no battery level", async () => {
     await north("alerts/battery", { alert: "battery", severity: "warning", message: "low" });
     await pass(MINUTE);
     expect(isRaised("battery")).toBe(true);
@@ -390,7 +390,7 @@ describe("the alert `disk`", () => {
     expect(published("disk")).toEqual([null]);
   });
 
-  it("is not raised and cleared a second time when the camera itself raises and clears it", async () => {
+  it("is not repeated by the backend when the camera itself raises and clears the alert", async () => {
     const own = { alert: "disk", severity: "warning", message: "My disk is 81 % full" };
     // Milliseconds from the rise of the usage to the next check: just before a check, and long before a check.
     for (const before of [1, 1000]) {
@@ -431,7 +431,7 @@ describe("the alert `disk`", () => {
     await fill(60, limit - 10, limit);
     expect(published("disk")).toEqual([]);
     await fillTo(limit + 1);
-    // The camera's own alert takes this long over a slow link.
+    // The camera's own alert takes 20 s over a slow link.
     await pass(20 * SECOND);
     await fixture.accept("cameras/north/alerts/disk", envelope("alert.raised", own, { seq: 7 }), { retain: true });
     await fill(limit + 2, limit, limit - 4);
@@ -513,7 +513,7 @@ describe("the alert `disk`", () => {
     expect(published("disk")).toEqual(["Storage is 90 % full"]);
   });
 
-  it("has a configurable limit", async () => {
+  it("can have another limit", async () => {
     await running?.stop();
     await watch({ diskPercent: 50 });
     await storage(60);
@@ -653,7 +653,7 @@ describe("the alert `worker-silent`", () => {
     expect(published("worker-silent", FARM)).toHaveLength(2);
   });
 
-  it("stays raised over a restart, and does not include the time in which the server was stopped", async () => {
+  it("stays raised over a restart, and ignores the time in which the server was stopped", async () => {
     await link("offline");
     await pass(6 * MINUTE);
     await restart(60 * MINUTE);

@@ -48,7 +48,7 @@ async function sendAll(from: number, to: number, historical = false): Promise<vo
   for (let seq = from; seq <= to; seq++) await send(seq, historical ? { historical } : {});
 }
 
-/** Lets time pass. No timers are involved: a gap is settled by the messages that follow it. */
+/** Lets time pass. No timers are involved, because later messages settle a gap. */
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
 async function gaps(): Promise<LinkGap[]> {
@@ -70,7 +70,7 @@ describe("a gap in a camera's sequence numbers", () => {
     expect(await gaps()).toEqual([]);
   });
 
-  it("is reported once when no backlog is expected, with its count, its times and its numbers", async () => {
+  it("is reported once when no backlog is expected, with the count, the times and the numbers of the missing messages", async () => {
     await fixture.accept("cameras/north/state/presence", {
       status: "online",
       since: "2026-03-12T03:00:00Z",
@@ -92,7 +92,7 @@ describe("a gap in a camera's sequence numbers", () => {
     expect(await gaps()).toHaveLength(1);
   });
 
-  it("is not reported when it is filled in time, whatever the order of the backlog", async () => {
+  it("is not reported when a backlog fills the gap in time, in any order", async () => {
     await sendAll(1, 5);
     await send(21);
     for (const seq of [20, 6, 19, 7, 8, 9, 10, 18, 17, 16, 11, 12, 15, 14, 13]) await send(seq, { historical: true });
@@ -101,7 +101,7 @@ describe("a gap in a camera's sequence numbers", () => {
     expect(await gaps()).toEqual([]);
   });
 
-  it("is not reported while a backlog arrives, up to a limit", async () => {
+  it("is not reported while a backlog arrives, up to a time limit", async () => {
     await sendAll(1, 5);
     await send(1000);
     for (let seq = 7; seq < 60; seq++) {
@@ -274,7 +274,7 @@ describe("a restart", () => {
     await sendAll(1, 5);
     await running?.stop();
     running = undefined;
-    // No watcher runs, as between the last save and the death of a killed program.
+    // No watcher runs, as after the last save of a program that is then killed.
     await sendAll(6, 9);
     await fixture.accept("cameras/north/replies/capture.now", envelope("command.reply", {}, { seq: 10 }));
     await sendAll(11, 12);

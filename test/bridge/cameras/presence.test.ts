@@ -222,7 +222,7 @@ describe("after a restart", () => {
     vi.advanceTimersByTime(60_000);
     presence.stop();
     const bornAt = new Date(Date.now()).toISOString();
-    // In the journal, but the server was killed before presence handled it.
+    // The message is in the journal, but the server was killed before presence handled the message.
     say("online", "s2");
     vi.advanceTimersByTime(5000);
     presence = start();
@@ -232,7 +232,7 @@ describe("after a restart", () => {
     expect(events()).toEqual(["camera.online", "camera.offline", "camera.unknown", "camera.offline"]);
   });
 
-  it("a camera is offline since its last message if nothing says when the server stopped", () => {
+  it("a camera is offline since its last message if the time of the server's stop is unknown", () => {
     comeOnline();
     const heardAt = new Date(START).toISOString();
     presence.stop();
@@ -243,7 +243,7 @@ describe("after a restart", () => {
     expect(presence.of("north")).toMatchObject({ status: "offline", offline_since: heardAt });
   });
 
-  it("a sleeping camera stays asleep, and has overslept when it does not wake up", () => {
+  it("a sleeping camera stays asleep, and has overslept if it does not wake up", () => {
     comeOnline();
     say("sleeping", "s1", new Date(Date.now() + 3_600_000).toISOString());
     drop();
@@ -448,7 +448,7 @@ describe("a stale camera", () => {
     expect(status()).toBe("stale");
   });
 
-  it("is stale even if its clock, and so the announced next capture, is a day ahead", () => {
+  it("is stale even if its clock, and thus the time of the announced next capture, is a day ahead", () => {
     const next_capture_at = new Date(Date.now() + 86_460_000).toISOString();
     const timestamp = new Date(Date.now() + 86_400_000).toISOString();
     const capture = { active: true, captures_completed: 1, next_capture_at };
@@ -558,7 +558,7 @@ describe("a system clock that jumps", () => {
 });
 
 describe("an unavailable store", () => {
-  it("delays publications, and loses none", async () => {
+  it("delays publications, and loses no publication", async () => {
     comeOnline();
     journal.unavailableReason = "disk full";
     drop();
@@ -572,7 +572,7 @@ describe("an unavailable store", () => {
 });
 
 describe("the limit MAX_CAMERAS", () => {
-  it("excludes further cameras, and keeps watching the known ones", () => {
+  it("excludes further cameras, and keeps watching the known cameras", () => {
     presence.stop();
     presence = startPresence({
       journal,

@@ -82,7 +82,7 @@ async function comeOnline(id = "north"): Promise<void> {
 }
 const ALL = ["about", "alerts/disk", "alerts/temperature", "link", "state/gaps", "state/presence", "state/storage"];
 
-it("the bridge clears all topics of a removed camera, and the topics of its late messages", async () => {
+it("the bridge clears all topics of a removed camera, including the topics of its late messages", async () => {
   await add("north");
   await comeOnline();
   await comeOnline("south");
@@ -106,7 +106,7 @@ it("the bridge clears all topics of a removed camera, and the topics of its late
   expect(retained("cameras/south")).toEqual(ALL);
 });
 
-it("the bridge clears all topics of a removed processing service, and raises no alert about it", async () => {
+it("the bridge clears all topics of a removed processing service, and raises no alert about the service", async () => {
   await add("farm", "processing");
   await service("link", { status: "online", session: "s1" });
   for (let n = 0; n < 11; n++)
@@ -144,7 +144,7 @@ it("the bridge clears the topics of a camera that was removed while no server ra
   expect((await fixture.cluster.documents.list("link-gaps")).map(({ key }) => key)).toEqual([]);
 });
 
-it("the bridge clears the old topics of a camera that is added again, and keeps its new ones", async () => {
+it("the bridge clears the old topics of a camera that is added again, and keeps the new topics", async () => {
   await add("north");
   await comeOnline();
   vi.advanceTimersByTime(1);

@@ -14,7 +14,7 @@ beforeEach(async () => {
 /** The time on a clock that is off by `offMs`. */
 const at = (offMs: number) => new Date(Date.now() + offMs).toISOString();
 
-/** Publishes a preview one minute after the last one. Its name has the time of a clock that is off by `offMs`. */
+/** Publishes a preview one minute after the last preview. Its name has the time of a clock that is off by `offMs`. */
 async function publishPreview(offMs: number): Promise<void> {
   vi.advanceTimersByTime(60_000);
   const topic = `${tree.root}/cameras/north/previews/${ulid(Date.now() + offMs).toLowerCase()}`;

@@ -155,7 +155,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(heard).toEqual(Array.from({ length: 50 }, (_, index) => [{ index }, cluster.nodeId]));
       });
 
-      test("reach the other listeners when one throws, and do not reach a removed listener", async () => {
+      test("reach the other listeners when one listener throws, and do not reach a removed listener", async () => {
         const [ended, heard] = [vi.fn(), vi.fn()];
         cluster.signals.on("revoked", () => {
           throw new Error("an error of the listener");

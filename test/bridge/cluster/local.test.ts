@@ -32,7 +32,7 @@ async function createPlace(): Promise<LocalPlace> {
 
 describeCluster("the cluster of one", createPlace);
 
-test("opening a folder that another process uses fails and tells the operator what to do", async () => {
+test("opening a folder that another process uses fails with a message that has the remedy", async () => {
   const place = await createPlace();
   try {
     await place.open();

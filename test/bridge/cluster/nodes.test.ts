@@ -182,7 +182,7 @@ describe("signals of several nodes", () => {
     });
   });
 
-  test("do not report missed messages when none was missed", async () => {
+  test("do not report missed messages when no message was missed", async () => {
     const [here, there] = [await place.open(FAST), await place.open(FAST)];
     const missed = vi.fn();
     let heard = 0;

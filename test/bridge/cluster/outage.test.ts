@@ -92,7 +92,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     await back();
   });
 
-  test("signals reach their own node, and the other nodes are notified of missed messages", async () => {
+  test("signals reach the sending node, and the other nodes are notified of missed messages", async () => {
     const other = await place.open(FAST);
     const [own, missed, watched] = [vi.fn(), vi.fn(), vi.fn()];
     cluster.signals.on("n", own);

@@ -37,7 +37,7 @@ it("one node runs the task, and another node runs it after the first has stopped
   expect(log).toEqual(["first begins", "first ends", "second begins"]);
 });
 
-it("a node that loses the lease stops the task, and starts it again when it gets the lease", async () => {
+it("a node that loses the lease stops the task, and starts the task again when it acquires the lease", async () => {
   const log: string[] = [];
   const held: AbortController[] = [];
   const leases: Leases = {

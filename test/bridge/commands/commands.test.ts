@@ -170,14 +170,14 @@ describe("a command", () => {
     expect(statuses(updates)).toEqual(["sent", "delivered", "succeeded"]);
   });
 
-  it("fails with 100 when the broker does not accept it", async () => {
+  it("fails with 100 when the broker does not accept the command", async () => {
     link.failure = new Error("broker stopped");
     const updates = run();
     await vi.advanceTimersByTimeAsync(0);
     expect(updates.at(-1)).toMatchObject({ status: "failed", code: ReplyCode.internal });
   });
 
-  it("is not delivered when only a subscribed administrator acknowledges it", () => {
+  it("is not regarded as delivered when only a subscribed administrator acknowledges it", () => {
     const updates = run();
     acknowledge("user:root");
     expect(statuses(updates)).toEqual(["sent"]);
@@ -217,7 +217,7 @@ describe("a command that is not sent", () => {
 });
 
 describe("commands of one camera", () => {
-  it("are sent one at a time, in order, each after the one before has ended", () => {
+  it("are sent one at a time, in order, each after the end of the previous command", () => {
     const [first, second, third] = [run("capture.now"), run("reboot"), run("heater.on")];
     expect([statuses(first), statuses(second), statuses(third)]).toEqual([["sent"], [], []]);
     reply("succeeded");
@@ -244,7 +244,7 @@ describe("commands of one camera", () => {
     expect(link.publications).toHaveLength(1);
   });
 
-  it("are refused with 106 while 16 wait, and accepted again when one has ended", () => {
+  it("are refused with 106 while 16 commands wait, and accepted again when a command has ended", () => {
     run();
     const waiting = Array.from({ length: 16 }, () => run());
     expect(waiting.flat()).toEqual([]);
@@ -254,7 +254,7 @@ describe("commands of one camera", () => {
     expect(relay.stats()).toEqual({ queued: 16, inFlight: 1, lateReplies: 0 });
   });
 
-  it("are refused with 106 when too many are pending for all cameras together", () => {
+  it("are refused with 106 when too many commands are pending for all cameras together", () => {
     relay.stop();
     relay = start({ maxPending: 2 });
     link.connections.add("device:south").add("device:west");
@@ -290,7 +290,7 @@ describe("a sleeping camera", () => {
     expect(statuses(updates)).toEqual(["sent", "delivered", "succeeded"]);
   });
 
-  it("lets commands expire with 123 when it sleeps too long", () => {
+  it("receives no command after the expiry: the command ends with 123", () => {
     const updates = run();
     vi.advanceTimersByTime(30_000);
     expect(updates).toMatchObject([{ status: "expired", code: ReplyCode.commandExpired }]);

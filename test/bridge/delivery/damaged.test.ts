@@ -28,7 +28,7 @@ async function startDamaged() {
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
 
 it.each(["dashboard", "camera:north"])(
-  "the bridge tells a subscriber of %s which events a damaged disk has lost, and sends all others",
+  "the bridge tells a subscriber of %s which events a damaged disk has lost, and sends all other events",
   async (channel) => {
     const { url, token, epoch } = await startDamaged();
     const first = await connect(url, token);
@@ -40,7 +40,7 @@ it.each(["dashboard", "camera:north"])(
     const seen = first.dashboardEvents.filter(({ snapshot }) => snapshot !== true).map(({ position }) => position);
     // After position 80 come the server's own events, which do not belong to every channel.
     expect(seen.filter((position) => position <= 80)).toEqual([...range(11, 39), ...range(43, 80)]);
-    // The gap is known now: it is reported to later subscribers at once.
+    // The server knows the gap now, and reports it to later subscribers at once.
     const second = await connect(url, token);
     expect(await second.subscribe(channel, { epoch, position: 10 })).toMatchObject({
       ...{ success: true, recovered: false, reason: "damaged", gap, position: 10 },

@@ -88,7 +88,7 @@ it("each channel's events arrive once and in order, whenever and from whatever p
           if (!begins.has(channel)) begins.set(channel, result.position ?? 0);
         }
         const positions = await Promise.all(published);
-        // One more event of each camera, so that every channel has a last event to wait for.
+        // Publishes one more event of each camera, so that every channel has a last event to wait for.
         positions.push(await event("north", "end"), await event("south", "end"));
         const camera = new Map(positions.map((position, index) => [position, CAMERAS[index % 2]]));
         camera.set(positions.at(-2) ?? 0, "north").set(positions.at(-1) ?? 0, "south");

@@ -41,7 +41,7 @@ it("fan-out delivers to a subscriber that joins a group at the moment when the o
   const full = subscriberWith(MAX_QUEUED_BYTES);
   const other = subscriberWith(0);
   fanOut.join(full.subscriber, filter);
-  // The first flush is immediate, and finds the socket full; the next one is a minute later.
+  // The first flush is immediate and finds the socket full. The next flush is a minute later.
   append(1);
   expect(full.fellBehindAt).toEqual([0]);
   fanOut.join(full.subscriber, filter);

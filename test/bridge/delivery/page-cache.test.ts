@@ -52,14 +52,14 @@ it("the page cache builds a page from the recent entries without reading the sto
   expect(page({ after: 9 })).toBeUndefined();
 });
 
-it("the page cache ends a page at 100 events, and says where the next begins", async () => {
+it("the page cache ends a page at 100 events, and returns where the next page begins", async () => {
   const page = await pagesOf(...Array.from({ length: 250 }, () => 1));
   expect(page({})).toEqual([100, 110]);
   expect(page({ after: 110 })).toEqual([100, 210]);
   expect(page({ after: 210 })).toEqual([50, 260]);
 });
 
-it("the page cache ends a page at 256 KiB, unless its first entry is larger than that", async () => {
+it("the page cache ends a page at 256 KiB, unless the first entry alone is larger", async () => {
   const page = await pagesOf(100_000, 100_000, 100_000, 300_000, 1);
   expect(page({})).toEqual([2, 12]);
   expect(page({ after: 12 })).toEqual([1, 13]);

@@ -47,7 +47,7 @@ describe("a client that resumes", () => {
     expect(events.map(({ position }) => position)).toEqual(range(1, 2_500));
   });
 
-  it("gets each event once, with all its channels, when it resumes several channels from one position", async () => {
+  it("gets each event once, with all of the event's channels, when it resumes several channels from one position", async () => {
     const { url, token, event, journal } = await startRealtime();
     for (let index = 1; index <= 150; index++) await many(event, 1, index % 3 === 0 ? "south" : "north", index);
     const client = await connect(url, token());

@@ -43,7 +43,7 @@ it("a client that stops reading lags; when it reads again, it gets all events in
   expect((await slow.events(events.length + 1)).at(-1)).toMatchObject({ data: "new", position: 2 * COUNT + 1 });
 });
 
-it("the server disconnects a client that reads nothing for too long, and destroys its socket", async () => {
+it("the server disconnects a client that reads nothing for too long, and destroys the socket", async () => {
   const { url, token, event, sockets, accepted } = await startRealtime({ drainTimeoutMs: 300 });
   const slow = await connect(url, token("slow"));
   await slow.subscribe("dashboard");

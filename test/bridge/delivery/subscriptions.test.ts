@@ -58,7 +58,7 @@ describe("a subscription", () => {
     expect(await client.subscribe("camera:c")).toMatchObject({ success: true });
   });
 
-  it("ends without ending the others: the other channels are still delivered", async () => {
+  it("ends without effect on the delivery of the other channels", async () => {
     const { url, token, event, sockets } = await startRealtime();
     const client = await connect(url, token());
     await client.subscribe("camera:north");
@@ -89,7 +89,7 @@ describe("a subscription", () => {
 });
 
 describe("an event", () => {
-  it("is delivered once when it matches several channels, and names all of them", async () => {
+  it("is delivered once when it matches several channels, and names all matching channels", async () => {
     const { url, token, ingest } = await startRealtime();
     const client = await connect(url, token());
     for (const channel of ["dashboard", "camera:north", "alerts", "jobs"]) await client.subscribe(channel);

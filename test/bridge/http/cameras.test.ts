@@ -80,7 +80,7 @@ describe("GET /cameras/{id}", () => {
     expect(body).toEqual((await get("/cameras")).body.cameras[0]);
   });
 
-  it("responds 403 for a camera that the token may not see, 404 for an unknown one, 400 for an invalid id", async () => {
+  it("responds 403 for a camera that the token may not see, 404 for an unknown camera, 400 for an invalid id", async () => {
     expect((await get("/cameras/north", bridge.mint("camera:south:read"))).status).toBe(403);
     expect((await get("/cameras/east")).status).toBe(404);
     expect((await get("/cameras/North")).status).toBe(400);

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => bridge.stop());
 
 describe("/connections", () => {
-  it("lists connections and closes one without affecting the other", async () => {
+  it("lists connections, and closes one without affecting the other connection", async () => {
     const [kept, closed] = [await bridge.connect("dashboard:read"), await bridge.connect("dashboard:read")];
     const { connections } = (await bridge.call("/connections", { token: OPERATOR_KEY })).body;
     expect(connections).toHaveLength(2);

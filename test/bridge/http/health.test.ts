@@ -98,7 +98,7 @@ describe("GET /stats", () => {
     await closed;
   });
 
-  it("needs system:read or the operator key, except from this machine, because it names users", async () => {
+  it("needs system:read or the operator key, except from this machine, because the response names users", async () => {
     const elsewhere = { "x-forwarded-for": "203.0.113.7" };
     expect((await bridge.call("/stats", { headers: elsewhere })).status).toBe(401);
     expect((await bridge.call("/stats", { token: bridge.mint("dashboard:read") })).status).toBe(403);
@@ -153,7 +153,7 @@ describe("stopping", () => {
     expect((await hanging).body.status).toBe("timed_out");
   });
 
-  it("is not needed after a failed start (port in use), which leaves nothing running", async () => {
+  it("is not needed after a failed start (port in use), because nothing is left running", async () => {
     const taken = startTestBridge({ env: { WS_PORT: String(bridge.port) } });
     await expect(taken).rejects.toThrow(`WS_PORT: port ${bridge.port} of 127.0.0.1 is in use`);
   });

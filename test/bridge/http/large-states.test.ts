@@ -53,7 +53,8 @@ describe("GET /cameras of large states", () => {
     } finally {
       clearInterval(timer);
     }
-    // Far above the time needed (about 10 ms) and far below that of building everything at once (seconds), so that load does not matter.
+    // Far above the needed time (about 10 ms), and far below the time for building all states at once (seconds), so
+    // that load does not matter.
     expect(Math.max(...turns)).toBeLessThan(1_000);
   });
 

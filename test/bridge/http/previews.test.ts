@@ -20,7 +20,7 @@ const get = (path: string, token = bridge.mint("dashboard:read"), headers = {}) 
   bridge.call(path, { token, headers });
 
 describe("GET /cameras/{id}/latest.jpg", () => {
-  it("returns the picture, which must be revalidated by its etag", async () => {
+  it("returns the picture with an etag, by which clients must revalidate", async () => {
     const { status, headers } = await get("/cameras/north/latest.jpg");
     expect(status).toBe(200);
     expect(headers).toMatchObject({
@@ -36,7 +36,7 @@ describe("GET /cameras/{id}/latest.jpg", () => {
     expect((await get("/cameras/east/latest.jpg")).headers).not.toHaveProperty("x-taken-at");
   });
 
-  it("responds 304 to a client that has the newest picture, and 200 when there is a newer one", async () => {
+  it("responds 304 to a client that has the newest picture, and 200 when a newer picture exists", async () => {
     await bridge.previews.save("west", "c1", smallJpeg("one"));
     const etag = (await bridge.previews.newest(["west"])).get("west")?.etag ?? "";
     const ask = (value: string) => get("/cameras/west/latest.jpg", undefined, { "if-none-match": value });
@@ -95,7 +95,7 @@ describe("GET /cameras/{id}/previews", () => {
     });
   });
 
-  it("returns pages; `next` leads to the next page", async () => {
+  it("returns pages, each with the path of the next page in `next`", async () => {
     const read: string[] = [];
     let path: string | undefined = "/cameras/north/previews?limit=5";
     while (path !== undefined) {

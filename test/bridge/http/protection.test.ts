@@ -120,7 +120,7 @@ describe("a client that sends a request slowly", () => {
     ["its head", ["GET /health HTTP/1.1", "Host: localhost", "X-Slow: "]],
     ["its body", ["POST /broadcast HTTP/1.1", "Host: localhost", "Content-Length: 100", "\r\n{"]],
   ])("is disconnected while it sends %s", async (_name, lines) => {
-    // A server of its own: the other tests need a longer timeout.
+    // This test has its own server, because the other tests need a longer timeout.
     const hasty = await startTestBridge({ env: { REQUEST_TIMEOUT_MS: "300" } });
     try {
       expect(await text(await raw(lines, hasty))).toMatch(/^HTTP\/1\.1 408 /);
@@ -131,7 +131,7 @@ describe("a client that sends a request slowly", () => {
 });
 
 describe("headers", () => {
-  it("allow the page to use its own server only", async () => {
+  it("allow the page to use only its own server", async () => {
     const { headers } = await bridge.call("/", { headers: { host: "sky.example.org:8443" } });
     const policy = String(headers["content-security-policy"]);
     expect(policy).toContain("default-src 'self'");
@@ -146,7 +146,7 @@ describe("headers", () => {
     expect(headers["content-security-policy"]).not.toContain("*");
   });
 
-  it("allow the origins of ALLOWED_ORIGINS only", async () => {
+  it("allow only the origins of ALLOWED_ORIGINS", async () => {
     const allowed = (origin: string) => bridge.call("/health", { headers: { origin } });
     expect((await allowed(ORIGIN)).headers["access-control-allow-origin"]).toBe(ORIGIN);
     expect((await allowed("https://evil.example.org")).headers).not.toHaveProperty("access-control-allow-origin");
@@ -206,7 +206,7 @@ describe("MAX_REQUESTS_PER_SECOND", () => {
 });
 
 describe("the page", () => {
-  it("is served at / and revalidated each time; its assets may be kept for ever", async () => {
+  it("is served at / and revalidated each time, and its assets may be cached for ever", async () => {
     const page = await bridge.call("/");
     expect([page.status, page.headers["cache-control"]]).toEqual([200, "no-cache"]);
     expect(page.text).toContain("<title>Skylapse</title>");

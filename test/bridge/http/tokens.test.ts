@@ -105,7 +105,7 @@ describe("POST /auth/token on this machine", () => {
 });
 
 describe("POST /auth/token with the operator key", () => {
-  it("mints with the predecessor's lifetime, also through a proxy", async () => {
+  it("mints tokens with the predecessor's lifetime, also through a proxy", async () => {
     const answer = await mint({ token: OPERATOR_KEY, headers: { "x-forwarded-for": "203.0.113.7" } });
     expect(answer).toMatchObject({ status: 200, body: { user_id: BODY.user_id, expires_in: 86_400 } });
   });

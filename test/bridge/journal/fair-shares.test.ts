@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => redis.remove());
 
-/** Journals whose channels keep 100 events. A sender with more than 10 of them gets a separate log. */
+/** Journals whose channels keep 100 events. A sender with more than 10 of these events gets a separate log. */
 const STORES: Record<string, () => Promise<() => Promise<Journal>>> = {
   LevelDB: async () => {
     const place = await createLevelPlace();
@@ -61,7 +61,7 @@ describe.each(Object.keys(STORES))("a channel with many senders, in %s", (name) 
     expect(await cameras()).toEqual(["north", "south", "east", "west"]);
   });
 
-  it("reports a gap for the lost events of the flood, and the position from which other events are kept", async () => {
+  it("reports a gap for the flood's lost events, and the position from which other events are kept", async () => {
     const journal = await (await openPlace())();
     await quiet(journal, "north");
     await flood(journal, 300);

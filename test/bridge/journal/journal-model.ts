@@ -226,7 +226,7 @@ function compareState(journal: Journal, model: Model): void {
   }
 }
 
-/** Checks that all undelivered messages are returned in order, and no message without subscribers. */
+/** Checks that all undelivered messages are returned in order, and that no message without subscribers is returned. */
 async function compareUndelivered(journal: Journal, model: Model): Promise<void> {
   const found: number[] = [];
   for await (const { position, payload } of journal.undelivered()) {

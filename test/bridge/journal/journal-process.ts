@@ -28,7 +28,7 @@ export interface JournalProcess {
   readonly reports: readonly ChildReport[];
   /** Sends messages to append, without waiting for their reports. */
   send(messages: ChildRequest["messages"]): number;
-  /** Sends messages to append. Resolves to their reports once all are accepted or rejected. */
+  /** Sends messages to append. Resolves to the reports once all messages are accepted or rejected. */
   append(messages: ChildRequest["messages"]): Promise<ChildReport[]>;
   status(): Promise<StatusReport>;
   /** Resolves once the condition holds after a report. */

@@ -44,7 +44,7 @@ export function describeSessions(place: () => JournalPlace): void {
       for (const sender of honest) expect(await send(again, sender, ["boot2"])).toEqual(["boot2"]);
     });
 
-    test("of one sender are kept up to maxSessionsPerSender, the last used sessions with all their sequence numbers", async () => {
+    test("of one sender are kept up to maxSessionsPerSender, with all sequence numbers of the last used sessions", async () => {
       const limits = { maxSessionsPerSender: 3 };
       let journal = await place().open({ limits });
       await send(journal, NORTH, ["a", "b", "c"]);
@@ -112,7 +112,7 @@ export function describeSessions(place: () => JournalPlace): void {
         return random % below;
       };
       for (const turn of range(1, 600)) {
-        // One sender uses many sessions, the others few.
+        // One sender uses many sessions. The other senders use few sessions.
         const who = next(6);
         const [sender, session, seq] = [`device:${who}`, `s${next(who === 0 ? 20 : 4)}`, next(3)];
         const { duplicate } = await journal.append(message(from(sender, session, seq)));

@@ -16,7 +16,7 @@ export interface OpenOptions {
 
 /** The storage of a journal, which can be closed and opened again. */
 export interface JournalPlace {
-  /** Opens the journal. Closes it first if it is open. */
+  /** Opens the journal. Closes an open journal first. */
   open(options?: OpenOptions): Promise<Journal>;
   dispose(): Promise<void>;
 }
@@ -56,7 +56,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(positions(followed)).toEqual(range(1, 300));
       });
 
-      test("passes the appended messages to followers and readers", async () => {
+      test("passes appended messages to followers and readers with all fields", async () => {
         const followed: Entry[] = [];
         journal.follow((entries) => followed.push(...entries));
         const sent = [message({ camera: "south" }), state("north", "power"), { ...message(), camera: undefined }];
@@ -240,7 +240,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         }
       });
 
-      test("ends at the head as of the call, although appends run", async () => {
+      test("ends at the head as of the call, even while appends run", async () => {
         const followed: number[] = [];
         journal.follow((entries) => followed.push(...positions(entries)));
         const appends = Promise.all(range(1, 2_000).map(() => journal.append(message())));
@@ -400,7 +400,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, 200));
       });
 
-      test("runs by itself", async () => {
+      test("runs without a call", async () => {
         journal = await place.open({ retentionEvents: 100 });
         for (let round = 0; round < 25; round++) await Promise.all(range(1, 100).map(() => journal.append(message())));
         await expect
@@ -532,7 +532,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
     });
 
     describe("closing", () => {
-      test("waits for pending appends, rejects later ones, and is idempotent", async () => {
+      test("waits for pending appends, rejects later appends, and is idempotent", async () => {
         const appends = Promise.all(range(1, 100).map(() => journal.append(message())));
         await Promise.all([journal.close(), journal.close()]);
         expect((await appends).length).toBe(100);

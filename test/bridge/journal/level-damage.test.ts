@@ -188,7 +188,7 @@ describe("a damaged store", () => {
 });
 
 describe("a crash of the machine", () => {
-  /** Makes the files look as after a restart of the machine: the checkpoint has another boot id. */
+  /** Makes the files look as after a restart of the machine, by giving the checkpoint another boot id. */
   const restartMachine = (boot: string | undefined) => async (files: string) => {
     const mark = join(dirname(files), "mark.json");
     await writeFile(mark, JSON.stringify({ ...JSON.parse(await readFile(mark, "utf8")), boot }));

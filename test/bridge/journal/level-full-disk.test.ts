@@ -46,7 +46,7 @@ test("writing recovers by itself with the next append once the disk has room, an
   expect(status.unavailableReason).toBeUndefined();
 });
 
-test("sessions of rejected messages are not stored, and evict no others", async () => {
+test("sessions of rejected messages are not stored, and evict no other sessions", async () => {
   await child.append(messages(1, 3));
   child.setDisk(0);
   const others = range(1, 100).map((n) => ({ session: `s${n}`, seq: 1 }));
@@ -89,7 +89,7 @@ test("a partial write does not damage later writes", async () => {
   expect(place.logged).toEqual([]);
 });
 
-test("a program that is killed on a full disk keeps all acknowledged messages and no rejected ones", async () => {
+test("a program that is killed on a full disk keeps all acknowledged messages and no rejected messages", async () => {
   await child.append(messages(1, 30));
   child.setDisk(0);
   await child.append([...messages(31, 60), { session: "s", seq: 61, topic: "power" }]);

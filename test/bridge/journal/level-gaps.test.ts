@@ -38,7 +38,7 @@ async function flip(file: string, at: (size: number) => number, count = 8): Prom
   await writeFile(file, bytes);
 }
 
-/** Reads a channel like a resuming client. @returns the received positions, and those reported as missing */
+/** Reads a channel like a resuming client. @returns the received positions, and the positions reported as missing */
 async function resume(channel: string, since: number) {
   const given: number[] = [];
   const missing: number[] = [];

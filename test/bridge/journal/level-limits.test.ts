@@ -45,7 +45,7 @@ describe("one write", () => {
 });
 
 describe("the queue of appends", () => {
-  test("has at most maxWaitingEntries entries, including duplicates, and rejects further ones until there is room", async () => {
+  test("has at most maxWaitingEntries entries, including duplicates, and rejects further appends until there is room", async () => {
     const journal = await place.open({ limits: { maxWaitingEntries: 10 } });
     const repeated = message(from("device:north", "s", 1));
     const waiting = [...range(1, 8).map(() => message()), repeated, repeated].map((one) => journal.append(one));
@@ -68,7 +68,7 @@ describe("the queue of appends", () => {
 });
 
 describe("the deduplicator", () => {
-  test("keeps the maxSessions last used sessions: a duplicate of an older one is accepted, a new message is never rejected", async () => {
+  test("keeps the maxSessions last used sessions, and accepts a duplicate of an older session and every new message", async () => {
     const limits = { maxSessions: 3 };
     let journal = await place.open({ limits });
     for (const session of ["a", "b", "c", "a", "d"])
@@ -140,7 +140,7 @@ describe("state", () => {
     expect(place.logged.filter((line) => line.includes("too many retained topics"))).toHaveLength(1);
   });
 
-  test("is loaded up to maxLoadedStateChars; skipped values are logged, stay in the store, and can be replaced", async () => {
+  test("is loaded up to maxLoadedStateChars; skipped values are logged, remain in the store, and can be replaced", async () => {
     let journal = await place.open();
     const large = `"event":"x","data":"${"x".repeat(20_000)}"`;
     await Promise.all(["a", "b", "c", "d"].map((name) => journal.append({ ...state("north", name), body: large })));
@@ -191,7 +191,7 @@ describe("the MQTT outbox", () => {
   });
 });
 
-test("the default limits are the documented ones", () => {
+test("the default limits equal the documented limits", () => {
   expect(DEFAULT_JOURNAL_LIMITS).toEqual({
     maxGroupEntries: 1_000,
     maxGroupBytes: 4_194_304,

@@ -77,7 +77,7 @@ test("while Redis hangs, appends are rejected with the reason, all but the first
   expect(positions(followed)).toEqual(range(1, journal.head));
 });
 
-test("an append whose reply was lost is a duplicate when it is sent again, and its message is undelivered", async () => {
+test("an append whose reply was lost is a duplicate when it is sent again, and its message counts as undelivered", async () => {
   const journal = await place.open({ waits: QUICK });
   const told = new Promise<void>((resolve) => journal.onUndelivered(resolve));
   // From now on Redis has the script cached.
@@ -194,7 +194,7 @@ test("when Redis is out of memory, appends are rejected completely, with the rea
   expect(await seqs(journal)).toEqual([1, 2]);
 });
 
-test("while Redis is a replica, appends are rejected; they work again when Redis is a master", async () => {
+test("appends are rejected while Redis is a replica, and work again when Redis is a master", async () => {
   const journal = await place.open({ waits: PATIENT });
   const admin = place.redis.connect("test");
   await admin.replicaof("127.0.0.1", 1);

@@ -22,11 +22,11 @@ const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
 
 async function keys(): Promise<string[]> {
   const all = await place.redis.connect("test").keys("*");
-  // Only the keys of this test: earlier tests used the same Redis.
+  // Only the keys of this test, because earlier tests used the same Redis.
   return all.filter((key) => key.startsWith(place.prefix) || !key.startsWith("{test-")).sort();
 }
 
-/** The number of commands that Redis has executed, including those in scripts. */
+/** The number of commands that Redis has executed, including commands in scripts. */
 async function calls(name = "[a-z]+"): Promise<number> {
   const stats = await place.redis.connect("test").info("commandstats");
   const found = stats.matchAll(new RegExp(`^cmdstat_${name}(?:\\|[a-z-]+)?:calls=(\\d+)`, "gm"));
@@ -51,7 +51,7 @@ test("every key begins with the prefix", async () => {
   expect(found.filter((key) => !key.startsWith(`${place.prefix}journal:`))).toEqual([]);
 });
 
-test("the state of 10,000 cameras is loaded completely in few steps", async () => {
+test("the state of 10,000 cameras is loaded completely, in few steps", async () => {
   const journal = await place.open();
   await Promise.all(range(1, 10_000).map((n) => journal.append(state(`c${n}`, "power"))));
   const before = await calls();
@@ -145,7 +145,7 @@ test("sequence numbers are exact up to the largest safe integer", async () => {
   expect(await journal.append(message(from("device:north", "s", largest - 3)))).toMatchObject({ duplicate: false });
 });
 
-test("a channel beyond the limit is rejected, and empty channels are removed for new ones", async () => {
+test("a channel beyond the limit is rejected, and empty channels are removed for new channels", async () => {
   let now = 1_000 * HOUR_MS;
   const journal = await place.open({ now: () => now, limits: { maxChannels: 4 } });
   const append = (name: string) => journal.append(message({ channels: [`camera:${name}`] }));
@@ -155,7 +155,7 @@ test("a channel beyond the limit is rejected, and empty channels are removed for
   now += 25 * HOUR_MS;
   await journal.trim();
   expect(await append("e")).toEqual({ position: 6, duplicate: false });
-  // The floors of removed channels are no longer known individually.
+  // The journal does not know the floors of removed channels individually.
   expect(journal.recovery("camera:new", { epoch: journal.epoch, position: 1 })).toMatchObject({ reason: "trimmed" });
   const again = await place.open({ now: () => now, limits: { maxChannels: 4 } });
   expect(again.recovery("camera:new", { epoch: again.epoch, position: 1 })).toMatchObject({ reason: "trimmed" });
@@ -171,7 +171,7 @@ test("a message with too many channels is rejected with its topic", async () => 
   expect(positions(await readAll(journal, ["camera:c121"]))).toEqual([1]);
 });
 
-test("for topics beyond the limit, events are stored but state is not, and a warning is logged", async () => {
+test("topics beyond the limit have stored events, no state, and a warning in the log", async () => {
   const limits = { maxStateTopics: 2 };
   const journal = await place.open({ limits });
   for (const camera of ["a", "b", "c"]) await journal.append(state(camera, "power"));
@@ -183,7 +183,7 @@ test("for topics beyond the limit, events are stored but state is not, and a war
   expect(place.logged.join()).toMatch(/too many retained topics/);
 });
 
-test("appends beyond the limit of waiting ones are rejected", async () => {
+test("appends beyond the limit of waiting appends are rejected", async () => {
   const journal = await place.open({ limits: { maxWaitingMessages: 10 } });
   const results = await Promise.allSettled(range(1, 15).map(() => journal.append(message())));
   expect(results.map(({ status }) => status)).toEqual([

@@ -43,7 +43,7 @@ test("two nodes that append at the same time see the same entries at the same po
   expect(nodes[0].epoch).toBe(nodes[1].epoch);
 });
 
-test("an append resolves after the followers of its node have received it and all preceding entries of other nodes", async () => {
+test("an append resolves after its node's followers have received its entry and all earlier entries of other nodes", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   const followed = follow(one);
   for (const turn of range(1, 50)) {
@@ -137,7 +137,7 @@ async function ready(journal: Journal): Promise<void> {
   await expect.poll(() => journal.unavailableReason, { interval: 5 }).toBeUndefined();
 }
 
-test("another node takes over the undelivered publications of a dead node, but not those of a live node", async () => {
+test("another node takes over the undelivered publications of a dead node, but not of a live node", async () => {
   const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
   const waits = { heartbeatMs: 20, deadAfterMs: 2_500 };
   const [dying, living, successor] = await Promise.all([
@@ -169,7 +169,7 @@ test("a restarted node that has a name takes over the undelivered messages of it
   expect(positions(await undelivered(again))).toEqual([1]);
 });
 
-test("an undelivered message does not become the retained message when a newer one exists", async () => {
+test("an undelivered message does not become the retained message when a newer message exists", async () => {
   const publish = (text: string) => ({ payload: Buffer.from(text), qos: 1 as const, retain: true });
   const died = await place.open();
   await died.append({ ...state("north", "power"), publish: publish("old") });
@@ -191,7 +191,7 @@ test("a node that was suspended while the log was trimmed reports a gap and cont
   const followed = follow(other);
   const reset = new Promise<void>((resolve) => other.onReset(resolve));
   const admin = place.redis.connect("test");
-  // A busy log as a suspended node finds it: seven of eight entries are trimmed before the node reads the first one.
+  // Imitates a busy log: seven of eight entries are trimmed before the suspended node reads the first entry.
   const keys = `${place.prefix}journal:`;
   await one.append(message());
   await expect.poll(() => other.head).toBe(1);

@@ -6,7 +6,7 @@ import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
 let count = 0;
 
 export interface RedisPlace {
-  /** The prefix of the keys of this place. Each place in the same Redis has its own. */
+  /** The prefix of this place's keys. Each place in the same Redis has its own prefix. */
   prefix: string;
   /** The log lines of level warn and above. */
   logged: string[];
@@ -14,7 +14,7 @@ export interface RedisPlace {
   open(options?: Partial<RedisJournalOptions>): Promise<Journal>;
   /** Opens the journal as another node. */
   openNode(options?: Partial<RedisJournalOptions>): Promise<Journal>;
-  /** For the commands of the tests. */
+  /** For commands that the tests send themselves. */
   redis: RedisAccess;
   dispose(): Promise<void>;
 }

@@ -57,7 +57,7 @@ function follow({ journal }: TestBridge, topic: string): string[] {
 const urlOf = ({ port }: TestBridge) => `ws://127.0.0.1:${port}/ws`;
 
 describe("MAX_CONNECTIONS_PER_USER", () => {
-  it("applies to all nodes together: a further connection is refused with 4004, and accepted when another one has closed", async () => {
+  it("applies to all nodes together: a further connection is refused with 4004, and accepted after another connection closes", async () => {
     const token = node(0).mint("dashboard:read");
     const clients = [];
     for (let index = 0; index < 5; index++) clients.push(await connect(urlOf(node(index % 3)), token));
@@ -116,7 +116,7 @@ describe("GET /stats", () => {
 });
 
 describe("/connections", () => {
-  it("lists the connections of all nodes, and closes one of another node", async () => {
+  it("lists the connections of all nodes, and closes a connection of another node", async () => {
     const token = node(0).mint("dashboard:read");
     const clients = [];
     for (const index of [0, 1, 2]) clients.push(await connect(urlOf(node(index)), token));
@@ -135,7 +135,7 @@ describe("/connections", () => {
     expect(none.status).toBe(404);
   });
 
-  it("lists a thousand connections of another node, with the number of further ones", async () => {
+  it("lists a thousand connections of another node, with the number of further connections", async () => {
     const [here, there] = [await startNode(), await startNode({ MAX_CONNECTIONS_PER_USER: "0", ...NO_LIMITS })];
     bridges.push(here, there);
     const token = there.mint("dashboard:read");
@@ -218,7 +218,7 @@ describe("a camera's presence", () => {
     const added = await startNode({ PRESENCE_GRACE_MS: "100" });
     bridges.push(added);
     await bridges[0]?.stop();
-    // Published while no node watches presence: the next node that watches handles the message.
+    // No node watches presence now. The next node that watches presence handles the message.
     await node(1).say(LINK, { status: "offline", session: "s1" }, true);
     await vi.waitFor(() => expect(events).toContain("camera.offline"));
     expect(events).toEqual(["camera.online", "camera.offline"]);
@@ -226,13 +226,13 @@ describe("a camera's presence", () => {
 });
 
 describe("an alert", () => {
-  it("is raised once by several nodes, and cleared once by the remaining ones", async () => {
+  it("is raised once by several nodes, and cleared once by the remaining nodes", async () => {
     const events = follow(node(2), tree.build({ kind: "camera-alert", camera: "north", name: "disk" }));
     const storage = (free_bytes: number) =>
       node(2).say("cameras/north/state/storage", { total_bytes: 100, free_bytes }, true);
     await storage(5);
     await vi.waitFor(() => expect(events).toEqual(["alert.raised"]));
-    // Whichever node watched before, the next node that watches has the saved state.
+    // The next node that watches alerts has the saved state, whichever node watched alerts before.
     await Promise.all([node(0).stop(), node(1).stop()]);
     await storage(50);
     await vi.waitFor(() => expect(events).toEqual(["alert.raised", "alert.cleared"]));

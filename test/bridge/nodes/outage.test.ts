@@ -146,7 +146,7 @@ describe("a Redis that restarts without its data", () => {
     await bridge.say(CAPTURED, { n: 10 });
     const event = await client.next("dashboard_event", ({ data }) => JSON.stringify(data) === '{"n":10}');
     expect(event.position).toBe(bridge.journal.head);
-    // A client that resumes in the new epoch receives it, too.
+    // A client that resumes in the new epoch receives the event, too.
     const later = await connect(url, token);
     expect(await later.subscribe("camera:north", { epoch: bridge.journal.epoch, position: 0 })).toMatchObject({
       recovered: true,

@@ -42,7 +42,7 @@ describe("previews in Redis", () => {
     await redis.close();
   });
 
-  it("expire, except the newest, while no node runs; the sums stay correct", async () => {
+  it("expire while no node runs, except the newest, and the sums stay correct", async () => {
     const redis = access();
     let now = NOON;
     const previews = openRedisPreviews({ redis, now: () => now, keepMs: 1000 });

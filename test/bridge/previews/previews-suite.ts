@@ -82,7 +82,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       }
     });
 
-    it("stays after its retention, until a newer one arrives", async () => {
+    it("stays after its retention, until a newer preview arrives", async () => {
       const old = captureAt(NOON);
       await previews.save("north", old, smallJpeg("old"));
       now += 50 * HOUR;
@@ -177,7 +177,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(read).toEqual(names);
     });
 
-    it("continues at its cursor when the preview there was removed, or a newer one arrived", async () => {
+    it("continues at its cursor when the preview at the cursor was removed, or a newer preview arrived", async () => {
       await previews.save("north", captureAt(NOON + 1), smallJpeg("newer"));
       const after = { takenAt: NOON - 4 * 60_000 - 500, capture: "removed" };
       const [next] = (await previews.list("north", { after, limit: 1 })).previews;
@@ -193,7 +193,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
   });
 
   describe("the number of previews is limited", () => {
-    it("by age, measured from the arrival: an expired preview disappears from lists at once", async () => {
+    it("by age since the arrival: an expired preview disappears from lists at once", async () => {
       const old = captureAt(NOON);
       await previews.save("north", old, smallJpeg("old"));
       now += 10 * HOUR;

@@ -72,7 +72,7 @@ describe("preview files", () => {
 });
 
 describe("refuses", () => {
-  it("a preview of one byte too many, and accepts one of exactly the limit", async () => {
+  it("a preview of one byte too many, and accepts a preview of exactly the limit", async () => {
     await previews.save("north", "c1", smallJpeg("big", { bytes: 65_536 }));
     const save = previews.save("north", "c2", smallJpeg("too big", { bytes: 65_537 }));
     await expect(save).rejects.toThrow("65537 bytes, more than 65536");

@@ -59,7 +59,7 @@ describe("totals over all nodes", () => {
     expect(Math.abs(Date.parse(next.totals().since) - Date.parse(since))).toBeLessThan(10_000);
   });
 
-  it("include a flush only once when its reply was lost and it is repeated", async () => {
+  it("include a flush only once when its reply was lost and the flush is repeated", async () => {
     let lost = 0;
     const loseReplies = (counters: Counters): Counters => ({
       async add(batch, by) {

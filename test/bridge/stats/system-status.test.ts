@@ -69,7 +69,7 @@ describe("the system status", () => {
     expect(published(journal, STATUS)).toMatchObject([{ event: "system.status", data: { status: "ok" } }]);
   });
 
-  it("reports a jump of the system clock, and its end", async () => {
+  it("reports the beginning and the end of a jump of the system clock", async () => {
     const noticed_at = new Date().toISOString();
     clockJump = { ahead_seconds: 172_800, noticed_at, message: "The system clock is 2 d ahead of the server's own" };
     await vi.advanceTimersByTimeAsync(10_000);
@@ -82,7 +82,7 @@ describe("the system status", () => {
     expect([over?.clock, over?.status, more]).toEqual([undefined, "ok", []]);
   });
 
-  it("is published by one of several nodes, and by another one when that node stops", async () => {
+  it("is published by one of several nodes, and by another node when the first stops", async () => {
     const others = [startNode(), startNode()];
     await vi.advanceTimersByTimeAsync(30_000);
     expect(published(journal, STATUS)).toHaveLength(1);

@@ -22,7 +22,7 @@ async function upgrade(url: string, headers: Record<string, string> = {}): Promi
 }
 
 describe("the number of connections", () => {
-  it("of one user is limited; closing one allows another", async () => {
+  it("of one user is limited, and closing a connection allows another", async () => {
     const { url, token, sockets } = await startRealtime({ maxConnectionsPerUser: 5 });
     const clients = [];
     for (let count = 0; count < 5; count++) clients.push(await connect(url, token("alice")));
@@ -86,7 +86,7 @@ describe("the number of connections", () => {
     expect(statuses).toEqual([101, 101, 429, 101, 101, 101, 429]);
   });
 
-  it("authenticated by one user in a minute is limited, even when each is closed at once", async () => {
+  it("authenticated by one user in a minute is limited, even when each connection is closed at once", async () => {
     const { url, token, sockets } = await startRealtime({ maxUserConnectsPerMinute: 3 });
     for (let count = 0; count < 3; count++) {
       const client = await connect(url, token("alice"));
@@ -115,7 +115,7 @@ describe("an upgrade from a page", () => {
 });
 
 describe("the heartbeat", () => {
-  it("pings by WebSocket and by message, and closes after two unanswered pings", async () => {
+  it("pings by WebSocket and by message, and closes the connection after two unanswered pings", async () => {
     const { url, token } = await startRealtime({ pingIntervalMs: 60 });
     const client = await new TestClient(url, { autoPong: false }).opened();
     let pings = 0;
@@ -186,7 +186,7 @@ it("the server cleans up after a lost connection", async () => {
 });
 
 describe("stopping", () => {
-  it("closes every connection, refuses new ones, and does not wait for clients that do not answer", async () => {
+  it("closes every connection, refuses new connections, and does not wait for clients that do not answer", async () => {
     const { url, token, sockets } = await startRealtime();
     const client = await connect(url, token("alice"));
     const silent = await connect(url, token("bob"));
@@ -243,7 +243,7 @@ describe("a connection register that answers late", () => {
     };
   }
 
-  it("delays authentication; messages that the client sent meanwhile are answered in order", async () => {
+  it("delays authentication, and messages that the client sent meanwhile are answered in order", async () => {
     const late = lateRegister();
     const realtime = await startRealtime({ register: late });
     const client = await new TestClient(realtime.url).opened();

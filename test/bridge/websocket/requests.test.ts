@@ -35,7 +35,7 @@ describe("a request", () => {
     });
   });
 
-  it("waits for the next turn of the event loop after sixteen others of its client", async () => {
+  it("waits for the next turn of the event loop after sixteen other requests of its client", async () => {
     const { url, token, sockets } = await startRealtime();
     const client = await connect(url, token());
     const subscribed = () => Object.keys(sockets.channelCounts()).length;
@@ -56,8 +56,8 @@ describe("a request", () => {
     expect(most).toBeLessThanOrEqual(16);
   });
 
-  it("is refused above the rate limit; many refusals in a row close the connection", async () => {
-    // A rate so low that nothing is added to the burst during the test.
+  it("is refused above the rate limit, and many refusals in a row close the connection", async () => {
+    // A rate so low that the test cannot send more than the burst.
     const { url, token } = await startRealtime({ maxMessagesPerSecond: 0.001, messageBurst: 3 });
     const client = await connect(url, token());
     for (let id = 1; id <= 8; id++) client.send({ type: "ping", id });
@@ -93,7 +93,7 @@ describe("a request", () => {
 describe("a command", () => {
   const update: CommandUpdate = { command_id: "01J", camera: "north", status: "sent" };
 
-  it("is run for its user, and every status is reported under the request's id", async () => {
+  it("is run for its user, and reports every status under the request's id", async () => {
     const asked: unknown[] = [];
     const { url, token } = await startRealtime({
       commands: {
@@ -138,7 +138,7 @@ describe("a command", () => {
     });
   });
 
-  it("is rejected while 32 others are pending, and accepted after one of them ends", async () => {
+  it("is rejected while 32 other commands are pending, and accepted after one of these ends", async () => {
     const ends: (() => void)[] = [];
     const { url, token } = await startRealtime({
       commands: { run: (_, onUpdate) => ends.push(() => onUpdate({ ...update, status: "failed", error: "no film" })) },

@@ -57,7 +57,7 @@ export interface RealtimeOptions extends Partial<SocketsConfig> {
   register?: SocketsOptions["register"];
   retentionEvents?: number;
   allowedOrigins?: readonly string[];
-  /** Default: no sender has a log of its own. */
+  /** Default: no sender has its own log. */
   sharePercent?: number;
   /** The logger of the WebSocket server. Default: silent. */
   socketsLogger?: Logger;
@@ -75,7 +75,7 @@ export interface Realtime {
   token(user?: string, permissions?: readonly string[], ttlSeconds?: number): string;
   /** Publishes an event of a camera. @returns its position */
   event(camera: string, data: unknown, event?: string): Promise<number>;
-  /** Publishes a retained topic of a camera; null clears it. @returns its position */
+  /** Publishes a retained topic of a camera. Null clears the topic. @returns the position */
   state(camera: string, name: string, data: unknown): Promise<number>;
 }
 

@@ -14,7 +14,7 @@ describe("a token on a live connection", () => {
     await client.events(1);
     expect((await client.closed).code).toBe(4100);
     expect(client.messages.filter(({ type }) => type === "token_expiring")).toHaveLength(1);
-    // The token is valid for three to four seconds, because its times are whole seconds; then the grace period follows.
+    // The token is valid for three to four seconds, because its times are whole seconds. Then the grace period follows.
     expect(performance.now() - startedAt).toBeGreaterThan(3_500);
   });
 
@@ -44,7 +44,7 @@ describe("a token on a live connection", () => {
     expect(client.messages.filter(({ type }) => type === "token_expiring")).toHaveLength(1);
   });
 
-  it("cannot be replaced by a token of another user or an invalid one: the connection stays as it was", async () => {
+  it("cannot be replaced by an invalid token or a token of another user, and the connection stays as it was", async () => {
     const { url, token } = await startRealtime();
     const client = await connect(url, token("alice"));
     client.send({ type: "auth", token: token("bob"), id: 1 });
@@ -56,7 +56,7 @@ describe("a token on a live connection", () => {
     expect(await client.subscribe("dashboard")).toMatchObject({ success: true });
   });
 
-  it("that is replaced by one with fewer permissions ends channels and limits the dashboard", async () => {
+  it("that is replaced by a token with fewer permissions loses channels and limits the dashboard", async () => {
     const { url, token, event, sockets } = await startRealtime();
     const client = await connect(url, token("alice", ["dashboard:read", "camera:read", "jobs:read"]));
     for (const channel of ["dashboard", "camera:south", "jobs"]) await client.subscribe(channel);
@@ -72,7 +72,7 @@ describe("a token on a live connection", () => {
     expect(await client.events(1)).toMatchObject([{ data: "shown" }]);
   });
 
-  it("that is replaced by one with more permissions brings the state of further cameras", async () => {
+  it("that is replaced by a token with more permissions brings the state of further cameras", async () => {
     const { url, token, event, state } = await startRealtime();
     await state("north", "power", "n");
     await state("south", "power", "s");
@@ -91,7 +91,7 @@ describe("a token on a live connection", () => {
 });
 
 describe("revoking", () => {
-  it("one token closes the connections that use it, and no others", async () => {
+  it("one token closes the connections that use this token, and no other connections", async () => {
     const { url, token, tokens, sockets } = await startRealtime();
     const minted = tokens.mint({ userId: "alice", permissions: ["dashboard:read"], ttlSeconds: 900 });
     const revoked = await connect(url, minted.token);
