@@ -65,7 +65,7 @@ describe.each([
     await expect.poll(() => ingest.emittedPositions).toEqual([41]);
   });
 
-  it("is not acknowledged when it cannot be made durable, and its sender is disconnected", async () => {
+  it("is not acknowledged when it cannot be written, and its sender is disconnected", async () => {
     const { broker, ingest, inbox, logged } = await startWithReader();
     ingest.answer = () => Promise.reject(new Error("disk full"));
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
@@ -139,7 +139,7 @@ describe("a publication of QoS 0", () => {
     await expect.poll(() => ingest.emittedPositions).toEqual([5]);
   });
 
-  it("does not disconnect its sender when it cannot be made durable", async () => {
+  it("does not disconnect its sender when it cannot be written", async () => {
     const { client, broker, ingest } = await startWithReader();
     ingest.answer = () => Promise.reject(new Error("disk full"));
     const camera = await client(NORTH);
@@ -166,7 +166,7 @@ describe("a publication of QoS 2 that is resent before its PUBREL", () => {
     expect(ingest.accepted).toHaveLength(2);
   });
 
-  it("is accepted once when it is resent over a new connection and again after a restart", async () => {
+  it("is accepted once although it is resent over a new connection and again after a restart", async () => {
     const first = await startWithReader();
     const persistent = { ...CAMERA, clean: false };
     const one = publishPacket({ topic: EVENT, payload: "one", qos: 2, id: 7 });
@@ -190,7 +190,7 @@ describe("a publication of QoS 2 that is resent before its PUBREL", () => {
     expect(second.ingest.accepted).toEqual([]);
   });
 
-  it("is accepted once when it is resent over a new connection before the first copy is durable", async () => {
+  it("is accepted once although it is resent over a new connection before the first copy is durable", async () => {
     const { broker, ingest, inbox } = await startWithReader();
     const persistent = { ...CAMERA, clean: false };
     const durable = held<{ position: number; forward: boolean }>();

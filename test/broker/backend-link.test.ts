@@ -68,7 +68,7 @@ describe("a command", () => {
     await expect.poll(() => deliveries.map(({ payload }) => payload.toString())).toEqual(["two", "one", "three"]);
   });
 
-  it("is reported when a device with a persistent session reconnects and acknowledges it", async () => {
+  it("is reported as delivered when a device with a persistent session reconnects and acknowledges the command", async () => {
     const test = await startTestBroker();
     const deliveries: Delivery[] = [];
     test.broker.onDelivered((delivery) => deliveries.push(delivery));

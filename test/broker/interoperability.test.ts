@@ -39,7 +39,7 @@ async function run(
   return { code: child.exitCode, output, errors };
 }
 
-/** A subscribed mosquitto_sub. `ended` resolves to its output lines when it has received `count` messages. */
+/** A subscribed mosquitto_sub. `ended` resolves to the output lines after `count` messages. */
 async function mosquittoSub(
   test: BrokerUnderTest,
   args: readonly string[],

@@ -35,7 +35,7 @@ export interface NodeProcess {
   kill(): Promise<void>;
 }
 
-/** Nodes on one Redis, which may be shared with other tests: they have their own key prefix. */
+/** Nodes on one Redis. Other tests may share this Redis, because the nodes have their own key prefix. */
 export async function nodes({ on, cluster = false }: { on?: RedisServer; cluster?: boolean } = {}): Promise<Nodes> {
   const server = on ?? (await ownRedis());
   const url = cluster ? `redis+cluster://127.0.0.1:${server.port}` : server.url;

@@ -107,7 +107,7 @@ test("the configuration reads the secret from a file", () => {
   expect(loadConfig({ env: { ...rest, CAMERA_SECRET_FILE: file } }).camera.secret).toBe("from a file");
 });
 
-test("the configuration never shows a secret, not even an invalid one", () => {
+test("the configuration never shows a secret, not even an invalid secret", () => {
   expect(problemsOf({ ...needed, CAMERA_SECRET: "x".repeat(2000) }).join()).not.toContain("xxx");
 });
 
@@ -135,7 +135,7 @@ test.each([
   expect(loadConfig({ env: { ...needed, PREVIEW_BUDGET: text } }).camera.preview).toMatchObject(preview);
 });
 
-test("the configuration reads settings from a file; the environment takes precedence", () => {
+test("the configuration reads settings from a file, but the environment takes precedence", () => {
   const { CAMERA_SECRET: _, ...rest } = needed;
   const path = file(JSON.stringify({ ...rest, CAMERA_SECRET: "in the file", LOCATION_LAT: 12.5, KEEP_PICTURES: true }));
   const { camera } = loadConfig({ file: path, env: { CAMERA_ID: "south", LOCATION_LAT: "" } });

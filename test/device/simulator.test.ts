@@ -3,7 +3,7 @@ import { startSimulator } from "../../device/simulator.ts";
 import { startRunningClock } from "../support/running-clock.ts";
 import { openBroker, silent, tree } from "./support/cameras.ts";
 
-test("the simulator starts its cameras and service with pictures, and stops them quickly", {
+test("the simulator starts its cameras and its service with pictures, and stops quickly", {
   timeout: 150_000,
 }, async () => {
   const broker = await openBroker();

@@ -118,7 +118,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     expect(await post({ name: "capture.now" })).toMatchObject({ status: 200, body: { status: "failed" } });
   });
 
-  it("is rejected with 122 by a camera that does not know it, and earlier for invalid arguments", async () => {
+  it("is rejected with 122 by a camera that does not know the command, and by the server for invalid arguments", async () => {
     const given = give("heater.on", { watts: 5 });
     expect(await given.end).toMatchObject({ status: "rejected", code: 122 });
     expect(statuses(given)).toEqual(["sent", "delivered", "rejected"]);
@@ -132,7 +132,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     await expect.poll(() => repliesTo("by-mqtt")).toMatchObject([{ status: "rejected", error: /iso/ }]);
   });
 
-  it("times out with 121 when the camera accepts it and does not finish", async () => {
+  it("times out with 121 when the camera accepts the command and does not finish", async () => {
     camera.camera("hang");
     const given = give("capture.now", {}, 4);
     expect(await given.end).toMatchObject({ status: "timed_out", code: 121 });
@@ -160,7 +160,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     await isBack();
   });
 
-  it("is sent again on the next link after it was sent into a silent link, and is carried out", async () => {
+  it("is sent again on the next link if the first link was silent, and is carried out", async () => {
     link.silent = true;
     const given = give("capture.now");
     await expect.poll(() => statuses(given)).toEqual(["sent"]);

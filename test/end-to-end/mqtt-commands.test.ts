@@ -29,15 +29,15 @@ it("commands over MQTT have the limits of HTTP: one in flight, a bounded queue, 
   const reboot = (id: string) => JSON.stringify({ id, name: "reboot", args: {}, expires_at: FOREVER });
   for (let n = 0; n < 300; n++)
     await user.publishAsync(`${NORTH}/commands/reboot`, reboot(`r${n}`), { qos: n % 3 === 0 ? 0 : 1 });
-  // One command is in flight and 16 wait. Of the 60 commands that a minute allows, 43 find the queue full; all others
-  // exceed the rate.
+  // One command is in flight and 16 wait. The rate allows 60 commands a minute, of which 43 find the queue full. All
+  // other commands exceed the rate.
   await replies.has(300 - 17);
   const errors = replies.messages.map(({ payload }) => JSON.parse(payload).data.error);
   expect(errors.filter((text) => /too many commands wait/.test(text))).toHaveLength(60 - 17);
   expect(errors.filter((text) => /more than 60 commands in a minute/.test(text))).toHaveLength(300 - 60);
   expect(commands.messages.map(({ payload }) => JSON.parse(payload).id)).toEqual(["r0"]);
 
-  // The next command is sent when the previous one has ended.
+  // The next command is sent when the previous command has ended.
   const end = JSON.stringify({ command_id: "r0", status: "succeeded" });
   await camera.publishAsync(`${NORTH}/replies/reboot`, end, { qos: 1 });
   await commands.has(2);

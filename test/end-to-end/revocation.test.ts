@@ -87,7 +87,7 @@ it("an operator's revocation ends the minted tokens of a user", async () => {
   await expect(mqttClient(first, "dave", token)).rejects.toThrow();
 });
 
-it("a logout at one node ends the login on all nodes, which refuse its token even while Redis is down", async () => {
+it("a logout at one node ends the login on all nodes, and the token stays refused even while Redis is down", async () => {
   const login = await logIn("bob");
   const dashboard = await openDashboard(first.socket, login.token);
   const client = await mqttClient(first, "bob", login.token);

@@ -26,7 +26,7 @@ async function start(options: Parameters<typeof startSkylapse>[0]): Promise<Skyl
 async function startError(env: Record<string, string>, path = dataPath()): Promise<string[]> {
   const { code, errors } = await runToEnd({ dataPath: path, env });
   expect(code).toBe(1);
-  // Log lines may precede the error; the error is the last text on the screen.
+  // Log lines may precede the error. The error is the last text on the screen.
   const lines = errors.trim().split("\n");
   const first = lines.findIndex((line) => line.startsWith("Cannot start: "));
   expect(lines.slice(first).every((line) => line.startsWith("Cannot start: "))).toBe(true);

@@ -125,12 +125,12 @@ describe.each(guarded)("%s", (route, sufficient) => {
     expect([status, body?.error.code, headers["www-authenticate"]]).toEqual([401, "unauthorized", "Bearer"]);
   });
 
-  it("rejects with 403 a token that has every permission except the required ones", async () => {
+  it("answers 403 to a token that has every permission except the required permissions", async () => {
     const { status, body } = await call(route, sign(PERMISSIONS.filter((held) => !sufficient.includes(held))));
     expect([status, body?.error.code]).toEqual([403, "permission_denied"]);
   });
 
-  it("accepts a token with any one of the sufficient permissions", async () => {
+  it("accepts a token with any of the sufficient permissions", async () => {
     for (const held of sufficient) expect([401, 403]).not.toContain((await call(route, sign([held]))).status);
   });
 });

@@ -152,7 +152,7 @@ describe("the limit on bodies before authentication", () => {
   });
 });
 
-/** Whether the value is valid for the field: of the field's type, or of another type that the field accepts. */
+/** Whether the field accepts the value, because it has the field's type or another accepted type. */
 function isRight(good: unknown, wrong: string): boolean {
   const value: unknown = JSON.parse(wrong);
   if (Array.isArray(good)) return wrong === "[]";

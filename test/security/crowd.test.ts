@@ -11,7 +11,7 @@ const AT_ONCE = 50;
 /** Half of MAX_CONNECTIONS_PER_ADDRESS: the most that may be unauthenticated at once. */
 const ADMITTED = 50;
 const ATTACKER = "127.0.0.66";
-/** Memory that 1,000 connections may cost, including the refused ones and their log lines. */
+/** Memory that 1,000 connections may cost, including refused connections and their log lines. */
 const MAX_GROWTH_BYTES = 64 * 1024 * 1024;
 const dataPath = makeDataPath();
 let skylapse: Skylapse;

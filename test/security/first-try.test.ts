@@ -33,7 +33,7 @@ describe("a request without a key on this machine", () => {
     expect((await mint()).status).toBe(200);
   });
 
-  it("gets no token when no simulated camera runs, and the answer says how to get one", async () => {
+  it("gets no token when no simulated camera runs, and the answer explains how to get a token", async () => {
     await start({ simulated: [] });
     const { status, body } = await mint();
     expect(status).toBe(401);
@@ -56,7 +56,7 @@ describe("a request without a key on this machine", () => {
     expect((await mint(BODY.permissions, OPERATOR_KEY)).status).toBe(200);
   });
 
-  it("gets no admin token, and the answer says how to get one", async () => {
+  it("gets no admin token, and the answer explains how to get an admin token", async () => {
     await start();
     const { status, body } = await mint(["dashboard:read", "admin"]);
     expect(status).toBe(403);

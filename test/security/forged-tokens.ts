@@ -12,7 +12,7 @@ export function goodClaims(): Record<string, unknown> {
 }
 
 export interface Forgery {
-  /** Header fields besides `alg` and `typ`, which they may replace; or the whole header as text. */
+  /** Header fields that are added to `alg` and `typ` or replace them, or the whole header as text. */
   header?: Record<string, unknown> | string;
   /** The claims, or the whole payload as text. Default: {@link goodClaims}. */
   claims?: Record<string, unknown> | string;

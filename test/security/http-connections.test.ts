@@ -11,7 +11,6 @@ import { frame, UPGRADE } from "./raw-web-socket.ts";
 const ATTACKER = "127.0.0.66";
 const PROXY = "127.0.0.67";
 const GET = lines("GET /health HTTP/1.1", "Host: 127.0.0.1");
-/** The same request, after whose answer the server closes the connection. */
 const GET_ONCE = lines("GET /health HTTP/1.1", "Host: 127.0.0.1", "Connection: close");
 
 async function limited(env: Record<string, string>): Promise<TestBridge> {
@@ -87,7 +86,7 @@ describe("MAX_HTTP_CONNECTIONS_PER_ADDRESS", () => {
     expect(await oneMore(port, ATTACKER)).toBe("");
   });
 
-  it("counts all IPv6 addresses of one network as one", () => {
+  it("counts all IPv6 addresses of one network as one address", () => {
     const admission = new Admission({
       ...{ maxConnections: 9, maxConnectionsPerAddress: 9, maxUnauthenticated: 9, maxUnauthenticatedPerAddress: 9 },
       ...{ maxConnectsPerMinute: 9, maxHttpConnectionsPerAddress: 2 },

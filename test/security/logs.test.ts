@@ -15,7 +15,7 @@ const HOSTILE = '\n\r\u2028\u2029\u0085\u001b[31m\u009b31m\u202e\u0000"}\n{"acti
 /** All characters that a text reader may treat as the end of a line. */
 const LINE_END = /[\p{Cc}\p{Zl}\p{Zp}]+/u;
 
-/** Every credential that this test sends or receives, valid or not. No log may contain any of them. */
+/** Every credential that this test sends or receives, valid or not. No log may contain a credential. */
 const secrets: string[] = [OPERATOR_KEY, JWT_SECRET, PASSWORD, WRONG_PASSWORD];
 let skylapse: Skylapse;
 let logs: Record<"program" | "audit", string>;
@@ -225,7 +225,7 @@ it("the audit log records refusals by a limit over HTTP and MQTT", async () => {
   ]);
 });
 
-it("the audit log records each login once that is refused because too many other logins are being checked", async () => {
+it("the audit log records once each login that is refused because too many other logins are being checked", async () => {
   const dataPath = makeDataPath();
   const env = { JWT_SECRET, OPERATOR_KEY, MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_LOGIN_FAILURES: "0" };
   const busy = await startSkylapse({ dataPath, env: { ...env, LOG_LEVEL: "error" } });

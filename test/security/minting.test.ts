@@ -81,7 +81,7 @@ describe("without a key no token is minted", () => {
     expect(await ask(head, options)).toBe(401);
   });
 
-  it("for a proxy that TRUSTED_PROXIES names, or for this machine beside such a proxy", async () => {
+  it("for a proxy that TRUSTED_PROXIES names, or for this machine while TRUSTED_PROXIES names a proxy", async () => {
     const behind = await startTestBridge({ env: { TRUSTED_PROXIES: "127.0.0.7" } });
     onTestFinished(() => behind.stop());
     expect(await ask([LOCAL], { port: behind.port, from: "127.0.0.7" })).toBe(401);

@@ -40,7 +40,7 @@ function silent(port: number | undefined): Socket {
 const ended = (socket: Socket) => new Promise<void>((resolve) => socket.once("close", () => resolve()));
 
 describe("1,000 connections that never send CONNECT", () => {
-  it("are refused at once or closed at the timeout, half each, cost little memory, and disturb no other client", async () => {
+  it("are refused at once (half) or closed at the timeout (half), cost little memory, and disturb no other client", async () => {
     const test = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "8000" } });
     const login = { clientId: "r", username: "r", password: test.token(["dashboard:read"]) };
     const reader = await rawSession(test.broker.ports.mqtt, login, ELSEWHERE);
@@ -362,7 +362,7 @@ describe("the bytes of one sender", () => {
     await back.publishAsync("house/light", "on", { qos: 1 });
   });
 
-  it("include the retained messages of each new subscription, even of a repeated one", async () => {
+  it("include the retained messages of each new subscription, even of a repeated subscription", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_BYTES_PER_SECOND: "100000" } });
     const camera = await test.client(NORTH);
     const about = topic("cameras/north/about");
@@ -422,7 +422,7 @@ describe("mutual TLS", () => {
     };
   }
 
-  it("rejects certificates that are expired, not yet valid, of another authority or for an unknown name", async () => {
+  it("rejects certificates that are expired, not yet valid, from another authority or for an unknown name", async () => {
     const folder = temporaryFolder();
     const [ours, theirs] = [authority(folder), authority(temporaryFolder())];
     const [past, began, future, far] = ["20200101000000Z", "20210101000000Z", "20500101000000Z", "20510101000000Z"];

@@ -108,7 +108,7 @@ describe("a payload becomes an event of its sender, and has no other effect:", (
     }
   });
 
-  it("any undeclared member is left out", async () => {
+  it("contributes no undeclared member", async () => {
     const forged = { camera: "south", topic: "system/status", position: 1, channel: "system", snapshot: true };
     const [event] = await eventsOf(north, "north", envelope(forged));
     expect(event).toMatchObject({ camera: "north", topic: `cameras/north/${EVENT}`, channel: "dashboard" });
@@ -116,7 +116,7 @@ describe("a payload becomes an event of its sender, and has no other effect:", (
     expect(event?.position).toBeGreaterThan(1);
   });
 
-  it("the last of several members of the same name is used", async () => {
+  it("contributes the last of several members of the same name", async () => {
     const payload = envelope({ data: "third" }).replace("{", '{"data":"first","d\\u0061ta":"second",');
     expect(await eventsOf(north, "north", payload)).toMatchObject([{ data: "third" }]);
   });

@@ -19,7 +19,7 @@ export interface Program {
   port: number;
   /** Connects a client: a device by its id, a user by its permissions. */
   client(who: string | readonly string[], options?: IClientOptions): Promise<MqttClient>;
-  /** The topics of all publications since the last call, except those of the backend. */
+  /** The topics of all publications since the last call, except publications of the backend. */
   published(): Promise<string[]>;
   stop(): Promise<void>;
 }

@@ -10,7 +10,7 @@ export interface RawHttp {
   ended: Promise<string>;
 }
 
-/** A TCP connection that sends any bytes, also those that no HTTP client sends. Closed at the end of the test. */
+/** A TCP connection that sends any bytes, even bytes that no HTTP client sends. Closed at the end of the test. */
 export async function rawHttp(port: number, bytes: string | Buffer, localAddress = "127.0.0.1"): Promise<RawHttp> {
   const socket = connect({ port, host: "127.0.0.1", localAddress });
   onTestFinished(() => {

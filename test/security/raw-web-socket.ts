@@ -63,7 +63,7 @@ export interface RawWebSocket {
   socket: Socket;
   /** Everything received, beginning with the answer to the upgrade. */
   received(): Buffer;
-  /** The server's close code once the connection has ended; 1006 when there was none. */
+  /** The server's close code once the connection has ended, or 1006 without a close code. */
   closed: Promise<number>;
   untilReceived(text: string): Promise<void>;
 }

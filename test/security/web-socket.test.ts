@@ -102,7 +102,7 @@ describe("a frame before authentication", () => {
     expect(await peer.closed).toBe(4003);
   });
 
-  it("in 1,025 fragments is cut off, however small they are", async () => {
+  it("in 1,025 fragments is cut off, however small the fragments are", async () => {
     const peer = await open();
     peer.socket.write(
       Buffer.concat(Array.from({ length: 1025 }, (_, n) => frame("", { opcode: n === 0 ? 1 : 0, final: false }))),

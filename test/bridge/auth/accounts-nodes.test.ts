@@ -77,9 +77,7 @@ function closing(client: MqttClient): Promise<string> {
   return new Promise((resolve) => client.once("close", () => resolve("closed")));
 }
 
-/**
- * Opens a socket and an MQTT client with the token at node B. `ended` runs an action and waits until both close.
- */
+/** Opens a socket and an MQTT client with the token at node B. `ended` runs an action and waits until both close. */
 async function connections(token: string) {
   const [dashboard, client] = [await socket(nodeB, token), await mqttClient(nodeB, token)];
   const ends = [dashboard.closed.then(({ code }) => code), closing(client)];

@@ -66,8 +66,8 @@ describe("CONNECT", () => {
   });
 
   it("disconnects a client when its token expires", async () => {
-    // The token's lifetime begins when the token is verified. On a slow machine, it could otherwise end before the
-    // CONNECT.
+    // The token's lifetime begins when the token is verified. On a slow machine, a lifetime that begins earlier could
+    // end before the CONNECT.
     const verifyToken = (token: string) => ({ ...readToken(token), expiresAt: Date.now() + 1000 });
     const test = await startTestBroker({ verifyToken });
     const alice = await test.client({ password: test.token(["dashboard:read"]), username: "alice" });
@@ -126,7 +126,7 @@ describe("PUBLISH", () => {
     await admin.subscribeAsync("#", { qos: 1 });
     const north = await test.client(NORTH);
     for (const qos of [0, 1, 2] as const) await north.publishAsync(name, "x", { qos, retain: true });
-    // A refused publication does not block the next one.
+    // A refused publication does not block the next publication.
     const own = topic("cameras/north/about");
     await north.publishAsync(own, "behind", { qos: 1 });
     await inbox.has(1);
@@ -288,7 +288,7 @@ describe("SUBSCRIBE", () => {
     expect(await subackOf(client, filter)).toBe(code);
   });
 
-  it("delivers a command only to its camera, whatever filters others have", async () => {
+  it("delivers a command only to its camera, whatever filters other clients have", async () => {
     const test = await startTestBroker();
     const viewer = await test.client({ username: "u", password: test.token(["dashboard:read", "camera:control"]) });
     const seen = inboxOf(viewer);

@@ -45,7 +45,7 @@ describe("the sessions and queues of a device", () => {
     await expect.poll(() => stored(test)).toEqual({ sessions: 1, offlineMessages: 1 });
   });
 
-  it("are discarded while it is connected", async () => {
+  it("are discarded while the device is connected", async () => {
     const test = await startTestBroker();
     const client = await test.client({ ...NORTH, clientId: "camera-north", clean: false });
     await client.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });

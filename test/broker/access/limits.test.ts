@@ -61,7 +61,7 @@ describe("before the CONNACK", () => {
     await logged("the first packet is not an MQTT CONNECT");
   });
 
-  it("refuses connections beyond MAX_MQTT_CLIENTS until one closes", async () => {
+  it("refuses connections beyond MAX_MQTT_CLIENTS until a connection closes", async () => {
     const { broker, client, logged } = await startTestBroker({ env: { MAX_MQTT_CLIENTS: "2" } });
     const first = await client(NORTH);
     await rawClient(broker.ports.mqtt);
@@ -211,7 +211,8 @@ describe("a slow client", () => {
     const started = performance.now();
     const names = await publishUntil(camera, EVENT, () => test.broker.stats().shed > 0);
     await inbox.has(names.length);
-    // Disconnecting the slow client would release clients that wait for it. That happens much later than this limit.
+    // The broker disconnects the slow client much later. Otherwise, the disconnect could release clients that wait for
+    // the slow client.
     expect(performance.now() - started).toBeLessThan(15_000);
     expect(test.broker.clients().map(({ clientId }) => clientId)).toContain("stuck");
   });
@@ -321,7 +322,7 @@ describe("PacketMeter", () => {
     );
   });
 
-  it("holds back packets while the client has to wait, and passes them on afterwards", () => {
+  it("holds back packets while the client has to wait, and then passes them on", () => {
     const meter = new PacketMeter(limits);
     const pings = Buffer.concat([CONNECT, PINGREQ, PINGREQ, PINGREQ]);
     let left = 2;

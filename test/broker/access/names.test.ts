@@ -122,7 +122,7 @@ describe("MAX_MQTT_SESSIONS_PER_USER", () => {
     expect((await test.logged("MAX_MQTT_SESSIONS_PER_USER")).why).toContain("user:mallory");
     expect(test.broker.stats().sessions).toBe(3);
     expect(await connackOf(test, { ...userOf(test, "alice"), clientId: "archive", clean: false })).toBe(0);
-    // The limit applies neither to clean sessions nor to sessions that exist already.
+    // The limit applies only to new persistent sessions.
     expect(await connackOf(test, { ...greedy, clientId: "clean" })).toBe(0);
     const kept = test.broker.clients().find(({ clientId }) => clientId.startsWith("grab-"))?.clientId ?? "";
     expect(await connackOf(test, { ...greedy, clientId: kept, clean: false })).toBe(0);

@@ -13,7 +13,7 @@ const filter = fc
 const anyFilter = fc.oneof(filter, fc.constant("#"));
 
 describe("TopicIndex", () => {
-  it("finds the filters that match a topic, each as often as it was added", () => {
+  it("finds the filters that match a topic, and returns each filter as often as it was added", () => {
     fc.assert(
       fc.property(fc.array(anyFilter), topic, (filters, name) => {
         const index = new TopicIndex<string>();
@@ -23,7 +23,7 @@ describe("TopicIndex", () => {
     );
   });
 
-  it("removes one occurrence of a filter and nothing else", () => {
+  it("removes only one occurrence of a filter", () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(anyFilter, fc.boolean())), topic, (entries, name) => {
         const index = new TopicIndex<number>();

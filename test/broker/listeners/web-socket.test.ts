@@ -16,7 +16,7 @@ import { connectPacket, rawClient } from "../raw-client.ts";
 
 const CONNECT = connectPacket({ clientId: "north-1", username: "north", password: SECRET });
 
-/** The HTTP status of the answer to the upgrade; 101 if it is accepted. */
+/** The HTTP status of the answer to the upgrade: 101 if the upgrade is accepted. */
 async function upgrade(test: BrokerUnderTest, options: { origin?: string; protocols?: string[] }): Promise<number> {
   const { origin, protocols = ["mqtt"] } = options;
   const socket = new WebSocket(test.webSocketUrl, protocols, origin === undefined ? {} : { origin });

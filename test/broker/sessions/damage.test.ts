@@ -89,7 +89,7 @@ it("the broker discards and names a session without a record, so that no other c
   expect(inbox.messages).toEqual([]);
 });
 
-it("the broker removes a session with an unreadable record and names it once", async () => {
+it("the broker removes a session with an unreadable record, and logs the session's name once", async () => {
   const dataPath = await leaveSession(3);
   const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
   for (const key of await db.keys({ gte: "session:", lt: "session;" }).all()) await db.put(key, Buffer.from("{"));

@@ -265,7 +265,7 @@ describe("a node that is killed", () => {
     await cluster.server.start();
     await a.logged("redis answers again");
     await b.logged("redis answers again");
-    // Wills are scanned every four heartbeats. A node is regarded as dead after one.
+    // The nodes scan wills every four heartbeats, and regard a node as dead after one heartbeat.
     const sweeps = async () =>
       Number((await cluster.redis.info("commandstats")).match(/cmdstat_hscan:calls=(\d+)/)?.[1]);
     const before = (await sweeps()) || 0;

@@ -181,7 +181,7 @@ describe("a persistent session", () => {
     }
   });
 
-  it("belongs to its owner at every node, even if another identity uses the same client id", async () => {
+  it("belongs to its owner at every node, even if another identity uses the owner's client id", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     await leaveSession(a, 1);
@@ -199,7 +199,7 @@ describe("a persistent session", () => {
   ])("of another identity with a camera's client id is discarded when the camera connects to %s", async (_, at) => {
     const cluster = await nodes({ on: server });
     const before = await cluster.start();
-    // As the previous version could create it.
+    // Creates the session as the previous version could.
     const owner = JSON.stringify({ identity: "user:mallory", permissions: ["camera:read"] });
     await cluster.redis.hset(`${cluster.prefix}owners`, "camera-north", owner);
     const filters = JSON.stringify([[topic("cameras/#"), 1]]);
@@ -276,8 +276,8 @@ describe("the queue of a disconnected session", () => {
       const [name, camera] = index % 2 === 0 ? ["north", cameras[0]] : ["south", cameras[1]];
       const before = a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages;
       await camera?.publishAsync(topic(`cameras/${name}/events/x`), `${index} ${"x".repeat(10_000)}`, { qos: 1 });
-      // The PUBACK is sent before the message is queued. Wait, so that the next message, which goes to the other node,
-      // is queued after this one.
+      // The PUBACK is sent before the message is queued. The wait ensures that the next message, which goes to the
+      // other node, is queued later.
       await expect
         .poll(() => a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages)
         .toBe(index < kept ? 0 : before + 1);
@@ -391,7 +391,7 @@ describe("a client that connects to another node", () => {
     expect(b.ingest.accepted.map(({ payload }) => payload.toString())).toEqual(["second"]);
   });
 
-  it("keeps exactly one of two simultaneous connections", async () => {
+  it("leaves exactly one of two simultaneous connections open", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     for (let round = 0; round < 10; round++) {

@@ -342,7 +342,7 @@ describe("retained messages", () => {
     await camera.publishAsync(topic("cameras/north/state/power"), "new", retain);
     await camera.publishAsync(topic("cameras/north/link"), "online", retain);
     await camera.publishAsync(topic("cameras/north/state/disk"), "full", retain);
-    // The messages are stored in order: when three are stored, the last one is among them.
+    // The messages are stored in order, so the last message is stored when three are stored.
     await expect.poll(() => test.broker.stats().retainedMessages).toBe(3);
     const viewer = await test.client({ username: "v", password: test.token(["dashboard:read"]) });
     const inbox = inboxOf(viewer);
@@ -356,7 +356,7 @@ describe("retained messages", () => {
     expect(inbox.messages.every(({ retain: mark }) => mark)).toBe(true);
   });
 
-  it("keep the last of many messages that are published at the same time", async () => {
+  it("are the last of many messages that are published at the same time", async () => {
     const test = await startTestBroker();
     const camera = await test.client(NORTH);
     const state = topic("cameras/north/state/power");

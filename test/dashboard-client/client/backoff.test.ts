@@ -26,7 +26,7 @@ describe("the wait before the next attempt", () => {
     );
   });
 
-  it("has a ceiling that doubles with each failure up to the longest wait", () => {
+  it("has an upper limit that doubles with each failure up to the longest wait", () => {
     const backoff = new Backoff({ minDelayMs: 100, maxDelayMs: 1000, random: () => 1 });
     expect(delays(backoff, 6)).toEqual([200, 400, 800, 1000, 1000, 1000]);
   });

@@ -74,7 +74,7 @@ function browser(): TextStorage {
 }
 
 describe("the access of the page", () => {
-  it("asks an open server for a token, and keeps it until it expires or is refused", async () => {
+  it("asks an open server for a token, and keeps the token until it expires or is refused", async () => {
     const { asked, base } = await startTokenServer({ open: true });
     const access = new Access({ base, fetch, storage: undefined });
     expect(await access.current()).toBe("token-1");
@@ -155,7 +155,7 @@ describe("the access of the page", () => {
     await new Access({ base: tokenServer.base, fetch, storage }).signIn("alice", PASSWORD);
     const old = storage.getItem("skylapse:login") ?? "";
     await new Access({ base: tokenServer.base, fetch, storage }).signIn("alice", PASSWORD);
-    // The first read happens before the other tab has written, the second one afterwards.
+    // The first read happens before the other tab has written. The second read happens afterwards.
     let reads = 0;
     const late = { ...storage, getItem: (name: string) => (reads++ === 0 ? old : storage.getItem(name)) };
     expect(await new Access({ base: tokenServer.base, fetch, storage: late }).fresh()).toBe("token-4");

@@ -52,7 +52,7 @@ describe("the pictures of a filmstrip", () => {
     expect(asked).toEqual(["a", "b", "c", "e", "d"]);
   });
 
-  it("are undefined if they cannot be loaded, and the next request tries again", async () => {
+  it("are undefined if they cannot be loaded, and are loaded again at the next request", async () => {
     const { film, asked, deliver } = slowPictures();
     const load = film.load("a");
     await deliver("a", new Error("no network"));

@@ -44,7 +44,7 @@ describe("the formats", () => {
     ["nonsense", "at an unknown time"],
   ])("write the age of %s as %s", (at, text) => expect(formatAge(at, NOW)).toBe(text));
 
-  it("write times in the camera's time zone, with the zone's name, and with the date unless it is today there", () => {
+  it("write times in the camera's time zone, with the zone's name, and with the date unless the date is today", () => {
     expect(formatTime("2026-03-12T13:02:31.000Z", "Europe/Zurich", NOW)).toBe("14:02:31 CET");
     expect(formatTime("2026-03-11T23:30:00.000Z", "Europe/Zurich", NOW)).toBe("00:30:00 CET");
     expect(formatTime("2026-03-11T22:30:00.000Z", "Europe/Zurich", NOW)).toBe("11 Mar, 23:30:00 CET");

@@ -102,7 +102,7 @@ describe("a camera", () => {
     expect(both.cameras.get("north")?.pictureTaken).toEqual({ etag: '"b"', at: completed.timestamp });
   });
 
-  it("loses a state that it clears, and a state that is not valid", () => {
+  it("loses cleared states and invalid states", () => {
     const storage = { camera: "north", topic: "cameras/north/state/storage" };
     const good = event({ ...storage, data: { total_bytes: 10, free_bytes: 4 } });
     expect(stateAfter(good, event({ ...storage, data: null })).cameras.get("north")?.storage).toBeUndefined();
@@ -111,7 +111,7 @@ describe("a camera", () => {
     ).toBeUndefined();
   });
 
-  it("is removed together with its pictures once it has cleared all retained topics", () => {
+  it("is removed with its pictures once all its retained topics are cleared", () => {
     const state = stateAfter(
       presence("north", "online"),
       capture("c1"),
@@ -290,7 +290,7 @@ describe("the event lists", () => {
 });
 
 describe("a snapshot on top of an existing state", () => {
-  it("replaces the state without emptying it first, and removes the outdated rest once the snapshot is complete", () => {
+  it("replaces the state gradually, and removes outdated entries once the snapshot is complete", () => {
     const alert = event({
       ...{ event: "alert.raised", camera: "north", topic: "cameras/north/alerts/storage" },
       data: { alert: "storage", severity: "info", message: "full" },

@@ -36,7 +36,7 @@ class MemorySink implements PictureSink {
   known = new Set<string>();
   /** If set, the reason why no picture can be stored. */
   failure: string | undefined;
-  /** How long it takes to store a picture. */
+  /** The time that the storage of a picture takes. */
   storeMs = 0;
   fullScans = 0;
 
@@ -114,7 +114,7 @@ test("the folder camera imports a slowly written picture once the file is comple
   const file = join(path, "slow.jpg");
   writeFileSync(file, jpeg.subarray(0, 2));
   for (let sent = 2; sent < jpeg.length; sent += Math.ceil(jpeg.length / 4)) {
-    // Longer than the settle time, so the file is read, although it is no complete picture.
+    // Waits longer than the settle time, so the camera reads the file, although it is no complete picture.
     await fullScans(sink, 3);
     expect(sink.names).toEqual(["other.jpg"]);
     appendFileSync(file, jpeg.subarray(sent, sent + Math.ceil(jpeg.length / 4)));
@@ -266,7 +266,7 @@ test("the folder camera imports a new picture before the rest of the pictures th
   );
 });
 
-test("the folder camera reports a file that is too large once, and does not read it", async () => {
+test("the folder camera reports a too large file once, without reading the file", async () => {
   const path = temporaryFolder();
   await picture(path, "large.jpg");
   truncateSync(join(path, "large.jpg"), 100_000);
@@ -316,7 +316,7 @@ test("the folder camera imports no picture again after the disk was unmounted fo
   await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
 });
 
-test("the folder camera reports an unreadable picture once, and imports the others", async () => {
+test("the folder camera reports an unreadable picture once, and imports the other pictures", async () => {
   const path = temporaryFolder();
   symlinkSync("loop.jpg", join(path, "loop.jpg"));
   await picture(path, "one.jpg");

@@ -121,7 +121,7 @@ test("the gphoto2 camera refuses a setting that the camera lacks, or that its mo
 
 const all = { exposure_s: null, iso: null, exposure_compensation: null, white_balance: null };
 
-test("the gphoto2 camera sets a reset setting to automatic only once, because the camera remembers it", async () => {
+test("the gphoto2 camera sets a reset setting to automatic only once, because the camera remembers the setting", async () => {
   const { camera, programs } = await cameraWith(DELIVER, { ...CANON, shutterspeed: ["auto", ...CANON.shutterspeed] });
   const { settings } = await camera.capture(all, now);
   expect(assignments(programs)).toEqual([

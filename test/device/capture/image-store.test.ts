@@ -85,7 +85,7 @@ test("the image store finds a picture by its id, and the newest without an id", 
   expect(await store.find("no-time-in-it")).toBeUndefined();
 });
 
-/** The program that saves pictures, and what it has reported so far. */
+/** The program that saves pictures, and the program's reports so far. */
 function startProgram(dataPath: string) {
   const child = spawn(process.execPath, [PROGRAM, dataPath], { stdio: ["ignore", "pipe", "inherit"] });
   onTestFinished(() => {
@@ -135,7 +135,7 @@ test(`the image store holds only complete pictures with their sidecars after the
   expect(files(dataPath)).toHaveLength(2 * there.size);
 });
 
-test("the image store rejects a picture on a full disk, leaves no part of it, and saves the next when there is space", async () => {
+test("the image store rejects a picture on a full disk, leaves no part of the picture, and saves the next picture when there is space", async () => {
   const dataPath = temporaryFolder();
   const { child, reported } = startProgram(dataPath);
   const count = () => reported.saved.length;
@@ -273,7 +273,7 @@ test("the image store asks the system for the free space", async () => {
     "2026-03-02T06:00:00Z",
   );
   expect(pictures(dataPath).map(captureIn)).toEqual(captures);
-  // This minimum is never met: no disk with files on it is completely free.
+  // This minimum is never met, because no disk with files is completely free.
   captures.push(...(await save(await openStore(dataPath, { minFreePercent: 100 }), "2026-03-03T06:00:00Z")));
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
 });

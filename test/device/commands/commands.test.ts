@@ -64,7 +64,7 @@ async function onlineCamera(broker: TestBroker, config = {}) {
   return agent;
 }
 
-test("the camera accepts capture.now, takes a picture and replies with it", async () => {
+test("the camera accepts capture.now, takes a picture and replies with the picture's data", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const given = command("capture.now");
@@ -76,7 +76,7 @@ test("the camera accepts capture.now, takes a picture and replies with it", asyn
   ]);
 });
 
-test("the camera replies again to a repeated command, without executing it again", async () => {
+test("the camera replies again to a repeated command, without executing the command again", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const given = command("capture.now");
@@ -140,7 +140,7 @@ test("the camera ignores invalid messages on the command topics", async () => {
   expect((await give(broker, command("capture.now"))).status).toBe("succeeded");
 });
 
-test("the camera merges and publishes settings, uses them for the next picture, and restores them after a restart", async () => {
+test("the camera merges and publishes settings, uses the settings for the next picture, and restores them after a restart", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -195,7 +195,7 @@ test("the camera accepts, publishes and stores a schedule, and takes no pictures
       .map((message) => cameraAboutSchema.parse(envelopeOf(message).data).capture_interval_s);
   await broker.until(() => intervals().at(-1) === 30);
   await agent.stop();
-  // The commanded schedule overrides the configured one.
+  // The commanded schedule overrides the configured schedule.
   await onlineCamera(broker, { dataPath, schedule: { entries: [] } });
   await broker.until(() => states().length === 3);
   expect(states()[2]).toEqual(schedule);
@@ -203,11 +203,11 @@ test("the camera accepts, publishes and stores a schedule, and takes no pictures
   expect(paused.result).toEqual({ next_capture_at: null });
 });
 
-test("the camera applies settings that cannot be written, and replies that they will not survive a restart", async () => {
+test("the camera applies settings that cannot be written, and replies that the settings will not survive a restart", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   await onlineCamera(broker, { dataPath });
-  // A new file is written under this name before it replaces the old one.
+  // A new file is written under this name before it replaces the old file.
   await symlink("/dev/full", join(dataPath, "north.json.new"));
   const schedule = { entries: [{ kind: "clock", start: "08:00", end: "09:00", interval_s: 60 }] };
   const reply = await give(broker, command("schedule.set", schedule));

@@ -149,7 +149,7 @@ test("the uplink reports dropped messages when the link is up again", async () =
   expect(received(broker)).toEqual(upTo(200).slice(count));
 });
 
-test("the uplink delivers pictures taken without a link, and publishes the states again to a broker that lost them", async () => {
+test("the uplink delivers pictures taken without a link, and publishes the states again to a broker that lost its retained states", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker);
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);

@@ -37,7 +37,7 @@ function received(broker: TestBroker, event: string): number[] {
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
-test("the uplink quarantines a message that makes the broker close every connection, reports the message, and sends the others", async () => {
+test("the uplink quarantines a message that makes the broker close every connection, reports the message, and sends the other messages", async () => {
   const broker = await openBroker();
   broker.refuses = (topic) => topic === POISON;
   const { sender, outbox, send } = await senderWithDisk(broker);

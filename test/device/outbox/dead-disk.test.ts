@@ -110,7 +110,7 @@ describe("an outbox whose disk cannot be written", () => {
     expect(after?.seq).toBeUndefined();
   });
 
-  it("keeps up to 4 MiB in memory without a link, half of it for previews, and counts dropped messages", async () => {
+  it("keeps up to 4 MiB in memory without a link, of which half is for previews, and counts dropped messages", async () => {
     const { outbox, breakDisk } = await openOutbox();
     await breakDisk();
     for (let number = 0; number < 100; number++) void outbox.put(message("preview", "previews/x", "p".repeat(60_000)));
@@ -182,7 +182,7 @@ describe("the camera program", () => {
     expect(diskErrors(broker)).toHaveLength(1);
   });
 
-  it("starts on a read-only disk, reports it in one log line and over its link, and stores no pictures", {
+  it("starts on a read-only disk, reports the problem in one log line and over its link, and stores no pictures", {
     timeout: 180_000,
   }, async () => {
     const broker = await openBroker();

@@ -38,7 +38,7 @@ function message(kind: OutgoingMessage["kind"], topic: string, text = topic, at 
   return { topic, kind, retain: kind === "state" || kind === "alert", at, body };
 }
 
-/** Takes `count` messages, and waits until they are ready. */
+/** Waits for `count` messages, and takes these messages. */
 async function take(outbox: DiskOutbox, count: number): Promise<OutboxEntry[]> {
   const entries: OutboxEntry[] = [];
   await new Promise<void>((resolve) => {
@@ -410,7 +410,7 @@ test("the disk outbox stores a preview as a file until it is acknowledged", asyn
   expect(filesOf(path)).toHaveLength(0);
 });
 
-test("the disk outbox hands out every preview unchanged while others are acknowledged", async () => {
+test("the disk outbox hands out every preview unchanged while other previews are acknowledged", async () => {
   const outbox = await open(folder());
   const fills = Array.from({ length: 60 }, (_, index) => index + 1);
   for (const fill of fills) await outbox.put(picture(fill, 4096 + 1000 * fill));
@@ -428,7 +428,7 @@ test("the disk outbox hands out every preview unchanged while others are acknowl
   await vi.waitUntil(() => outbox.size === 0);
 });
 
-test("the disk outbox drops and reports a preview that was damaged on the disk, and hands out the others", async () => {
+test("the disk outbox drops and reports a preview that was damaged on the disk, and hands out the other previews", async () => {
   const path = folder();
   const first = await open(path);
   for (const fill of [1, 2, 3]) await first.put(picture(fill));

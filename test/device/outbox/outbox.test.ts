@@ -91,7 +91,7 @@ test("the outbox never drops a message that was sent", async () => {
   expect(takeAll(outbox).map((entry) => entry.message.topic)).toEqual(["sent"]);
 });
 
-test("the outbox counts dropped messages with their times, and reports them once when there is room again", async () => {
+test("the outbox counts dropped messages with their times, and reports the drops once when there is room again", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 4000 });
   const first = message("event", "event", 1000);
   await outbox.put(first);

@@ -77,7 +77,7 @@ describe("an idle camera", () => {
     };
     await cameraAt(broker, { camera, config: { readingsIntervalS: 0.02 } });
     const count = () => ["environment", "storage", "power"].map((name) => broker.on(stateTopic(name)).length);
-    // Readings from before the link may be sent before those published at the birth.
+    // Readings from before the link may be sent before the readings that the birth publishes.
     await broker.until(() => count().every((times) => times > 0));
     await looks(20, () => seen);
     const before = count();

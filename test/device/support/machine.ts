@@ -2,7 +2,7 @@ import { DeviceClock } from "../../../device/host/clock.ts";
 
 /** A machine without a battery for its clock, which continues from any time until it is set. */
 export class Machine {
-  /** Whether the clock was set from the network; undefined when unknown. */
+  /** Whether the clock was set from the network. Undefined: unknown. */
   synchronised: boolean | undefined;
   readonly clock: DeviceClock;
   #aheadMs: number;

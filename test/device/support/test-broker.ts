@@ -93,7 +93,7 @@ export class TestBroker {
     );
   }
 
-  /** The retained payload of a topic; undefined when there is none. */
+  /** The retained payload of a topic, or undefined. */
   retained(topic: string): Buffer | undefined {
     const last = this.received.findLast((message) => message.topic === topic && message.retain);
     return last === undefined || last.payload.length === 0 ? undefined : last.payload;
