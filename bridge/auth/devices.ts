@@ -1,6 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import { idSchema, isId } from "../../contract/ids.ts";
+import { Listeners } from "../../platform/listeners.ts";
 import type { Json } from "../cluster/cluster.ts";
 import { CachedCollection, type StoreOptions } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
@@ -20,12 +21,8 @@ export const REMOVALS = "removed-devices";
 export const deviceKindSchema = z.enum(["camera", "processing"]);
 export type DeviceKind = z.infer<typeof deviceKindSchema>;
 
-/** A device that was removed or is being removed. */
-export const removalSchema = z.object({
-  kind: deviceKindSchema,
-  /** Milliseconds since 1970. */
-  removedAt: z.number(),
-});
+/** `removedAt` is in milliseconds since 1970. The device may still exist. */
+export const removalSchema = z.object({ kind: deviceKindSchema, removedAt: z.number() });
 export type Removal = z.infer<typeof removalSchema>;
 
 export const deviceSecretSchema = z
@@ -109,8 +106,8 @@ type DeviceDocument = z.infer<typeof documentSchema>;
  */
 export async function openDevices({ documents, logger, now = Date.now }: StoreOptions): Promise<DeviceStore> {
   const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
-  const listeners = new Set<(id: string) => void>();
-  const addListeners = new Set<(device: Pick<Device, "id" | "kind">) => void>();
+  const changeListeners = new Listeners<[id: string]>(logger);
+  const addListeners = new Listeners<[device: Pick<Device, "id" | "kind">]>(logger);
   /** The kind and proof of each device as JSON, to detect changes. */
   const proofs = new Map<string, string>();
 
@@ -120,10 +117,8 @@ export async function openDevices({ documents, logger, now = Date.now }: StoreOp
     const before = proofs.get(id);
     if (proof === undefined) proofs.delete(id);
     else proofs.set(id, proof);
-    if (before === undefined && document !== undefined)
-      for (const listener of addListeners) listener({ id, kind: document.kind });
-    if (before === undefined || before === proof) return;
-    for (const listener of listeners) listener(id);
+    if (before === undefined && document !== undefined) addListeners.call({ id, kind: document.kind });
+    if (before !== undefined && before !== proof) changeListeners.call(id);
   };
   const detectAllChanges = () => {
     for (const id of new Set([...proofs.keys(), ...collection.keys()])) detectChange(id);
@@ -147,13 +142,11 @@ export async function openDevices({ documents, logger, now = Date.now }: StoreOp
   /** @throws {DeviceError} */
   function proofOf(id: string, credential: Credential): { secret: string | undefined; proof: Proof } {
     if ("certificateName" in credential) {
-      const { certificateName } = credential;
-      const owner = withCertificate(certificateName);
+      const { certificateName: name } = credential;
+      const owner = withCertificate(name);
       if (owner !== undefined && owner.id !== id)
-        throw new DeviceError(
-          `the certificate name ${JSON.stringify(certificateName)} belongs to "${owner.id}" already`,
-        );
-      return { secret: undefined, proof: { certificateName } };
+        throw new DeviceError(`the certificate name ${JSON.stringify(name)} belongs to "${owner.id}" already`);
+      return { secret: undefined, proof: { certificateName: name } };
     }
     if ("hash" in credential) return { secret: undefined, proof: credential };
     const secret = credential.secret ?? randomBytes(SECRET_BYTES).toString("base64url");
@@ -218,28 +211,16 @@ export async function openDevices({ documents, logger, now = Date.now }: StoreOp
     },
     verify,
     withCertificate,
-    onChange(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    onAdd(listener) {
-      addListeners.add(listener);
-      return () => addListeners.delete(listener);
-    },
-    stop() {
-      collection.stop();
-      addListeners.clear();
-      listeners.clear();
-    },
+    onChange: (listener) => changeListeners.add(listener),
+    onAdd: (listener) => addListeners.add(listener),
+    stop: () => collection.stop(),
   };
 }
 
 const NO_SALT = Buffer.alloc(SALT_BYTES);
 const NO_HASH = Buffer.alloc(32);
 
-function hashOf(secret: string, salt: Buffer): Buffer {
-  return createHash("sha256").update(salt).update(secret).digest();
-}
+const hashOf = (secret: string, salt: Buffer): Buffer => createHash("sha256").update(salt).update(secret).digest();
 
 function deviceOf(id: string, { kind, proof, changedAt }: DeviceDocument): Device {
   return { id, kind, certificateName: "certificateName" in proof ? proof.certificateName : undefined, changedAt };

@@ -9,10 +9,8 @@ const MAX_COUNTED = 10_000;
 const FAILED = "login-failed";
 const DONE = "login-done";
 
-interface Attempt {
-  userId: string;
-  address: string;
-}
+const attemptSchema = z.object({ userId: z.string(), address: z.string() });
+type Attempt = z.infer<typeof attemptSchema>;
 
 /** Even the correct password is not checked. */
 export class TooManyFailuresError extends Error {
@@ -132,8 +130,6 @@ export class LoginGuard {
     this.#addresses.add(address, by);
   }
 }
-
-const attemptSchema = z.object({ userId: z.string(), address: z.string() });
 
 const pairOf = ({ userId, address }: Attempt) => JSON.stringify([userId, address]);
 

@@ -33,10 +33,7 @@ export interface Login {
   refreshExpiresIn: number;
 }
 
-export interface SessionName {
-  userId: string;
-  sessionId: string;
-}
+export type SessionName = Pick<Login, "userId" | "sessionId">;
 
 /** The refresh token is unknown or expired; or its account was removed, disabled or given a new password. */
 export class RefreshRefusedError extends Error {
@@ -193,10 +190,7 @@ export function createSessions(options: SessionsOptions): Sessions {
 /** An attacker needs both the store and the previous secret to derive the next secret. */
 const secretAfter = (secret: string, seed: string) => tagged(hmacHalf(seed, secret), seed);
 
-/** Appends the tag of the random half. */
-function tagged(half: Buffer, seed: string): string {
-  return Buffer.concat([half, hmacHalf(seed, half)]).toString("base64url");
-}
+const tagged = (half: Buffer, seed: string) => Buffer.concat([half, hmacHalf(seed, half)]).toString("base64url");
 
 function hasValidTag(secret: string, seed: string): boolean {
   return equal(secret, tagged(Buffer.from(secret, "base64url").subarray(0, HALF_SECRET_BYTES), seed));

@@ -36,6 +36,13 @@ export interface ClusterNode {
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
+export interface PutOptions {
+  /** Writes only if the document has this version; with `null`, only if the document does not exist. */
+  ifVersion?: string | null;
+  /** Milliseconds since 1970. Watchers are not notified of the expiry. Default: never. */
+  expiresAt?: number;
+}
+
 export interface StoredDocument {
   value: Json;
   /** Every write changes the version. */
@@ -55,17 +62,8 @@ export interface Documents {
    */
   get(collection: string, key: string): Promise<StoredDocument | undefined>;
   list(collection: string): Promise<readonly (StoredDocument & { key: string })[]>;
-  /**
-   * @param options.ifVersion writes only if the document has this version; `null`: only if it does not exist
-   * @param options.expiresAt milliseconds since 1970. Watchers are not notified of the expiry. Default: never
-   * @returns the new version; undefined when `ifVersion` does not match
-   */
-  put(
-    collection: string,
-    key: string,
-    value: Json,
-    options?: { ifVersion?: string | null; expiresAt?: number },
-  ): Promise<string | undefined>;
+  /** @returns the new version; undefined when `ifVersion` does not match */
+  put(collection: string, key: string, value: Json, options?: PutOptions): Promise<string | undefined>;
   /** @returns false when the document does not exist, or has another version */
   delete(collection: string, key: string, options?: { ifVersion?: string }): Promise<boolean>;
   /**

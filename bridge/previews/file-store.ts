@@ -14,13 +14,7 @@ interface FilePreviewStoreOptions {
 }
 
 /** Keeps previews in files of this node, and their metadata in memory. */
-export async function openFilePreviewStore(options: FilePreviewStoreOptions): Promise<PreviewStore> {
-  const store = new FilePreviewStore(options);
-  await store.load();
-  return store;
-}
-
-class FilePreviewStore implements PreviewStore {
+export class FilePreviewStore implements PreviewStore {
   readonly #files: PreviewFiles;
   readonly #limits: PreviewLimits;
   readonly #now: () => number;
@@ -37,6 +31,7 @@ class FilePreviewStore implements PreviewStore {
     this.#now = now;
   }
 
+  /** Reads the folder. Call it first. */
   async load(): Promise<void> {
     const found: { camera: string; previews: StoredPreview[] }[] = [];
     for await (const one of this.#files.load()) found.push(one);
@@ -54,8 +49,7 @@ class FilePreviewStore implements PreviewStore {
       }
     }
     await Promise.all([...replaced, this.#enforce()]);
-    this.#sweep = setInterval(() => void this.#enforce().catch(() => undefined), SWEEP_INTERVAL_MS);
-    this.#sweep.unref();
+    this.#sweep = setInterval(() => void this.#enforce().catch(() => undefined), SWEEP_INTERVAL_MS).unref();
   }
 
   put(camera: string, preview: StoredPreview, jpeg: Uint8Array): Promise<boolean> {

@@ -6,7 +6,7 @@ import type { RedisConnections } from "../../platform/redis/connections.ts";
 import { JUMP_MS } from "../clock/clock-state.ts";
 import { captureTime } from "./capture-time.ts";
 import type { PreviewLimits } from "./config.ts";
-import { openFilePreviewStore } from "./file-store.ts";
+import { FilePreviewStore } from "./file-store.ts";
 import { DEFAULT_PREVIEW_LIMITS, type PreviewPage, type PreviewStore, type StoredPreview } from "./preview-store.ts";
 import { RedisPreviewStore } from "./redis-store.ts";
 
@@ -61,7 +61,9 @@ export class PreviewRefusedError extends Error {
 /** Keeps previews in files of this node. */
 export async function openPreviews({ path, ...options }: PreviewsOptions): Promise<Previews> {
   const limits = { ...DEFAULT_PREVIEW_LIMITS, ...options };
-  return createPreviews(await openFilePreviewStore({ path, limits, now: options.now ?? Date.now }), options);
+  const store = new FilePreviewStore({ path, limits, now: options.now ?? Date.now });
+  await store.load();
+  return createPreviews(store, options);
 }
 
 /** Keeps previews in Redis, shared by all nodes. */
@@ -132,6 +134,4 @@ function refuseUnreadable(jpeg: Uint8Array): void {
   }
 }
 
-function etagOf(bytes: Uint8Array): string {
-  return `"${createHash("sha256").update(bytes).digest("base64url").slice(0, 27)}"`;
-}
+const etagOf = (bytes: Uint8Array) => `"${createHash("sha256").update(bytes).digest("base64url").slice(0, 27)}"`;

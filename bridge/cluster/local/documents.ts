@@ -9,7 +9,7 @@ import { namesIn } from "../../../platform/level/scan.ts";
 import { Store } from "../../../platform/level/store.ts";
 import { WriteSet } from "../../../platform/level/write-set.ts";
 import { NamedListeners } from "../../../platform/listeners.ts";
-import type { Documents, Json, StoredDocument } from "../cluster.ts";
+import type { Documents, Json, PutOptions, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue, MAX_WAITING_WRITES } from "../limits.ts";
 
 const MAX_GROUP = 500;
@@ -109,12 +109,8 @@ export class LocalDocuments implements Documents {
     return documents;
   }
 
-  async put(
-    collection: string,
-    key: string,
-    value: Json,
-    { ifVersion, expiresAt }: { ifVersion?: string | null; expiresAt?: number } = {},
-  ): Promise<string | undefined> {
+  async put(collection: string, key: string, value: Json, options: PutOptions = {}): Promise<string | undefined> {
+    const { ifVersion, expiresAt } = options;
     // A copy: the caller may change its object later.
     const copy = z.json().parse(JSON.parse(encodeValue(value)));
     const row: Row = { version: randomBytes(9).toString("base64url"), value: copy, expiresAt };

@@ -30,9 +30,7 @@ return written
 `);
 
 /** Versions sort by the time of their creation. Versions of earlier releases contain no `~`. */
-export function newVersion(): string {
-  return `${Date.now().toString(36).padStart(9, "0")}~${randomBytes(9).toString("base64url")}`;
-}
+export const newVersion = () => `${Date.now().toString(36).padStart(9, "0")}~${randomBytes(9).toString("base64url")}`;
 
 interface DocumentCacheOptions {
   link: Link;

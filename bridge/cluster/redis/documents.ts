@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { NamedListeners } from "../../../platform/listeners.ts";
 import { Script } from "../../../platform/redis/script.ts";
-import type { Documents, Json, StoredDocument } from "../cluster.ts";
+import type { Documents, Json, PutOptions, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue } from "../limits.ts";
 import { type Notice, PUBLISH } from "./bus.ts";
 import { DocumentCache, newVersion } from "./document-cache.ts";
@@ -120,12 +120,8 @@ export class RedisDocuments implements Documents {
     }
   }
 
-  async put(
-    collection: string,
-    key: string,
-    value: Json,
-    { ifVersion, expiresAt }: { ifVersion?: string | null; expiresAt?: number } = {},
-  ): Promise<string | undefined> {
+  async put(collection: string, key: string, value: Json, options: PutOptions = {}): Promise<string | undefined> {
+    const { ifVersion, expiresAt } = options;
     const hash = this.#hashOf(collection);
     checkKey(key);
     const version = newVersion();
