@@ -22,8 +22,8 @@ export interface Account {
   permissions: readonly string[];
   enabled: boolean;
   /**
-   * A random number in hexadecimal. A session id begins with the generation of its login, so a new generation ends all
-   * sessions of the account. This works on every node, because comparing generations needs no clock.
+   * In hexadecimal. Session ids begin with the generation of their login, so a new generation ends all sessions.
+   * Comparing generations needs no clock, so this works on every node.
    */
   generation: string;
   /** Milliseconds since 1970. */
@@ -38,7 +38,7 @@ export interface AccountChange {
   enabled?: boolean | undefined;
 }
 
-/** Once a change resolves, it is durable and in effect on this node. The other nodes apply it a moment later. */
+/** After a change resolves, it is durable and in effect on this node; on other nodes, a moment later. */
 export interface Accounts {
   /** Reads from memory, so the method works while the store is unavailable. */
   get(userId: string): Account | undefined;
@@ -53,8 +53,7 @@ export interface Accounts {
   /** @throws {AccountExistsError} @throws {TooManyAccountsError} @throws {StoreUnavailableError} */
   create(account: { userId: string; password: string; powers: Powers }): Promise<Account>;
   /**
-   * A new password ends all sessions of the account, and so does disabling the account. New permissions apply to open
-   * sessions too.
+   * A new password or disabling the account ends its sessions. New permissions apply to open sessions too.
    * @throws {UnknownAccountError} @throws {StoreUnavailableError}
    */
   update(userId: string, change: AccountChange): Promise<Account>;

@@ -29,8 +29,8 @@ export interface AuditOptions {
 }
 
 /**
- * Clients decide the rate of these actions, so these have a separate file: while they shared one with logins, 2,400
- * broadcasts pushed a failed login out of both the current and the previous file.
+ * Clients decide the rate of these actions, so these have their own file: when logins shared it, 2,400 broadcasts
+ * pushed a failed login out of both the current and the previous file.
  */
 const TRAFFIC: ReadonlySet<AuditAction> = new Set(["command", "broadcast"]);
 

@@ -13,9 +13,8 @@ class RevokedTokenError extends InvalidTokenError {
 }
 
 /**
- * Decides about tokens and devices for HTTP, WebSocket and MQTT. A token with a valid signature is valid until it is
- * revoked. A token from a login has the current permissions of its account. All data is in memory, so checks work while
- * the store is unavailable.
+ * Decides about tokens and devices for HTTP, WebSocket and MQTT. A token from a login has the current permissions of
+ * its account. All data is in memory, so checks work while the store is unavailable.
  */
 export interface Authority extends Tokens {
   /** @param grant.trial issued without a key: valid only in {@link Authority.trialMode}. Default: false */
@@ -35,8 +34,8 @@ export interface Authority extends Tokens {
   readonly sessions: Sessions;
   readonly devices: DeviceStore;
   /**
-   * Whether tokens may be issued without a key: simulated cameras run, and there are no accounts and no devices of the
-   * operator, so there is nothing to protect yet. These tokens become invalid when trial mode ends.
+   * Whether tokens may be issued without a key, because there is nothing to protect yet: simulated cameras run, and
+   * there are no accounts and no real devices. These tokens become invalid when trial mode ends.
    */
   readonly trialMode: boolean;
   stop(): void;
@@ -133,8 +132,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 }
 
 /**
- * Whether `POST /auth/token` accepts requests from this machine without a key now. Never behind a proxy: requests
- * through a proxy come from other machines, and a wrong proxy setting makes them look local.
+ * Whether `POST /auth/token` accepts requests from this machine without a key. Never behind a proxy: with a wrong proxy
+ * setting, requests from other machines look local.
  */
 export function isTrialMode(
   { loopback, trustedProxies }: { loopback: boolean; trustedProxies: readonly string[] },

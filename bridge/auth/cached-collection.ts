@@ -21,8 +21,8 @@ interface CachedCollectionOptions<Value> extends Pick<StoreOptions, "documents" 
 }
 
 /**
- * A copy of a collection in memory, which stays readable while the store is unavailable. After any node changes a
- * document, this node reads the document again. A damaged document is logged and left out.
+ * A copy of a collection in memory, readable while the store is unavailable. Changed documents are read again,
+ * whichever node changed them. A damaged document is logged and left out.
  */
 export class CachedCollection<Value> {
   readonly #options: CachedCollectionOptions<Value>;
@@ -70,10 +70,7 @@ export class CachedCollection<Value> {
     return this.#values.keys();
   }
 
-  /**
-   * Calls back with the keys of documents that may have changed; with undefined if any document may have changed.
-   * @returns unsubscribes
-   */
+  /** Calls back with the keys that may have changed; undefined: any may have changed. @returns unsubscribes */
   onChange(listener: (keys: readonly string[] | undefined) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

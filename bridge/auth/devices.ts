@@ -47,8 +47,8 @@ export interface Device {
 export type Credential = { secret?: string | undefined } | { salt: string; hash: string } | { certificateName: string };
 
 /**
- * Once a change resolves, it is durable and in effect on this node. The other nodes apply it a moment later. All
- * methods that change devices may throw {@link StoreUnavailableError}.
+ * After a change resolves, it is durable and in effect on this node; on other nodes, a moment later. Every change may
+ * throw {@link StoreUnavailableError}.
  */
 export interface DeviceStore {
   /** Sorted by id. */
@@ -61,11 +61,7 @@ export interface DeviceStore {
   add(device: { id: string; kind: DeviceKind; credential: Credential }): Promise<string | undefined>;
   /** Adds a device, or changes its kind and secret. Writes nothing when the device already has this kind and secret. */
   set(device: { id: string; kind: DeviceKind; secret: string }): Promise<void>;
-  /**
-   * Replaces the credential and ends the device's connections.
-   * @returns the new secret, as {@link add} does
-   * @throws {UnknownDeviceError}
-   */
+  /** Ends the device's connections. @returns the new secret, as {@link add} does @throws {UnknownDeviceError} */
   rotate(id: string, credential: Credential): Promise<string | undefined>;
   /** Also ends the device's connections and clears its retained messages. @throws {UnknownDeviceError} */
   remove(id: string): Promise<void>;
@@ -99,9 +95,8 @@ const documentSchema = z.object({ kind: deviceKindSchema, proof: proofSchema, ch
 type DeviceDocument = z.infer<typeof documentSchema>;
 
 /**
- * Secrets are hashed with one round of salted SHA-256. Slow hashes such as scrypt protect passwords that people choose;
- * 192 random bits cannot be guessed at any speed. With a slow hash, a hundred cameras that reconnect together after a
- * power cut would wait for seconds.
+ * Secrets are hashed with one round of salted SHA-256: 192 random bits cannot be guessed at any speed. With a slow hash
+ * such as scrypt, a hundred cameras that reconnect together after a power cut would wait for seconds.
  * @throws {StoreUnavailableError}
  */
 export async function openDevices({ documents, logger, now = Date.now }: StoreOptions): Promise<DeviceStore> {
@@ -202,8 +197,8 @@ export async function openDevices({ documents, logger, now = Date.now }: StoreOp
       const stored = isId(id) ? await documents.get(COLLECTION, id) : undefined;
       if (stored === undefined) throw unknown(id);
       const { data: device } = documentSchema.safeParse(stored.value);
-      // The removal is recorded first: after a crash between the two writes, the device still exists and can be removed
-      // again. In the opposite order, the id would be unknown and the retained messages would stay.
+      // Recorded first: after a crash between the two writes, the device still exists and can be removed again. In the
+      // opposite order, the id would be unknown and the retained messages would stay.
       if (device !== undefined)
         await documents.put(REMOVALS, id, { kind: device.kind, removedAt: now() } satisfies Removal);
       if (!(await documents.delete(COLLECTION, id))) throw unknown(id);

@@ -30,8 +30,8 @@ interface EnforcementOptions {
 const USER = "user:";
 
 /**
- * Whether the bearer's token, its session or all earlier tokens of the user were revoked. An expired token is not
- * revoked: its client continues the session with the next token.
+ * Whether the token, its session or all earlier tokens of the user were revoked. A client with an expired token is not
+ * revoked: it continues its session with the next token.
  */
 export function isRevoked(authority: Pick<Authority, "review">, bearer: Bearer): boolean {
   return currentPermissions(authority, bearer, []) === undefined;
@@ -54,10 +54,9 @@ function currentPermissions(
 }
 
 /**
- * Applies changes of accounts and revocations to the connections of this node. A socket whose token was revoked is
- * closed; a socket whose permissions changed continues with the new ones. An MQTT client is disconnected in both cases,
- * and gets its new permissions when it reconnects. The stored MQTT sessions of revoked users are deleted, connected or
- * not.
+ * Applies changes of accounts and revocations to the connections of this node. A socket with a revoked token is closed;
+ * a socket with changed permissions continues with the new ones. An MQTT client is disconnected in both cases and gets
+ * its new permissions when it reconnects. Stored MQTT sessions of revoked users are deleted.
  */
 export function startEnforcement({ authority, sockets, mqtt, logger }: EnforcementOptions): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;

@@ -3,8 +3,8 @@ import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors } from "
 import type { Logger } from "pino";
 
 /**
- * All of these sign with a private key. Only our own tokens use HS256, so a public key can never be used as an HS256
- * secret (RFC 8725, section 2.1).
+ * All sign with a private key. Only our own tokens use HS256, so a public key never serves as an HS256 secret (RFC
+ * 8725, section 2.1).
  */
 export const PROVIDER_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"] as const;
 /** Bits (RFC 7518, sections 3.3 and 3.5). */
@@ -28,7 +28,7 @@ export interface IdentityProvider {
   readonly issuer: string;
   readonly audience: string;
   /**
-   * Fetches the key that signed the token, unless the key is cached.
+   * Fetches the key that signed the token, unless it is cached.
    * @returns undefined for a token that cannot be from the provider
    * @throws {ProviderUnavailableError}
    */

@@ -1,10 +1,7 @@
 import { z } from "zod";
 import type { Signals } from "../cluster/cluster.ts";
 
-/**
- * The most user ids, addresses and pairs whose failures are counted, and the most remembered pairs. Above this, the
- * oldest entry is removed.
- */
+/** The most counted user ids, addresses and pairs, and remembered pairs. Above this, the oldest is removed. */
 const MAX_COUNTED = 10_000;
 const FAILED = "login-failed";
 const DONE = "login-done";
@@ -25,8 +22,8 @@ export class TooManyFailuresError extends Error {
 
 interface LoginGuardOptions {
   /**
-   * After this many failures of one user id, logins of this user must wait: at the address of the failures, and at
-   * addresses where the user has not logged in before.
+   * After this many failures, the user must wait: at the address of the failures, and at addresses where the user has
+   * not logged in before.
    */
   maxFailures: number;
   /** After this many failures from one address, users who have not logged in from there must wait. */
@@ -102,10 +99,7 @@ export class LoginGuard {
     return result;
   }
 
-  /**
-   * A refresh proves that the user is logged in at this address. From now on, failures of other users from the address
-   * do not affect this user.
-   */
+  /** A refresh proves a login at this address: failures of other users there do not affect this user from now on. */
   recordRefresh(attempt: Attempt): void {
     if (!this.#knownPairs.has(pairOf(attempt))) this.#options.signals.send(DONE, { ...attempt });
     this.#remember(attempt);

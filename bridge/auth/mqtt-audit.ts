@@ -18,10 +18,7 @@ interface MqttAuditOptions {
   logger: Logger;
 }
 
-/**
- * Records refusals, commands and broadcasts of MQTT clients in the audit log. Publishes an event for the sender of each
- * refused publication.
- */
+/** Records refusals, commands and broadcasts of MQTT clients, and publishes an event for each refused publication. */
 export function startMqttAudit({ clients, audit, publish, logger }: MqttAuditOptions): { stop(): void } {
   const unsubscribe = [
     clients?.onRefused((refusal) => audit.refuse(refusal)),
@@ -36,8 +33,8 @@ export function startMqttAudit({ clients, audit, publish, logger }: MqttAuditOpt
 }
 
 /**
- * Publishes an event on the channel of a camera or service whose publication was refused. Refused publications of users
- * are only logged: they say nothing about a camera. The broker limits the rate of these reports.
+ * Publishes an event on the sender's channel, unless the sender is a user: such refusals say nothing about a camera,
+ * and are only logged. The broker limits the rate of these reports.
  */
 function refusalPublisher({ publish, logger }: Pick<MqttAuditOptions, "publish" | "logger">) {
   return ({ identity, topic, reason, why, times }: RefusedPublication): void => {

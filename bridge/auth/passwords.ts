@@ -5,8 +5,8 @@ import { z } from "zod";
 export const MIN_PASSWORD_LENGTH = 10;
 export const MAX_PASSWORD_LENGTH = 1_024;
 /**
- * A hash takes about 32 MiB, one processor, and one of the four threads that Node.js also uses for the disk. This limit
- * leaves two threads for the journal and one processor for the event loop, however many clients try to log in.
+ * A hash takes about 32 MiB, one processor, and one of Node's four threads for the disk. However many clients log in,
+ * two threads remain for the journal and one processor for the event loop.
  */
 export const MAX_HASHES_AT_ONCE = availableParallelism() > 2 ? 2 : 1;
 /** With more waiting hashes, clients must retry. */
@@ -59,10 +59,7 @@ export class Passwords {
     return { salt: salt.toString("base64url"), hash: hash.toString("base64url"), scrypt: COST };
   }
 
-  /**
-   * @param stored undefined for an unknown user, for whom the method returns false after the same time
-   * @throws {TooManyHashesError}
-   */
+  /** @param stored undefined for an unknown user: returns false after the same time @throws {TooManyHashesError} */
   async matches(password: string, stored: PasswordHash | undefined): Promise<boolean> {
     const { salt, hash, scrypt: cost } = stored ?? UNKNOWN_USER_HASH;
     const derived = await this.#derive(password, Buffer.from(salt, "base64url"), cost);

@@ -15,7 +15,7 @@ interface RefusalCount {
 
 /**
  * Records refusals in the audit log. Anybody can cause refusals at no cost. So after {@link MAX_SINGLE_REFUSALS}
- * refusals of one network in a minute, further refusals are only counted, and one line reports their number.
+ * refusals of one network in a minute, one line reports the number of further refusals.
  */
 export class Refusals {
   readonly #record: (entry: AuditEntry) => void;

@@ -9,9 +9,7 @@ import { CLOCK_SKEW_SECONDS } from "./tokens.ts";
 const MAX_REVOCATIONS = 100_000;
 /** The shortest time that a revocation is kept, 30 days: tokens of another issuer may live longer than ours. */
 const MIN_REVOCATION_MS = 30 * 86_400_000;
-/**
- * Tokens may be accepted shortly after their expiry: nodes' clocks differ, and open connections have a grace period.
- */
+/** Expired tokens may be accepted for a while: nodes' clocks differ, and open connections have a grace period. */
 const MARGIN_MS = 5 * 60_000;
 const EVICTION_INTERVAL_MS = 60_000;
 /** Longer than one millisecond, the resolution of the time in tokens. */
@@ -22,10 +20,7 @@ const COLLECTION = "revocations";
 export type Revocation =
   | { kind: "token"; id: string }
   | { kind: "session"; id: string }
-  /**
-   * Tokens issued at `issuedBefore` (milliseconds since 1970) or later stay valid. Default: all earlier tokens are
-   * revoked.
-   */
+  /** `issuedBefore` in milliseconds since 1970; default: revokes all tokens that were issued until now. */
   | { kind: "user"; id: string; issuedBefore?: number | undefined }
   | { kind: "everybody"; issuedBefore: number };
 
@@ -33,14 +28,11 @@ export interface Revocations {
   /** Reads from memory. */
   covers(identity: Pick<TokenIdentity, "userId" | "tokenId" | "sessionId" | "issuedAt">): boolean;
   /**
-   * The `issuedAt` that a new token of the user needs to be valid, milliseconds since 1970. Usually the current time.
-   * Because clocks differ, a revocation may cover tokens up to a later time; then it is that later time.
+   * The `issuedAt` of a new token, milliseconds since 1970: usually the current time. Because clocks differ, a
+   * revocation may cover tokens up to a later time. A new token then needs that later time.
    */
   issueTime(userId: string): number;
-  /**
-   * Once it resolves, the revocation is durable and in effect on this node.
-   * @throws {TooManyRevocationsError} @throws {StoreUnavailableError}
-   */
+  /** Durable and in effect on this node. @throws {TooManyRevocationsError} @throws {StoreUnavailableError} */
   add(revocation: Revocation): Promise<void>;
   onChange(listener: () => void): () => void;
   stop(): void;
@@ -50,15 +42,15 @@ interface RevocationsOptions extends StoreOptions {
   /** The longest lifetime of an access token. The revocation of a session is kept for this time. */
   sessionTokenMs: number;
   /**
-   * The longest lifetime of an unused refresh token. A revocation of all tokens of a user is kept at least this long,
-   * or the refresh token would become valid again.
+   * The longest lifetime of an unused refresh token. A revocation of a user is kept for at least this time, or the
+   * refresh token would become valid again.
    */
   refreshTokenMs: number;
   /** The longest lifetime of a minted token. */
   mintedTokenMs: number;
   /**
-   * The clock by which revocations expire, milliseconds since 1970. If this clock were set ahead, revocations would
-   * expire early, and revoked tokens would be valid again. Default: `now`.
+   * The clock by which revocations expire. If it were set ahead, revocations would expire early, and revoked tokens
+   * would be valid again. Default: `now`.
    */
   expiryNow?: () => number;
 }
@@ -70,8 +62,8 @@ export class TooManyRevocationsError extends Error {
 const documentSchema = z.object({
   issuedBefore: z.number().optional(),
   /**
-   * Whether all earlier tokens were revoked, including those of an issuer whose clock is ahead. `issuedBefore` may then
-   * be in the future, and new tokens carry it as the claim `rev`.
+   * Whether all tokens issued before the revocation were revoked, even those of an issuer whose clock is ahead.
+   * `issuedBefore` may then be in the future, and new tokens carry it as the claim `rev`.
    */
   reachesAhead: z.boolean().optional(),
   expiresAt: z.number(),

@@ -7,8 +7,8 @@ import type { Revocations } from "./revocations.ts";
 import type { Tokens } from "./tokens.ts";
 
 /**
- * How long the previous refresh token may be used again: two pages of one browser may refresh at the same time, and a
- * client repeats a request whose response was lost. Longer than a client waits for a response.
+ * How long the previous refresh token stays valid: two pages of a browser may refresh at once, and a client repeats a
+ * request whose response was lost. Longer than a client waits for a response.
  */
 export const REFRESH_GRACE_MS = 30_000;
 const COLLECTION = "refresh";
@@ -52,32 +52,23 @@ export class RefreshReusedError extends RefreshRefusedError {
 }
 
 /**
- * The login sessions of accounts. A refresh token is valid for one use: each refresh returns a new refresh token and a
- * short-lived access token. If an old refresh token is used again, a thief may have it, so the session ends (RFC 9700,
- * section 4.14.2). The next refresh token is derived from the previous one and a seed that is stored with the session.
- * So a request that is repeated within {@link REFRESH_GRACE_MS} gets the same refresh token again, and a lost response
- * logs nobody out. A session id is not secret: access tokens and the audit log contain it. So each secret carries a
- * tag: without a secret that was issued for the session, nobody can end the session.
+ * The login sessions of accounts. A refresh token is valid for one use. Using it again ends the session, because a
+ * thief may have a copy (RFC 9700, section 4.14.2). The next refresh token is derived from the previous one and a seed
+ * in the store. So a request that is repeated within {@link REFRESH_GRACE_MS} gets the same refresh token again, and a
+ * lost response logs nobody out. A session id is not secret: access tokens and the audit log contain it. So a tag in
+ * each secret shows that the secret was issued for the session. Without the tag, nobody can end the session.
  */
 export interface Sessions {
   /** @throws {StoreUnavailableError} */
   open(account: Account): Promise<Login>;
   /**
-   * Exchanges a refresh token for new tokens. Repeat a call that failed with StoreUnavailableError within the grace
-   * period: the token may or may not have been used up.
+   * After a StoreUnavailableError, repeat the call within the grace period: the token may have been used up.
    * @throws {RefreshRefusedError} @throws {RefreshReusedError} @throws {StoreUnavailableError}
    */
   refresh(refreshToken: string): Promise<Login>;
-  /**
-   * Ends the session of the refresh token, and revokes its access tokens.
-   * @returns undefined when there is no such session
-   * @throws {StoreUnavailableError}
-   */
+  /** Ends the session. @returns undefined when there is no such session @throws {StoreUnavailableError} */
   end(refreshToken: string): Promise<SessionName | undefined>;
-  /**
-   * Ends a session by its id: revokes its access tokens and deletes its refresh token. The session need not exist.
-   * @throws {StoreUnavailableError}
-   */
+  /** Ends the session, if it exists, and revokes its access tokens. @throws {StoreUnavailableError} */
   revoke(sessionId: string): Promise<void>;
 }
 

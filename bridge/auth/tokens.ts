@@ -7,7 +7,7 @@ import { type IdentityProvider, PROVIDER_ALGORITHMS } from "./identity-provider.
 
 export interface Tokens {
   /**
-   * Fetches the identity provider's key, if the token needs it. Await the result before {@link verify}.
+   * Fetches the identity provider's key, if needed. Await the result before {@link verify}.
    * @returns undefined when no key is needed
    * @throws {ProviderUnavailableError}
    */
@@ -30,16 +30,11 @@ export interface Tokens {
 }
 
 interface TokensOptions {
-  /**
-   * The first secret signs and all verify, so a secret can be replaced while its tokens are valid. Each has 32
-   * characters or more.
-   */
+  /** The first one signs, all verify: so a secret can be replaced while its tokens are valid. 32 characters or more. */
   secrets: readonly string[];
   /** Tokens of this identity provider are accepted too. Default: none. */
   provider?: IdentityProvider | undefined;
-  /**
-   * A token signed with `secrets` may name audiences (`aud`) only if this is one of them. Default: it may name none.
-   */
+  /** The only audience (`aud`) that a token signed with `secrets` may name. Default: it may name none. */
   audience?: string | undefined;
   /** Milliseconds since 1970. Default: the system clock. */
   now?: () => number;
@@ -70,8 +65,8 @@ export const userIdSchema = z
   .refine((text) => text.trim() === text, "must not begin or end with a blank");
 
 /**
- * User ids of an identity provider's users begin with this prefix, and no other user ids do. So a user of the provider
- * and one of our users share no connections and no client ids, and are revoked separately.
+ * Only user ids of an identity provider's users begin with this. So a user of the provider and one of our users share
+ * no connections and no client ids, and are revoked separately.
  */
 const PROVIDER_PREFIX = "idp:";
 
@@ -188,10 +183,7 @@ function claimsOf({ header, payload }: jsonwebtoken.Jwt): unknown {
 
 const audienceSchema = z.object({ aud: z.union([z.string(), z.array(z.string())]).optional() });
 
-/**
- * Rejects tokens for other programs that share the secret (RFC 7519, section 4.1.3).
- * @throws {InvalidTokenError}
- */
+/** Rejects tokens for other programs that share the secret (RFC 7519, section 4.1.3). @throws {InvalidTokenError} */
 function checkAudience(claims: unknown, audience: string | undefined): void {
   const { aud } = audienceSchema.safeParse(claims).data ?? { aud: "" };
   if (aud === undefined || (audience !== undefined && [aud].flat().includes(audience))) return;

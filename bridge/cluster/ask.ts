@@ -27,7 +27,7 @@ export function answerNodes({ nodeId, signals }: Asker, question: string, answer
 }
 
 /**
- * Asks all other nodes. Resolves when every node has answered, or after `timeoutMs`.
+ * Resolves when every node has answered, or after `timeoutMs`.
  * @throws {StoreUnavailableError} the list of nodes cannot be read
  */
 export async function askNodes(

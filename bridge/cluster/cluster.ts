@@ -18,9 +18,7 @@ export interface Cluster {
   nodes(): Promise<readonly ClusterNode[]>;
   /** Explains to an operator why the store accepts no writes. Undefined while the store accepts them. */
   readonly unavailableReason: string | undefined;
-  /**
-   * Tests the store with a small write, which takes at most about 2 seconds with Redis. @throws {StoreUnavailableError}
-   */
+  /** Tests the store with a small write: at most about 2 seconds with Redis. @throws {StoreUnavailableError} */
   check(): Promise<void>;
   /** Leaves the cluster: for the other nodes, the connections and leases of this node end at once. Idempotent. */
   stop(): Promise<void>;
@@ -55,11 +53,7 @@ export interface StoredDocument {
  * has usually not happened; with Redis, it may have happened or may still happen: read the document again.
  */
 export interface Documents {
-  /**
-   * All methods throw these errors.
-   * @throws {StoreUnavailableError}
-   * @throws {RangeError} a name or a value exceeds the limits in `limits.ts`
-   */
+  /** All methods throw {@link StoreUnavailableError}, and RangeError when a value exceeds `limits.ts`. */
   get(collection: string, key: string): Promise<StoredDocument | undefined>;
   list(collection: string): Promise<readonly (StoredDocument & { key: string })[]>;
   /** @returns the new version; undefined when `ifVersion` does not match */
@@ -67,8 +61,8 @@ export interface Documents {
   /** @returns false when the document does not exist, or has another version */
   delete(collection: string, key: string, options?: { ifVersion?: string }): Promise<boolean>;
   /**
-   * Calls back with the key of a document soon after any node changed the document. Calls back with undefined when
-   * changes may have been missed: read the whole collection again.
+   * Calls back with the key of a changed document, whichever node changed it. Calls back with undefined when changes
+   * may have been missed: read the whole collection again.
    */
   watch(collection: string, onChange: (key: string | undefined) => void): () => void;
 }
@@ -94,11 +88,10 @@ export interface Leases {
 /** The connections of each user to all nodes. */
 export interface ConnectionRegister {
   /**
-   * Registers a connection. Never throws: while Redis is unreachable, only the user's connections to this node are
-   * counted. If all connections were rejected then, every dashboard that is reloaded would be locked out. The limit
-   * protects a node's capacity, so this node's own count is enough. The price: during the outage, a user may open as
-   * many connections to each node as the limit allows. When Redis is reachable again, all connections are registered
-   * and counted.
+   * Never throws: while Redis is unreachable, only the user's connections to this node are counted. If all connections
+   * were rejected, every dashboard that is reloaded would be locked out. The limit protects a node's capacity, so this
+   * node's own count is enough. The price: during the outage, a user may open as many connections to each node as the
+   * limit allows. After the outage, all connections are registered and counted.
    * @param limit 0 for no limit
    * @returns releases the connection, idempotently; undefined when the user has reached the limit
    */

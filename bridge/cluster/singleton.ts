@@ -16,10 +16,7 @@ interface SingletonOptions {
   logger: Logger;
 }
 
-/**
- * Runs a task on the node that holds the lease `name`. When that node fails, another node gets the lease and runs the
- * task.
- */
+/** Runs a task on one node, which holds the lease `name`. When that node fails, another one runs the task. */
 export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }: SingletonOptions): Singleton {
   const stopped = new AbortController();
   const { signal } = stopped;

@@ -26,9 +26,7 @@ export interface CommandRunner {
 interface IssuedCommand extends CommandRequest {
   /** `who` is recorded in the audit log and sent to the camera as `issued_by`. An unknown address is undefined. */
   from: { who: string; address: string | undefined };
-  /**
-   * The JSON text of `args` as the sender wrote it, so that numbers beyond the precision of a double stay unchanged.
-   */
+  /** The JSON of `args` as the sender wrote it: numbers beyond the precision of a double stay unchanged. */
   argsText?: string | undefined;
   /** Default: a new id. A command whose id is already waiting or in flight is a duplicate and is ignored. */
   id?: string;

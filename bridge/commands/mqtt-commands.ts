@@ -18,16 +18,13 @@ interface MqttCommand extends Pick<IncomingPublication, "identity" | "payload"> 
   camera: string;
   name: string;
   /**
-   * Called when the camera has the command, or will not receive it. If the server restarts before this call, it reports
-   * the command as lost.
+   * Called when the camera has the command or will not receive it. A restart before that call makes the command a
+   * {@link LostCommand}.
    */
   settled(): void;
 }
 
-/**
- * A command that an earlier run of the server acknowledged to its sender, without knowing whether the camera received
- * it.
- */
+/** A command that an earlier run of the server acknowledged to its sender, but may not have sent to the camera. */
 export type LostCommand = Pick<MqttCommand, "payload" | "camera" | "name">;
 
 interface MqttCommandsOptions {
@@ -51,10 +48,7 @@ interface Outcome extends Pick<CommandUpdate, "status" | "error" | "code"> {
   command_id: string | undefined;
 }
 
-/**
- * The status of the reply for each status of the relay; `failed` for all others. It is unknown whether a camera ran a
- * command that timed out.
- */
+/** The reply's status; `failed` where none is given. A camera may have run a command that timed out: `unknown`. */
 const REPLY_STATUS: Partial<Record<CommandStatus, CommandReply["status"]>> = {
   ...{ rejected: "rejected", timed_out: "unknown", unknown: "unknown" },
 };
@@ -113,10 +107,7 @@ export class MqttCommands {
     });
   };
 
-  /**
-   * Reports a command of an earlier run as `unknown`. It is not sent again: its age is unknown, and the camera may
-   * already have run it.
-   */
+  /** Reports the command as `unknown`. It is not sent again: it may be old, and the camera may have run it already. */
   readonly reportLost = ({ payload, camera, name }: LostCommand): void => {
     const read = readCommand(payload.toString("utf8"));
     const command_id = read.success ? read.data.id : undefined;

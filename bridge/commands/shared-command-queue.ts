@@ -14,8 +14,8 @@ interface SharedCommandQueueOptions {
 
 const COLLECTION = "command-queues";
 /**
- * A command stays in the queue for this time after it has expired: the nodes' clocks differ, and no later command may
- * overtake it while it is in flight.
+ * How long an expired command stays in the queue: nodes' clocks differ, and no later command may overtake it while it
+ * is in flight.
  */
 const EXPIRY_MARGIN_MS = 2_000;
 /** Nodes that change one queue at the same time retry. A node should never need this many attempts. */
@@ -26,10 +26,7 @@ const MAX_RETRY_MS = 20;
 const queueSchema = z.array(z.object({ id: z.string(), node: z.string(), until: z.number() }));
 type QueueEntry = z.infer<typeof queueSchema>[number];
 
-/**
- * One queue of commands per camera, shared by all nodes. Each queue is a document; its first command is the next to
- * send.
- */
+/** One command queue per camera, shared by all nodes, in a document. Its first command is the next to send. */
 export class SharedCommandQueue {
   readonly #options: SharedCommandQueueOptions;
   /** The callbacks of this node's waiting commands, by camera and command id. */
@@ -129,10 +126,7 @@ export class SharedCommandQueue {
     for (const camera of this.#waiting.keys()) this.#check(camera);
   }
 
-  /**
-   * Calls back if a waiting command of this node is now the first. While the store is unavailable, no command is the
-   * first.
-   */
+  /** Calls back if a command of this node is now the first. While the store is unavailable, no command is the first. */
   #check(camera: string): void {
     if (!this.#waiting.has(camera)) return;
     this.#tasks

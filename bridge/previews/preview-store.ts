@@ -28,10 +28,7 @@ export const DEFAULT_PREVIEW_LIMITS: PreviewLimits = previewLimits(
   defaultsOf({ ...previewSettings, MAX_CAMERAS: serverSettings.MAX_CAMERAS }),
 );
 
-/**
- * Previews older than `keepMs` or beyond the other limits disappear from lists at once. The caller validates camera and
- * capture ids.
- */
+/** Previews beyond the limits disappear from lists at once. The caller validates camera and capture ids. */
 export interface PreviewStore {
   /**
    * Resolves when the preview is durable. The preview is kept for `keepMs` after its arrival, no matter when it was

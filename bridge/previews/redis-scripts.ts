@@ -27,9 +27,7 @@ local function removeExpired(since)
 end
 `;
 
-/**
- * Removes previews that arrived before a time. KEYS: the prefix. ARGV: the time, milliseconds. Returns their number.
- */
+/** Removes previews that arrived before ARGV[1], milliseconds since 1970. KEYS: the prefix. Returns their number. */
 export const REMOVE_EXPIRED = new Script(`${REMOVE}
 return removeExpired(tonumber(ARGV[1]))
 `);

@@ -2,10 +2,7 @@ import type { Stats } from "./stats.ts";
 
 const COUNT_INTERVAL_MS = 250;
 
-/**
- * Counts the events that this node accepted. All nodes follow the same journal, so a count of its entries would count
- * each event once per node.
- */
+/** Counts only this node's events: every node follows the same journal, and would count each event again. */
 export function startAcceptedCounter(ingest: { stats(): { accepted: number } }, stats: Pick<Stats, "add">) {
   let counted = ingest.stats().accepted;
   const count = () => {

@@ -25,9 +25,7 @@ const REPEAT_MS = 60_000;
 const CPU_STEP = 5;
 const MEMORY_STEP = 0.05;
 
-/**
- * Publishes `system/status` at the start and when it changes, and `system/resources` when they change or are outdated.
- */
+/** Publishes `system/status` and `system/resources` when they change, and resources also when outdated. */
 export function startSystemStatus(options: SystemStatusOptions): Singleton {
   const { cluster, logger, intervalMs = 10_000 } = options;
   const startedAt = new Date().toISOString();

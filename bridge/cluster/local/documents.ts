@@ -262,9 +262,7 @@ export class LocalDocuments implements Documents {
   }
 }
 
-/**
- * Collection names contain no `!`, which sorts before all their characters. So the rows of a collection are adjacent.
- */
+/** The rows of a collection are adjacent: its name contains no `!`, which sorts before all its characters. */
 function rowKeyOf(collection: string, key: string): string {
   checkCollection(collection);
   checkKey(key);

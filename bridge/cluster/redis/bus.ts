@@ -20,10 +20,7 @@ export type Notice =
 /** Lua that numbers and publishes a notice. Uses the locals `count` (a key), `channel` and `notice`. */
 export const PUBLISH = "redis.call('PUBLISH', channel, redis.call('INCR', count) .. '\\n' .. notice)";
 
-/**
- * Sent as a whole, not with EVALSHA: if Redis had not cached the script, it would be sent a second time, and later
- * notices would overtake it.
- */
+/** Sent whole: with EVALSHA, a script that Redis has not cached is sent twice, and later notices overtake it. */
 const publishScript = `
 local count, channel, notice = KEYS[1], ARGV[1], ARGV[2]
 ${PUBLISH}
@@ -86,10 +83,7 @@ export class Bus {
     await this.#options.link.do((redis) => redis.eval(publishScript, 1, this.count, this.channel, text));
   }
 
-  /**
-   * Compares the received notices with the count in Redis. All notices up to the `count` of the previous call should
-   * have arrived by now.
-   */
+  /** All notices up to the `count` of the previous call should have arrived by now. */
   compare(count: number): void {
     const before = this.#lastComparison;
     this.#lastComparison = { count, received: this.#received ?? 0 };

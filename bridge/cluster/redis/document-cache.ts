@@ -99,8 +99,7 @@ export class DocumentCache {
   }
 
   /**
-   * Whether the store is still the same one. Call it after reading. After false, the cached documents have been written
-   * back, and the caller must read again.
+   * Call it after reading. After false, the cached documents have been written back, and the caller must read again.
    * @throws {StoreUnavailableError}
    */
   async isSameStore(): Promise<boolean> {

@@ -10,8 +10,8 @@ const MAX_REMOVED = 500;
 const RETRY_MS = 500;
 
 /**
- * Writes the heartbeat of this node, and removes nodes without a recent heartbeat. The registrations of a dead node do
- * not count from that moment on. They are deleted in parts, so that Redis is not blocked for long.
+ * Writes the heartbeat of this node, and removes nodes without a recent heartbeat. From then on, their registrations do
+ * not count. They are deleted in parts, so that Redis is not blocked for long.
  */
 const beatScript = new Script(`
 local nodes, gone, count = KEYS[1], KEYS[2], KEYS[3]
@@ -100,10 +100,7 @@ export class Heartbeat {
     this.#gone = options.link.key("gone");
   }
 
-  /**
-   * Sends a heartbeat now, and then at an interval. Concurrent calls share one heartbeat. @throws
-   * {StoreUnavailableError}
-   */
+  /** Now, and then at an interval. Concurrent calls share one heartbeat. @throws {StoreUnavailableError} */
   beat(): Promise<void> {
     this.#beating ??= this.#beat().finally(() => {
       this.#beating = undefined;

@@ -70,9 +70,7 @@ export class Link {
     return found;
   }
 
-  /**
-   * Runs a script even while the link is unavailable. Success makes the link available. @throws {StoreUnavailableError}
-   */
+  /** Runs even while the link is unavailable; success makes it available. @throws {StoreUnavailableError} */
   async probe(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
     const reply = await this.#send((redis) => script.run(redis, keys, args));
     if (this.#unavailableReason !== undefined) this.#logger.info("redis accepts writes again");

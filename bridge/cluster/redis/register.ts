@@ -52,8 +52,8 @@ interface RegisterOptions {
 }
 
 /**
- * The register in Redis, with this node's connections also in memory. When Redis may differ from memory, because the
- * outcome of a command is unknown or this node was regarded as dead, Redis is updated from memory.
+ * The register in Redis, with this node's connections also in memory. When Redis may differ (a command's outcome is
+ * unknown, or this node was regarded as dead), Redis is updated from memory.
  */
 export class RedisRegister implements ConnectionRegister {
   readonly #options: RegisterOptions;
@@ -108,7 +108,7 @@ export class RedisRegister implements ConnectionRegister {
   }
 
   /**
-   * Compares memory with Redis, and updates Redis if necessary.
+   * Updates Redis if it differs from memory.
    * @param registered the number of this node's connections in Redis
    * @param known whether Redis still counts these connections
    */
