@@ -40,9 +40,9 @@ import { openRedisStorage, type RedisStorage } from "./sessions/redis/redis.ts";
 import { SessionCleanup } from "./sessions/session-cleanup.ts";
 import type { BrokerStorage } from "./sessions/storage.ts";
 
-/** A PUBLISH's fixed header, topic length, message id, and topic (in UTF-8 a character takes up to 3 bytes). */
+/** The bytes of a PUBLISH besides its payload: header, topic length, message id, topic (up to 3 bytes a character). */
 const PACKET_OVERHEAD_BYTES = 16 + 3 * MAX_TOPIC_LENGTH;
-/** How long {@link Broker.stop} waits for unfinished publications, and then for clients to close. */
+/** {@link Broker.stop} waits this long for unfinished publications, and then for clients to close. */
 const STOP_DRAIN_MS = 700;
 const STOP_CLOSE_MS = 700;
 const POLL_MS = 10;
@@ -56,23 +56,19 @@ interface BrokerOptions {
   /** Whether the bearer's token, or the login that it comes from, is revoked. Ignores expiry. Default: never. */
   isRevoked?(bearer: Bearer): boolean;
   ingest: Ingest;
-  /** Finds the address of a client that connects by WebSocket through a trusted proxy. Default: the peer's address. */
+  /** Finds a client's address behind trusted proxies, for MQTT over WebSocket. Default: the peer's address. */
   addresses?: ClientAddresses;
-  /**
-   * Redis, where any number of nodes share sessions, retained messages and wills. Default: LevelDB below `dataPath`,
-   * for one node.
-   */
+  /** Stores sessions, retained messages and wills for any number of nodes. Default: LevelDB, for one node. */
   redis?: RedisConnections;
   /** Called when the store is found to be damaged, which is also logged. */
   onDamage?: OnDamage;
-  /** The clock by which sessions age, milliseconds since 1970. Default: the system's clock. */
+  /** The time by which sessions expire, milliseconds since 1970. Default: `Date.now`. */
   now?: () => number;
   logger: Logger;
 }
 
 /** Counts since the start, and current sizes. */
 interface BrokerStats {
-  /** Connected clients. */
   clients: number;
   /** Open connections, authenticated or not. */
   connections: number;
@@ -91,11 +87,10 @@ interface BrokerStats {
   shed: number;
   /** Connections closed because the client was too slow for messages of QoS 1 or 2. */
   slowClients: number;
-  /** Publications that were acknowledged and discarded, or not retained. */
+  /** Publications that were acknowledged, and discarded or not retained. */
   refusedPublishes: number;
   /** Publications that could not be made durable and were not acknowledged. */
   notAccepted: number;
-  /** Stored sessions. */
   sessions: number;
   retainedMessages: number;
   /** Publications that were not retained because of a limit. */
@@ -111,49 +106,35 @@ interface BrokerStats {
 export interface Broker {
   /** Opens the listeners. @throws {ListenError} the message names the variable, the port and the remedy */
   listen(): Promise<void>;
-  /** Accepts no more connections. Open connections stay open. Idempotent. */
+  /** Open connections stay open. Idempotent. */
   stopListening(): void;
   /** Empty before {@link listen}. */
   readonly ports: Ports;
-  /**
-   * Publishes as the backend, without access rules and without ingest. Resolves when subscribers and queues have the
-   * message.
-   */
+  /** Publishes without access rules and ingest. Resolves when subscribers and queues have the message. */
   publish(publication: OutgoingPublication): Promise<void>;
-  /** Whether a client of the identity is connected. */
   connected(identity: string): boolean;
-  /** Calls back when a device has acknowledged a command, with a clean or a persistent session. */
+  /** Calls back when a device has acknowledged a command. */
   onDelivered(listener: (delivery: Delivery) => void): () => void;
   onTakeOver(listener: (takeOver: TakeOver) => void): () => void;
   /** Calls back for each connection beyond a limit, and for each refused CONNECT, subscription and publication. */
   onRefused(listener: (refusal: AccessRefusal) => void): () => void;
-  /** Calls back for publications that were acknowledged and discarded, once a minute per sender and reason. */
+  /** Calls back once a minute per sender and reason, for publications that were acknowledged and discarded. */
   onPublicationRefused(listener: (refused: RefusedPublication) => void): () => void;
   /** Calls back for each command and broadcast of a client, accepted or not. */
   onCarriedOut(listener: (act: AuditedAct) => void): () => void;
-  /** The topics below this one that have a retained message. */
+  /** The topics with a retained message below this topic. */
   retainedBelow(topic: string): readonly string[];
-  /** The authenticated clients. */
   clients(): readonly ClientAccess[];
-  /**
-   * Closes the connections of the matching clients, whose permissions have ended. Wills of these clients that are
-   * commands, broadcasts or outside the root are not published. @returns how many
-   */
+  /** Closes the connections of the matching clients, whose permissions have ended. @returns how many */
   disconnect(matches: (client: ClientAccess) => boolean): number;
-  /**
-   * Discards the sessions and queues of devices that were removed or have another secret, and of users whose tokens are
-   * revoked, connected or not. @returns how many. Never rejects.
-   */
+  /** Discards the sessions of removed devices, changed secrets and revoked tokens. @returns how many. Never rejects. */
   discardEnded(): Promise<number>;
   stats(): BrokerStats;
-  /** Closes all connections and the store in under 2 s. Keeps the wills in the store without publishing them. */
+  /** Closes all connections and the store in under 2 s. Wills stay in the store and are not published. */
   stop(): Promise<void>;
 }
 
-/**
- * Starts the MQTT broker: storage and Aedes, but no listener yet.
- * @throws {StorageError} @throws {StoreUnusableError}
- */
+/** Opens the store and starts Aedes, but no listener. @throws {StorageError} @throws {StoreUnusableError} */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { config, tree, devices, redis, onDamage, logger, now = Date.now } = options;
   const permissionSets = new PermissionSets(options);
@@ -171,26 +152,25 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const cluster = redis && (await openRedisStorage({ ...storageOptions, redis }));
   const path = join(config.dataPath, "mqtt");
   const storage = cluster ?? (await openLevelStorage({ ...storageOptions, path, onDamage }));
-  const broker = new EmbeddedBroker(
-    composed({ ...options, now }, { storage, cluster, permissionSets, registry, wills, hasEnded }),
-  );
+  const parts = composed({ ...options, now }, { storage, cluster, permissionSets, registry, wills, hasEnded });
   try {
-    await broker.start();
+    await startAedes(parts);
+    parts.cleanup.start();
   } catch (error) {
     await storage.destroy();
     throw error;
   }
-  return broker;
+  return brokerOf(parts);
 }
 
-/** Wills of earlier versions are stored under the client id alone, so a reconnect does not remove them. */
+/** Earlier versions stored wills under the client id alone, so a reconnect does not remove these wills. */
 function isConnectedUnderNewKey(registry: ClientRegistry, key: string, { identity }: Bearer): boolean {
   return reservedFor(key) === undefined && registry.identityAt(sessionKey(identity, key)) === identity;
 }
 
 interface Foundation {
   storage: BrokerStorage;
-  /** The same storage when it is shared with other nodes; undefined for a single node. */
+  /** Equals `storage` with several nodes. */
   cluster: RedisStorage | undefined;
   permissionSets: PermissionSets;
   registry: ClientRegistry;
@@ -200,7 +180,6 @@ interface Foundation {
 
 type Parts = ReturnType<typeof composed>;
 
-/** Creates the parts of the broker, each from the parts created before. */
 function composed(options: BrokerOptions & { now(): number }, foundation: Foundation) {
   const { config, tree, devices, ingest, addresses = PEER_ADDRESSES, now, logger } = options;
   const { storage, cluster, permissionSets, registry, wills, hasEnded } = foundation;
@@ -232,7 +211,7 @@ function composed(options: BrokerOptions & { now(): number }, foundation: Founda
     refusedPublications,
     logger,
   });
-  // A function, not a constant: the Redis storage replaces its topics after Redis has lost data.
+  // The Redis storage replaces its topics after Redis has lost data.
   const retainedTopics = () => storage.retained.topics;
   const publishing = new AuthorizePublish({
     ...config,
@@ -277,166 +256,124 @@ function composed(options: BrokerOptions & { now(): number }, foundation: Founda
   };
 }
 
-class EmbeddedBroker implements Broker {
-  readonly #parts: Parts;
-  #listeners: OpenListeners | undefined;
-  #stopping: Promise<void> | undefined;
-
-  constructor(parts: Parts) {
-    this.#parts = parts;
-  }
-
-  async start(): Promise<void> {
-    const { aedes, registry, cluster, connections, takeOvers, lifecycle, cleanup, logger } = this.#parts;
-    cluster?.listen({
-      onClient: (client) => takeOvers?.announced(client),
-      // The clients may have missed messages. They reconnect immediately and resume their sessions.
-      onMissed: () => {
-        for (const [client] of [...registry.entries()]) client.close();
-      },
-    });
-    aedes.preConnect = this.#parts.authenticate.preConnect;
-    aedes.authenticate = this.#parts.authenticate.authenticate;
-    aedes.authorizePublish = this.#parts.publishing.hook;
-    aedes.authorizeSubscribe = this.#parts.subscribing.hook;
-    aedes.authorizeForward = this.#parts.forwarding.hook;
-    aedes.on("connackSent", ({ returnCode }, client) => {
-      if (returnCode === 0) connections.accepted(client.conn);
-    });
-    aedes.on("client", lifecycle.connected);
-    aedes.on("clientError", lifecycle.failed);
-    aedes.on("connectionError", lifecycle.failed);
-    aedes.on("unsubscribe", (filters, client) => {
-      for (const filter of filters) registry.get(client)?.filters.delete(filter);
-    });
-    aedes.on("ack", (packet, client) => this.#acknowledged(packet, client));
-    aedes.addListener("error", (error) => logger.error({ err: error }, "MQTT broker failed"));
-    await aedes.listen();
-    cleanup.start();
-  }
-
-  get ports(): Ports {
-    return this.#listeners?.ports ?? {};
-  }
-
-  async listen(): Promise<void> {
-    const { connections } = this.#parts;
-    this.#listeners ??= await openListeners({ ...this.#parts, onConnection: connections.open });
-  }
-
-  stopListening(): void {
-    this.#listeners?.close();
-  }
-
-  publish({ topic, payload, qos, retain }: OutgoingPublication): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#parts.aedes.publish({ cmd: "publish", topic, payload, qos, retain, dup: false }, (error) => {
-        if (error) reject(error);
-        else resolve();
-      });
-    });
-  }
-
-  connected(identity: string): boolean {
-    return this.#parts.registry.connections(identity) > 0;
-  }
-
-  onDelivered(listener: (delivery: Delivery) => void): () => void {
-    return this.#parts.deliveries.add(listener);
-  }
-
-  onTakeOver(listener: (takeOver: TakeOver) => void): () => void {
-    return this.#parts.registry.takeOvers.add(listener);
-  }
-
-  onRefused(listener: (refusal: AccessRefusal) => void): () => void {
-    return this.#parts.refusals.add(listener);
-  }
-
-  onPublicationRefused(listener: (refused: RefusedPublication) => void): () => void {
-    return this.#parts.refusedPublications.reports.add(listener);
-  }
-
-  onCarriedOut(listener: (act: AuditedAct) => void): () => void {
-    return this.#parts.acts.add(listener);
-  }
-
-  retainedBelow(topic: string): readonly string[] {
-    return this.#parts.storage.retained.topics.match(`${topic}/#`);
-  }
-
-  clients(): readonly ClientAccess[] {
-    return [...this.#parts.registry.entries()].map(([, access]) => access);
-  }
-
-  disconnect(matches: (client: ClientAccess) => boolean): number {
-    return this.#parts.lifecycle.disconnect(matches);
-  }
-
-  discardEnded(): Promise<number> {
-    return this.#parts.cleanup.discardEnded();
-  }
-
-  stats(): BrokerStats {
-    const { registry, storage, admission, connectRefusals, gate, publishing, forwarding } = this.#parts;
-    const { messages, bytes } = storage.queues.totals;
-    return {
-      clients: registry.size,
-      connections: admission.connections,
-      refusedConnections: admission.refused,
-      refusedClients: connectRefusals.count,
-      refusedDevices: connectRefusals.devices.list(),
-      received: publishing.received,
-      refusedSubscriptions: this.#parts.subscribing.refused,
-      delivered: forwarding.delivered,
-      shed: forwarding.shed,
-      slowClients: forwarding.slowClients,
-      refusedPublishes: this.#parts.refusedPublications.count,
-      notAccepted: gate.notAccepted,
-      sessions: storage.sessions,
-      retainedMessages: storage.retained.topics.size,
-      refusedRetained: storage.retained.refused + publishing.refusedRetained,
-      offlineMessages: messages,
-      offlineBytes: bytes,
-      droppedOfflineMessages: storage.queues.dropped,
-    };
-  }
-
-  stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
-    return this.#stopping;
-  }
-
-  async #stop(): Promise<void> {
-    const { aedes, admission, gate, lifecycle, refusedPublications, storage } = this.#parts;
-    lifecycle.stop();
-    this.#parts.cleanup.stop();
-    this.stopListening();
-    this.#parts.connectRefusals.stop();
-    this.#parts.willAdmission.stop();
-    this.#parts.publishing.stop();
-    this.#parts.subscribing.stop();
-    await until(() => gate.pending === 0 && aedes.unfinished === 0, STOP_DRAIN_MS);
-    let closed = false;
-    aedes.close(() => {
-      closed = true;
-    });
-    await until(() => closed, STOP_CLOSE_MS);
-    admission.destroyAll();
-    refusedPublications.stop();
-    await storage.destroy();
-  }
-
-  #acknowledged(packet: unknown, client: Client): void {
+/** Installs the hooks of Aedes and starts it. */
+async function startAedes(parts: Parts): Promise<void> {
+  const { aedes, registry, cluster, connections, takeOvers, lifecycle, logger } = parts;
+  cluster?.listen({
+    onClient: (client, here) => takeOvers?.announced(client, here),
+    // The clients may have missed messages. They reconnect immediately and resume their sessions.
+    onMissed: () => {
+      for (const [client] of [...registry.entries()]) client.close();
+    },
+  });
+  aedes.preConnect = parts.authenticate.preConnect;
+  aedes.authenticate = parts.authenticate.authenticate;
+  aedes.authorizePublish = parts.publishing.hook;
+  aedes.authorizeSubscribe = parts.subscribing.hook;
+  aedes.authorizeForward = parts.forwarding.hook;
+  aedes.on("connackSent", ({ returnCode }, client) => {
+    if (returnCode === 0) connections.accepted(client.conn);
+  });
+  aedes.on("client", lifecycle.connected);
+  aedes.on("clientError", lifecycle.failed);
+  aedes.on("connectionError", lifecycle.failed);
+  aedes.on("unsubscribe", (filters, client) => {
+    for (const filter of filters) registry.get(client)?.filters.delete(filter);
+  });
+  aedes.on("ack", (packet, client) => {
     const message = acknowledgedMessage(packet);
-    const identity = this.#parts.registry.get(client)?.identity;
-    if (message !== undefined && identity !== undefined) this.#parts.deliveries.call({ identity, ...message });
-  }
+    const identity = registry.get(client)?.identity;
+    if (message !== undefined && identity !== undefined) parts.deliveries.call({ identity, ...message });
+  });
+  aedes.addListener("error", (error) => logger.error({ err: error }, "MQTT broker failed"));
+  await aedes.listen();
+}
+
+function brokerOf(parts: Parts): Broker {
+  const { aedes, registry, storage, lifecycle, cleanup, connections } = parts;
+  let listeners: OpenListeners | undefined;
+  let stopping: Promise<void> | undefined;
+  const stopListening = () => listeners?.close();
+  return {
+    stopListening,
+    get ports() {
+      return listeners?.ports ?? {};
+    },
+    async listen() {
+      listeners ??= await openListeners({ ...parts, onConnection: connections.open });
+    },
+    publish: (publication) =>
+      new Promise((resolve, reject) => {
+        const { topic, payload, qos, retain } = publication;
+        aedes.publish({ cmd: "publish", topic, payload, qos, retain, dup: false }, (error) => {
+          if (error) reject(error);
+          else resolve();
+        });
+      }),
+    connected: (identity) => registry.connections(identity) > 0,
+    onDelivered: (listener) => parts.deliveries.add(listener),
+    onTakeOver: (listener) => registry.takeOvers.add(listener),
+    onRefused: (listener) => parts.refusals.add(listener),
+    onPublicationRefused: (listener) => parts.refusedPublications.reports.add(listener),
+    onCarriedOut: (listener) => parts.acts.add(listener),
+    retainedBelow: (topic) => storage.retained.topics.match(`${topic}/#`),
+    clients: () => [...registry.entries()].map(([, access]) => access),
+    disconnect: (matches) => lifecycle.disconnect(matches),
+    discardEnded: () => cleanup.discardEnded(),
+    stats: () => statsOf(parts),
+    stop() {
+      stopping ??= stopParts(parts, stopListening);
+      return stopping;
+    },
+  };
+}
+
+function statsOf({ registry, storage, admission, connectRefusals, gate, publishing, forwarding, ...parts }: Parts) {
+  const { messages, bytes } = storage.queues.totals;
+  return {
+    clients: registry.size,
+    connections: admission.connections,
+    refusedConnections: admission.refused,
+    refusedClients: connectRefusals.count,
+    refusedDevices: connectRefusals.devices.list(),
+    received: publishing.received,
+    refusedSubscriptions: parts.subscribing.refused,
+    delivered: forwarding.delivered,
+    shed: forwarding.shed,
+    slowClients: forwarding.slowClients,
+    refusedPublishes: parts.refusedPublications.count,
+    notAccepted: gate.notAccepted,
+    sessions: storage.sessions,
+    retainedMessages: storage.retained.topics.size,
+    refusedRetained: storage.retained.refused + publishing.refusedRetained,
+    offlineMessages: messages,
+    offlineBytes: bytes,
+    droppedOfflineMessages: storage.queues.dropped,
+  };
+}
+
+async function stopParts(parts: Parts, stopListening: () => void): Promise<void> {
+  const { aedes, admission, gate } = parts;
+  parts.lifecycle.stop();
+  parts.cleanup.stop();
+  stopListening();
+  parts.connectRefusals.stop();
+  parts.willAdmission.stop();
+  parts.publishing.stop();
+  parts.subscribing.stop();
+  await until(() => gate.pending === 0 && aedes.unfinished === 0, STOP_DRAIN_MS);
+  let closed = false;
+  aedes.close(() => {
+    closed = true;
+  });
+  await until(() => closed, STOP_CLOSE_MS);
+  admission.destroyAll();
+  parts.refusedPublications.stop();
+  await parts.storage.destroy();
 }
 
 /**
- * Resolves when the condition holds, or after the timeout. Counts polls instead of reading the clock, so that time
- * during which the process is suspended is not included.
+ * Resolves when the condition holds or the timeout has passed. Time in which the process is suspended is not counted.
  */
 async function until(condition: () => boolean, timeoutMs: number): Promise<void> {
   for (let left = timeoutMs; !condition() && left > 0; left -= POLL_MS)

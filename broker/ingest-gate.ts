@@ -10,11 +10,9 @@ import { StorageUnavailableError } from "./cluster/redis-connection.ts";
 interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
-  /**
-   * Why the broker cannot forward publications, which would accumulate in memory if accepted; undefined when it can.
-   */
+  /** Why publications cannot be forwarded; undefined when they can. Accepted ones would accumulate in memory. */
   unavailableReason(): string | undefined;
-  /** Whether the store has this message id: the client sent a QoS 2 publication with it, and not yet its PUBREL. */
+  /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
   refusedPublications: RefusedPublications;
   logger: Logger;
@@ -28,7 +26,8 @@ export class IngestGate {
   readonly #options: IngestGateOptions;
   /** QoS 2 publications whose message id is not in the store yet, by client and message id. */
   readonly #arriving = new Map<string, Promise<unknown>>();
-  #pending = 0;
+  /** Publications that ingest has not accepted or refused yet. */
+  pending = 0;
   /** Consecutive failures. The first one and the recovery are logged. */
   #failures = 0;
   /** Publications that could not be made durable and were not acknowledged. */
@@ -38,18 +37,12 @@ export class IngestGate {
     this.#options = options;
   }
 
-  /** Publications that ingest has not accepted or refused yet. */
-  get pending(): number {
-    return this.#pending;
-  }
-
-  /** @param client null for the will of a client of an earlier run or of another node */
   submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void {
     const id = client === null || packet.qos !== 2 ? undefined : packet.messageId;
     if (client !== null && id !== undefined) {
       this.#ingestOnce(client, sender, packet, id, callbacks);
     } else if (packet.qos === 0 && !packet.retain && !callbacks.awaitsIngest) {
-      // QoS 0 has no acknowledgement: Aedes forwards the publication now, while ingest records it.
+      // QoS 0 has no acknowledgement, so forwarding does not wait for ingest.
       void this.#ingestInBackground(sender, packet);
       callbacks.callback(null);
     } else {
@@ -57,24 +50,18 @@ export class IngestGate {
     }
   }
 
-  /** A QoS 2 publication that is resent before its PUBREL is no new one, and is accepted only once [MQTT-4.3.3-2]. */
-  #ingestOnce(
-    client: Client,
-    sender: Sender,
-    packet: PublishPacket,
-    messageId: number,
-    callbacks: PublishCallbacks,
-  ): void {
-    if (this.#options.isIncoming(client.id, messageId)) {
+  /** Accepts a QoS 2 publication once, although the client may resend it before the PUBREL [MQTT-4.3.3-2]. */
+  #ingestOnce(client: Client, sender: Sender, packet: PublishPacket, id: number, callbacks: PublishCallbacks): void {
+    if (this.#options.isIncoming(client.id, id)) {
       this.#options.broker.skip(packet);
       callbacks.callback(null);
       return;
     }
-    const key = `${client.id}\n${messageId}`;
+    const key = `${client.id}\n${id}`;
     const arriving = this.#arriving.get(key);
     if (arriving !== undefined) {
       // The client has reconnected and resent the publication. Wait for the outcome of the first copy.
-      void arriving.then(() => this.#ingestOnce(client, sender, packet, messageId, callbacks));
+      void arriving.then(() => this.#ingestOnce(client, sender, packet, id, callbacks));
       return;
     }
     const ingesting = this.#ingest(client, sender, packet, callbacks)
@@ -128,8 +115,7 @@ export class IngestGate {
     if (notRetained !== undefined)
       refusedPublications.add(sender, packet.topic, { reason: "no_room", why: notRetained });
     if (historical || notRetained !== undefined) packet.retain = false;
-    // DUP concerns only the transmission from the publisher. Each subscriber's transmission has its own DUP
-    // [MQTT-3.3.1-3].
+    // DUP concerns only this transmission, and a transmission to a subscriber has its own [MQTT-3.3.1-3].
     packet.dup = false;
     const startForwarding = forward
       ? broker.forward(packet, (error) => {
@@ -142,7 +128,7 @@ export class IngestGate {
       broker.skip(packet);
       if (position !== undefined) ingest.delivered(position);
     }
-    // A clean session that has ended needs neither an acknowledgement nor a stored message id.
+    // A clean session that has ended needs no acknowledgement and no stored message id.
     if (client === null || packet.qos < 2 || !client.closed || !client.clean) callback(null);
     startForwarding?.();
   }
@@ -154,16 +140,16 @@ export class IngestGate {
     return ingest.accept(publicationOf(sender.identity, packet));
   }
 
-  /** @returns the bytes that count as pending for the sender until {@link #end} */
+  /** @returns the sender's pending bytes, for {@link #end} */
   #begin(sender: Sender, { payload }: PublishPacket): number {
     const bytes = payload.length + MESSAGE_OVERHEAD_BYTES;
-    this.#pending++;
+    this.pending++;
     sender.rateLimiter?.pending(bytes);
     return bytes;
   }
 
   #end(sender: Sender, bytes: number): void {
-    this.#pending--;
+    this.pending--;
     sender.rateLimiter?.settled(bytes);
   }
 
@@ -181,10 +167,8 @@ export class IngestGate {
   #failed(error: unknown): void {
     this.notAccepted++;
     if (this.#failures++ > 0) return;
-    this.#options.logger.error(
-      { err: error },
-      "publications cannot be made durable: not acknowledged, senders disconnected",
-    );
+    const { logger } = this.#options;
+    logger.error({ err: error }, "publications cannot be made durable: not acknowledged, senders disconnected");
   }
 }
 

@@ -2,48 +2,46 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { networkOf, plainAddress } from "../../platform/addresses.ts";
+import { Counts } from "../../platform/counts.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import type { AccessRefusal } from "../../platform/identity.ts";
 import type { LinkProbe } from "./link-watch.ts";
 
 export type Transport = "tcp" | "tls" | "websocket";
 
-/** Where a connection comes from: known before the client sends anything. */
+/** What is known of a connection before the client sends anything. */
 export interface Origin {
   address: string;
   transport: Transport;
-  /** The common name of the client's certificate, which TLS has verified against `TLS_CLIENT_CA`. */
+  /** The common name of the client's certificate, verified against `TLS_CLIENT_CA`. */
   certificateName?: string;
-  /** Set only for WebSocket: over TCP and TLS, the kernel probes the client. */
+  /** Only for WebSocket. Over TCP and TLS, the kernel probes the client. */
   probe?: LinkProbe;
 }
 
-/**
- * At most one line with the number of refusals is logged per interval: a flood of connections must not flood the log.
- */
+/** Refusals are logged at most once per interval: a flood of connections must not flood the log. */
 const LOG_INTERVAL_MS = 10_000;
 
 interface AdmissionOptions {
   maxClients: number;
   maxConnectionsPerAddress: number;
-  /** Connections of one address whose CONNECT has not been answered yet. */
+  /** Connections of one address that have no CONNACK yet. */
   maxUnauthenticatedPerAddress: number;
-  /**
-   * New connections of one address per minute. This limit also bounds guesses at secrets: each guess needs a
-   * connection.
-   */
+  /** Per address. Also bounds guesses at secrets: each guess needs a connection. */
   maxConnectsPerMinute: number;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;
 }
 
-/** Counts the open connections of all listeners and refuses connections beyond the limits before they cost anything. */
+/**
+ * Counts the open connections of all listeners, and refuses connections beyond the limits before they cost anything.
+ */
 export class Admission {
   readonly #options: AdmissionOptions;
-  readonly #byAddress = new Map<string, number>();
-  readonly #unauthenticated = new Map<string, number>();
+  readonly #byAddress = new Counts();
+  readonly #unauthenticated = new Counts();
   readonly #connects = new FixedWindowCounter();
-  /** For each unauthenticated connection: a function that, called when its CONNACK is sent, subtracts it. */
+  /** A function for each unauthenticated connection that ends its count in `#unauthenticated`. */
   readonly #authenticated = new WeakMap<Duplex, () => void>();
   readonly #sockets = new Set<Socket>();
   #nextLogAt = 0;
@@ -80,25 +78,24 @@ export class Admission {
   countAddress(socket: Socket, address: string): boolean {
     const network = networkOf(address);
     const { maxConnectionsPerAddress, maxConnectsPerMinute } = this.#options;
-    if ((this.#byAddress.get(network) ?? 0) >= maxConnectionsPerAddress)
+    if (this.#byAddress.of(network) >= maxConnectionsPerAddress)
       return this.#refused(address, "MAX_MQTT_CONNECTIONS_PER_ADDRESS");
     if (this.#connects.add(network) > maxConnectsPerMinute)
       return this.#refused(address, "MAX_MQTT_CONNECTS_PER_MINUTE");
-    const leave = increment(this.#byAddress, network);
-    socket.once("close", leave);
+    socket.once("close", countOnce(this.#byAddress, network));
     return true;
   }
 
   /**
-   * Counts the connection as unauthenticated until {@link authenticated} is called or it closes. Connections that are
-   * still in their TLS handshake or HTTP request are not counted: other timeouts bound them.
+   * Counts the connection as unauthenticated until {@link authenticated} is called or the connection closes. Other
+   * timeouts bound the TLS handshake and the HTTP request before.
    * @returns false when the address has too many unauthenticated connections: the caller closes the connection
    */
   awaitConnack(connection: Duplex, address: string): boolean {
     const network = networkOf(address);
-    if ((this.#unauthenticated.get(network) ?? 0) >= this.#options.maxUnauthenticatedPerAddress)
+    if (this.#unauthenticated.of(network) >= this.#options.maxUnauthenticatedPerAddress)
       return this.#refused(address, "MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS");
-    const leave = increment(this.#unauthenticated, network);
+    const leave = countOnce(this.#unauthenticated, network);
     this.#authenticated.set(connection, leave);
     connection.once("close", leave);
     return true;
@@ -108,7 +105,6 @@ export class Admission {
     this.#authenticated.get(connection)?.();
   }
 
-  /** Closes every connection, whatever its state. */
   destroyAll(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
@@ -124,20 +120,16 @@ export class Admission {
   }
 }
 
-/** The peer's address. If an IPv6 socket reports an IPv4 address, its IPv4 form is returned. */
 export function addressOf(socket: Socket): string {
   return plainAddress(socket.remoteAddress ?? "unknown");
 }
 
-/** Adds one to the key's count. @returns a function that subtracts the one again; further calls do nothing */
-function increment(counts: Map<string, number>, key: string): () => void {
-  counts.set(key, (counts.get(key) ?? 0) + 1);
-  let left = false;
+/** Adds one to the key's count. @returns a function whose first call subtracts the one */
+function countOnce(counts: Counts, key: string): () => void {
+  counts.add(key);
+  let isSubtracted = false;
   return () => {
-    if (left) return;
-    left = true;
-    const others = (counts.get(key) ?? 1) - 1;
-    if (others > 0) counts.set(key, others);
-    else counts.delete(key);
+    if (!isSubtracted) counts.subtract(key);
+    isSubtracted = true;
   };
 }

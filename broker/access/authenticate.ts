@@ -13,22 +13,19 @@ import { deviceIdentity } from "./ended-identities.ts";
 import { badCredentials, ConnackCode, notAuthorized, RefusedConnectionError } from "./errors.ts";
 import type { PermissionSets } from "./permission-sets.ts";
 import { sessionKey } from "./session-names.ts";
-import type { SessionOwner } from "./session-owner.ts";
+import { ownerOf, type SessionOwner } from "./session-owner.ts";
 import type { WillAdmission } from "./will-admission.ts";
 
-/** Publish decisions cached for a client in each of its cache's two generations. */
+/** Publish decisions in each generation of a client's cache. */
 const WRITES_PER_CLIENT = 32;
 
-/** The limit that was reached: sessions of all owners, or of this owner. */
+/** The limit that keeps a session from being stored. */
 export type NotKept = "MAX_MQTT_SESSIONS" | "MAX_MQTT_SESSIONS_PER_USER";
 
-/** The part of the session store that knows the owner of each session. Keys are those of `session-names.ts`. */
+/** The owners of the stored sessions, by the keys of `session-names.ts`. */
 export interface SessionOwners {
   ownerOf(key: string): SessionOwner | undefined;
-  /**
-   * Stores the session for its owner, and discards a session that another owner left under the same key.
-   * @returns the limit because of which the session cannot be stored; undefined when it is stored
-   */
+  /** Stores the session for its owner. Discards a session that another owner left under the same key. */
   keep(key: string, owner: SessionOwner): Promise<NotKept | undefined>;
   /** Deletes the session with its subscriptions and queued messages. */
   discard(key: string): Promise<void>;
@@ -40,7 +37,6 @@ interface AuthenticateOptions extends IdentityChecks {
   sessions: SessionOwners;
   wills: WillAdmission;
   refusals: ConnectRefusals;
-  /** See `ended-identities.ts`. */
   hasEnded(bearer: Bearer): boolean;
   originOf(client: Client): Origin;
   maxKeepaliveSeconds: number;
@@ -52,7 +48,7 @@ interface AuthenticateOptions extends IdentityChecks {
 type PreConnectDone = (error: Error | null, success: boolean) => void;
 type AuthenticateDone = (error: (Error & { returnCode: ConnackCode }) | null, success: boolean | null) => void;
 
-/** Aedes' hooks for CONNECT: authenticates the client, or refuses it with a CONNACK code. */
+/** Aedes' hooks for CONNECT. */
 export class Authenticate {
   readonly #options: AuthenticateOptions;
   readonly #packets = new WeakMap<Client, ConnectPacket>();
@@ -62,7 +58,7 @@ export class Authenticate {
     this.#options = options;
   }
 
-  /** Only stores the packet for {@link authenticate}: Aedes sends no CONNACK to a client that this hook refuses. */
+  /** Refuses no client, because Aedes would send no CONNACK. */
   readonly preConnect = (client: Client, packet: ConnectPacket, done: PreConnectDone): void => {
     this.#packets.set(client, packet);
     assignClientId(packet);
@@ -105,8 +101,7 @@ export class Authenticate {
     const access: ClientAccess = {
       clientId,
       sessionKey: key,
-      identity,
-      permissions: owner.permissions,
+      ...ownerOf(owner),
       set,
       writes: new TopicCache((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
       filters: new Map(),
@@ -115,10 +110,6 @@ export class Authenticate {
       lastForwarded: 0,
       disconnectReason: undefined,
       expectedAcks: 0,
-      tokenId: owner.tokenId,
-      sessionId: owner.sessionId,
-      issuedAt: owner.issuedAt,
-      expiresAt: owner.expiresAt,
       address,
       transport,
       connectedAt: Date.now(),
@@ -127,7 +118,7 @@ export class Authenticate {
     // From now on Aedes and the store identify the client by this key.
     Object.assign(client, { id: key });
     if (will !== undefined) wills.admit(client, access, owner, will);
-    // Registered before the store is awaited, so that another connection of the same client sees this one.
+    // Registered before the store is awaited, so that another connection of this client replaces this one.
     registry.add(client, access);
     const device = deviceIdentity(identity);
     if (device !== undefined) refusals.devices.forget(device.id);
@@ -144,14 +135,14 @@ export class Authenticate {
       throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
     }
     if (!hasEnded(owner)) return;
-    // Revoked while the store was awaited: the cleanup of the revoked identity's sessions has not found this session.
+    // Revoked while the store was awaited: the cleanup after the revocation has not found this session.
     await sessions.discard(key);
     throw badCredentials("its token or secret has been revoked");
   }
 
   #sessionKey(clientId: string, identity: string): string {
     const { registry, sessions } = this.#options;
-    // Earlier versions identified a session by its client id alone: the owner finds such a session under that key.
+    // Earlier versions identified a session by its client id alone.
     const isOlder = registry.identityAt(clientId) === identity || sessions.ownerOf(clientId)?.identity === identity;
     return isOlder ? clientId : sessionKey(identity, clientId);
   }
@@ -163,7 +154,7 @@ export class Authenticate {
     throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
   }
 
-  /** A client that replaces its own older connection does not add a connection. */
+  /** A client that replaces its own older connection adds none. */
   #checkConnections(key: string, identity: string): void {
     const { registry, maxConnectionsPerUser } = this.#options;
     if (registry.authenticatedConnections(identity) < maxConnectionsPerUser || registry.identityAt(key) !== undefined)

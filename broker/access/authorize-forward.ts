@@ -4,7 +4,6 @@ import type { TopicTree } from "../../contract/topics.ts";
 import { WriteBatch } from "../aedes/write-batch.ts";
 import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";
 
-/** The client does not read fast enough. Messages of QoS 1 and 2 may not be skipped, so its connection is closed. */
 class SlowClientError extends Error {
   override name = "SlowClientError";
 }
@@ -12,25 +11,23 @@ class SlowClientError extends Error {
 interface AuthorizeForwardOptions {
   tree: TopicTree;
   registry: ClientRegistry;
-  /** Whether the client gets the publication from its queue, and therefore not now: see `sessions/replays.ts`. */
+  /** Whether the client will get the publication from its queue: see `sessions/replays.ts`. */
   isDeliveredFromQueue(client: Client, brokerCounter: number): boolean;
-  /** Whether a retained message that is about to be delivered is still its topic's retained message. */
+  /** Whether the payload is still that of the topic's retained message. */
   isNewestRetained(topic: string, payload: Uint8Array): boolean;
-  /** Bytes. */
   maxQueuedBytes: number;
-  /** Bytes. */
   maxUnsentBytes: number;
   logger: Logger;
 }
 
 /**
- * Aedes' hook for each delivery to a client. Checks the client's permissions at every delivery, so that subscriptions
- * and queued messages that were stored with earlier permissions give no access.
+ * Aedes' hook for each delivery to a client. Checks the client's permissions at every delivery, because subscriptions
+ * and queued messages may have been stored with earlier permissions.
  *
- * Bounds what is buffered for a slow client. When more than `maxQueuedBytes` wait for the client's connection, messages
- * of QoS 0 are dropped: QoS 0 promises no delivery. Messages of QoS 1 and 2 may not be dropped, so the connection is
- * closed when more than `maxUnsentBytes` wait. A persistent session then finds every message in its queue, in order,
- * and reads at its own speed. A clean session learns from the closed connection that it has missed messages.
+ * Bounds what is buffered for a slow client. Messages of QoS 0 are dropped while more than `maxQueuedBytes` wait for
+ * the connection. Messages of QoS 1 and 2 may not be dropped, so the connection is closed when more than
+ * `maxUnsentBytes` wait. A persistent session then gets every message from its queue. A clean session learns from the
+ * closed connection that it has missed messages.
  */
 export class AuthorizeForward {
   readonly #options: AuthorizeForwardOptions;
@@ -49,7 +46,7 @@ export class AuthorizeForward {
   /** Called for live, retained and queued messages. @returns null when the message is not delivered */
   readonly hook = (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null => {
     const access = this.#options.registry.get(client);
-    // The connection has just ended. Nothing is written any more, but null would remove the message from the queue.
+    // The connection has just ended. Null would remove the message from the queue.
     if (access === undefined) return client.conn.destroyed ? packet : null;
     if (!access.set.mayReceive(packet.topic, packet.payload)) return null;
     if (
@@ -58,8 +55,8 @@ export class AuthorizeForward {
       !this.#options.isNewestRetained(packet.topic, packet.payload)
     )
       return null;
-    // Retained messages, and messages from the queue (these have a message id), need no limit: they are read only as
-    // fast as the client takes them.
+    // Retained and queued messages need no limit: they are read only as fast as the client takes them. A queued message
+    // has a message id.
     if (!packet.retain && packet.messageId === undefined) {
       const { isDeliveredFromQueue, maxQueuedBytes } = this.#options;
       if (packet.qos > 0 && isDeliveredFromQueue(client, packet.brokerCounter) && grantedQos(access, packet.topic) > 0)
@@ -68,7 +65,7 @@ export class AuthorizeForward {
         this.#batch.release(client.conn);
         if (client.conn.writableLength > maxQueuedBytes && this.#isDropped(client, access, packet)) return null;
       }
-      // Set only for live deliveries: a queued message may be of an earlier run, which used the same numbers.
+      // Only for live deliveries: a queued message may be of an earlier run, which used the same numbers.
       access.lastForwarded = packet.brokerCounter;
     }
     this.delivered++;
@@ -87,7 +84,7 @@ export class AuthorizeForward {
     return this.#options.tree.parse(topic)?.kind === "camera-command";
   }
 
-  /** Handles a delivery to a slow client. @returns true when the message is dropped */
+  /** Handles a delivery to a slow client. */
   #isDropped(client: Client, access: ClientAccess, packet: AedesPublishPacket): boolean {
     if (packet.qos === 0 || grantedQos(access, packet.topic) === 0) {
       this.shed++;
@@ -102,7 +99,7 @@ export class AuthorizeForward {
         new SlowClientError(`it reads too slowly: ${unsentBytes} bytes are unsent, and no message may be dropped`),
       );
     }
-    // The packet goes to a destroyed connection. If the packet were dropped, Aedes would remove it from the queue.
+    // Aedes would remove a dropped message from the queue.
     return false;
   }
 }

@@ -16,13 +16,12 @@ import type { Wills } from "./wills.ts";
 
 type Callback = (error?: Error | null) => void;
 
-/** How the gate reports what became of a publication. */
 export interface PublishCallbacks {
-  /** Ingest may refuse the publication for its payload: it is not forwarded before ingest has accepted it. */
+  /** Ingest may refuse the payload: the publication is forwarded only after ingest has accepted it. */
   awaitsIngest: boolean;
-  /** Acknowledges the publication; when called with an error, closes the connection. */
+  /** Acknowledges the publication, or closes the connection when called with an error. */
   callback: Callback;
-  /** Called instead of `callback` when ingest has refused the publication for good: acknowledges it. */
+  /** Acknowledges a publication that ingest has refused for good. */
   refused: Callback;
 }
 
@@ -31,25 +30,21 @@ export interface Sender extends PublicationSender {
   readonly rateLimiter?: RateLimiter;
 }
 
-/** Delays the acknowledgement of a publication until it is durable. */
-interface PublicationGate {
-  /** @param client null for the will of a client of an earlier run or of another node */
-  submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void;
-}
-
 interface AuthorizePublishOptions extends RetainedLimits {
   tree: TopicTree;
   registry: ClientRegistry;
   wills: Wills;
-  /** Whether the identity is a device that has been removed. */
+  /** Whether the identity is a removed device. */
   isRemoved(identity: string): boolean;
   broker: ForwardingBroker;
-  gate: PublicationGate;
+  gate: {
+    /** @param client null for the will of a client of an earlier run or of another node */
+    submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void;
+  };
   refusedPublications: RefusedPublications;
   retainedTopics(): RetainedLookup;
   maxPayloadBytes: number;
   onRefused(refusal: AccessRefusal): void;
-  /** Called for each command and broadcast, accepted or not. */
   onCarriedOut(act: AuditedAct): void;
 }
 
@@ -61,7 +56,7 @@ export class AuthorizePublish {
   #isStopping = false;
   /** Publications of clients that passed the access rules. */
   received = 0;
-  /** Publications not retained because a limit is reached for their camera or service, or for all. */
+  /** Publications that were not retained because of a limit. */
   refusedRetained = 0;
 
   constructor(options: AuthorizePublishOptions) {
@@ -69,27 +64,24 @@ export class AuthorizePublish {
     this.#room = new RetainedRoom(options.retainedTopics, options);
   }
 
-  /** From now on wills stay in the store and are not published: the broker is stopping, but its clients are alive. */
+  /** The broker is stopping. Its clients are alive, so wills stay in the store and are not published. */
   stop(): void {
     this.#isStopping = true;
   }
 
   /**
-   * The client is about to be disconnected because it has lost its permissions. Its will passed the rules at CONNECT
-   * and is published only now. A will about the client itself is published; a command, a broadcast and a will outside
-   * the root are refused. Otherwise revoking a token would trigger the command that its bearer has prepared as a will.
+   * The client has lost its permissions and is about to be disconnected. Its will is published only if the will is
+   * about the client itself: otherwise revoking a token would trigger a command that the client has prepared as its
+   * will.
    */
   bar(client: Client, access: ClientAccess): void {
     this.#barred.set(client, access);
   }
 
-  /**
-   * Delays PUBACK and PUBREC: Aedes writes them after the callback.
-   * @param client null for the will of a client of an earlier run or of another node
-   */
+  /** Aedes writes PUBACK and PUBREC after the callback. */
   readonly hook = (client: Client | null, packet: PublishPacket, callback: Callback): void => {
     if (client === null || client.closed) {
-      const identity = this.#options.wills.identityOf(packet);
+      const identity = this.#options.wills.bearerOf(packet)?.identity;
       if (identity !== undefined) {
         const barred = client === null ? undefined : this.#barred.get(client);
         if (barred === undefined || isAboutSender(barred.writes.of(packet.topic)))
@@ -101,14 +93,13 @@ export class AuthorizePublish {
         return;
       }
       if (client === null) {
-        // Only wills have no client. An error here would become an unhandled rejection in Aedes.
+        // An error here would become an unhandled rejection in Aedes.
         callback(null);
         return;
       }
     }
     const access = this.#options.registry.get(client);
     if (access === undefined) {
-      // The client's connection has just ended.
       callback(new NotAcceptedError("the client is not known"));
       return;
     }
@@ -121,7 +112,7 @@ export class AuthorizePublish {
     if (decision.kind === "refused") {
       this.#refuse(access, packet, decision, callback);
     } else if (packet.payload.length > maxPayloadBytes) {
-      // The payload may have been longer: `packet-meter.ts` truncates a packet that is too large.
+      // "At least", because `packet-meter.ts` truncates a packet that is too large.
       const why = `a payload of at least ${packet.payload.length} bytes exceeds MAX_PAYLOAD_BYTES, which is ${maxPayloadBytes}`;
       this.#refuse(access, packet, { reason: "too_large", why }, callback);
     } else if (
@@ -160,13 +151,13 @@ export class AuthorizePublish {
     const sender = { identity, clientId: client === null ? "" : sessionName(client.id).clientId };
     if (this.#isStopping) keep();
     else if (isRemoved(identity)) {
-      // A removed device is not merely offline, and nobody would clear the message that its will retains.
+      // Nobody would clear the message that the will of a removed device retains.
       drop();
     } else if (!tree.owns(packet.topic)) {
       packet.retain &&= this.#mayRetain(sender, undefined, packet);
       callback(null);
     } else if (client === null && act?.action === "command") {
-      // The will is minutes or days late: its sender may have lost the permission, and the command may be out of date.
+      // The will is minutes or days late: the command may be out of date, or no longer permitted.
       this.#options.onCarriedOut({ ...act, who: identity, address: "unknown", outcome: "refused" });
       drop();
     } else {
@@ -179,22 +170,16 @@ export class AuthorizePublish {
     }
   }
 
-  /** @returns false when there is no room: then the message is delivered, but not retained */
-  #mayRetain(
-    { identity, clientId }: PublicationSender,
-    owner: string | undefined,
-    { topic, payload }: PublishPacket,
-  ): boolean {
+  #mayRetain(sender: PublicationSender, owner: string | undefined, { topic, payload }: PublishPacket): boolean {
     if (payload.length === 0) return true;
     const problem = this.#room.problem(owner, topic, payload.length);
     if (problem === undefined) return true;
     this.refusedRetained++;
     const why = `delivered, but not retained: ${problem}`;
-    this.#options.refusedPublications.add({ identity, clientId }, topic, { reason: "no_room", why });
+    this.#options.refusedPublications.add(sender, topic, { reason: "no_room", why });
     return false;
   }
 
-  /** Acknowledges the publication without recording or forwarding it. */
   #refuse(
     access: ClientAccess,
     packet: PublishPacket,
@@ -209,7 +194,7 @@ export class AuthorizePublish {
     callback(null);
   }
 
-  /** Callbacks that write the outcome of a command or a broadcast to the audit log. */
+  /** Callbacks that also write the outcome of a command or a broadcast to the audit log. */
   #audited(
     { identity, address }: Pick<ClientAccess, "identity" | "address">,
     { act, awaitsIngest }: Pick<Extract<PublishDecision, { kind: "ingest" }>, "act" | "awaitsIngest">,
@@ -232,7 +217,7 @@ export class AuthorizePublish {
   }
 }
 
-/** False for a command, a broadcast and everything outside the root: these affect others. */
+/** False for commands, broadcasts and topics outside the root, which affect others. */
 function isAboutSender(decision: PublishDecision): boolean {
   return decision.kind === "ingest" && decision.act === undefined;
 }

@@ -6,7 +6,7 @@ import type { ClientRegistry } from "./client-registry.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { sessionName } from "./session-names.ts";
 
-/** This many retained messages are charged to a subscriber like one publication: they are only read and written. */
+/** Retained messages that are charged to a subscriber like one publication: they are only read and written. */
 const RETAINED_PER_MESSAGE = 4;
 
 type SubscribeDone = (error: Error | null, subscription?: Subscription | null) => void;
@@ -14,14 +14,14 @@ type SubscribeDone = (error: Error | null, subscription?: Subscription | null) =
 interface AuthorizeSubscribeOptions {
   registry: ClientRegistry;
   retainedTopics(): RetainedLookup;
-  /** Removes a filter that is now refused from the client's stored session. */
+  /** Removes a refused filter from the client's stored session. */
   removeSubscription(client: Client, filter: string): void;
   maxSubscriptions: number;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;
 }
 
-/** Aedes' hook for each filter of a SUBSCRIBE, and for each stored filter of a session that its client resumes. */
+/** Aedes' hook for each filter of a SUBSCRIBE or of a resumed session. */
 export class AuthorizeSubscribe {
   readonly #options: AuthorizeSubscribeOptions;
   readonly #log = new LimitedLog();

@@ -7,27 +7,27 @@ import { watchLink } from "./link-watch.ts";
 import { sessionName } from "./session-names.ts";
 import type { TakeOvers } from "./take-overs.ts";
 
-/** The longest time that `setTimeout` can wait: instead of a longer time, it waits 1 ms. */
+/** The longest wait of `setTimeout`, which waits 1 ms when given a longer one. */
 const MAX_TIMER_MS = 2_147_483_647;
 const STOPPING = "the server is stopping";
 const REPLACED = "it has connected again under the same client id";
-/** The broker cannot tell a program that ended from a link that broke. */
+/** The program ended or the link broke: the broker cannot distinguish these. */
 const CLOSED = "its connection was closed without DISCONNECT";
 
 interface ClientLifecycleOptions {
   registry: ClientRegistry;
-  /** Undefined for a single node. */
+  /** Undefined with a single node. */
   takeOvers: TakeOvers | undefined;
   originOf(client: Client): Origin;
   /** See `AuthorizePublish.bar`. */
   bar(client: Client, access: ClientAccess): void;
-  /** Called when the client of a persistent session has disconnected: the session ages from now on. */
+  /** Called when the client of a persistent session has disconnected. The session's age counts from now. */
   sessionLeft(key: string): Promise<void>;
   heartbeatMs: number;
   logger: Logger;
 }
 
-/** Accompanies each client from the acceptance of its CONNECT to the end of its connection. */
+/** Handles each client from its accepted CONNECT to the end of its connection. */
 export class ClientLifecycle {
   readonly #options: ClientLifecycleOptions;
   /** Clients whose connection error has been logged. */
@@ -39,12 +39,11 @@ export class ClientLifecycle {
     this.#options = options;
   }
 
-  /** Aedes has accepted the client. */
   readonly connected = (client: Client): void => {
     const { registry, takeOvers, originOf, heartbeatMs, logger } = this.#options;
     const access = registry.get(client);
     if (access === undefined) {
-      // The client's connection closed while the client was being authenticated.
+      // The connection closed during authentication.
       client.close();
       return;
     }
@@ -60,15 +59,13 @@ export class ClientLifecycle {
     client.conn.once("close", () => this.#closed(client, access));
   };
 
-  /**
-   * An error has ended the client's connection. The first error is logged, unless that was done where it was thrown.
-   */
+  /** An error has ended the client's connection. Logs the first error, unless it was logged where it was thrown. */
   readonly failed = (client: Client, error: Error): void => {
     const { registry, originOf, logger } = this.#options;
     const access = registry.get(client);
     if (access !== undefined) access.disconnectReason ??= error.message;
-    if (error instanceof RefusedConnectionError || error instanceof NotAcceptedError || this.#failed.has(client))
-      return;
+    const isLogged = error instanceof RefusedConnectionError || error instanceof NotAcceptedError;
+    if (isLogged || this.#failed.has(client)) return;
     this.#failed.add(client);
     const { address, transport } = originOf(client);
     // A client has no id before its CONNECT.
@@ -84,7 +81,7 @@ export class ClientLifecycle {
     return matching.length;
   }
 
-  /** The broker is stopping: sessions whose connections it closes from now on do not begin to age. */
+  /** The broker is stopping. Connections that it closes from now on do not change the age of their sessions. */
   stop(): void {
     this.#isStopping = true;
   }

@@ -1,6 +1,8 @@
 import type { Client } from "aedes";
 import type { Logger } from "pino";
 import { filterMatches } from "../../contract/topics.ts";
+import { Counts } from "../../platform/counts.ts";
+import type { Bearer } from "../../platform/identity.ts";
 import { Listeners } from "../../platform/listeners.ts";
 import type { TakeOver } from "../../platform/publications.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
@@ -11,37 +13,27 @@ import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
 import { sessionKey } from "./session-names.ts";
 
 /** The identity and permissions of a connected MQTT client, and the state of its connection. */
-export interface ClientAccess {
+export interface ClientAccess extends Bearer {
   /** The client id as the client sent it. */
   readonly clientId: string;
-  /** The key of the client's session: Aedes and the store use it as the client's id. See `session-names.ts`. */
+  /** The key of the client's session, which Aedes and the store use as the client's id. See `session-names.ts`. */
   readonly sessionKey: string;
-  /** `device:north`, `service:stacker`, `user:alice`. */
-  readonly identity: string;
   readonly permissions: readonly string[];
   readonly set: PermissionSet;
-  /** Decisions about topics that the client publishes to. Not shared: no other client publishes to these few topics. */
+  /** Publish decisions by topic. Not shared, because clients rarely publish to the same topics. */
   readonly writes: TopicCache<PublishDecision>;
-  /** The filters that the client is subscribed to, with the granted QoS. */
+  /** The client's filters with the granted QoS. */
   readonly filters: Map<string, 0 | 1 | 2>;
-  /** The messages that a device with a clean session has not acknowledged yet. */
+  /** The messages that the client has not acknowledged yet; only for a device with a clean session. */
   readonly receipts: DeliveryReceipts | undefined;
-  /** The rate limit of the client's identity, shared by all connections of the identity to this node. */
+  /** Shared by all connections of the identity to this node. */
   readonly rateLimiter: RateLimiter;
-  /** PUBACKs, PUBRECs and PUBCOMPs that the client still has to send for messages delivered to it. */
+  /** PUBACKs, PUBRECs and PUBCOMPs that the client has yet to send for delivered messages. */
   expectedAcks: number;
   /** The number of the last live publication that was delivered to the client. */
   lastForwarded: number;
-  /** Why the client's connection ends, for the log; undefined until a reason is known. */
+  /** Why the connection ends, for the log; undefined until a reason is known. */
   disconnectReason: string | undefined;
-  /** The claim `jti` of the client's token. */
-  readonly tokenId: string | undefined;
-  /** The login that the client's token comes from. */
-  readonly sessionId: string | undefined;
-  /** When the user's token was issued or the device's secret was set, milliseconds since 1970. */
-  readonly issuedAt: number | undefined;
-  /** When the user's token expires, milliseconds since 1970; undefined for a device. */
-  readonly expiresAt: number | undefined;
   readonly address: string;
   readonly transport: Transport;
   /** Milliseconds since 1970. */
@@ -62,37 +54,29 @@ export function grantedQos(access: ClientAccess, topic: string): 0 | 1 | 2 {
   return granted;
 }
 
-/**
- * The authenticated clients: by connection for the access rules, by session because a session has one connection at a
- * time, and by identity to tell whether a device is connected.
- */
+/** The authenticated clients by connection, by session (a session has one connection at a time) and by identity. */
 export class ClientRegistry {
   readonly #accesses = new Map<Client, ClientAccess>();
   readonly #byObject = new WeakMap<object, ClientAccess>();
   readonly #bySession = new Map<string, Set<Client>>();
   readonly #registered = new Set<Client>();
-  readonly #connections = new Map<string, number>();
+  readonly #connections = new Counts();
   /** Authenticated clients per identity, including those still connecting. */
-  readonly #authenticated = new Map<string, number>();
+  readonly #authenticated = new Counts();
   readonly #rateLimiters = new Map<string, RateLimiter>();
-  /**
-   * Limiters of disconnected identities that have used up part of their rate, oldest first: reconnecting must not reset
-   * the limit.
-   */
+  /** Limiters of disconnected identities, oldest first. Reconnecting must not reset a limit that is partly used up. */
   readonly #disconnected = new Map<string, RateLimiter>();
-  /** Called when a client's newer connection has replaced an older one. */
   readonly takeOvers: Listeners<[TakeOver]>;
 
   constructor(logger: Logger) {
     this.takeOvers = new Listeners(logger);
   }
 
-  /** The number of connected clients. */
+  /** Connected clients. */
   get size(): number {
     return this.#registered.size;
   }
 
-  /** Every authenticated client. */
   entries(): IterableIterator<[Client, ClientAccess]> {
     return this.#accesses.entries();
   }
@@ -112,51 +96,50 @@ export class ClientRegistry {
     return client === undefined ? undefined : this.#accesses.get(client)?.identity;
   }
 
-  /** The number of the identity's connected clients. */
   connections(identity: string): number {
-    return this.#connections.get(identity) ?? 0;
+    return this.#connections.of(identity);
   }
 
-  /** The number of the identity's authenticated clients, including those still connecting. */
+  /** Includes clients that are still connecting. */
   authenticatedConnections(identity: string): number {
-    return this.#authenticated.get(identity) ?? 0;
+    return this.#authenticated.of(identity);
   }
 
-  /** The limiter of the identity's connections, present or recent; undefined when there is none. */
+  /** The limiter of the identity's present or recent connections. */
   rateLimiterOf(identity: string): RateLimiter | undefined {
     return this.#rateLimiters.get(identity) ?? this.#disconnected.get(identity);
   }
 
-  /** Adds an authenticated client, which is removed when its connection closes. */
+  /** Adds an authenticated client until its connection closes. */
   add(client: Client, access: ClientAccess): void {
     this.#accesses.set(client, access);
     this.#byObject.set(client, access);
     const sameSession = this.#bySession.get(access.sessionKey);
     if (sameSession === undefined) this.#bySession.set(access.sessionKey, new Set([client]));
     else sameSession.add(client);
-    this.#authenticated.set(access.identity, this.authenticatedConnections(access.identity) + 1);
+    this.#authenticated.add(access.identity);
     this.#rateLimiters.set(access.identity, access.rateLimiter);
     this.#disconnected.delete(access.identity);
     client.conn.once("close", () => this.#remove(client, access));
   }
 
-  /** Whether this node has a newer connection of the client's session. Call it when the client's connection closes. */
+  /** Whether this node has another connection of the client's session. */
   isReplaced(client: Client, { sessionKey: key }: ClientAccess): boolean {
     return [...(this.#bySession.get(key) ?? [])].some((other) => other !== client);
   }
 
-  /** Aedes has accepted the client: it is regarded as connected from now on. */
+  /** Aedes has accepted the client, which is connected from now on. */
   register(client: Client): void {
     const access = this.#accesses.get(client);
     if (access === undefined || this.#registered.has(client)) return;
     this.#registered.add(client);
-    this.#connections.set(access.identity, this.connections(access.identity) + 1);
+    this.#connections.add(access.identity);
     let tookOver = false;
     for (const other of this.#bySession.get(access.sessionKey) ?? []) {
       if (other === client || !this.#registered.has(other)) continue;
       tookOver = true;
-      // Aedes has usually closed the older connection already, except when a third connection with this id, which
-      // closed while it was connecting, has removed the older one from Aedes' list.
+      // Aedes has usually closed the older connection. It has not if a third connection of this session closed while
+      // connecting, which removed the older connection from Aedes' list.
       other.close();
     }
     if (tookOver) this.takeOvers.call({ clientId: access.clientId, identity: access.identity });
@@ -177,7 +160,7 @@ export class ClientRegistry {
     if (tookOver) this.takeOvers.call({ clientId, identity });
   }
 
-  /** Keeps the limiter of an identity whose last connection has closed, until its rate has recovered. */
+  /** Keeps the limiter of an identity without connections until the limiter is rested. */
   #setAside({ identity, rateLimiter }: ClientAccess): void {
     this.#rateLimiters.delete(identity);
     for (const [oldest, limiter] of this.#disconnected) {
@@ -193,15 +176,7 @@ export class ClientRegistry {
     const sameSession = this.#bySession.get(access.sessionKey);
     sameSession?.delete(client);
     if (sameSession?.size === 0) this.#bySession.delete(access.sessionKey);
-    decrement(this.#authenticated, access.identity);
-    if (this.authenticatedConnections(access.identity) === 0) this.#setAside(access);
-    if (this.#registered.delete(client)) decrement(this.#connections, access.identity);
+    if (this.#authenticated.subtract(access.identity) === 0) this.#setAside(access);
+    if (this.#registered.delete(client)) this.#connections.subtract(access.identity);
   }
-}
-
-/** Subtracts one from the key's count, and removes a count of zero. */
-function decrement(counts: Map<string, number>, key: string): void {
-  const left = (counts.get(key) ?? 1) - 1;
-  if (left > 0) counts.set(key, left);
-  else counts.delete(key);
 }

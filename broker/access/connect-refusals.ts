@@ -9,9 +9,8 @@ import type { Devices } from "./devices.ts";
 import { ConnackCode, RefusedConnectionError } from "./errors.ts";
 import { RefusedDevices } from "./refused-devices.ts";
 
-/** Refused CONNECTs per minute and address that are answered immediately; further ones are answered with a delay. */
+/** More refused CONNECTs of one address are answered with a delay. */
 const PROMPT_REFUSALS_PER_MINUTE = 30;
-/** Milliseconds. During the delay, the connection is still counted as an unauthenticated one of its address. */
 const REFUSAL_DELAY_MS = 1000;
 
 interface ConnectRefusalsOptions {
@@ -38,13 +37,13 @@ export class ConnectRefusals {
     this.#options = options;
   }
 
-  /** @param answer called with the error for Aedes: immediately, or delayed for an address with many refusals */
+  /** @param answer called with the error for Aedes, delayed for an address with many refusals */
   add(connect: RefusedConnect, error: unknown, answer: (error: RefusedConnectionError) => void): void {
     this.count++;
     const { devices, onRefused, logger } = this.#options;
     const { address, transport } = connect.origin;
     const clientId = connect.clientId.slice(0, MAX_CLIENT_ID_LENGTH);
-    // A user name that is not an id names no device. It is not logged, as it may be a misplaced secret or token.
+    // A user name that is not an id is not logged: it may be a misplaced secret or token.
     const username = connect.username !== undefined && isId(connect.username) ? connect.username : undefined;
     const fields = { address, transport, clientId, username };
     if (!(error instanceof RefusedConnectionError)) {
@@ -66,7 +65,7 @@ export class ConnectRefusals {
     this.#log.stop();
   }
 
-  /** A client that guesses secrets waits for each answer. A client with a single mistake learns of it immediately. */
+  /** Slows down guesses at secrets. */
   #answer(address: string, error: RefusedConnectionError, answer: (error: RefusedConnectionError) => void): void {
     if (this.#refusedByAddress.add(address) <= PROMPT_REFUSALS_PER_MINUTE) answer(error);
     else setTimeout(answer, REFUSAL_DELAY_MS, error).unref();

@@ -3,10 +3,7 @@ import type { Device, Devices } from "./devices.ts";
 import { badCredentials, ConnackCode, notAuthorized, RefusedConnectionError, TokenUndecidedError } from "./errors.ts";
 import type { SessionOwner } from "./session-owner.ts";
 
-/**
- * Returns the token's identity. Throws or rejects when the token is invalid.
- * @throws {TokenUndecidedError} the token cannot be checked at the moment
- */
+/** Throws or rejects for an invalid token. @throws {TokenUndecidedError} the token cannot be checked at the moment */
 export type VerifyToken = (token: string) => Promise<TokenIdentity> | TokenIdentity;
 
 export interface IdentityChecks {
@@ -14,7 +11,6 @@ export interface IdentityChecks {
   devices: Devices;
 }
 
-/** What proves the identity of a client that sends a CONNECT. */
 interface Credentials {
   username: string | undefined;
   password: string | undefined;
@@ -24,8 +20,8 @@ interface Credentials {
 
 /**
  * Finds the identity that a CONNECT proves. Without a password, the certificate decides. A password with two dots is a
- * JWT, and the user name is ignored. Any other password is the secret of the device that the user name names: a secret
- * contains no dots.
+ * JWT, and the user name is ignored. Any other password is a device's secret, which contains no dots, and the user name
+ * is the device's id.
  * @throws {RefusedConnectionError}
  */
 export async function identify(

@@ -5,14 +5,13 @@ const KINDS = { device: "camera", service: "processing" } as const;
 
 interface EndedIdentitiesOptions {
   devices: Pick<Devices, "get">;
-  /** Whether a user's token, or the login that it comes from, is revoked. Ignores expiry. */
+  /** Whether the user's token or login is revoked. Ignores expiry. */
   isRevoked(bearer: Bearer): boolean;
 }
 
 /**
- * Tells whether the identity that owns a session or a will has ended: its device was removed or has another secret, or
- * its user's token was revoked. The expiry of a token does not end an identity: the user reconnects with the next
- * token.
+ * Whether the owner of a session or will has ended: the device was removed or has another secret, or the user's token
+ * was revoked. An expired token ends nothing: the user reconnects with the next token.
  */
 export function endedIdentities({ devices, isRevoked }: EndedIdentitiesOptions): (bearer: Bearer) => boolean {
   return (bearer) => {

@@ -1,23 +1,20 @@
 import type { Duplex } from "node:stream";
 
 export interface LinkProbe {
-  /** Makes the peer's protocol layer answer without involving its application, as a WebSocket ping does. */
+  /** Sends a ping that the peer's protocol layer answers by itself. */
   ping(): void;
   /** Bytes received from the peer so far. */
   received(): number;
 }
 
-/** A client without a keep-alive did not answer a ping. */
 class SilentLinkError extends Error {
   override name = "SilentLinkError";
 }
 
 /**
- * Closes the connection of a dead peer that has no keep-alive. MQTT 3.1.1 has no ping from the server, so the layer
- * below must detect the dead peer. Over TCP and TLS the kernel probes a silent connection (see `listeners.ts`). Over
- * WebSocket a proxy answers the kernel's probes, so the broker pings the client itself: a client that is silent for one
- * interval is pinged, and one that does not answer within the next interval is disconnected. Clients with a keep-alive
- * are not pinged, because each ping costs money on a metered link.
+ * Detects the death of a WebSocket client that has no keep-alive. MQTT 3.1.1 has no ping from the server, and a proxy
+ * would answer the kernel's TCP probes. So a client that is silent for one interval is pinged, and is disconnected if
+ * it stays silent for the next. Clients with a keep-alive are not pinged: each ping costs money on a metered link.
  */
 export function watchLink(connection: Duplex, probe: LinkProbe, intervalMs: number): void {
   let receivedBefore = probe.received();

@@ -1,9 +1,6 @@
 import { withIssuer } from "../../contract/commands.ts";
 
-/**
- * Writes the client's identity into a command that it publishes or has set as its will.
- * @returns false when the command's JSON is nested too deeply
- */
+/** Writes the client's identity into its command. @returns false when the command's JSON is nested too deeply */
 export function nameIssuer(packet: { payload: string | Buffer }, identity: string): boolean {
   const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
   const named = withIssuer(payload, identity);

@@ -5,38 +5,35 @@ import { filterProblem, isRetained, type Topic, type TopicTree, topicProblem } f
 import type { AuditedAct } from "../../platform/identity.ts";
 import { TopicCache } from "../../platform/topic-cache.ts";
 
-/** Cached permission sets. An installation has about as many as it has kinds of users. */
+/** Cached permission sets. An installation has about one for each kind of user. */
 const MAX_SETS = 1000;
-/** Topics cached per set. 1,000 cameras with 20 topics each exceed this: then some decisions are made repeatedly. */
+/** Topics in each generation of a set's cache. */
 const TOPICS_PER_SET = 2048;
 
-/** Whether a client may publish on a topic, and how. */
 export type PublishDecision =
   /** The topic is below the root: the publication is made durable before it is acknowledged. */
   | {
       kind: "ingest";
-      /** Whether a message on this topic may be retained. Events, previews, commands and replies may not. */
+      /** Whether a message may be retained. Events, previews, commands and replies may not. */
       retains: boolean;
-      /** The topic of the camera or service that this topic is below. */
+      /** The topic of the topic's camera or service. */
       owner: string | undefined;
-      /** Ingest may refuse the publication for its payload: it is not forwarded before ingest has accepted it. */
+      /** Ingest may refuse the payload: the publication is forwarded only after ingest has accepted it. */
       awaitsIngest: boolean;
-      /** The entry for the audit log; undefined for what devices report about themselves. */
+      /** For the audit log; undefined for what devices report about themselves. */
       act: Pick<AuditedAct, "action" | "target"> | undefined;
     }
-  /** Ordinary MQTT traffic outside the root: not recorded in the journal. */
+  /** The topic is outside the root: the publication is not recorded in the journal. */
   | { kind: "plain" }
   | { kind: "refused"; reason: RefusalReason; why: string };
 
 const PLAIN: PublishDecision = { kind: "plain" };
 
-/** What a set of permissions allows on topics. All clients with the same permissions share one set and its cache. */
+/** What permissions allow on topics. Shared by all clients with the same permissions. */
 export interface PermissionSet {
   readonly grants: Grants;
   mayRead(topic: string): boolean;
-  /**
-   * Like {@link mayRead}, for one message: a job or a broadcast may name a camera that the permissions do not cover.
-   */
+  /** Like {@link mayRead}, and refuses a job or broadcast about a camera that the permissions do not cover. */
   mayReceive(topic: string, payload: string | Uint8Array): boolean;
   /** Why the filter may not be subscribed to; undefined when it may. */
   subscribeProblem(filter: string): string | undefined;
@@ -57,7 +54,7 @@ export class PermissionSets {
   }
 
   of(permissions: readonly string[]): PermissionSet {
-    // With JSON, two different sets have different keys, whatever characters their permissions contain.
+    // JSON gives different sets different keys, whatever characters the permissions contain.
     const key = JSON.stringify(permissions.toSorted());
     const known = this.#sets.get(key);
     if (known !== undefined) {
@@ -114,7 +111,7 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
   };
 }
 
-/** Cached, so that each payload is parsed only once for all its receivers. */
+/** Each payload is parsed only once for all its receivers. */
 const camerasNamed = new WeakMap<Uint8Array, { camera: string | undefined }>();
 
 /** The camera that the payload of a job or a broadcast names. */
@@ -128,7 +125,7 @@ function cameraNamedBy(payload: string | Uint8Array): string | undefined {
   return known.camera;
 }
 
-/** The audit entry of a command or a broadcast; undefined for topics on which devices report about themselves. */
+/** For the audit log; undefined for topics on which devices report about themselves. */
 export function actOf(topic: Topic | undefined): Pick<AuditedAct, "action" | "target"> | undefined {
   if (topic?.kind === "camera-command") return { action: "command", target: `camera:${topic.camera} ${topic.command}` };
   return topic?.kind === "channel-event"
@@ -136,7 +133,7 @@ export function actOf(topic: Topic | undefined): Pick<AuditedAct, "action" | "ta
     : undefined;
 }
 
-/** The topic of the camera or service that the topic is below; undefined for other topics. */
+/** The topic of the topic's camera or service; undefined for other topics. */
 export function ownerTopic(tree: TopicTree, topic: string): string | undefined {
   const parsed = tree.parse(topic);
   if (parsed === undefined || !("camera" in parsed || "service" in parsed)) return undefined;
@@ -144,9 +141,7 @@ export function ownerTopic(tree: TopicTree, topic: string): string | undefined {
   return [tree.root, kind, id].join("/");
 }
 
-/**
- * Checks a topic or filter outside the root. There MQTT's own rules hold, which allow empty levels (`/house/light`).
- */
+/** Checks a topic or filter outside the root, where MQTT's own rules apply and allow empty levels (`/house/light`). */
 function plainProblem(text: string, problemOf: (text: string) => string | undefined): string | undefined {
   if (text === "") return problemOf(text);
   return problemOf(text.replaceAll(/(?<=^|\/)(?=\/|$)/g, "-"));

@@ -1,4 +1,4 @@
-/** When there are more devices, the one whose last refusal is the oldest is removed. */
+/** Beyond this, the device with the oldest refusal is removed. */
 const MAX_DEVICES = 1_000;
 
 export interface RefusedDevice {
@@ -11,10 +11,7 @@ export interface RefusedDevice {
   last_refused: string;
 }
 
-/**
- * Registered devices that tried to connect and were refused. Tells devices with a wrong secret from those that never
- * tried.
- */
+/** Registered devices that tried to connect and were refused, such as devices with a wrong secret. */
 export class RefusedDevices {
   readonly #refused = new Map<string, RefusedDevice>();
 
@@ -26,7 +23,6 @@ export class RefusedDevices {
     if (this.#refused.size > MAX_DEVICES && oldest !== undefined) this.#refused.delete(oldest);
   }
 
-  /** Call when the device has connected. */
   forget(id: string): void {
     this.#refused.delete(id);
   }

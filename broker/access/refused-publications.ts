@@ -4,7 +4,6 @@ import { LimitedLog } from "../../platform/limited-log.ts";
 import { Listeners } from "../../platform/listeners.ts";
 import type { RefusedPublication } from "../../platform/publications.ts";
 
-/** The sender of a publication, for the log. */
 export interface PublicationSender {
   /** `device:north`, `user:alice`. */
   readonly identity: string;
@@ -12,9 +11,9 @@ export interface PublicationSender {
 }
 
 /**
- * Publications that are acknowledged and discarded. MQTT 3.1.1 has no negative acknowledgement. Closing the connection
- * [MQTT-3.3.5-2] or withholding the acknowledgement would make the sender resend the publication forever, and hold back
- * everything queued after it. So refusals are counted, logged and reported, once a minute per sender and reason.
+ * Publications that are acknowledged and discarded. MQTT 3.1.1 has no negative acknowledgement: without an
+ * acknowledgement [MQTT-3.3.5-2], the sender would resend the publication forever and hold back everything behind it.
+ * So refusals are counted, logged and reported.
  */
 export class RefusedPublications {
   readonly #logger: Logger;

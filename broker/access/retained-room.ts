@@ -7,10 +7,7 @@ export interface RetainedLimits {
   maxRetainedBytesPerDevice: number;
 }
 
-/**
- * Checks the limits for a retained message. The limits in bytes apply to payloads. They thus also bound the bridge's
- * copy for dashboards, which is at most twice as long as the payload.
- */
+/** Checks the limits of retained messages. The limits in bytes apply to payloads. */
 export class RetainedRoom {
   readonly #topics: () => RetainedLookup;
   readonly #limits: RetainedLimits;
@@ -21,14 +18,14 @@ export class RetainedRoom {
   }
 
   /**
-   * @param owner the topic of the camera or service that the topic is below; undefined for other topics
-   * @returns which limit the message exceeds, for the operator; undefined when there is room
+   * @param owner the topic of the topic's camera or service; undefined for other topics
+   * @returns the exceeded limit, for the operator; undefined when there is room
    */
   problem(owner: string | undefined, topic: string, bytes: number): string | undefined {
     const topics = this.#topics();
     const { maxRetainedPerDevice, maxRetainedBytes, maxRetainedBytesPerDevice } = this.#limits;
     const added = bytes - topics.bytesOf(topic);
-    // A message that replaces a larger one is always accepted: it frees room even when a limit has been lowered.
+    // A message that replaces a larger one frees room, even when a limit has been lowered.
     if (added > 0 && topics.bytes + added > maxRetainedBytes)
       return `all retained messages together have ${topics.bytes} bytes, and MAX_RETAINED_BYTES is ${maxRetainedBytes}`;
     if (owner === undefined) return undefined;

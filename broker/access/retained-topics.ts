@@ -2,23 +2,20 @@ interface Node {
   readonly children: Map<string, Node>;
   /** The full topic when it has a retained message. */
   topic: string | undefined;
-  /** Bytes of this topic's own message. */
+  /** Bytes of this topic's message. */
   ownBytes: number;
-  /** The number of retained messages at and below this node of the tree. */
+  /** Retained messages at and below this node of the tree. */
   size: number;
   /** Bytes of the messages at and below this node of the tree. */
   bytes: number;
 }
 
-/** Read-only view. */
 export type RetainedLookup = Pick<
   RetainedTopics,
   "size" | "bytes" | "has" | "sizeBelow" | "bytesBelow" | "bytesOf" | "weigh" | "match"
 >;
 
-/**
- * The topics that have a retained message, in a tree that finds the matches of a filter without scanning all topics.
- */
+/** The topics with a retained message, in a tree that finds the matches of a filter without scanning all topics. */
 export class RetainedTopics {
   readonly #root = emptyNode();
 
@@ -26,7 +23,6 @@ export class RetainedTopics {
     return this.#root.size;
   }
 
-  /** Bytes of all messages. */
   get bytes(): number {
     return this.#root.bytes;
   }
@@ -35,29 +31,27 @@ export class RetainedTopics {
     return this.#find(topic)?.topic !== undefined;
   }
 
-  /** The number of retained messages at and below a topic. */
+  /** Retained messages at and below the topic. */
   sizeBelow(topic: string): number {
     return this.#find(topic)?.size ?? 0;
   }
 
-  /** Bytes of the messages at and below a topic. */
   bytesBelow(topic: string): number {
     return this.#find(topic)?.bytes ?? 0;
   }
 
-  /** Bytes of the topic's own message. */
   bytesOf(topic: string): number {
     return this.#find(topic)?.ownBytes ?? 0;
   }
 
-  /** The number and bytes of the messages that a filter matches. Faster than {@link match}. */
+  /** The messages that the filter matches. Faster than {@link match}. */
   weigh(filter: string): { messages: number; bytes: number } {
     const weight = { messages: 0, bytes: 0 };
     weigh(this.#root, filter.split("/"), 0, weight);
     return weight;
   }
 
-  /** Adds the topic or replaces its message. @param bytes the size of its message */
+  /** Adds the topic or replaces its message. */
   add(topic: string, bytes: number): void {
     const path = [this.#root];
     let node = this.#root;
@@ -105,7 +99,7 @@ export class RetainedTopics {
     if (empty > 0) path[empty - 1]?.children.delete(levels[empty - 1] ?? "");
   }
 
-  /** The topics that the filter matches, by the rules of MQTT 3.1.1 section 4.7. */
+  /** By the rules of MQTT 3.1.1, section 4.7. */
   match(filter: string): string[] {
     const found: string[] = [];
     collect(this.#root, filter.split("/"), 0, found);
@@ -117,12 +111,7 @@ function emptyNode(): Node {
   return { children: new Map(), topic: undefined, ownBytes: 0, size: 0, bytes: 0 };
 }
 
-function weigh(
-  node: Node,
-  levels: readonly string[],
-  depth: number,
-  weight: { messages: number; bytes: number },
-): void {
+function weigh(node: Node, levels: string[], depth: number, weight: { messages: number; bytes: number }): void {
   const level = levels[depth];
   if (level === undefined || level === "#") {
     weight.messages += level === "#" ? node.size : Number(node.topic !== undefined);

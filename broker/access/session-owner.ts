@@ -15,7 +15,7 @@ export const sessionOwnerSchema = bearerSchema.extend({ permissions: z.array(z.s
 /** The owner of a persistent session, with the permissions of its last connection. */
 export type SessionOwner = Readonly<z.infer<typeof sessionOwnerSchema>>;
 
-/** Exactly the stored fields. Undefined fields are left out, because msgpack would write null for them. */
+/** Only the stored fields. Leaves out undefined fields, for which msgpack would write null. */
 export function bearerOf({ identity, tokenId, sessionId, issuedAt, expiresAt }: Bearer): Bearer {
   return {
     identity,

@@ -1,23 +1,28 @@
 import type { Client } from "aedes";
 import type { ClientRegistry } from "./client-registry.ts";
 
+/** A client that has connected to a node. */
+export interface ClientAnnouncement {
+  /** Names the connection within its node. */
+  token: string;
+  clientId: string;
+  identity: string;
+}
+
 interface TakeOversOptions {
   registry: ClientRegistry;
-  /** Appends an entry to the log of all nodes: the client has connected. */
-  announce(client: { token: string; clientId: string; identity: string }): Promise<void>;
+  /** Appends the announcement to the log of all nodes. */
+  announce(client: ClientAnnouncement): Promise<void>;
 }
 
 /**
- * Keeps only the newest connection of each client over all nodes [MQTT-3.1.4-2]. The order of the log that all nodes
- * follow decides which is the newest. So, when a client connects to two nodes at the same moment, exactly one
- * connection stays.
- *
- * Only connections of the same identity are closed. A client that uses another identity's client id at another node
- * gains nothing: a stored session belongs to its owner, and a clean session shares nothing.
+ * Keeps only the newest connection of each client over all nodes [MQTT-3.1.4-2], and closes only connections of the
+ * same identity. All nodes follow the same log, whose order decides which connection is the newest. So exactly one
+ * connection stays when a client connects to two nodes at the same moment.
  */
 export class TakeOvers {
   readonly #options: TakeOversOptions;
-  /** Clients whose own log entry has not been read yet: entries that are read earlier precede their connection. */
+  /** Clients whose announcement has not been read yet. An announcement that is read before precedes theirs. */
   readonly #unseen = new Map<string, Client>();
   #count = 0;
 
@@ -25,25 +30,15 @@ export class TakeOvers {
     this.#options = options;
   }
 
-  async connected(client: Client, { clientId, identity }: { clientId: string; identity: string }): Promise<void> {
+  async connected(client: Client, { clientId, identity }: Omit<ClientAnnouncement, "token">): Promise<void> {
     const token = String(++this.#count);
     this.#unseen.set(token, client);
     client.conn.once("close", () => this.#unseen.delete(token));
     await this.#options.announce({ token, clientId, identity });
   }
 
-  /** Handles a log entry: a client has connected to this node or to another. */
-  announced({
-    here,
-    token,
-    clientId,
-    identity,
-  }: {
-    here: boolean;
-    token: string;
-    clientId: string;
-    identity: string;
-  }): void {
+  /** @param here whether the client has connected to this node */
+  announced({ token, clientId, identity }: ClientAnnouncement, here: boolean): void {
     if (here) {
       this.#unseen.delete(token);
       return;

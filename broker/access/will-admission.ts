@@ -18,8 +18,8 @@ interface WillAdmissionOptions {
 }
 
 /**
- * Checks the will of a CONNECT. A client whose will is not allowed connects without the will, as with Mosquitto:
- * Mosquitto bridges and Home Assistant send wills to topics of their own and cannot handle a refusing CONNACK.
+ * Checks the will of a CONNECT. Drops a forbidden will and lets its client connect, as Mosquitto does: Mosquitto
+ * bridges and Home Assistant set wills on topics of their own and cannot handle a refusing CONNACK.
  */
 export class WillAdmission {
   readonly #options: WillAdmissionOptions;
@@ -29,7 +29,6 @@ export class WillAdmission {
     this.#options = options;
   }
 
-  /** Keeps the will with the name of its owner, or removes the will from the client. */
   admit(client: Client, access: ClientAccess, owner: SessionOwner, will: Will): void {
     const problem = this.#problem(will, access.set, access.identity);
     if (problem === undefined) this.#options.wills.assign(will, { key: access.sessionKey, bearer: bearerOf(owner) });
@@ -40,7 +39,7 @@ export class WillAdmission {
     this.#log.stop();
   }
 
-  /** @returns why the will may not be published; undefined when it may. Writes the issuer into a command. */
+  /** Why the will may not be published; undefined when it may. Writes the issuer into a command. */
   #problem(will: Will, set: PermissionSet, identity: string): string | undefined {
     const { maxPayloadBytes } = this.#options;
     if (will.payload.length > maxPayloadBytes)
@@ -54,7 +53,7 @@ export class WillAdmission {
   }
 
   #drop(client: Client, { identity, clientId, address }: ClientAccess, { topic }: Will, why: string): void {
-    // Aedes has already copied the will to this property, from which it stores the will.
+    // Aedes stores the will from this property.
     Object.assign(client, { _will: undefined });
     const { onRefused, logger } = this.#options;
     this.#log.note(identity, (times) => {

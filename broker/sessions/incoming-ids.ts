@@ -3,10 +3,7 @@ import type { ClassicLevel } from "classic-level";
 const PREFIX = "incoming:";
 const END = "incoming;";
 
-/**
- * The stored message ids of QoS 2 publications whose PUBREL has not arrived yet. Nearly all ids are new: the copy in
- * memory shows this without a read from disk.
- */
+/** The stored message ids of QoS 2 publications without a PUBREL, in memory: looking up new ids needs no disk read. */
 export class IncomingIds {
   readonly #ids = new Map<string, Set<number>>();
 

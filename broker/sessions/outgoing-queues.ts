@@ -6,7 +6,7 @@ import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-cod
 
 const PREFIX = "outgoing:";
 const END = "outgoing;";
-/** A full queue drops a hundredth of its limit at once, so that it is not trimmed at every message. */
+/** A full queue drops a hundredth of its limit at once, and is not trimmed at every message. */
 const TRIM_DIVISOR = 100;
 
 interface OutgoingQueuesOptions {
@@ -15,10 +15,7 @@ interface OutgoingQueuesOptions {
   maxMessages: number;
   /** Per session, in stored form. */
   maxBytes: number;
-  /**
-   * Whether {@link OutgoingQueues.acknowledge} returns the message, which then stays in memory until it is
-   * acknowledged.
-   */
+  /** Whether {@link OutgoingQueues.acknowledge} returns the message, which stays in memory until then. */
   wantsReceipt(topic: string): boolean;
   logger: Logger;
 }
@@ -32,28 +29,23 @@ interface InFlight {
 interface Queue {
   messages: number;
   bytes: number;
-  /** Messages sent to the connected client and not acknowledged, by message id. */
+  /** Messages sent and not acknowledged, by message id. */
   readonly inFlight: Map<number, InFlight>;
-  /** Messages up to this key were dropped: an unfinished delivery must not write its message again. */
+  /** The last dropped key: an unfinished delivery must not write its message again. */
   droppedUpTo: string;
-  /** Whether the queue is dropping messages, which has been logged. */
+  /** Whether it has been logged that the queue drops messages. */
   dropping: boolean;
 }
 
 /**
- * The messages of QoS 1 and 2 that each persistent session has not acknowledged, on disk, in order.
- *
- * Each queue is limited in messages and in bytes. A full queue drops its **oldest** messages, a hundredth at a time: a
- * client that reconnects after a week needs the present state, and the journal has the past. (Mosquitto drops the
- * newest messages, so such a client sees the state of a week ago.) Dropped messages are counted in {@link dropped}, and
- * a queue that begins to drop is logged once.
+ * The messages of QoS 1 and 2 that each persistent session has not acknowledged, on disk, in order. A full queue drops
+ * its **oldest** messages: a client that reconnects after a week needs the present state, and the journal has the past.
+ * (Mosquitto drops the newest messages.)
  */
 export class OutgoingQueues {
   readonly #options: OutgoingQueuesOptions;
   readonly #queues = new Map<string, Queue>();
-  /**
-   * Serializes the writes of each session. A message is sent when it is written, so the writes must keep their order.
-   */
+  /** Keeps the order of each session's writes: a message is sent when its write is done. */
   readonly #writes = new KeyedQueue();
   /** Keys that are being deleted: they must not be counted twice. */
   readonly #deleting = new Set<string>();
@@ -63,7 +55,7 @@ export class OutgoingQueues {
     this.#options = options;
   }
 
-  /** Messages and bytes of all sessions together. */
+  /** The sum over all sessions. */
   get totals(): { messages: number; bytes: number } {
     let messages = 0;
     let bytes = 0;
@@ -74,7 +66,6 @@ export class OutgoingQueues {
     return { messages, bytes };
   }
 
-  /** The sessions that have a queue. */
   clientIds(): IterableIterator<string> {
     return this.#queues.keys();
   }
@@ -123,12 +114,12 @@ export class OutgoingQueues {
     }
   }
 
-  /** Stores the id with which a message is about to be sent. Resolves when the id is written, in the order of calls. */
+  /** Stores the id of a message that is about to be sent. Resolves in the order of calls. */
   send(clientId: string, packet: KeptPacket, messageId: number): Promise<void> {
     return this.#writes.run(clientId, async () => {
       const queue = this.#queue(clientId);
       const key = keyOf(clientId, packet);
-      // The message has been dropped in the meantime: it is sent but not stored again.
+      // A message that has been dropped meanwhile is sent, but not stored again.
       if (key <= queue.droppedUpTo) return;
       const sent = { ...packet, messageId };
       const value = encodePacket(sent);
@@ -139,8 +130,8 @@ export class OutgoingQueues {
   }
 
   /**
-   * The client has received a message of QoS 2 (PUBREC): from now on the PUBREL is resent instead of the message.
-   * @param stored the PUBREL that was read from the queue, when it is being resent
+   * The client has received a message of QoS 2 (PUBREC). The PUBREL replaces the message.
+   * @param stored the PUBREL from the queue, when it is being resent
    */
   release(clientId: string, messageId: number, stored?: { brokerId: string; brokerCounter: number }): Promise<void> {
     return this.#writes.run(clientId, async () => {
@@ -157,10 +148,7 @@ export class OutgoingQueues {
     });
   }
 
-  /**
-   * Removes from the queue a message that the client has acknowledged.
-   * @returns the message if {@link OutgoingQueuesOptions.wantsReceipt} holds for it
-   */
+  /** Removes an acknowledged message. @returns the message if {@link OutgoingQueuesOptions.wantsReceipt} */
   async acknowledge(clientId: string, messageId: number): Promise<KeptPacket | undefined> {
     const queue = this.#queues.get(clientId);
     const sent = queue?.inFlight.get(messageId);
@@ -177,9 +165,8 @@ export class OutgoingQueues {
   }
 
   /**
-   * The client has got the message through another of its subscriptions. After a delivery at QoS 0 the message would
-   * stay in the queue and be delivered again at the next connection, so it is removed. A message being sent at QoS 1 or
-   * 2 stays until it is acknowledged.
+   * Removes a message that another subscription of the client has delivered at QoS 0: the message would be delivered
+   * again at the next connection. A message that is being sent at QoS 1 or 2 stays until it is acknowledged.
    */
   async dismiss(clientId: string, packet: { brokerId: string; brokerCounter: number }): Promise<void> {
     if (!this.#queues.has(clientId)) return;
@@ -195,7 +182,7 @@ export class OutgoingQueues {
     });
   }
 
-  /** The session's unacknowledged messages after the key (all, if the key is empty), oldest first. */
+  /** The session's messages after the key (all, if the key is empty), oldest first. */
   async *readAfter(clientId: string, key: string): AsyncGenerator<{ key: string; packet: KeptPacket }> {
     // Most connecting clients have no queue.
     if (!this.#queues.has(clientId)) return;
@@ -205,7 +192,6 @@ export class OutgoingQueues {
       yield { key: next, packet: decodePacket(value) };
   }
 
-  /** Deletes the session's queue. */
   discard(clientId: string): Promise<void> {
     if (!this.#queues.has(clientId)) return Promise.resolve();
     return this.#writes.run(clientId, async () => {
@@ -227,7 +213,7 @@ export class OutgoingQueues {
     return messages > this.#options.maxMessages || bytes > this.#options.maxBytes;
   }
 
-  /** Subtracts a message from the counts. An empty queue is removed from memory. */
+  /** An empty queue is removed from memory. */
   #countRemoved(clientId: string, queue: Queue, size: number): void {
     queue.messages = Math.max(0, queue.messages - 1);
     queue.bytes = queue.messages === 0 ? 0 : Math.max(0, queue.bytes - size);
@@ -244,10 +230,8 @@ export class OutgoingQueues {
       if (!queue.dropping) {
         queue.dropping = true;
         const { messages, bytes } = queue;
-        logger.warn(
-          { ...sessionName(clientId), messages, bytes, maxMessages, maxBytes },
-          "session queue full: oldest messages dropped",
-        );
+        const fields = { ...sessionName(clientId), messages, bytes, maxMessages, maxBytes };
+        logger.warn(fields, "session queue full: oldest messages dropped");
       }
       const messages = trimmed(maxMessages);
       const bytes = trimmed(maxBytes);
@@ -274,13 +258,13 @@ function trimmed(limit: number): number {
   return Number.isFinite(limit) ? limit - Math.floor(limit / TRIM_DIVISOR) : limit;
 }
 
-/** The keys of a session lie between `<id>:` and `<id>;`, as an encoded id contains no ':'. */
+/** An encoded id contains no ':'. */
 function rangeOf(clientId: string): { gte: string; lt: string } {
   const id = encodeURIComponent(clientId);
   return { gte: `${PREFIX}${id}:`, lt: `${PREFIX}${id};` };
 }
 
-/** Keys sort by the broker's run, then by the order within the run. 16 digits hold every safe integer. */
+/** Keys sort by the broker's run, then by the order within the run. */
 function keyOf(clientId: string, { brokerId, brokerCounter }: { brokerId: string; brokerCounter: number }): string {
   return `${PREFIX}${encodeURIComponent(clientId)}:${brokerId}:${String(brokerCounter).padStart(16, "0")}`;
 }

@@ -6,32 +6,32 @@ import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-cod
 
 const PREFIX = "retained:";
 const END = "retained;";
-/** Messages read from the database at once. */
+/** Messages that are read at once. */
 const PAGE = 32;
+export const LIMIT_REACHED = "retained message limit reached: messages on new topics are delivered but not retained";
 
 interface RetainedMessagesOptions {
   db: ClassicLevel<string, Buffer>;
-  /** Topics that may have a retained message. A message on a further topic is delivered but not retained. */
+  /** Messages on further topics are delivered but not retained. */
   maxMessages: number;
   logger: Logger;
 }
 
 /**
- * The retained message of each topic. aedes-persistence-level reads all messages for each subscribed filter (20 clients
- * with 3 filters and 20,000 messages: 9 s). Here the topics are in memory and the messages on disk.
+ * The retained messages: topics in memory, messages on disk. aedes-persistence-level reads all messages for each
+ * subscribed filter (20 clients with 3 filters and 20,000 messages: 9 s).
  */
 export class RetainedMessages {
   readonly #options: RetainedMessagesOptions;
   readonly #topics = new RetainedTopics();
-  /** For each topic that has changed since the start, the number of its last change. */
+  /** The number of each topic's last change since the start. */
   readonly #versions = new Map<string, number>();
-  /** For each payload that was read, the version of its topic at that time. */
+  /** The version of the topic when the payload was read. */
   readonly #readAs = new WeakMap<Uint8Array, number>();
   #changes = 0;
-  /** Serializes the writes of each topic: concurrent writes could finish in either order. */
+  /** Keeps the order of each topic's writes. */
   readonly #writes = new KeyedQueue();
   #full = false;
-  /** Messages that were not retained because of the limit. */
   refused = 0;
 
   constructor(options: RetainedMessagesOptions) {
@@ -63,17 +63,16 @@ export class RetainedMessages {
     return this.#writes.run(topic, () => db.put(key, encodePacket(packet)));
   }
 
-  /** The retained messages that the filters match, filter by filter. */
   async *read(filters: readonly string[]): AsyncGenerator<KeptPacket> {
     for (const filter of filters) {
       const topics = this.#topics.match(filter);
       for (let at = 0; at < topics.length; at += PAGE) {
         const page = topics.slice(at, at + PAGE);
-        // The versions are taken before the messages are read: a message may be newer than its version, never older.
+        // Taken before the read, so that no message is older than its version.
         const versions = page.map((topic) => this.#versionOf(topic));
         const values = await this.#options.db.getMany(page.map((topic) => PREFIX + topic));
         for (const [index, value] of values.entries()) {
-          // The message has been cleared in the meantime.
+          // The message has been cleared meanwhile.
           if (value === undefined) continue;
           const packet = decodePacket(value);
           this.#readAs.set(packet.payload, versions[index] ?? 0);
@@ -84,8 +83,7 @@ export class RetainedMessages {
   }
 
   /**
-   * False for a payload of {@link read} whose topic has changed since. The client is already subscribed and gets the
-   * change as a live message: the outdated message would arrive after it.
+   * False if the topic has changed since {@link read}: the client gets the change as a live message, perhaps earlier.
    */
   isNewest(topic: string, payload: Uint8Array): boolean {
     const version = this.#readAs.get(payload);
@@ -105,10 +103,7 @@ export class RetainedMessages {
     this.refused++;
     if (!this.#full) {
       this.#full = true;
-      logger.warn(
-        { topic, maxMessages },
-        "retained message limit reached: messages on new topics are delivered but not retained",
-      );
+      logger.warn({ topic, maxMessages }, LIMIT_REACHED);
     }
     return false;
   }

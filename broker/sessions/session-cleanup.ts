@@ -13,16 +13,14 @@ interface SessionCleanupOptions {
   registry: ClientRegistry;
   devices: Pick<Devices, "onChange">;
   hasEnded(bearer: Bearer): boolean;
-  /** Closes the connections of the matching clients. */
   disconnect(matches: (client: Bearer) => boolean): void;
-  /** How long a session outlives its last connection, hours. */
   sessionHours: number;
   /** Milliseconds since 1970. */
   now(): number;
   logger: Logger;
 }
 
-/** Discards sessions that have expired and sessions whose owner has ended. */
+/** Discards expired sessions, and sessions whose owner has ended. */
 export class SessionCleanup {
   readonly #options: SessionCleanupOptions;
   #timer: NodeJS.Timeout | undefined;
@@ -34,7 +32,7 @@ export class SessionCleanup {
 
   start(): void {
     this.#removeListener = this.#options.devices.onChange((id) => this.#deviceChanged(id));
-    // Devices may have been removed and tokens revoked while no server was running.
+    // Owners may have ended while no server was running.
     void this.discardEnded();
     this.#discardExpired();
     this.#timer = setInterval(() => this.#discardExpired(), SWEEP_INTERVAL_MS).unref();
@@ -45,7 +43,7 @@ export class SessionCleanup {
     this.#removeListener();
   }
 
-  /** Discards the sessions of removed devices, changed secrets and revoked tokens. @returns how many. Never rejects. */
+  /** @returns how many. Never rejects. */
   discardEnded(): Promise<number> {
     return this.#discardWhere(this.#options.hasEnded);
   }
@@ -54,11 +52,11 @@ export class SessionCleanup {
     const { disconnect, hasEnded } = this.#options;
     const isDevice = ({ identity }: Bearer) => deviceIdentity(identity)?.id === id;
     disconnect(isDevice);
-    // Sessions of earlier versions do not say with which secret they were created: these are discarded.
+    // Sessions of earlier versions do not show with which secret they were created.
     void this.#discardWhere((owner) => isDevice(owner) && (owner.issuedAt === undefined || hasEnded(owner)));
   }
 
-  /** Never rejects: sessions that remain after a failure are discarded at the next change, or when they expire. */
+  /** Never rejects: the next change, or expiry, discards sessions that remain after a failure. */
   async #discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
     const { storage, logger } = this.#options;
     try {

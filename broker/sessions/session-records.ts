@@ -1,5 +1,6 @@
 import type { ClassicLevel } from "classic-level";
 import { z } from "zod";
+import { Counts } from "../../platform/counts.ts";
 import { sessionOwnerSchema } from "../access/session-owner.ts";
 
 const PREFIX = "session:";
@@ -10,14 +11,14 @@ const recordSchema = sessionOwnerSchema.extend({
   seenAt: z.number(),
 });
 
-/** The owner of a persistent session, with the permissions of its last connection. */
 export type SessionRecord = Readonly<z.infer<typeof recordSchema>>;
 
 /** The owners of the persistent sessions, by session key: in memory, with a copy on disk. */
 export class SessionRecords {
   readonly #db: ClassicLevel<string, Buffer>;
   readonly #records = new Map<string, SessionRecord>();
-  readonly #counts = new Map<string, number>();
+  /** Sessions per identity. */
+  readonly #counts = new Counts();
 
   constructor(db: ClassicLevel<string, Buffer>) {
     this.#db = db;
@@ -43,9 +44,8 @@ export class SessionRecords {
     return this.#records.get(key);
   }
 
-  /** The number of sessions of an identity. */
   countOf(identity: string): number {
-    return this.#counts.get(identity) ?? 0;
+    return this.#counts.of(identity);
   }
 
   entries(): [key: string, record: SessionRecord][] {
@@ -58,14 +58,12 @@ export class SessionRecords {
     await this.#db.put(PREFIX + key, Buffer.from(JSON.stringify(record)));
   }
 
-  /** Removes the record from memory: the session has no owner from now on. {@link erase} removes it from disk. */
+  /** Removes the record from memory. {@link erase} removes it from disk. */
   forget(key: string): void {
     const record = this.#records.get(key);
     if (record === undefined) return;
     this.#records.delete(key);
-    const left = this.countOf(record.identity) - 1;
-    if (left > 0) this.#counts.set(record.identity, left);
-    else this.#counts.delete(record.identity);
+    this.#counts.subtract(record.identity);
   }
 
   async erase(key: string): Promise<void> {
@@ -74,14 +72,14 @@ export class SessionRecords {
 
   #enter(key: string, record: SessionRecord): void {
     this.#records.set(key, record);
-    this.#counts.set(record.identity, this.countOf(record.identity) + 1);
+    this.#counts.add(record.identity);
   }
 }
 
 function readRecord(value: Buffer): SessionRecord | undefined {
   try {
     const record = recordSchema.parse(JSON.parse(value.toString()));
-    // Earlier versions did not store when a token was issued. The token was issued no later than the last connection.
+    // Earlier versions did not store when a token was issued, which was no later than the last connection.
     const isOlder = record.issuedAt === undefined && record.identity.startsWith("user:");
     return isOlder ? { ...record, issuedAt: record.seenAt } : record;
   } catch {

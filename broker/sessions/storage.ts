@@ -1,8 +1,13 @@
+import type { Logger } from "pino";
+import { z } from "zod";
 import type { SessionOwners } from "../access/authenticate.ts";
+import type { PermissionSet } from "../access/permission-sets.ts";
 import type { RetainedLookup } from "../access/retained-topics.ts";
-import type { SessionOwner } from "../access/session-owner.ts";
+import { bearerSchema, type SessionOwner } from "../access/session-owner.ts";
+import type { Wills } from "../access/wills.ts";
+import type { KeptPacket } from "../aedes/packet-codec.ts";
 
-/** The store of sessions and retained messages could not be opened. The message says what to do. */
+/** The store could not be opened. The message says what to do. */
 export class StorageError extends Error {
   override name = "StorageError";
 }
@@ -15,45 +20,86 @@ export interface Session {
 }
 
 /** A message as Aedes passes it to the store. */
-export interface StoredPacket {
+export interface StoredPacket extends Omit<KeptPacket, "cmd" | "payload" | "messageId"> {
   cmd: "publish";
-  topic: string;
   payload: Buffer | string;
-  qos: 0 | 1 | 2;
-  retain: boolean;
-  dup: boolean;
-  brokerId: string;
-  brokerCounter: number;
   messageId?: number | undefined;
 }
+
+/** The message without the fields that only Aedes uses. */
+export function kept(packet: StoredPacket): KeptPacket & { cmd: "publish" } {
+  const { topic, qos, retain, dup, brokerId, brokerCounter, messageId } = packet;
+  const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
+  return { cmd: "publish", topic, payload, qos, retain, dup, brokerId, brokerCounter, messageId };
+}
+
+/** A stored will, without its payload. */
+export const storedWillSchema = bearerSchema.extend({
+  /** The session key, under the name that Aedes uses. */
+  clientId: z.string(),
+  brokerId: z.string(),
+  topic: z.string(),
+  qos: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+  retain: z.boolean(),
+});
 
 /** A message being sent to a client, or its PUBREL after the client's PUBREC. */
 export type OutgoingUpdate =
   | (StoredPacket & { messageId: number })
   | { cmd: "pubrel"; messageId: number; brokerId?: string; brokerCounter?: number };
 
-/** The store of sessions, as the broker needs it. Aedes needs further methods. */
+/** An acknowledgement, or a suppressed delivery, which has no message id yet. */
+export interface Cleared {
+  messageId?: number | undefined;
+  brokerId?: string | undefined;
+  brokerCounter?: number | undefined;
+}
+
+export interface StorageOptions {
+  permissionsOf(permissions: readonly string[]): PermissionSet;
+  /** Whether the acknowledgement of a message on this topic is reported. */
+  wantsReceipt(topic: string): boolean;
+  /** Returns such a message if it was sent to a client with a clean session, which has no stored queue. */
+  takeReceipt(client: Session, messageId: number): unknown;
+  /** Whether this was the last publication delivered to the client, through any of its subscriptions. */
+  wasForwarded(client: Session, brokerCounter: number): boolean;
+  wills: Wills;
+  maxSessions: number;
+  maxSessionsPerUser: number;
+  maxSubscriptions: number;
+  maxOfflineMessages: number;
+  maxOfflineBytes: number;
+  maxRetainedMessages: number;
+  /** The time by which sessions expire, milliseconds since 1970. */
+  now: () => number;
+  logger: Logger;
+}
+
+/** The store as the broker needs it. Aedes needs further methods. */
 export interface BrokerStorage extends SessionOwners {
-  /** An id of this run of the broker that sorts after the ids of all earlier runs. */
+  /** The id of this run of the broker. Sorts after the ids of all earlier runs of any node. */
   readonly brokerId: string;
   readonly sessions: number;
   readonly queues: { readonly totals: { messages: number; bytes: number }; readonly dropped: number };
   readonly retained: {
     readonly topics: RetainedLookup;
     readonly refused: number;
-    /** Whether a retained message that is about to be delivered is still its topic's retained message. */
+    /** Whether the payload is still that of the topic's retained message. */
     isNewest(topic: string, payload: Uint8Array): boolean;
   };
-  /** The session's client has disconnected: the session ages from now on. */
+  /** The session's client has disconnected. The session's age counts from now. */
   left(clientId: string): Promise<void>;
-  /** Discards the sessions that were last used before the moment, milliseconds since 1970. @returns how many */
+  /**
+   * Discards the disconnected sessions that were last used before the moment, milliseconds since 1970. @returns how
+   * many
+   */
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number>;
-  /** Discards the sessions of the matching owners, connected or not, with their queues. @returns how many */
+  /** Discards the sessions of the matching owners, connected or not. @returns how many */
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
   removeSubscriptions(client: Session, filters: string[]): Promise<void>;
-  /** Whether the client gets the publication from the session's queue, and therefore not now. */
+  /** Whether the client will get the publication from the session's queue. */
   isDeliveredFromQueue(client: Session, brokerCounter: number): boolean;
-  /** Whether the client sent a QoS 2 publication with this message id, and not yet its PUBREL. */
+  /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
   destroy(): Promise<void>;
 }

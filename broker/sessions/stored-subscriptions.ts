@@ -7,15 +7,14 @@ interface Entry {
 }
 
 /**
- * The subscriptions of the persistent sessions, indexed by topic. The index of aedes-persistence-level loses
- * subscriptions: after `a/#` at QoS 1 and `a/b` at QoS 0 it queues nothing, and unsubscribing from `a/#` also removes
- * `a/b`. After a restart it queues messages for QoS 0 subscriptions, although QoS 0 messages are never stored.
+ * The subscriptions of the persistent sessions, indexed by topic. The index of aedes-persistence-level queues nothing
+ * after subscriptions to `a/#` at QoS 1 and `a/b` at QoS 0, and removes `a/b` together with `a/#`. After a restart,
+ * that index queues messages for QoS 0 subscriptions.
  */
 export class StoredSubscriptions {
   readonly #byClient = new Map<string, Map<string, { qos: 0 | 1 | 2; entry: Entry | undefined }>>();
   readonly #index = new TopicIndex<Entry>();
 
-  /** The sessions that have a subscription. */
   clientIds(): IterableIterator<string> {
     return this.#byClient.keys();
   }
@@ -45,10 +44,7 @@ export class StoredSubscriptions {
     if (filters.size === 0) this.#byClient.delete(clientId);
   }
 
-  /**
-   * The sessions that queue a message on the topic. Each session occurs once, with the highest QoS of its matching
-   * filters.
-   */
+  /** The sessions that queue a message on the topic, each with the highest QoS of its matching filters. */
   match(topic: string): { clientId: string; topic: string; qos: 1 | 2 }[] {
     if (this.#byClient.size === 0) return [];
     const entries = this.#index.match(topic);

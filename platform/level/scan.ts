@@ -46,8 +46,8 @@ export async function scanStore(folder: string): Promise<StoreScan> {
 }
 
 /**
- * Searches unreadable bytes for keys, and returns the names in them. Most of the bytes are intact: in 32 KiB, perhaps 8
- * bytes have changed. Each key is preceded by its length.
+ * Searches unreadable bytes for keys, and returns the names in them. Most of the bytes are intact: in 32 KiB, perhaps
+ * 8 bytes have changed. Each key is preceded by its length.
  * @param keyStart matches the start of a key; must have the flag `g`
  * @param nameOf returns the name in a key; undefined for a key without a name
  */

@@ -2,7 +2,6 @@ import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
 import AsyncLevelPersistence from "aedes-persistence-level/asyncPersistence.js";
 import type { ClassicLevel } from "classic-level";
-import type { Logger } from "pino";
 import { z } from "zod";
 import { KeyedQueue } from "../../../platform/keyed-queue.ts";
 import type { OnDamage } from "../../../platform/level/damage.ts";
@@ -11,54 +10,42 @@ import { namesIn } from "../../../platform/level/scan.ts";
 import type { NotKept } from "../../access/authenticate.ts";
 import type { PermissionSet } from "../../access/permission-sets.ts";
 import { describeSession } from "../../access/session-names.ts";
-import { bearerSchema, ownerOf, type SessionOwner } from "../../access/session-owner.ts";
-import type { Wills } from "../../access/wills.ts";
+import { ownerOf, type SessionOwner } from "../../access/session-owner.ts";
 import type { KeptPacket } from "../../aedes/packet-codec.ts";
 import { IncomingIds } from "../incoming-ids.ts";
 import { OutgoingQueues } from "../outgoing-queues.ts";
 import { Replays } from "../replays.ts";
 import { RetainedMessages } from "../retained-messages.ts";
 import { type SessionRecord, SessionRecords } from "../session-records.ts";
+import {
+  type Cleared,
+  kept,
+  type OutgoingUpdate,
+  type Session,
+  type StorageOptions,
+  type StoredPacket,
+  storedWillSchema,
+} from "../storage.ts";
 import { StoredSubscriptions } from "../stored-subscriptions.ts";
 
-type Session = AsyncLevelPersistence.Session;
-type StoredPacket = AsyncLevelPersistence.StoredPacket;
 type StoredSubscription = AsyncLevelPersistence.StoredSubscription;
 
 const BOOT_KEY = "boot";
 const SUBSCRIPTIONS = "subscriptions:";
 const SUBSCRIPTIONS_END = "subscriptions;";
 
-interface LevelStorageOptions {
+interface LevelStorageOptions extends StorageOptions {
   /** The folder of the database; created when missing. */
   path: string;
-  permissionsOf(permissions: readonly string[]): PermissionSet;
-  /** Whether the acknowledgement of a message on this topic is reported. */
-  wantsReceipt(topic: string): boolean;
-  /** Returns such a message if it was sent to a client with a clean session, which has no stored queue. */
-  takeReceipt(client: Session, messageId: number): unknown;
-  /** Whether this was the last publication delivered to the client, through any of its subscriptions. */
-  wasForwarded(client: Session, brokerCounter: number): boolean;
-  wills: Wills;
-  maxSessions: number;
-  maxSessionsPerUser: number;
-  maxSubscriptions: number;
-  maxOfflineMessages: number;
-  maxOfflineBytes: number;
-  maxRetainedMessages: number;
   /** Called when damage is found, which is also logged. */
   onDamage?: OnDamage | undefined;
-  /** The clock by which sessions age, milliseconds since 1970. */
-  now: () => number;
-  logger: Logger;
 }
 
 /**
- * MQTT sessions and retained messages in LevelDB: aedes-persistence-level, whose faults are corrected by the overrides
- * here (each says which fault) and by the other files of this folder.
+ * MQTT sessions and retained messages in LevelDB. The overrides correct faults of aedes-persistence-level.
  *
- * Writes are not synced to disk individually: they survive a crash of the process. A power failure may lose some. In
- * that case, the journal, which is synced, publishes again what was not marked as delivered.
+ * Writes are not synced to disk individually, so a power failure may lose some. The journal is synced, and then
+ * publishes again what was not marked as delivered.
  */
 class LevelStorage extends AsyncLevelPersistence {
   readonly #db: ClassicLevel<string, Buffer>;
@@ -103,12 +90,10 @@ class LevelStorage extends AsyncLevelPersistence {
     await super.setup(broker);
   }
 
-  /** An id of this run of the broker that sorts after the ids of all earlier runs. */
   get brokerId(): string {
     return this.#brokerId;
   }
 
-  /** The number of persistent sessions. */
   get sessions(): number {
     return this.#records.size;
   }
@@ -122,8 +107,8 @@ class LevelStorage extends AsyncLevelPersistence {
       this.#loadSubscriptions(),
     ]);
     await this.#discardOwnerless(unreadable);
-    // Queues are sorted by this id: random ids would mix up their order, and a fixed id would overwrite their keys. The
-    // clock alone is not enough, as it may be set back: a Raspberry Pi boots without knowing the time.
+    // Queues are sorted by this id: a random id would mix up their order, and a fixed id would overwrite their keys.
+    // The clock may be wrong: a Raspberry Pi boots without knowing the time.
     const last = Number((await this.#db.get(BOOT_KEY))?.toString() ?? 0);
     const boot = Math.max(Date.now(), last + 1);
     await this.#db.put(BOOT_KEY, Buffer.from(String(boot)));
@@ -131,9 +116,8 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   /**
-   * Discards sessions without a record. Their owners are unknown, and the next client with the same key must not
-   * inherit them. A session's record is written first and removed last, so only damage can leave a session without its
-   * record.
+   * Discards sessions without a readable record: their owners are unknown. Only damage removes a record before the rest
+   * of its session.
    */
   async #discardOwnerless(unreadable: readonly string[]): Promise<void> {
     const keys = new Set([...unreadable, ...this.#subscriptions.clientIds(), ...this.queues.clientIds()]);
@@ -174,7 +158,6 @@ class LevelStorage extends AsyncLevelPersistence {
     });
   }
 
-  /** The client has disconnected: the session ages from now on. */
   left(key: string): Promise<void> {
     return this.#lifetimes.run(key, async () => {
       const record = this.#records.get(key);
@@ -189,8 +172,8 @@ class LevelStorage extends AsyncLevelPersistence {
   async #discard(key: string): Promise<void> {
     const client = { id: key };
     const isKept = this.#records.get(key) !== undefined;
-    // The record is removed from memory first, so that nothing more is queued, and erased from disk last: after a crash
-    // in between, the session is discarded again.
+    // The record is removed from memory first, so that nothing more is queued. It is erased from disk last, so that the
+    // next start finishes a discard that a crash has interrupted.
     this.#records.forget(key);
     if (isKept) {
       await this.cleanSubscriptions(client);
@@ -200,21 +183,16 @@ class LevelStorage extends AsyncLevelPersistence {
     if (isKept) await this.#records.erase(key);
   }
 
-  /** Discards the sessions that were last used before the moment. @returns how many */
   expire(moment: number, isConnected: (key: string) => boolean): Promise<number> {
-    return this.#discardWhere(({ seenAt }, key) => seenAt < moment && !isConnected(key));
+    return this.discardWhere(({ seenAt }, key) => seenAt < moment && !isConnected(key));
   }
 
-  discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
-    return this.#discardWhere(matches);
-  }
-
-  async #discardWhere(matches: (record: SessionRecord, key: string) => boolean): Promise<number> {
+  async discardWhere(matches: (record: SessionRecord, key: string) => boolean): Promise<number> {
     let discarded = 0;
     for (const [key, record] of this.#records.entries()) {
       if (!matches(record, key)) continue;
       await this.#lifetimes.run(key, async () => {
-        // The owner may have reconnected in the meantime.
+        // The owner may have reconnected meanwhile.
         const now = this.#records.get(key);
         if (now === undefined || !matches(now, key)) return;
         await this.#discard(key);
@@ -238,7 +216,7 @@ class LevelStorage extends AsyncLevelPersistence {
     return Readable.from(this.#readRetained(filters), { highWaterMark: 1 });
   }
 
-  /** Ends the stream on errors. Aedes does not handle the stream's errors: they would crash the process. */
+  /** Ends the stream on errors, which Aedes does not handle: they would crash the process. */
   async *#readRetained(filters: string[]): AsyncGenerator<KeptPacket> {
     try {
       yield* this.retained.read(filters);
@@ -261,12 +239,11 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   /**
-   * For each granted filter, Aedes passes all filters of the SUBSCRIBE, the refused ones too. The base class stores
-   * them all, so it queues messages that the client may not read. Here each permitted filter is stored once.
+   * For each granted filter, Aedes passes all filters of the SUBSCRIBE, even refused ones. The base class stores them
+   * all and queues messages that the client may not read. Here each permitted filter is stored once.
    *
-   * Messages are queued from the moment this method resolves, when Aedes also begins to deliver them. If queueing began
-   * earlier, a message published in between would stay in the queue until the next connection, and arrive after newer
-   * ones.
+   * Messages are queued from the moment this method resolves, when Aedes begins to deliver them. A message that was
+   * queued earlier would wait for the next connection, and arrive after newer ones.
    */
   override addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void> {
     return this.#tasks.run(client.id, async () => {
@@ -313,7 +290,7 @@ class LevelStorage extends AsyncLevelPersistence {
     });
   }
 
-  /** The sessions that queue the message: those whose owner may read it now, not only at the time of subscribing. */
+  /** The sessions whose owner may read the message now, not only at the time of subscribing. */
   override async subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
     return this.#subscriptions.match(topic).filter(({ clientId }) => this.#setOf(clientId)?.mayRead(topic));
   }
@@ -339,14 +316,14 @@ class LevelStorage extends AsyncLevelPersistence {
     return this.queues.enqueue(subscriptions, kept(packet));
   }
 
-  override outgoingUpdate(client: Session, packet: AsyncLevelPersistence.OutgoingUpdate): Promise<void> {
+  override outgoingUpdate(client: Session, packet: OutgoingUpdate): Promise<void> {
     // After a PUBREC, Aedes passes only the message id.
     if (packet.brokerId !== undefined) this.#replays.sent(client);
-    // The session has been discarded: messages still being sent to the client belong to no session.
+    // The session has been discarded.
     if (this.#records.get(client.id) === undefined) return Promise.resolve();
     if (packet.cmd === "publish") {
-      // For a QoS 0 filter equal to the topic, Aedes lowers the QoS, even when another filter of the client grants
-      // more. The message would be sent without an acknowledgement, and again at every connection.
+      // For a QoS 0 filter equal to the topic, Aedes lowers the QoS, even if another filter grants more. The message
+      // would be sent without an acknowledgement, and again at every connection.
       if (packet.qos === 0) packet.qos = 1;
       return this.queues.send(client.id, kept(packet), packet.messageId);
     }
@@ -355,22 +332,21 @@ class LevelStorage extends AsyncLevelPersistence {
     return this.queues.release(client.id, messageId, stored);
   }
 
-  override async outgoingClearMessageId(client: Session, packet: AsyncLevelPersistence.Cleared): Promise<unknown> {
+  override async outgoingClearMessageId(client: Session, packet: Cleared): Promise<unknown> {
     const { messageId, brokerId, brokerCounter } = packet;
     if (messageId !== undefined) {
       if (client.clean !== true) return this.queues.acknowledge(client.id, messageId);
       return this.#options.takeReceipt(client, messageId);
     }
-    // A delivery was suppressed. The message stays in the queue if it was refused or is delivered from the queue.
+    // A suppressed delivery. The message stays in the queue if it was refused or is delivered from the queue.
     if (client.clean === true || brokerId === undefined || brokerCounter === undefined) return undefined;
     if (!this.#options.wasForwarded(client, brokerCounter)) return undefined;
-    // If the other delivery has QoS 1 or 2, it marks the message as sent within this turn of the event loop.
+    // Another delivery at QoS 1 or 2 marks the message as sent within this turn of the event loop.
     await new Promise((resolve) => setImmediate(resolve));
     if (client.closed !== true) await this.queues.dismiss(client.id, { brokerId, brokerCounter });
     return undefined;
   }
 
-  /** The queued messages, including those published until the queue has been read to its end. */
   override outgoingStream(client: Session): Readable {
     return Readable.from(this.#replays.read(client), { highWaterMark: 1 });
   }
@@ -385,22 +361,12 @@ class LevelStorage extends AsyncLevelPersistence {
     return this.#incoming.has(clientId, messageId);
   }
 
-  /** Stores no payload: the message has been forwarded already, and the id is enough to recognize a duplicate. */
+  /** Stores no payload: the message has been forwarded, and the id is enough to recognize a duplicate. */
   override incomingStorePacket(client: Session, packet: StoredPacket): Promise<void> {
-    const { cmd, topic, qos, retain, dup, brokerId, brokerCounter, messageId } = packet;
-    if (messageId !== undefined) this.#incoming.add(client.id, messageId);
-    const payload = NO_PAYLOAD;
-    return super.incomingStorePacket(client, {
-      cmd,
-      topic,
-      payload,
-      qos,
-      retain,
-      dup,
-      brokerId,
-      brokerCounter,
-      messageId,
-    });
+    if (packet.messageId !== undefined) this.#incoming.add(client.id, packet.messageId);
+    const stored = kept(packet);
+    stored.payload = NO_PAYLOAD;
+    return super.incomingStorePacket(client, stored);
   }
 
   override async incomingGetPacket(client: Session, packet: { messageId?: number }): Promise<unknown> {
@@ -423,21 +389,21 @@ class LevelStorage extends AsyncLevelPersistence {
 
   // Wills
 
-  /** Stores the will with its owner: the next run of the broker may have to publish the will. */
+  /** Stores the will with its owner, because the next run of the broker may publish the will. */
   override putWill(client: Session, will: object): Promise<void> {
     this.#options.wills.stored(client.id);
     return super.putWill(client, { ...will, ...this.#options.wills.bearerOf(will) });
   }
 
-  /** After a take-over, the base class would delete the newer connection's will together with the older one's. */
+  /** When a replaced connection closes, the base class would delete the will of the newer connection. */
   override async delWill(client: Session & { brokerId?: string }): Promise<unknown> {
     const { wills } = this.#options;
-    // Aedes passes the broker id when a connection has closed, but not when a client connects.
+    // Aedes passes the broker id when a connection has closed, and none when a client connects.
     if (client.brokerId === this.#brokerId && wills.released(client.id)) return undefined;
     return wills.consumeKept(client.id) ? undefined : super.delWill(client);
   }
 
-  /** The wills of clients of earlier runs that ended without publishing them. */
+  /** The wills that an earlier run has not published. */
   override streamWill(brokers: Brokers = {}): Readable {
     return Readable.from(this.#orphanedWills(brokers));
   }
@@ -450,7 +416,7 @@ class LevelStorage extends AsyncLevelPersistence {
         const read = willSchema.safeParse(stored);
         if (!read.success || read.data.brokerId === this.#brokerId || brokers[read.data.brokerId] !== undefined)
           continue;
-        // The id of the will's run is left out: with a counter of this run, that id could overwrite a queued message.
+        // Without the id of the earlier run: with a counter of this run, that id could overwrite a queued message.
         const { brokerId: _, clientId, topic, payload, qos, retain, ...bearer } = read.data;
         const will = { clientId, topic, payload, qos, retain };
         if (wills.isPublishing(clientId)) continue;
@@ -469,31 +435,8 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 }
 
-const willSchema = bearerSchema.extend({
-  /** The key of the session of the will's client, under the name that Aedes uses. */
-  clientId: z.string(),
-  brokerId: z.string(),
-  topic: z.string(),
-  payload: z.instanceof(Buffer),
-  qos: z.union([z.literal(0), z.literal(1), z.literal(2)]),
-  retain: z.boolean(),
-});
-
+const willSchema = storedWillSchema.extend({ payload: z.instanceof(Buffer) });
 const NO_PAYLOAD = Buffer.alloc(0);
-
-function kept({ topic, payload, qos, retain, dup, brokerId, brokerCounter, messageId }: StoredPacket): KeptPacket {
-  return {
-    cmd: "publish",
-    topic,
-    payload: typeof payload === "string" ? Buffer.from(payload) : payload,
-    qos,
-    retain,
-    dup,
-    brokerId,
-    brokerCounter,
-    messageId,
-  };
-}
 
 const LEVEL = { keyEncoding: "utf8", valueEncoding: "buffer" } as const;
 const SESSION_KEY_START = /(?:session|subscriptions|outgoing|incoming|will):/g;
@@ -502,14 +445,14 @@ const SESSION_KEY_START = /(?:session|subscriptions|outgoing|incoming|will):/g;
 function sessionOf(key: string): string | undefined {
   const [kind, name = ""] = key.split(":");
   if (name === "") return undefined;
-  // The record's row contains the session key unencoded. In other rows the key is encoded, because more follows it.
+  // Only a record's row contains the session key unencoded.
   return kind === "session" ? key.slice("session:".length) : safelyDecoded(name);
 }
 
 /**
  * Opens the database and loads the indexes into memory. Repairs damage, and reports the sessions that may have lost
  * data.
- * @throws {StoreUnusableError} the database cannot be opened; the message says what to do
+ * @throws {StoreUnusableError}
  */
 export async function openLevelStorage(options: LevelStorageOptions): Promise<LevelStorage> {
   const { path: folder, logger } = options;

@@ -1,12 +1,12 @@
-/** The keys, without `{prefix}mqtt:`, which the connection prepends. */
+/** The connection prepends `{prefix}mqtt:`. */
 export const KEY = {
   log: "log",
   /** The number of the newest log entry. */
   seq: "seq",
-  /** The number of the newest change of any session. */
+  /** The number of the newest change of a session. */
   changed: "changed",
   totals: "totals",
-  /** Sessions by session key: owner and permissions, filters, time of the last use. */
+  /** By session key: owner and permissions, filters, time of the last use. */
   owners: "owners",
   filters: "filters",
   seen: "seen",
@@ -21,7 +21,7 @@ export function limit(value: number): string {
   return String(Number.isFinite(value) ? value : Number.MAX_SAFE_INTEGER);
 }
 
-/** The number of the newest publication that a run of a node has written. The key expires a day later. */
+/** The number of the newest publication of a node's run. Expires a day later. */
 export function senderKey(brokerId: string): string {
   return `sender:${brokerId}`;
 }
@@ -31,12 +31,12 @@ export function queueKey(clientId: string): string {
   return `queue:${clientId}`;
 }
 
-/** The queued messages, the message ids they were sent with, and their total size. */
+/** A session's queued messages, with their message ids and total size. */
 export function packetsKey(clientId: string): string {
   return `packets:${clientId}`;
 }
 
-/** Message ids of the session's QoS 2 publications whose PUBREL has not arrived yet. */
+/** Message ids of a session's QoS 2 publications without a PUBREL. */
 export function incomingKey(clientId: string): string {
   return `incoming:${clientId}`;
 }

@@ -5,49 +5,44 @@ import { decodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
 import { RetryingConnection, UNAVAILABLE_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { KEY } from "./keys.ts";
 
-/**
- * Entries kept for nodes that lag: 100 s at a thousand messages a second. A node that lags further reloads everything.
- */
+/** Entries kept for nodes that lag: 100 s at a thousand messages a second. A node that lags further reloads. */
 export const MAX_LOG_ENTRIES = 100_000;
 export const MAX_LOG_BYTES = 67_108_864;
 const PAGE = 256;
-/** How long a read waits for new entries; well below the timeout of a command. */
+/** A read waits this long for new entries; well below the timeout of a command. */
 const BLOCK_MS = 1_000;
 
 /**
- * The broker id that Aedes sees for all messages of the log, whatever node published them. Aedes recognizes duplicates
- * by this id and the message's number, and all nodes share one sequence of numbers.
+ * The broker id of all messages of the log, whatever node published them. Aedes recognizes duplicates by the broker id
+ * and the message's number, and all nodes share one sequence of numbers.
  */
 export const LOG_ID = "log";
 
 export type LogEntry =
   | { kind: "packet"; packet: KeptPacket & { cmd: "publish" }; retain: string }
-  /** A session was created, changed or, if the owner is empty, discarded. */
+  /** A session was created or changed; discarded if the owner is empty. */
   | { kind: "session"; clientId: string; owner: string; filters: string }
   /** A client has connected to the node. */
   | { kind: "client"; node: string; clientId: string; token: string; identity: string };
 
 interface MessageLogOptions {
   redis: RedisConnections;
-  /** Called with each entry, in order. */
   onEntry(entry: LogEntry): void;
-  /**
-   * Called when entries are missing, because this node lagged too far or Redis lost data. Everything learned from the
-   * log must be reloaded.
-   */
+  /** Called when this node has missed entries. Everything learned from the log must be reloaded. */
   onGap(): Promise<void>;
   logger: Logger;
 }
 
 /**
- * Follows the log, a Redis stream that all nodes write to, from this node's last position. Unlike with PUBLISH and
- * SUBSCRIBE, a broken connection causes no gap, and all nodes see all entries in the same order. Each entry contains
- * the number of the previous one, so that every gap is detected, whatever its cause.
+ * Follows the log, a Redis stream that all nodes write to. Unlike PUBLISH and SUBSCRIBE, a stream has no gap after a
+ * broken connection, and one order for all nodes. Each entry contains the number of the previous one, so that every gap
+ * is detected.
  */
 export class MessageLog {
   readonly #options: MessageLogOptions;
   readonly #connection: RetryingConnection;
   readonly #waiting = new Set<{ position: number; resolve: () => void }>();
+  /** The number of the last entry that was passed on. */
   #position = 0;
   #answeredAt = 0;
   #closed = false;
@@ -57,23 +52,21 @@ export class MessageLog {
     this.#connection = new RetryingConnection(options.redis, "mqtt-log", options.logger);
   }
 
-  /** The number of the last entry that was passed on. */
   get position(): number {
     return this.#position;
   }
 
-  /** Why the log has not been readable for some seconds; undefined while it can be read. */
+  /** Why the log has not been readable for some seconds. */
   get unavailableReason(): string | undefined {
     if (performance.now() - this.#answeredAt < BLOCK_MS + UNAVAILABLE_AFTER_MS) return undefined;
     return this.#connection.unavailableReason ?? "Redis does not answer";
   }
 
-  /** The number of the newest entry in Redis. */
+  /** The newest position in Redis. */
   async head(): Promise<number> {
     return Number((await this.#connection.retry((connection) => connection.get(KEY.seq))) ?? 0);
   }
 
-  /** Starts to follow the log after the position. */
   start(position: number): void {
     this.#position = position;
     this.#answeredAt = performance.now();
@@ -105,14 +98,14 @@ export class MessageLog {
     }
   }
 
-  /** Undefined when Redis has lost entries that this node has read. */
+  /** @returns undefined when Redis has lost entries that this node has read */
   async #read(): Promise<[Buffer, Buffer[]][] | undefined> {
     let failed = false;
     const reply = await this.#connection.retry(async (connection) => {
       try {
         if (failed && Number((await connection.get(KEY.seq)) ?? 0) < this.#position) return "reset" as const;
         const from = `${this.#position}-0`;
-        // After a failure the read does not block, so that recovery is detected quickly.
+        // After a failure, the read does not wait for entries, so that recovery is detected quickly.
         return await connection.xreadBuffer("COUNT", PAGE, "BLOCK", failed ? 1 : BLOCK_MS, "STREAMS", KEY.log, from);
       } catch (error) {
         failed = true;
@@ -134,8 +127,8 @@ export class MessageLog {
       this.#position = Number.parseInt(id.toString("latin1"), 10);
       const read = value === undefined ? undefined : entryOf(kind, retain, value, this.#position);
       if (read !== undefined) this.#options.onEntry(read);
-      // Callers that wait for this entry continue before the next one: a session whose filter is stored by this entry
-      // is subscribed before the first message that is queued for it arrives.
+      // Callers that wait for this entry continue before the next entry. So a session is subscribed before the first
+      // message that is queued for it arrives.
       if (this.#release(this.#position)) await new Promise((resolve) => setImmediate(resolve));
     }
   }
@@ -145,11 +138,11 @@ export class MessageLog {
     this.#options.logger.warn({ from: this.#position, to: position }, "messages between the nodes missed");
     this.#position = position;
     await this.#options.onGap();
-    // Entries that callers wait for may be lost.
+    // Callers may wait for lost entries.
     this.#release(Number.POSITIVE_INFINITY);
   }
 
-  /** @returns whether any caller was waiting */
+  /** @returns whether a caller was waiting */
   #release(upTo: number): boolean {
     let released = false;
     for (const waiting of this.#waiting) {
@@ -177,7 +170,7 @@ function entryOf(kind: string, retain: string, value: Buffer, position: number):
       return { kind: "client", node, clientId, token, identity };
     }
     default:
-      // Written by a newer version during a rolling restart.
+      // An entry of a newer version, during a rolling restart.
       return undefined;
   }
 }

@@ -11,7 +11,7 @@ interface PublicationsOptions {
   retained: RedisRetained;
 }
 
-/** Writes publications to the log, the queues and the retained messages: one operation of `script.ts` each. */
+/** Writes each publication to the log, the queues and the retained messages in one step: see `script.ts`. */
 export class Publications {
   readonly #options: PublicationsOptions;
 
@@ -34,18 +34,10 @@ export class Publications {
     const [answer] = await writer.run(() => {
       const sessions = qos === 0 ? [] : known.match(topic);
       if (sessions.length === 0 && retain === "") return { keys: NO_KEYS, args: ["p", counter, body] };
-      const count = String(sessions.length);
+      const targets = sessions.flatMap((session) => [session.clientId, session.qos < qos ? "1" : "0"]);
       return {
         keys: sessions.flatMap(({ clientId }) => [queueKey(clientId), packetsKey(clientId)]),
-        args: [
-          "P",
-          counter,
-          body,
-          topic,
-          retain,
-          count,
-          ...sessions.flatMap((session) => [session.clientId, session.qos < qos ? "1" : "0"]),
-        ],
+        args: ["P", counter, body, topic, retain, String(sessions.length), ...targets],
       };
     }, body.length);
     if (retain !== "") retained.answered(topic, answer);

@@ -6,13 +6,13 @@ import { packetsKey, queueKey } from "./keys.ts";
 import { LOG_ID } from "./message-log.ts";
 import type { Drop, Operation, RedisWriter } from "./writer.ts";
 
-/** Messages read from Redis at once. */
+/** Messages that are read at once. */
 const PAGE = 32;
 
 interface RedisQueuesOptions {
-  /** For operations that need memory: queued messages, and the ids with which they are sent. */
+  /** For operations that need memory. */
   sessions: RedisWriter;
-  /** For operations that free memory: a full Redis accepts only such operations. */
+  /** For operations that free memory, which even a full Redis accepts. */
   removals: RedisWriter;
   reader: RetryingConnection;
   maxMessages: number;
@@ -27,20 +27,19 @@ interface InFlight {
 }
 
 /**
- * The messages of QoS 1 and 2 that each persistent session has not acknowledged, in Redis for all nodes, in the order
- * of the log. A message is queued in one step with its log entry: see `script.ts`.
- *
- * Bounded like the queues in LevelDB (`../outgoing-queues.ts`): by messages and bytes per session; drops the oldest.
+ * The messages of QoS 1 and 2 that each persistent session has not acknowledged, in Redis, in the order of the log. A
+ * message is queued in one step with its log entry: see `script.ts`. A full queue drops its oldest messages, as in
+ * LevelDB (`../outgoing-queues.ts`).
  */
 export class RedisQueues {
   readonly #options: RedisQueuesOptions;
   /** Messages sent to a connection and not acknowledged, by message id. */
   readonly #inFlight = new WeakMap<object, Map<number, InFlight>>();
-  /** For each connection, the number of QoS 2 messages whose id is being written. */
+  /** The number of ids that each connection waits for: see {@link send}. */
   readonly #writingIds = new WeakMap<object, number>();
-  /** Sizes of the queues of all sessions, at all nodes, as of Redis' last answer. */
+  /** The sum over all sessions at Redis' last answer. */
   totals = { messages: 0, bytes: 0, at: 0 };
-  /** Messages dropped by operations of this node. */
+  /** Counts only drops by operations of this node. */
   dropped = 0;
 
   constructor(options: RedisQueuesOptions) {
@@ -55,13 +54,11 @@ export class RedisQueues {
     this.dropped += dropped;
     if (began === undefined) return;
     const { maxMessages, maxBytes, logger } = this.#options;
-    logger.warn(
-      { ...sessionName(clientId), ...began, maxMessages, maxBytes },
-      "session queue full: oldest messages dropped",
-    );
+    const fields = { ...sessionName(clientId), ...began, maxMessages, maxBytes };
+    logger.warn(fields, "session queue full: oldest messages dropped");
   }
 
-  /** Shortens queues that exceed the current limits, which may be lower than in the previous run. */
+  /** Applies the current limits, which may be lower than in the previous run. */
   async bound(clientIds: Iterable<string>): Promise<void> {
     const { sessions } = this.#options;
     const bounded: Promise<unknown>[] = [];
@@ -73,8 +70,8 @@ export class RedisQueues {
   }
 
   /**
-   * Stores the id with which a message is about to be sent. A QoS 2 message must be resent with the same id, so it
-   * waits until the id is written. A QoS 1 message may be resent with another id, and waits only behind QoS 2 messages.
+   * Stores the id of a message that is about to be sent. A QoS 2 message must be resent with the same id, so it waits
+   * until the id is written. A QoS 1 message waits only behind QoS 2 messages.
    */
   async send(client: { id: string }, packet: KeptPacket, messageId: number): Promise<void> {
     const { sessions, wantsReceipt } = this.#options;
@@ -96,8 +93,8 @@ export class RedisQueues {
   }
 
   /**
-   * The client has received a message of QoS 2 (PUBREC): from now on the PUBREL is resent instead of the message.
-   * @param stored the number of the PUBREL, when it was read from the queue and is being resent
+   * The client has received a message of QoS 2 (PUBREC). The PUBREL replaces the message.
+   * @param stored the number of the PUBREL from the queue, when it is being resent
    */
   async release(client: { id: string }, messageId: number, stored?: number): Promise<void> {
     const sent = this.#sent(client);
@@ -111,10 +108,7 @@ export class RedisQueues {
     await this.#options.sessions.run(() => ({ keys, args: ["R", String(seq), body] }));
   }
 
-  /**
-   * Removes from the queue a message that the client has acknowledged, without waiting for Redis.
-   * @returns the message if {@link RedisQueuesOptions.wantsReceipt} holds for it
-   */
+  /** Removes an acknowledged message. @returns the message if {@link RedisQueuesOptions.wantsReceipt} */
   acknowledge(client: { id: string }, messageId: number): KeptPacket | undefined {
     const sent = this.#inFlight.get(client);
     const acknowledged = sent?.get(messageId);
@@ -124,13 +118,13 @@ export class RedisQueues {
     return acknowledged.packet;
   }
 
-  /** The client has got the message through a QoS 0 subscription: removes it unless it is being sent at QoS 1 or 2. */
+  /** Removes a message that was delivered at QoS 0, unless the message is being sent at QoS 1 or 2. */
   dismiss(client: { id: string }, seq: number): void {
     for (const sent of this.#inFlight.get(client)?.values() ?? []) if (sent.seq === seq) return;
     this.#remove(client.id, seq);
   }
 
-  /** The session's unacknowledged messages after the key (all, if the key is empty), oldest first. */
+  /** The session's messages after the key (all, if the key is empty), oldest first. */
   async *readAfter(clientId: string, key: string): AsyncGenerator<{ key: string; packet: KeptPacket }> {
     const { reader } = this.#options;
     for (let last = key; ; ) {
@@ -145,7 +139,7 @@ export class RedisQueues {
           : await reader.retry((connection) => connection.hmgetBuffer(packetsKey(clientId), ...fields));
       for (const [index, seq] of page.entries()) {
         const body = values[2 * index];
-        // Dropped or acknowledged in the meantime.
+        // Dropped or acknowledged meanwhile.
         if (body == null) continue;
         yield { key: seq, packet: keptPacket(body, seq, values[2 * index + 1]) };
       }
@@ -164,17 +158,15 @@ export class RedisQueues {
     return sent;
   }
 
-  /** Not awaited: a message that is not removed is resent, which QoS 1 permits. At QoS 2 only its PUBREL is resent. */
+  /** Not awaited: a message that is not removed is resent, as QoS 1 permits. At QoS 2, only the PUBREL is resent. */
   #remove(clientId: string, seq: number): void {
     const { removals, logger } = this.#options;
     const operation: Operation = { keys: [queueKey(clientId), packetsKey(clientId)], args: ["A", String(seq)] };
     removals
       .run(() => operation)
-      .catch((error: unknown) => {
-        logger.debug(
-          { err: error, ...sessionName(clientId) },
-          "acknowledgement could not be stored: the message will be resent",
-        );
+      .catch((err: unknown) => {
+        const fields = { err, ...sessionName(clientId) };
+        logger.debug(fields, "acknowledgement could not be stored: the message will be resent");
       });
   }
 }

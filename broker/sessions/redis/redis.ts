@@ -1,18 +1,24 @@
 import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
-import type { Logger } from "pino";
 import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import type { NotKept } from "../../access/authenticate.ts";
-import type { PermissionSet } from "../../access/permission-sets.ts";
 import { sessionName } from "../../access/session-names.ts";
 import type { SessionOwner } from "../../access/session-owner.ts";
-import type { Wills } from "../../access/wills.ts";
+import type { ClientAnnouncement } from "../../access/take-overs.ts";
 import type { KeptPacket } from "../../aedes/packet-codec.ts";
 import { RetryingConnection, StorageUnavailableError } from "../../cluster/redis-connection.ts";
 import { type BrokerEmitter, RedisEmitter } from "../../cluster/redis-emitter.ts";
 import { QosZeroBus } from "../../cluster/redis-qos-zero.ts";
 import { Replays } from "../replays.ts";
-import { type OutgoingUpdate, type Session, StorageError, type StoredPacket } from "../storage.ts";
+import {
+  type Cleared,
+  kept,
+  type OutgoingUpdate,
+  type Session,
+  StorageError,
+  type StorageOptions,
+  type StoredPacket,
+} from "../storage.ts";
 import { KEY, limit, senderKey } from "./keys.ts";
 import { LOG_ID, type LogEntry, MAX_LOG_BYTES, MAX_LOG_ENTRIES, MessageLog } from "./message-log.ts";
 import { Nodes } from "./nodes.ts";
@@ -24,66 +30,44 @@ import { KnownSessions } from "./sessions.ts";
 import { StoredWills, type Will } from "./stored-wills.ts";
 import { RedisWriter } from "./writer.ts";
 
-/** How long the start of the broker waits for Redis. */
+/** The start waits this long for Redis. */
 const START_TIMEOUT_MS = 5_000;
 /** Pause before retrying after Redis has lost data, which the log is about to detect. */
 const LOSS_PAUSE_MS = 50;
-/** How long stopping waits for the last operations. */
+/** Stopping waits this long for the last operations. */
 const STOP_TIMEOUT_MS = 500;
 
-export interface RedisStorageOptions {
+interface RedisStorageOptions extends StorageOptions {
   redis: RedisConnections;
-  permissionsOf(permissions: readonly string[]): PermissionSet;
-  /** Whether the acknowledgement of a message on this topic is reported. */
-  wantsReceipt(topic: string): boolean;
-  /** Returns such a message if it was sent to a client with a clean session, which has no stored queue. */
-  takeReceipt(client: Session, messageId: number): unknown;
-  /** Whether this was the last publication delivered to the client, through any of its subscriptions. */
-  wasForwarded(client: Session, brokerCounter: number): boolean;
-  wills: Wills;
-  maxSessions: number;
-  maxSessionsPerUser: number;
-  maxSubscriptions: number;
-  maxOfflineMessages: number;
-  maxOfflineBytes: number;
-  maxRetainedMessages: number;
   sessionHours: number;
-  /** The clock by which sessions age, milliseconds since 1970. */
-  now: () => number;
   heartbeatMs: number;
-  logger: Logger;
 }
 
-/** Callbacks for events of other nodes. */
 interface ClusterListener {
-  /**
-   * A client has connected to another node or to this one. `token` is the argument of {@link RedisStorage.announce}.
-   */
-  onClient(client: { here: boolean; token: string; clientId: string; identity: string }): void;
-  /** Messages between the nodes were missed: all clients must reconnect. */
+  /** @param here whether the client has connected to this node */
+  onClient(client: ClientAnnouncement, here: boolean): void;
+  /** This node has missed messages: all clients must reconnect. */
   onMissed(): void;
 }
 
 /**
  * MQTT sessions, retained messages, wills and the messages between nodes in Redis, for any number of nodes.
  *
- * It does not use aedes-persistence-redis (11.2.2), whose operations take several steps with inconsistent states in
- * between. The faults of that package:
- * - `outgoingStream` reads 1,001 messages of a queue and ignores the rest. Queues are unbounded, and with several nodes
- *   ordered by arrival. If a message's counter of readers misses a decrement, the message stays forever.
+ * It does not use aedes-persistence-redis (11.2.2), whose operations have inconsistent intermediate states:
+ * - `outgoingStream` ignores all but 1,001 messages of a queue. Queues are unbounded, and ordered by arrival. If a
+ *   message's counter of readers misses a decrement, the message stays forever.
  * - `delWill` uses a field that Aedes does not set, so the will of a client that reconnected to another node is
- *   published. `putWill`, `delWill` and `outgoingStream` do not await some writes: without Redis the process crashes
+ *   published. `putWill`, `delWill` and `outgoingStream` do not await some writes: without Redis, the process crashes
  *   with an unhandled rejection.
- * - `addSubscriptions` stores refused filters. After a restart, QoS 0 subscriptions queue messages. Other nodes learn
- *   of a subscription from a message that can be lost, and then the SUBACK is never sent.
- * - `storeRetained` is not atomic with the delivery: of the messages of two nodes, one may be retained and the other
- *   delivered last. Every wildcard filter scans all retained messages.
+ * - `addSubscriptions` stores refused filters. After a restart, QoS 0 subscriptions queue messages. If the message that
+ *   announces a subscription to other nodes is lost, the SUBACK is never sent.
+ * - `storeRetained` is not atomic with the delivery: the retained message may not be the last delivered one. Every
+ *   wildcard filter scans all retained messages.
  * - `incomingStorePacket` writes keys that are never removed.
  *
- * Here a publication is one step of `script.ts`: it gets its number, its entry in the log that all nodes follow, its
- * places in the queues, and becomes the retained message. The node finds these queues with its copy of the sessions.
- * The script rejects the publication when that copy is out of date, so a session that has received its SUBACK misses
- * nothing.
+ * Here, one step of `script.ts` gives a publication its number and its log entry, queues it, and retains it. The node
+ * finds the queues with its copy of the sessions. The script rejects a publication from an outdated copy, so a session
+ * misses nothing after its SUBACK.
  */
 export class RedisStorage {
   readonly #options: RedisStorageOptions;
@@ -127,12 +111,8 @@ export class RedisStorage {
       caughtUp: (change) => this.#caughtUp(change),
       unavailableReason: () => this.unavailableReason,
     });
-    this.#log = new MessageLog({
-      redis,
-      onEntry: (entry) => this.#apply(entry),
-      onGap: () => this.#reload(),
-      logger,
-    });
+    const onEntry = (entry: LogEntry) => this.#apply(entry);
+    this.#log = new MessageLog({ redis, onEntry, onGap: () => this.#reload(), logger });
     this.#replays = new Replays({
       queues: this.queues,
       brokerId: () => LOG_ID,
@@ -141,17 +121,15 @@ export class RedisStorage {
     this.#bus = new QosZeroBus({ redis, onPacket: (packet) => this.#emitter?.deliver(packet), logger });
   }
 
-  /** An id of this run of this node that sorts after the ids of all earlier runs of any node. */
   get brokerId(): string {
     return this.#brokerId;
   }
 
-  /** The number of persistent sessions of all nodes. */
   get sessions(): number {
     return this.#known.size;
   }
 
-  /** Why no publication can be accepted; undefined when publications can be accepted. */
+  /** Why no publication can be accepted. */
   get unavailableReason(): string | undefined {
     const why = this.#publisher.unavailableReason ?? this.#changes.unavailableReason ?? this.#log.unavailableReason;
     return why === undefined ? undefined : `the MQTT broker's store does not answer: ${why}`;
@@ -163,11 +141,8 @@ export class RedisStorage {
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         const why = this.#changes.lastError ?? "it did not answer";
-        reject(
-          new StorageError(
-            `the MQTT broker cannot use Redis (${why}): check REDIS_URL, and that Redis runs and accepts writes`,
-          ),
-        );
+        const advice = "check REDIS_URL, and that Redis runs and accepts writes";
+        reject(new StorageError(`the MQTT broker cannot use Redis (${why}): ${advice}`));
       }, START_TIMEOUT_MS);
     });
     try {
@@ -179,27 +154,22 @@ export class RedisStorage {
 
   async #load(): Promise<void> {
     const { logger, heartbeatMs, wills } = this.#options;
+    const reader = this.#reader;
     const [boot = "0"] = await this.#changes.run(() => ({ keys: [KEY.boot], args: ["B"] }));
     this.#brokerId = `b${boot.padStart(16, "0")}`;
     this.#bus.start(this.#brokerId);
     const position = await this.#log.head();
     await this.#read();
     const writer = this.#changes;
-    this.#nodes = new Nodes({ writer, heartbeatMs, logger });
-    this.#wills = new StoredWills({
-      writer,
-      reader: this.#reader,
-      brokerId: this.#brokerId,
-      nodes: this.#nodes,
-      wills,
-      logger,
-    });
+    const nodes = new Nodes({ writer, heartbeatMs, logger });
+    this.#nodes = nodes;
+    this.#wills = new StoredWills({ writer, reader, brokerId: this.#brokerId, nodes, wills, logger });
     this.#log.start(position);
-    await this.#nodes.start();
+    await nodes.start();
     await this.queues.bound(this.#known.clientIds());
   }
 
-  /** Loads the data that the log then keeps up to date. The newest changes may be applied twice, which is harmless. */
+  /** Loads the data that the log then keeps up to date. Applying the newest changes twice is harmless. */
   async #read(): Promise<void> {
     const newest = await this.#reader.retry((connection) => connection.get(KEY.changed));
     const owners = await this.#reader.retry((connection) => connection.hgetall(KEY.owners));
@@ -213,7 +183,7 @@ export class RedisStorage {
     await this.#read();
   }
 
-  /** Called by Aedes at its start, before Aedes uses its emitter. */
+  /** Called by Aedes before Aedes uses its emitter. */
   async setup(broker: { mq: BrokerEmitter }): Promise<void> {
     this.#emitter = new RedisEmitter({
       order: broker.mq,
@@ -225,7 +195,7 @@ export class RedisStorage {
 
   async #caughtUp(change: string): Promise<void> {
     if (Number(change) >= Number(this.#known.newest)) await this.#log.reached(Number(change));
-    // Redis has lost the newest change, which the log is about to detect.
+    // Redis has lost the newest change.
     else await new Promise((resolve) => setTimeout(resolve, LOSS_PAUSE_MS));
   }
 
@@ -233,13 +203,12 @@ export class RedisStorage {
     this.#listener = listener;
   }
 
-  /** Announces a client of this node to all nodes. The order of the log decides which connection is the newest. */
-  async announce(client: { token: string; clientId: string; identity: string }): Promise<void> {
+  /** Announces a client of this node to all nodes. */
+  async announce(client: ClientAnnouncement): Promise<void> {
     const args = ["C", client.clientId, client.token, client.identity];
     await this.#changes.run(() => ({ keys: [], args }));
   }
 
-  /** Abandons operations that Redis does not answer within half a second. */
   async destroy(): Promise<void> {
     const acknowledged = this.#removals.run(() => ({ keys: [], args: ["Z"] }));
     const leaving = Promise.allSettled([acknowledged, this.#nodes?.leave()]);
@@ -266,7 +235,7 @@ export class RedisStorage {
         return;
       case "client": {
         const { node, token, clientId, identity } = entry;
-        this.#listener?.onClient({ here: node === this.#brokerId, token, clientId, identity });
+        this.#listener?.onClient({ token, clientId, identity }, node === this.#brokerId);
       }
     }
   }
@@ -309,12 +278,12 @@ export class RedisStorage {
     return this.#sessions.discardWhere(matches);
   }
 
-  /** A session that is connected to another node is renewed there, each time that node calls this method. */
+  /** Other nodes renew the sessions of their clients when they call this method. */
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
     return this.#sessions.expire(moment, isConnected);
   }
 
-  /** For each granted filter, Aedes passes all filters of the SUBSCRIBE, the refused ones too. */
+  /** For each granted filter, Aedes passes all filters of the SUBSCRIBE, even refused ones. */
   addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void> {
     return this.#sessions.addFilters(client.id, subscriptions);
   }
@@ -334,7 +303,7 @@ export class RedisStorage {
     if (filters.length > 0) await this.removeSubscriptions(client, filters);
   }
 
-  /** Always empty: messages are queued in one step with the log entry, not by Aedes. See {@link RedisEmitter}. */
+  /** Empty, because Aedes does not queue messages: they are queued in one step with the log entry. */
   async subscriptionsByTopic(): Promise<[]> {
     return [];
   }
@@ -345,7 +314,7 @@ export class RedisStorage {
     throw new StorageUnavailableError("messages to a single client are not stored");
   }
 
-  /** Does nothing: messages are retained in one step with the log entry. */
+  /** Messages are retained in one step with the log entry. */
   async storeRetained(): Promise<void> {}
 
   createRetainedStream(filter: string): Readable {
@@ -356,7 +325,7 @@ export class RedisStorage {
     return Readable.from(this.#readRetained(filters), { highWaterMark: 1 });
   }
 
-  /** Ends the stream on errors. Aedes does not handle the stream's errors: they would crash the process. */
+  /** Ends the stream on errors, which Aedes does not handle: they would crash the process. */
   async *#readRetained(filters: string[]): AsyncGenerator<KeptPacket> {
     try {
       yield* this.retained.read(filters);
@@ -371,34 +340,29 @@ export class RedisStorage {
     // After a PUBREC, Aedes passes only the message id.
     if (packet.brokerId !== undefined) this.#replays.sent(client);
     if (packet.cmd === "publish") {
-      // For a QoS 0 filter equal to the topic, Aedes lowers the QoS, even when another filter of the client grants
-      // more. The message would be sent without an acknowledgement, and again at every connection.
+      // For a QoS 0 filter equal to the topic, Aedes lowers the QoS, even if another filter grants more. The message
+      // would be sent without an acknowledgement, and again at every connection.
       if (packet.qos === 0) packet.qos = 1;
-      const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
-      return this.queues.send(client, kept(packet, payload), packet.messageId);
+      return this.queues.send(client, kept(packet), packet.messageId);
     }
     return this.queues.release(client, packet.messageId, packet.brokerCounter);
   }
 
-  async outgoingClearMessageId(
-    client: Session,
-    packet: { messageId?: number | undefined; brokerId?: string | undefined; brokerCounter?: number | undefined },
-  ): Promise<unknown> {
+  async outgoingClearMessageId(client: Session, packet: Cleared): Promise<unknown> {
     const { messageId, brokerId, brokerCounter } = packet;
     if (messageId !== undefined) {
       if (client.clean !== true) return this.queues.acknowledge(client, messageId);
       return this.#options.takeReceipt(client, messageId);
     }
-    // A delivery was suppressed. The message stays in the queue if it was refused or is delivered from the queue.
+    // A suppressed delivery. The message stays in the queue if it was refused or is delivered from the queue.
     if (client.clean === true || brokerId === undefined || brokerCounter === undefined) return undefined;
     if (!this.#options.wasForwarded(client, brokerCounter)) return undefined;
-    // If the other delivery has QoS 1 or 2, it marks the message as sent within this turn of the event loop.
+    // Another delivery at QoS 1 or 2 marks the message as sent within this turn of the event loop.
     await new Promise((resolve) => setImmediate(resolve));
     if (client.closed !== true) this.queues.dismiss(client, brokerCounter);
     return undefined;
   }
 
-  /** The queued messages, including those published until the queue has been read to its end. */
   outgoingStream(client: Session): Readable {
     return Readable.from(this.#readQueue(client), { highWaterMark: 1 });
   }
@@ -421,7 +385,7 @@ export class RedisStorage {
     return this.#sessions.isIncoming(clientId, messageId);
   }
 
-  /** Stores only the id: the message has been forwarded already. */
+  /** Stores only the id: the message has been forwarded. */
   async incomingStorePacket(client: Session, { messageId }: StoredPacket): Promise<void> {
     if (messageId !== undefined) await this.#sessions.addIncoming(client, messageId);
   }
@@ -440,37 +404,23 @@ export class RedisStorage {
     this.#sessions.clearIncoming(client.id);
   }
 
-  // Wills. None of these methods may reject: Aedes does not handle rejections, and the process would crash.
+  // Wills. These methods may not reject: Aedes does not handle rejections, and the process would crash.
 
   async putWill(client: Session, will: Will): Promise<void> {
     await this.#wills?.put(client, will);
   }
 
-  /**
-   * With a broker id, Aedes means the will of a connection that has closed; without one (when a client connects), any
-   * will of the session.
-   */
+  /** Aedes passes a broker id when a connection has closed, and none when a client connects. */
   async delWill(client: { id: string; brokerId?: string | undefined }): Promise<void> {
     await this.#wills?.remove(client);
   }
 
-  /** The wills of clients whose nodes ended without publishing them. */
   streamWill(_brokers: Brokers = {}): Readable {
     return Readable.from(this.#wills?.orphaned() ?? []);
   }
 }
 
-function kept(
-  { topic, qos, retain, dup, brokerId, brokerCounter, messageId }: StoredPacket,
-  payload: Buffer,
-): KeptPacket {
-  return { cmd: "publish", topic, payload, qos, retain, dup, brokerId, brokerCounter, messageId };
-}
-
-/**
- * Connects to Redis and loads the indexes into memory.
- * @throws {StorageError} Redis cannot be used; the message says what to do
- */
+/** Connects to Redis and loads the indexes into memory. @throws {StorageError} */
 export async function openRedisStorage(options: RedisStorageOptions): Promise<RedisStorage> {
   const storage = new RedisStorage(options);
   try {

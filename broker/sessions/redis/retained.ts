@@ -2,35 +2,35 @@ import type { Logger } from "pino";
 import { type RetainedLookup, RetainedTopics } from "../../access/retained-topics.ts";
 import { decodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
 import type { RetryingConnection } from "../../cluster/redis-connection.ts";
+import { LIMIT_REACHED } from "../retained-messages.ts";
 import { KEY } from "./keys.ts";
 
-/** Messages read from Redis at once. */
+/** Messages that are read at once. */
 const PAGE = 32;
 /** Messages whose sizes are read at once. */
 const SIZES_AT_ONCE = 1000;
-/** Topics whose newest change is kept, for retained messages that are being sent to a new subscriber. */
+/** Topics whose newest change is kept. */
 const MAX_CHANGES = 10_000;
 
 interface RedisRetainedOptions {
   reader: RetryingConnection;
-  /** Topics that may have a retained message. A message on a further topic is delivered but not retained. */
+  /** Messages on further topics are delivered but not retained. */
   maxMessages: number;
   logger: Logger;
 }
 
 /**
- * The retained messages: one Redis hash for all nodes, written in one step with the log's entry, so that the retained
- * message is the last one published. The topics are in memory, kept up to date by the log: filters are matched without
- * Redis.
+ * The retained messages: one Redis hash for all nodes. A message is written in one step with its log entry, so that the
+ * newest message is retained. The topics are also in memory, kept up to date by the log.
  */
 export class RedisRetained {
   readonly #options: RedisRetainedOptions;
   #topics = new RetainedTopics();
   #full = false;
-  /** By topic: the number of the topic's newest change. The oldest change comes first. */
+  /** The number of each topic's newest change, oldest first. */
   readonly #changes = new Map<string, number>();
   readonly #readAs = new WeakMap<Uint8Array, number>();
-  /** Messages of this node that were not retained because of the limit. */
+  /** Counts only messages of this node. */
   refused = 0;
 
   constructor(options: RedisRetainedOptions) {
@@ -54,7 +54,6 @@ export class RedisRetained {
     this.#topics = topics;
   }
 
-  /** Applies an entry of the log. */
   learn({ topic, payload }: Pick<KeptPacket, "topic" | "payload">, retain: string, position: number): void {
     if (retain !== "set" && retain !== "clear") return;
     this.#changes.delete(topic);
@@ -67,29 +66,24 @@ export class RedisRetained {
     else if (retain === "clear" && this.#topics.has(topic)) this.#topics.remove(topic);
   }
 
-  /** Handles the script's answer to a publication that this node has written with the retain flag. */
+  /** Handles the script's answer to a retained publication of this node. */
   answered(topic: string, retain: string | undefined): void {
     const { maxMessages, logger } = this.#options;
     if (retain === "set") this.#full = false;
     if (retain !== "full") return;
     this.refused++;
-    if (!this.#full)
-      logger.warn(
-        { topic, maxMessages },
-        "retained message limit reached: messages on new topics are delivered but not retained",
-      );
+    if (!this.#full) logger.warn({ topic, maxMessages }, LIMIT_REACHED);
     this.#full = true;
   }
 
-  /** The retained messages that the filters match, filter by filter. */
   async *read(filters: readonly string[]): AsyncGenerator<KeptPacket> {
     for (const filter of filters) {
       const topics = /[+#]/.test(filter) ? this.#topics.match(filter) : [filter];
       for (let at = 0; at < topics.length; at += PAGE) {
         const page = topics.slice(at, at + PAGE);
         const values = await this.#options.reader.retry((connection) => connection.hmgetBuffer(KEY.retained, ...page));
-        // Missing messages have been cleared in the meantime.
         for (const value of values) {
+          // The message has been cleared meanwhile.
           if (value == null) continue;
           const packet = decodePacket(value);
           this.#readAs.set(packet.payload, packet.brokerCounter);
@@ -100,8 +94,7 @@ export class RedisRetained {
   }
 
   /**
-   * False for a payload of {@link read} whose topic has changed since. The client is already subscribed and gets the
-   * change as a live message: the outdated message would arrive after it.
+   * False if the topic has changed since {@link read}: the client gets the change as a live message, perhaps earlier.
    */
   isNewest(topic: string, payload: Uint8Array): boolean {
     const readAs = this.#readAs.get(payload);

@@ -1,25 +1,22 @@
 import { Script } from "../../../platform/redis/script.ts";
 
 /**
- * The script for all writes. It runs a list of operations, each a letter with its arguments, in order and atomically.
- *
- * Every operation is idempotent, because a call without an answer is retried. A publication is recognized by its node's
- * counter. All other operations lead to the same state however often they run.
+ * The script for all writes. Runs a list of operations in order and atomically. Each operation is a letter with its
+ * arguments, and is idempotent, because a call without an answer is retried.
  *
  * - `KEYS[1..6]`: the log (stream), the number of the newest entry, the number of the newest change of a session,
  *   totals (hash), the counter of this node's newest publication, the retained messages (hash).
  * - `ARGV[1..7]`: the id of this run of the node, the newest change of a session that the node has applied, and the
  *   limits: retained messages, entries and bytes of the log, messages and bytes of a queue.
  * - The keys and the arguments of the operations follow in the order of the operations.
- * - A log entry has one field. Its name contains the kind, what happens to the topic's retained message, and the number
- *   of the previous entry. Its value is the packet, or JSON for the other kinds. One field is read twice as fast as
- *   several.
- * - The reply: results up to the first publication from an outdated copy of the sessions; in that case the newest
- *   change, otherwise ''; drops of full queues, each as client id, count, and messages and bytes when dropping began
- *   ('0' when it had begun before); messages and bytes in all queues, and the time of these totals.
+ * - A log entry has one field, because several take twice as long to read. The name contains the kind, the change of
+ *   the retained message, and the number of the previous entry. The value is the packet, or JSON for the other kinds.
+ * - The reply: results up to the first publication from an outdated copy of the sessions; the newest change if there
+ *   was such a publication, otherwise ''; drops of full queues, each as client id, count, and messages and bytes when
+ *   dropping began ('0' when it had begun before); messages and bytes in all queues, and the time of these totals.
  *
- * Numbers are microseconds since 1970, or the last number plus one when the clock is behind it. So a Redis that lost
- * its last second, or everything, continues above all numbers it has assigned. Lua represents such integers exactly.
+ * Numbers are microseconds since 1970, or the last number plus one when the clock is behind. So a Redis that lost data
+ * continues above all numbers that it has assigned. Lua represents such integers exactly.
  */
 export const SCRIPT = new Script(`
 local LOG, SEQ, CHANGED, TOTALS, SENDER, RETAINED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -257,7 +254,7 @@ op.X = function()
   return { 'yes' }
 end
 
--- Writes a sign of life. Returns the nodes with a recent one.
+-- Writes a heartbeat. Returns the nodes with a recent one.
 op.N = function()
   local nodes, life = key(), tonumber(arg())
   local time = call('TIME')

@@ -1,21 +1,23 @@
 import type { Subscription } from "aedes";
+import { Counts } from "../../../platform/counts.ts";
 import { KeyedQueue } from "../../../platform/keyed-queue.ts";
 import type { NotKept } from "../../access/authenticate.ts";
 import { ConnackCode, RefusedConnectionError } from "../../access/errors.ts";
 import { ownerOf, type SessionOwner } from "../../access/session-owner.ts";
 import type { RetryingConnection } from "../../cluster/redis-connection.ts";
 import { IncomingIds } from "../incoming-ids.ts";
-import type { Session } from "../storage.ts";
+import type { Session, StorageOptions } from "../storage.ts";
 import { incomingKey, KEY, limit, packetsKey, queueKey } from "./keys.ts";
 import { filtersText, type KnownSessions } from "./sessions.ts";
 import type { RedisWriter } from "./writer.ts";
 
-/** Sessions whose last use is updated with one operation. */
+/** Sessions in one update of the last use. */
 const TOUCHED_AT_ONCE = 500;
-/** How long a CONNECT waits for its session. After that, the client is refused and should try another node. */
+/** A CONNECT waits this long for its session. Then the client is refused and should try another node. */
 const KEEP_TIMEOUT_MS = 5_000;
 
-interface SessionStoreOptions {
+interface SessionStoreOptions
+  extends Pick<StorageOptions, "maxSessions" | "maxSessionsPerUser" | "maxSubscriptions" | "now"> {
   writer: RedisWriter;
   reader: RetryingConnection;
   known: KnownSessions;
@@ -23,29 +25,17 @@ interface SessionStoreOptions {
   caughtUp(change: string): Promise<void>;
   /** Why Redis is unavailable; undefined when it is available. */
   unavailableReason: () => string | undefined;
-  maxSessions: number;
-  /**
-   * Checked against this node's copy: sessions that several nodes create at the same moment can exceed the limit by
-   * their number.
-   */
-  maxSessionsPerUser: number;
-  maxSubscriptions: number;
-  /** How long the message ids of a session's unfinished QoS 2 publications are kept, hours. */
+  /** The message ids of a session's unfinished QoS 2 publications expire after this time. */
   sessionHours: number;
-  /** The clock by which sessions age, milliseconds since 1970. */
-  now: () => number;
 }
 
-/**
- * Creates, changes and discards persistent sessions. After a method has resolved, every publication takes the change
- * into account.
- */
+/** Creates, changes and discards persistent sessions. Publications observe a change when its method has resolved. */
 export class SessionStore {
   readonly #options: SessionStoreOptions;
   readonly #incoming = new IncomingIds();
   readonly #tasks = new KeyedQueue();
   /** New sessions being created, per identity. */
-  readonly #creating = new Map<string, number>();
+  readonly #creating = new Counts();
 
   constructor(options: SessionStoreOptions) {
     this.#options = options;
@@ -57,15 +47,14 @@ export class SessionStore {
     const { known, maxSessionsPerUser } = this.#options;
     const { identity } = owner;
     if (known.ownerOf(key)?.identity === identity) return await this.#keepInTime(key, owner);
-    const creating = this.#creating.get(identity) ?? 0;
-    if (known.countOf(identity) + creating >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
-    this.#creating.set(identity, creating + 1);
+    // This node's copy may lack sessions that other nodes create at the same moment.
+    const sessions = known.countOf(identity) + this.#creating.of(identity);
+    if (sessions >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
+    this.#creating.add(identity);
     try {
       return await this.#keepInTime(key, owner);
     } finally {
-      const others = (this.#creating.get(identity) ?? 1) - 1;
-      if (others > 0) this.#creating.set(identity, others);
-      else this.#creating.delete(identity);
+      this.#creating.subtract(identity);
     }
   }
 
@@ -100,10 +89,7 @@ export class SessionStore {
     if (this.#options.known.ownerOf(clientId) !== undefined) await this.#discard(clientId, {});
   }
 
-  /**
-   * Discards the sessions of the matching owners: every node does. A session whose owner has reconnected in the
-   * meantime, at any node, has another record and is kept.
-   */
+  /** Keeps a session whose owner has reconnected meanwhile, at any node: its record has changed. */
   async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
     let discarded = 0;
     for (const [key, { owner, text }] of this.#options.known.entries()) {
@@ -112,9 +98,7 @@ export class SessionStore {
     return discarded;
   }
 
-  /**
-   * Discards the sessions that no node has used since the moment. First, updates the last use of those connected here.
-   */
+  /** First updates the last use of the sessions connected to this node. */
   async expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
     const { known, reader } = this.#options;
     const used = [...known.clientIds()].filter(isConnected);
@@ -127,13 +111,13 @@ export class SessionStore {
     return expired;
   }
 
-  /** Sets the last use of the sessions to now. */
+  /** The sessions are in use now. */
   async touch(clientIds: readonly string[]): Promise<void> {
     const args = ["T", String(this.#options.now()), String(clientIds.length), ...clientIds];
     await this.#options.writer.run(() => ({ keys: [KEY.seen], args }));
   }
 
-  /** Adds the filters that the session's owner is permitted, up to the limit. */
+  /** Adds the permitted filters, up to the limit. */
   addFilters(clientId: string, subscriptions: readonly Subscription[]): Promise<void> {
     const { known, maxSubscriptions } = this.#options;
     return this.#changeFilters(clientId, (filters) => {
@@ -157,7 +141,7 @@ export class SessionStore {
     return this.#incoming.has(clientId, messageId);
   }
 
-  /** Stores the id in Redis only for persistent sessions, which may move to another node. */
+  /** Only persistent sessions, which may move to another node, need the id in Redis. */
   async addIncoming(client: Session, messageId: number): Promise<void> {
     this.#incoming.add(client.id, messageId);
     if (client.clean === true) return;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Counts } from "../../../platform/counts.ts";
 import type { PermissionSet } from "../../access/permission-sets.ts";
 import { type SessionOwner, sessionOwnerSchema } from "../../access/session-owner.ts";
 import { StoredSubscriptions } from "../stored-subscriptions.ts";
@@ -7,19 +8,19 @@ const filtersSchema = z.array(z.tuple([z.string(), z.union([z.literal(0), z.lite
 
 interface Session {
   owner: SessionOwner;
-  /** The owner in the form stored in Redis. */
+  /** The owner as stored in Redis. */
   text: string;
   set: PermissionSet | undefined;
 }
 
-/** The node's copy of all persistent sessions: loaded at start-up and kept up to date by the log. */
+/** The node's copy of all persistent sessions, kept up to date by the log. */
 export class KnownSessions {
   readonly #permissionsOf: (permissions: readonly string[]) => PermissionSet;
   #sessions = new Map<string, Session>();
-  /** The number of sessions per identity. */
-  #counts = new Map<string, number>();
+  /** Sessions per identity. */
+  #counts = new Counts();
   #subscriptions = new StoredSubscriptions();
-  /** The number of the newest change that this copy includes, as Redis formats numbers. */
+  /** The number of the newest change in this copy, as Redis formats numbers. */
   newest = "0";
 
   constructor(permissionsOf: (permissions: readonly string[]) => PermissionSet) {
@@ -38,9 +39,8 @@ export class KnownSessions {
     return [...this.#sessions];
   }
 
-  /** The number of sessions of an identity. */
   countOf(identity: string): number {
-    return this.#counts.get(identity) ?? 0;
+    return this.#counts.of(identity);
   }
 
   ownerOf(clientId: string): SessionOwner | undefined {
@@ -58,7 +58,7 @@ export class KnownSessions {
     return this.#subscriptions.filtersOf(clientId);
   }
 
-  /** The sessions that queue a message on the topic: those whose owner may read it now, not only when subscribing. */
+  /** The sessions that queue a message on the topic: their owner may read the topic now. */
   match(topic: string): { clientId: string; qos: 1 | 2 }[] {
     return this.#subscriptions.match(topic).filter(({ clientId }) => this.setOf(clientId)?.mayRead(topic));
   }
@@ -66,13 +66,13 @@ export class KnownSessions {
   /** Replaces all sessions. */
   load(newest: string, owners: Record<string, string>, filters: Record<string, string>): void {
     this.#sessions = new Map();
-    this.#counts = new Map();
+    this.#counts = new Counts();
     this.#subscriptions = new StoredSubscriptions();
     for (const [clientId, owner] of Object.entries(owners)) this.#enter(clientId, owner, filters[clientId] ?? "");
     this.newest = newest;
   }
 
-  /** Applies a change from the log. @param owner empty when the session was discarded */
+  /** @param owner empty when the session was discarded */
   change(newest: string, clientId: string, owner: string, filters: string): void {
     this.newest = newest;
     if (owner === "") {
@@ -85,7 +85,7 @@ export class KnownSessions {
     this.#leave(clientId);
     const read = sessionOwnerSchema.parse(JSON.parse(owner));
     this.#sessions.set(clientId, { owner: read, text: owner, set: undefined });
-    this.#counts.set(read.identity, this.countOf(read.identity) + 1);
+    this.#counts.add(read.identity);
     const given = new Map(filters === "" ? [] : filtersSchema.parse(JSON.parse(filters)));
     const known = this.#subscriptions.filtersOf(clientId);
     for (const filter of [...known.keys()]) if (!given.has(filter)) this.#subscriptions.delete(clientId, filter);
@@ -98,9 +98,7 @@ export class KnownSessions {
     const identity = this.#sessions.get(clientId)?.owner.identity;
     if (identity === undefined) return;
     this.#sessions.delete(clientId);
-    const left = this.countOf(identity) - 1;
-    if (left > 0) this.#counts.set(identity, left);
-    else this.#counts.delete(identity);
+    this.#counts.subtract(identity);
   }
 }
 

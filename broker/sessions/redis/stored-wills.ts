@@ -1,30 +1,16 @@
 import type { Logger } from "pino";
 import { z } from "zod";
-import { bearerSchema } from "../../access/session-owner.ts";
 import type { Wills } from "../../access/wills.ts";
 import type { RetryingConnection } from "../../cluster/redis-connection.ts";
-import type { Session } from "../storage.ts";
+import { type Session, type StoredPacket, storedWillSchema } from "../storage.ts";
 import { KEY } from "./keys.ts";
 import type { Nodes } from "./nodes.ts";
 import type { RedisWriter } from "./writer.ts";
 
-const willSchema = bearerSchema.extend({
-  /** The key of the session of the will's client, under the name that Aedes uses. */
-  clientId: z.string(),
-  brokerId: z.string(),
-  topic: z.string(),
-  payload: z.base64(),
-  qos: z.union([z.literal(0), z.literal(1), z.literal(2)]),
-  retain: z.boolean(),
-});
+const willSchema = storedWillSchema.extend({ payload: z.base64() });
 
 /** A will as Aedes passes it to the store. */
-export interface Will {
-  topic: string;
-  payload: Buffer | string;
-  qos: 0 | 1 | 2;
-  retain: boolean;
-}
+export type Will = Pick<StoredPacket, "topic" | "payload" | "qos" | "retain">;
 
 interface StoredWillsOptions {
   writer: RedisWriter;
@@ -36,8 +22,8 @@ interface StoredWillsOptions {
 }
 
 /**
- * The wills of all connected clients, to be published when their node dies. One per session: a client that reconnects
- * to any node cancels its old will. In aedes-persistence-redis, each node stores its own wills and cancels only these.
+ * The wills of all connected clients, for the death of their node. One per session: a client that reconnects to any
+ * node cancels its old will. (In aedes-persistence-redis, a node cancels only its own wills.)
  */
 export class StoredWills {
   readonly #options: StoredWillsOptions;
@@ -60,8 +46,8 @@ export class StoredWills {
   }
 
   /**
-   * Without `brokerId`: a client has connected, and its old will is removed from any node. With the id of this node: a
-   * connection has closed, and only that connection's will is removed, not the will of a newer one. Never rejects.
+   * Without `brokerId`: a client has connected, and its old will of any node is removed. With the id of this node: a
+   * connection has closed, and only the will of that connection is removed. Never rejects.
    */
   async remove({ id, brokerId }: { id: string; brokerId?: string | undefined }): Promise<void> {
     const { wills } = this.#options;
@@ -71,12 +57,12 @@ export class StoredWills {
   }
 
   /**
-   * The wills of clients whose node has died. Each is published by one node only: this node claims a will before
-   * publishing it, and removes it afterwards. If this node dies in between, another node claims the will.
+   * The wills of clients whose node has died. This node claims a will before publishing it, so no other node publishes
+   * the will. If this node dies before it removes the will, another node claims the will.
    */
   async *orphaned(): AsyncGenerator<object> {
     const { reader, nodes, wills, logger, brokerId } = this.#options;
-    // Aedes publishes no wills of nodes that it considers alive, such as this node: a claimed will needs another id.
+    // Aedes publishes no wills of living nodes, such as this one: a claimed will needs another id.
     const claim = `${brokerId}/claimed`;
     wills.expirePublishing();
     try {

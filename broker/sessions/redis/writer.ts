@@ -3,12 +3,10 @@ import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { RetryingConnection, StorageUnavailableError, UNAVAILABLE_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { SCRIPT } from "./script.ts";
 
-/** Operations in one call of the script. A call blocks Redis for all clients, about 10 µs per operation. */
+/** Operations in one call of the script. Each blocks Redis for about 10 µs. */
 const MAX_BATCH = 256;
 const MAX_BATCH_BYTES = 1_048_576;
-/**
- * Operations that may wait. While Redis is unavailable, ingest refuses publications: only unfinished ones accumulate.
- */
+/** Operations that may wait. While Redis is unavailable, ingest refuses publications. */
 const MAX_WAITING = 50_000;
 const MAX_WAITING_BYTES = 67_108_864;
 
@@ -22,38 +20,37 @@ export interface Operation {
 }
 
 interface Waiting {
-  /** Called each time the operation is sent: its content may have changed. */
+  /** Called for each attempt: the operation may have changed. */
   build: () => Operation;
   bytes: number;
   resolve: (result: readonly string[]) => void;
   reject: (error: Error) => void;
 }
 
-/** A full queue of a session dropped its oldest messages. */
+/** A full queue has dropped its oldest messages. */
 export interface Drop {
   clientId: string;
   dropped: number;
-  /** The queue's size, if the queue has just begun to drop messages. */
+  /** The queue's size when the queue has just begun to drop. */
   began: { messages: number; bytes: number } | undefined;
 }
 
-export interface WriterOptions {
+interface WriterOptions {
   redis: RedisConnections;
   name: string;
   /** The first keys and arguments of every call: see `script.ts`. */
   head(): { keys: readonly string[]; args: readonly string[] };
-  /** Resolves when this node has applied the change of a session. */
+  /** Resolves when this node has applied the change. */
   caughtUp(change: string): Promise<void>;
   onDrop(drop: Drop): void;
-  /** @param totals sizes of all queues at the time `at` of Redis' clock: writers get their replies in any order */
+  /**
+   * Called with the sizes of all queues at the time `at` of Redis' clock. Replies of several writers may be unordered.
+   */
   onTotals(totals: { messages: number; bytes: number; at: number }): void;
   logger: Logger;
 }
 
-/**
- * Runs operations in order, with one call of the script at a time. Operations that arrive during a call share the next
- * call. A failed call is retried until Redis has answered it.
- */
+/** Runs operations in order. Operations that arrive during a call of the script share the next call. */
 export class RedisWriter {
   readonly #options: WriterOptions;
   readonly #connection: RetryingConnection;
@@ -68,20 +65,20 @@ export class RedisWriter {
     this.#connection = new RetryingConnection(options.redis, options.name, options.logger);
   }
 
-  /** Why nothing could be written for some seconds; undefined while writing works. */
+  /** Why nothing could be written for some seconds. */
   get unavailableReason(): string | undefined {
     if (!this.#writing || performance.now() - this.#since < UNAVAILABLE_AFTER_MS) return undefined;
     return this.#connection.unavailableReason ?? "Redis does not answer";
   }
 
-  /** The last error of Redis. */
   get lastError(): string | undefined {
     return this.#connection.unavailableReason;
   }
 
   /**
-   * @param bytes the size of the operation's large arguments
-   * @throws {StorageUnavailableError} too many operations wait for Redis, or the writer is closed
+   * Retries until Redis has answered.
+   * @param bytes the size of the large arguments
+   * @throws {StorageUnavailableError} too many operations wait, or the writer is closed
    */
   run(build: () => Operation, bytes = 0): Promise<readonly string[]> {
     return new Promise((resolve, reject) => {
@@ -148,17 +145,8 @@ export class RedisWriter {
   }
 }
 
-interface Reply {
-  results: readonly (readonly string[])[];
-  stale: string;
-  drops: readonly string[];
-  messages: number;
-  bytes: number;
-  at: number;
-}
-
-/** The reply is parsed without a schema: validation took longer than everything else here together. */
-function readReply(reply: unknown): Reply {
+/** Without a schema: validation took longer than everything else here together. */
+function readReply(reply: unknown) {
   if (!Array.isArray(reply)) throw new StorageUnavailableError("Redis sent an unexpected reply to the script");
   const [results, stale, drops, messages, bytes, at]: unknown[] = reply;
   return {
