@@ -32,15 +32,14 @@ import { createStoreCheck } from "./stats/store-check.ts";
 import { startSystemStatus } from "./stats/system-status.ts";
 import { startSockets } from "./websocket/server.ts";
 
-/** A running bridge. The caller closes what it passed in, such as journal, ingest and previews. */
+/** A running bridge. The caller stops what it passed in, such as the journal. */
 export interface Bridge {
   address: string;
-  /** The bound port. With port 0 in the configuration, a free one. */
+  /** The bound port. For port 0, a free one. */
   port: number;
   /**
-   * Accepts no new work: `/readyz` reports at once that the server is stopping, new connections are refused, and
-   * dashboards are sent to other nodes, a few at a time. Work under way continues. Takes at most `SHUTDOWN_SPREAD_MS`.
-   * Idempotent.
+   * Accepts no new work: `/readyz` reports the stop, new connections are refused, and dashboards are disconnected a few
+   * at a time. Work under way continues. Takes at most `SHUTDOWN_SPREAD_MS`. Idempotent.
    */
   drain(): Promise<void>;
   /** Drains, ends the work under way, and releases the port. Bounded in time. Idempotent. */
@@ -49,18 +48,14 @@ export interface Bridge {
 
 export interface BridgeOptions {
   config: BridgeConfig;
-  /** The caller stops it. */
   cluster: Cluster;
-  /** The server's own clock. The caller stops it. Default: the system's clock. */
+  /** The server's own clock. Default: the system's clock. */
   clock?: Omit<ServerClock, "stop">;
   journal: Journal;
   ingest: Pick<BridgeIngest, "publish" | "stats" | "attachCommands">;
   link: BrokerLink;
-  /** The caller stops it. */
   authority: Authority;
-  /**
-   * The MQTT clients of this node. When a client's token is revoked, the bridge disconnects the client. Default: none.
-   */
+  /** The MQTT clients of this node. The bridge disconnects a client whose token is revoked. Default: none. */
   mqttClients?: MqttClients;
   tree: TopicTree;
   channels: CustomChannels;
@@ -82,7 +77,7 @@ export interface BridgeOptions {
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { config, cluster, journal, ingest, link, authority, mqttClients, tree, channels, previews, version } = options;
   const { clock = SYSTEM_CLOCK, brokerStats, logger } = options;
-  const now = () => clock.now();
+  const { operatorKey, allowedOrigins } = config;
   const publish: Publish = (message) => ingest.publish(message);
   const grants = (permissions: readonly string[]) => grantsOf(permissions, { tree, channels });
   const warn = (fields: object, message: string) => logger.warn(fields, message);
@@ -101,7 +96,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     const originLog = new LimitedLog();
     parts.add({ stop: () => originLog.stop() });
     const isTrustedProxy = addresses.trusts;
-    const origins = createOrigins({ allowed: config.allowedOrigins, isTrustedProxy, log: originLog, warn });
+    const origins = createOrigins({ allowed: allowedOrigins, isTrustedProxy, log: originLog, warn });
     const { counters } = cluster;
     const statsLogger = partLogger("stats");
     const stats = parts.add(
@@ -110,13 +105,14 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         : startSharedStats({ counters, logger: statsLogger }),
     );
     parts.add(startAcceptedCounter(ingest, stats));
-    const { devices } = authority;
+    const shared = { cluster, journal, tree, link };
     const { presence } = parts.add(
-      startWatchers({ config, cluster, journal, tree, publish, link, devices, now, logger }),
+      startWatchers({ ...shared, config, publish, devices: authority.devices, now: () => clock.now(), logger }),
     );
     const commands = parts.add(
       startCommands({
-        ...{ config: config.commands, cluster, link, journal, tree, audit },
+        ...shared,
+        ...{ config: config.commands, audit },
         isSleeping: (camera) => presence.of(camera)?.status === "sleeping",
         onIssued: () => stats.add("commands"),
         logger: partLogger("commands"),
@@ -126,15 +122,9 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     const sockets = parts.add(
       startSockets({
         config: { ...config.sockets, origins, addressOf: addresses.of, isTrustedProxy },
-        journal,
-        tokens: authority,
+        ...{ journal, tokens: authority, grantsOf: grants, channels, audit, register: cluster.connections, commands },
         review: (identity) => authority.review(identity),
-        grantsOf: grants,
-        channels,
-        audit,
-        register: cluster.connections,
         store: { shared: cluster.shared, unavailableReason: storeUnavailableReason },
-        commands,
         logger: partLogger("sockets"),
       }),
     );
@@ -149,11 +139,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       }),
     );
     const server = await startHttpServer({
-      host: config.host,
-      port: config.port,
-      origins,
-      forwarding,
-      pagePath: options.pagePath,
+      ...{ host: config.host, port: config.port, origins, forwarding, pagePath: options.pagePath },
       admit: (socket) => sockets.admit(socket),
       handleUpgrade: (request, socket, head) => {
         sockets.handleUpgrade(request, socket, head);
@@ -163,11 +149,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       services: {
         http: config.http,
         callers: createCallers({
-          tokens: authority,
-          grantsOf: grants,
-          operatorKey: config.operatorKey,
-          isOpen: isTrial,
-          allowedOrigins: config.allowedOrigins,
+          ...{ tokens: authority, grantsOf: grants, operatorKey, isOpen: isTrial, allowedOrigins },
         }),
         addressOf: addresses.of,
         ...{ authority, guard, audit, journal, tree, channels, publish, sockets, presence, previews, stats },
@@ -180,11 +162,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           sockets: sockets.stats(),
           ingest: ingest.stats(),
           commands: commands.stats(),
-          access: {
-            first_try: isTrial(),
-            untrusted_proxies: forwarding.list(),
-            refused_origins: origins.refused(),
-          },
+          access: { first_try: isTrial(), untrusted_proxies: forwarding.list(), refused_origins: origins.refused() },
           ...(brokerStats === undefined ? {} : { broker: brokerStats() }),
         }),
         logger: partLogger("http"),
@@ -192,7 +170,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     });
     phase = "serving";
     if (isTrial()) logger.warn("this machine gets tokens without a key until the first account or camera is added");
-    logger.info({ address: server.address, port: server.port }, "bridge listening");
+    const { address, port } = server;
+    logger.info({ address, port }, "bridge listening");
 
     let stopping: Promise<void> | undefined;
     const drain = () => {
@@ -201,14 +180,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     };
     const stop = async () => {
       await drain();
-      // In parallel, because each waits for the other: the server for open sockets, the sockets for new upgrades to
-      // end.
+      // In parallel: the server waits for open sockets, and the sockets wait for the end of new upgrades.
       await Promise.all([server.stop(), parts.stop()]);
     };
     return {
-      address: server.address,
-      port: server.port,
-      drain,
+      ...{ address, port, drain },
       stop() {
         stopping ??= stop();
         return stopping;

@@ -51,10 +51,9 @@ const allSettings = {
   ...previewSettings,
 };
 
-/** The names that the predecessor gave to `JWT_SECRET`; installations still use them. */
+/** The predecessor's names for `JWT_SECRET`, which installations still use. */
 const JWT_SECRET_ALIASES = ["SKYLAPSE_JWT_SECRET", "REALTIME_JWT_SECRET"] as const;
 
-/** All variables that the bridge reads. */
 export const BRIDGE_VARIABLES: readonly string[] = [
   ...variablesOf(allSettings),
   ...JWT_SECRET_ALIASES.flatMap((name) => [name, `${name}_FILE`]),
@@ -64,25 +63,20 @@ export type BridgeConfig = ReturnType<typeof readBridgeConfig>;
 
 const SECRETS = ["JWT_SECRET", "OPERATOR_KEY"] as const;
 
-export interface BridgeConfigSource extends EnvironmentSource {
+interface BridgeConfigSource extends EnvironmentSource {
   /**
-   * Secrets that the first start generated. They are used for secrets that the environment does not set, and on
-   * loopback only: a server that other machines can reach must not use a secret that nobody chose.
+   * Secrets that the first start generated, for those that the environment does not set. Used on loopback only: a
+   * server that other machines can reach must not use a secret that nobody chose.
    */
   generated?: Readonly<Partial<Record<(typeof SECRETS)[number], string>>>;
 }
 
-/**
- * Reads the bridge's configuration.
- * @throws {ConfigurationError} every problem at once, each beginning with the variable's name
- */
+/** @throws {ConfigurationError} every problem at once, each beginning with the variable's name */
 export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfigSource) {
   const named = withAliases(env);
   const isPublic = !isLoopbackHost(named.HOST || String(defaultOf(serverSettings.HOST)));
   if (!isPublic) {
-    for (const name of SECRETS) {
-      if (!named[name] && !named[`${name}_FILE`]) named[name] = generated[name];
-    }
+    for (const name of SECRETS) if (!named[name] && !named[`${name}_FILE`]) named[name] = generated[name];
   }
   const { read, channels } = readAll({
     read: () => readEnvironment(allSettings, { env: named, readFile }),
@@ -126,32 +120,28 @@ function withAliases(env: EnvironmentSource["env"]): Record<string, string | und
 
 /** @throws {ConfigurationError} */
 function readChannels(env: EnvironmentSource["env"], readFile: EnvironmentSource["readFile"]): CustomChannels {
-  const path = env.CHANNELS_FILE?.trim();
-  if (!path) return new Map();
+  const file = env.CHANNELS_FILE?.trim();
+  if (!file) return new Map();
+  const problem = (where: string, message: string) => `CHANNELS_FILE: at ${where}: ${message} (in ${file})`;
   const topicRoot = env.TOPIC_ROOT || String(defaultOf(serverSettings.TOPIC_ROOT));
   let content: unknown;
   try {
-    content = JSON.parse(withoutBom(readFile(path)));
+    content = JSON.parse(withoutBom(readFile(file)));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new ConfigurationError([`CHANNELS_FILE: cannot read ${path} as JSON (${reason})`]);
+    throw new ConfigurationError([`CHANNELS_FILE: cannot read ${file} as JSON (${reason})`]);
   }
   const result = customChannelsSchema.safeParse(content);
-  if (!result.success)
-    throw new ConfigurationError(
-      result.error.issues.map(
-        (issue) => `CHANNELS_FILE: at ${issue.path.join(".") || "its top"}: ${issue.message} (in ${path})`,
-      ),
-    );
+  if (!result.success) {
+    const { issues } = result.error;
+    throw new ConfigurationError(issues.map(({ path, message }) => problem(path.join(".") || "its top", message)));
+  }
   const channels = new Map(Object.entries(result.data));
   const problems = [...channels].flatMap(([name, { filters }]) =>
     filters
       .filter((filter) => filter !== topicRoot && !filter.startsWith(`${topicRoot}/`))
-      .map(
-        (filter) =>
-          `CHANNELS_FILE: at ${name}: the filter "${filter}" is not below TOPIC_ROOT ${topicRoot}, where every event is` +
-          ` (in ${path})`,
-      ),
+      .map((filter) => `the filter "${filter}" is not below TOPIC_ROOT ${topicRoot}, where every event is`)
+      .map((message) => problem(name, message)),
   );
   if (problems.length > 0) throw new ConfigurationError(problems);
   return channels;

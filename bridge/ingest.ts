@@ -17,11 +17,11 @@ import { MqttForwarding } from "./mqtt-forwarding.ts";
 import { PreviewIngest } from "./preview-ingest.ts";
 import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
 
-/** The most QoS 0 publications whose write is under way. Further ones are dropped, which QoS 0 permits. */
+/** QoS 0 writes under way at most. Further QoS 0 publications are dropped, which QoS 0 permits. */
 const MAX_UNAWAITED = 10_000;
 /** Topics in one generation of the cache, which has two. */
 const CACHED_TOPICS = 10_000;
-/** Channels of the journal that are reserved for registered cameras: one for each camera that can be registered. */
+/** Journal channels reserved for registered cameras: one for each camera that can be registered. */
 export const RESERVED_CHANNELS = MAX_DEVICES;
 /** An event's fields besides its payload (names, times, topic) take at most this many characters. */
 const STATE_OVERHEAD_CHARS = 2048;
@@ -47,10 +47,7 @@ export interface IngestOptions {
   previews: Pick<Previews, "save">;
   /** Larger payloads are refused. */
   maxPayloadBytes: number;
-  /**
-   * Whether a camera is registered. The journal always has a channel for a registered camera. Default: none is
-   * registered.
-   */
+  /** Whether a camera is registered. The journal keeps a channel for each registered camera. Default: false. */
   isRegistered?: (camera: string) => boolean;
   logger: Logger;
   /** Milliseconds since 1970. Default: the system's clock. */
@@ -58,12 +55,11 @@ export interface IngestOptions {
 }
 
 export interface IngestStats {
-  /** Appended to the journal. */
   accepted: number;
   /** Duplicates: acknowledged, not appended again. */
   duplicates: number;
   refused: number;
-  /** Not acknowledged, because the append failed. */
+  /** Not acknowledged: the append failed. */
   failed: number;
   /** QoS 0 publications that were lost because the store was slow or failed. */
   dropped: number;
@@ -72,32 +68,30 @@ export interface IngestStats {
   bytes: number;
 }
 
-/** Runs the commands that MQTT clients publish, and reports lost commands to their senders. */
 type CommandSink = Pick<MqttCommands, "run" | "reportLost">;
 
 export interface BridgeIngest extends Ingest {
   /**
-   * Publishes an event of the backend or of `POST /broadcast`. Resolves when the event is durable. The event is sent to
-   * MQTT subscribers as soon as it is durable and a link is attached.
+   * Publishes an event of the backend or of `POST /broadcast`. Resolves when the event is durable. MQTT subscribers
+   * receive the event once a link is attached.
    * @throws {RangeError} the topic is not part of the contract
    * @throws {StoreUnavailableError} the event was not kept
    */
   publish: Publish;
-  /** From now on, commands of MQTT clients go to the command relay instead of directly to the camera. */
+  /** From now on, commands of MQTT clients go to the command relay, not directly to the camera. */
   attachCommands(commands: CommandSink): void;
   /** Sends the waiting events of the backend to MQTT subscribers, and from now on each event at once. */
   attach(link: Pick<BrokerLink, "publish">): void;
   /**
-   * Publishes the messages that an earlier run had accepted and not delivered to MQTT subscribers. Call it once at
-   * start-up.
-   * @param options.afterStart also publish messages that were accepted since this run began. Set it when the journal
-   * calls `onUndelivered`: the messages then come from other nodes, never from this one.
+   * Publishes the messages that an earlier run accepted but did not deliver to MQTT subscribers. Called at start-up.
+   * @param options.afterStart also publish messages accepted since this run began. Set it when the journal calls
+   * `onUndelivered`: such messages come from other nodes.
    */
   publishUndelivered(options?: { afterStart?: boolean }): Promise<void>;
   stats(): IngestStats;
 }
 
-/** Creates the ingest, which turns every publication, of MQTT clients and of the backend, into a journal entry. */
+/** Turns every publication, of MQTT clients and of the backend, into a journal entry. */
 export function createIngest(options: IngestOptions): BridgeIngest {
   return new JournalIngest(options);
 }
@@ -111,17 +105,8 @@ class JournalIngest implements BridgeIngest {
   readonly #previews: PreviewIngest;
   readonly #senderClocks = new SenderClocks();
   #commands: CommandSink | undefined;
-  /** QoS 0 publications whose write is under way. */
   #unawaited = 0;
-  readonly #stats: IngestStats = {
-    accepted: 0,
-    duplicates: 0,
-    refused: 0,
-    failed: 0,
-    dropped: 0,
-    foreign: 0,
-    bytes: 0,
-  };
+  readonly #stats = { accepted: 0, duplicates: 0, refused: 0, failed: 0, dropped: 0, foreign: 0, bytes: 0 };
 
   constructor(options: IngestOptions) {
     const { previews, now = Date.now } = options;
@@ -270,10 +255,7 @@ class JournalIngest implements BridgeIngest {
       this.#options.logger.warn({ ...from, reason, dropped: this.#stats.dropped }, "QoS 0 message dropped");
   }
 
-  /**
-   * Records and acknowledges a command. The relay then sends the command to the camera, or tells its sender why it does
-   * not.
-   */
+  /** Records and acknowledges a command. The relay then sends it to the camera, or reports to the sender why not. */
   async #acceptCommand(
     publication: IncomingPublication,
     facts: TopicFacts,
@@ -287,7 +269,7 @@ class JournalIngest implements BridgeIngest {
       if (isOpen && position !== undefined) this.delivered(position);
       isOpen = false;
     };
-    // After the acknowledgement. If the publication is a duplicate, the relay already has the command.
+    // After the acknowledgement. The relay already has the command of a duplicate publication.
     if (position !== undefined) setImmediate(run, { identity, payload, camera, name, settled });
     return { position: undefined, forward: false };
   }
@@ -311,9 +293,8 @@ class JournalIngest implements BridgeIngest {
   }
 
   /**
-   * Why the channels of the topic accept no message. Only administrators, and tokens made for a device, can publish for
-   * cameras that are not registered. Such cameras cannot use the last {@link RESERVED_CHANNELS} channels of the
-   * journal.
+   * Why the topic's channels accept no message. Only administrators and device tokens can publish for unregistered
+   * cameras. Such cameras cannot use the last {@link RESERVED_CHANNELS} channels of the journal.
    */
   #channelProblem({ topic, camera }: TopicFacts): string | undefined {
     const { journal, channels: custom, isRegistered = () => false } = this.#options;
@@ -334,8 +315,8 @@ class JournalIngest implements BridgeIngest {
 }
 
 /**
- * Whether the timestamp shows what the camera's clock says now: that of a birth message does, and that of an event that
- * is not from a backlog. A will has an older timestamp: the camera wrote it before it lost its link.
+ * Whether the timestamp shows the camera's clock as it is now. This is so for a birth message and for an event outside
+ * a backlog. A will has an older timestamp: the camera wrote it before it lost its link.
  */
 function isCurrent(
   topic: Topic,
@@ -348,7 +329,7 @@ function isCurrent(
   );
 }
 
-/** Messages for the operator about the journal's free channels. */
+/** Messages for the operator. */
 export function channelNotices({ freeChannels }: Pick<Journal, "freeChannels">): string[] {
   return freeChannels > RESERVED_CHANNELS
     ? []

@@ -5,7 +5,7 @@ import type { IncomingPublication } from "../platform/publications.ts";
 import { eventBody, eventPlace } from "./delivery/frames.ts";
 import type { Journal, JournalMessage } from "./journal/journal.ts";
 
-/** What the name of a topic determines for every message on it. */
+/** The facts that a topic's name determines for every message on it. */
 export interface TopicFacts {
   topic: Topic;
   channels: readonly string[];
@@ -24,7 +24,7 @@ export function topicFacts(
   return { topic, channels: channelsOf(topic, name, channels), camera, place };
 }
 
-/** The journal message of a publication. Its event is encoded once, here, for every receiver. */
+/** The journal message of a publication. The event is encoded here, once for all receivers. */
 export function journalMessage(
   { identity, topic, payload, qos, retain }: IncomingPublication,
   { channels, camera, place }: TopicFacts,
@@ -45,9 +45,7 @@ export function journalMessage(
   };
 }
 
-/**
- * The `data` of an event that clears a topic. An empty payload has no `data`; for an alert, the topic names the alert.
- */
+/** The `data` of an event that clears a topic. An alert is named, because an empty payload does not name it. */
 export function clearedData(topic: Topic): { alert: string } | null {
   return topic.kind === "camera-alert" || topic.kind === "service-alert" ? { alert: topic.name } : null;
 }

@@ -5,22 +5,19 @@ import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { LostCommand, MqttCommands } from "./commands/mqtt-commands.ts";
 import type { Journal } from "./journal/journal.ts";
 
-/** Events of the backend that wait for the broker link. Further events stay in the journal until the next start. */
+/** Events that wait for the broker link. Further events stay in the journal until the next start. */
 const MAX_WAITING = 10_000;
 
-export interface MqttForwardingOptions {
+interface MqttForwardingOptions {
   journal: Pick<Journal, "head" | "delivered" | "undelivered">;
   tree: TopicTree;
   logger: Logger;
 }
 
-/**
- * Publishes to MQTT subscribers the messages that the journal has accepted: the backend's own events, and messages that
- * an earlier run did not deliver.
- */
+/** Publishes to MQTT subscribers: the backend's own events, and messages that an earlier run did not deliver. */
 export class MqttForwarding {
   readonly #options: MqttForwardingOptions;
-  /** The messages at positions up to this one are from earlier runs. */
+  /** Messages up to this position are from earlier runs. */
   readonly #startPosition: number;
   #link: Pick<BrokerLink, "publish"> | undefined;
   readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
@@ -33,19 +30,16 @@ export class MqttForwarding {
     this.#startPosition = options.journal.head;
   }
 
-  /** Publishes the waiting events, and from now on each event at once. */
   attach(link: Pick<BrokerLink, "publish">): void {
     this.#link = link;
     for (const { position, publication } of this.#waitingForLink.splice(0)) this.publish(position, publication);
   }
 
-  /** Reports the lost commands of an earlier run to their senders. */
   attachCommands(commands: Pick<MqttCommands, "reportLost">): void {
     this.#commands = commands;
     for (const { position, command } of this.#lostCommands.splice(0)) this.#reportLost(commands, position, command);
   }
 
-  /** Publishes an event that is durable at this position. */
   publish(position: number, publication: OutgoingPublication): void {
     const { journal, logger } = this.#options;
     if (this.#link === undefined) {
@@ -58,7 +52,6 @@ export class MqttForwarding {
     );
   }
 
-  /** See `BridgeIngest.publishUndelivered`. */
   async publishUndelivered({ afterStart = false }: { afterStart?: boolean }): Promise<void> {
     const { journal, tree, logger } = this.#options;
     let count = 0;

@@ -8,28 +8,25 @@ import type { TopicFacts } from "./journal-message.ts";
 import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
 
 /**
- * The most previews that are written at the same time, in all and for one sender. Further previews wait,
- * unacknowledged. The broker limits the bytes of waiting previews to `MAX_MQTT_PENDING_BYTES` for each identity.
+ * Previews that are written at the same time, in all and per sender. Further previews wait, unacknowledged. The broker
+ * limits the bytes of waiting previews to `MAX_MQTT_PENDING_BYTES` per identity.
  */
 const MAX_CONCURRENT = 32;
 const MAX_CONCURRENT_PER_SENDER = 4;
 
 /** Stores the previews that cameras publish, and makes the events about them. */
 export class PreviewIngest {
-  readonly #previews: Pick<Previews, "save">;
-  readonly #now: () => number;
+  readonly #options: { previews: Pick<Previews, "save">; now: () => number };
   readonly #queue = new FairQueue({ maxRunning: MAX_CONCURRENT, maxPerOwner: MAX_CONCURRENT_PER_SENDER });
 
-  /** @param now milliseconds since 1970 */
-  constructor({ previews, now }: { previews: Pick<Previews, "save">; now: () => number }) {
-    this.#previews = previews;
-    this.#now = now;
+  /** @param options.now milliseconds since 1970 */
+  constructor(options: { previews: Pick<Previews, "save">; now: () => number }) {
+    this.#options = options;
   }
 
   /**
-   * Stores a preview.
+   * Stores a preview, and returns the journal message that records it.
    * @param senderAheadMs how far the camera's clock is ahead, milliseconds
-   * @returns the journal message that records the preview
    * @throws {PreviewRefusedError} the payload is no acceptable JPEG
    * @throws {StoreUnavailableError} the preview cannot be written
    */
@@ -39,14 +36,15 @@ export class PreviewIngest {
     { camera, capture }: Extract<Topic, { kind: "camera-preview" }>,
     senderAheadMs: number,
   ): Promise<JournalMessage> {
+    const { previews, now } = this.#options;
     const { updated, newest } = await this.#queue
-      .run(identity, () => this.#previews.save(camera, capture, payload, { senderAheadMs }))
+      .run(identity, () => previews.save(camera, capture, payload, { senderAheadMs }))
       .catch((error: unknown) => {
         if (error instanceof PreviewRefusedError) throw error;
         throw new StoreUnavailableError("the preview could not be written", { cause: error });
       });
-    const timestamp = new Date(this.#now()).toISOString();
-    // A preview has no id. The same bytes for the same capture are a duplicate.
+    const timestamp = new Date(now()).toISOString();
+    // A preview has no id. Equal bytes for the same capture are a duplicate.
     const id = `preview.${camera}.${capture}.${updated.etag}`;
     const event = { event: "preview.updated", data: updated, dataText: undefined, timestamp, id: undefined };
     return {
@@ -57,8 +55,7 @@ export class PreviewIngest {
       body: eventBody({ ...event, historical: !newest, seq: undefined, place }),
       state: undefined,
       origin: { sender: identity, id, session: undefined, seq: undefined },
-      // The preview is not published again after a crash: the journal does not have its bytes, and the newest preview
-      // of each camera is in the store.
+      // Not published again after a crash: the journal has no picture bytes, and the store has the newest preview.
       publish: undefined,
     };
   }

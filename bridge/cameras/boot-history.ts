@@ -1,19 +1,11 @@
-/**
- * The number of boots remembered per camera. It is more than two: devices with the same id alternate, and each may
- * reboot in between.
- */
+/** Boots remembered per camera: more than two, because devices that share an id alternate and may reboot. */
 const MAX_BOOTS = 4;
 
 /**
- * Adds a camera's birth message to its boot history.
- * @param history the camera's last sessions (one per boot), oldest first
- * @returns the new history, and whether the camera returned to an earlier boot. A single device never returns to an
- * earlier boot, so two devices use the same id.
+ * Adds a birth message to a camera's history of sessions (one per boot), oldest first. `isReturn`: the camera returned
+ * to an earlier boot. A single device never does that, so two devices use the same id.
  */
-export function addBoot(
-  history: readonly string[],
-  session: string,
-): { history: readonly string[]; isReturn: boolean } {
+export function addBoot(history: readonly string[], session: string) {
   const others = history.filter((other) => other !== session);
   return {
     history: [...others, session].slice(-MAX_BOOTS),

@@ -5,14 +5,10 @@ import type { Entry, StateEntry } from "../journal/journal.ts";
 import type { CaptureSchedule } from "./staleness.ts";
 
 const bodySchema = z.object({ data: z.unknown(), timestamp: z.string(), historical: z.boolean().optional() });
-/** An entry's body, parsed. */
 export type Body = z.infer<typeof bodySchema>;
 
 const aboutSchema = z.object({ capture_interval_s: z.number().positive() });
-/**
- * Milliseconds. If a camera's clock differs from the server's by more than this, the camera's clock is regarded as
- * wrong, and the camera's times are corrected by the difference.
- */
+/** A camera's times are corrected if its clock differs by more than this from the server's clock, milliseconds. */
 const CLOCK_TOLERANCE_MS = 5 * 60_000;
 const BACKEND_ALERTS: ReadonlySet<string> = new Set(CAMERA_ALERTS);
 
@@ -28,7 +24,7 @@ export function linkIn(entry: StateEntry): Link | undefined {
   return { ...link, until: new Date(byServerClock(link.until, body, entry.acceptedAt)).toISOString() };
 }
 
-/** Whether the camera itself sends on this topic, in contrast to commands and to the backend's events about it. */
+/** Whether the camera sends on this topic, rather than the backend or the sender of a command. */
 export function isOfCamera(topic: Topic): boolean {
   if (topic.kind === "camera-state") return !isBackendState(topic.name);
   if (topic.kind === "camera-alert") return !BACKEND_ALERTS.has(topic.name);
@@ -38,29 +34,17 @@ export function isOfCamera(topic: Topic): boolean {
 
 /** Whether a message on this topic must be parsed to determine presence, even if the camera is known to be online. */
 export function isContentNeeded(topic: Topic): boolean {
-  switch (topic.kind) {
-    case "camera-link":
-    case "camera-about":
-      return true;
-    case "camera-state":
-      return topic.name === "capture";
-    case "camera-event":
-      return topic.event === "capture.completed";
-    default:
-      return false;
-  }
+  if (topic.kind === "camera-state") return topic.name === "capture";
+  if (topic.kind === "camera-event") return topic.event === "capture.completed";
+  return topic.kind === "camera-link" || topic.kind === "camera-about";
 }
 
-/** Whether the message does not show that a camera is there: a cleared topic or an `offline` link. */
+/** Whether the message is no evidence of a live camera: a cleared topic or an `offline` link. */
 export function isFarewell(topic: Topic, entry: Entry): boolean {
   return entry.state === "clear" || (topic.kind === "camera-link" && linkIn(entry)?.status === "offline");
 }
 
-/**
- * Updates a camera's capture schedule from its `about` or `state/capture`.
- * @param isStale whether the camera is stale: it then stays stale when its interval gets shorter
- * @param at now, milliseconds by the server's own clock
- */
+/** Updates a schedule from the camera's `about` or `state/capture`. A shorter interval keeps a stale camera stale. */
 export function updateSchedule(
   schedule: CaptureSchedule,
   { topic, body, acceptedAt }: { topic: Topic; body: Body; acceptedAt: number },
@@ -70,7 +54,7 @@ export function updateSchedule(
     const about = aboutSchema.safeParse(body.data).data;
     if (about === undefined) return;
     const { intervalS = 0, expectedFrom } = schedule;
-    // The last capture was on time by the longer interval. From now on, captures are expected at the shorter interval.
+    // The last capture was on time for the longer interval. The shorter interval applies from now on.
     if (about.capture_interval_s < intervalS && !isStale) schedule.expectedFrom = Math.max(expectedFrom, at);
     schedule.intervalS = about.capture_interval_s;
   } else if (topic.kind === "camera-state" && topic.name === "capture") {
@@ -83,10 +67,7 @@ export function updateSchedule(
   }
 }
 
-/**
- * Corrects a time that a camera sent, if the message's timestamp shows that the camera's clock is wrong. @returns
- * milliseconds since 1970
- */
+/** Converts a camera's time to milliseconds since 1970, corrected if the message's timestamp shows a wrong clock. */
 function byServerClock(time: string, { timestamp }: Body, acceptedAt: number): number {
   const behindMs = acceptedAt - Date.parse(timestamp);
   return Date.parse(time) + (Math.abs(behindMs) > CLOCK_TOLERANCE_MS ? behindMs : 0);

@@ -1,7 +1,7 @@
 import type { Link, Presence } from "../../contract/events.ts";
 
 /**
- * One camera's presence: a state machine.
+ * The state machine of one camera's presence.
  *
  * ```
  *                    link online, any live publication
@@ -18,8 +18,8 @@ import type { Link, Presence } from "../../contract/events.ts";
  *
  * A last will does not prove that a camera is offline. When a link flaps, the broker sends the will of the old session
  * after the birth of the new one. After a crash, it sends the wills of the clients that were connected before. So the
- * will of another session is ignored. The will of the current session starts a grace period, and the camera becomes
- * offline only when nothing is received from it during that period.
+ * will of another session is ignored. The will of the current session starts a grace period. The camera becomes offline
+ * only if it sends nothing during that period.
  */
 export interface CameraPresence {
   readonly status: Presence["status"];
@@ -27,13 +27,13 @@ export interface CameraPresence {
   readonly session: string | undefined;
   /** When the status began. All times are milliseconds by the server's own clock. */
   readonly since: number;
-  /** For `sleeping` and `overslept`: when the camera said that it would be back. */
+  /** For `sleeping` and `overslept`: the announced time of the return. */
   readonly until: number | undefined;
   /** When the link broke; undefined while the camera is connected, or asleep as announced. */
   readonly offlineSince: number | undefined;
-  /** End of the grace period; undefined when none runs. */
+  /** Undefined when no grace period runs. */
   readonly graceEndsAt: number | undefined;
-  /** Whether its MQTT client was connected at the last tick. */
+  /** Whether the camera's MQTT client was connected at the last tick. */
   readonly connected: boolean;
 }
 
@@ -45,19 +45,13 @@ export type PresenceSignal =
   /** @param staleAt see `staleness.ts` */
   | { type: "tick"; at: number; connected: boolean; staleAt: number | undefined };
 
-/**
- * The presence of a registered camera that never connected, and the initial presence of a camera that sends its first
- * message.
- */
+/** The initial presence: `never_seen` of a registered camera, `unknown` of a camera that sends its first message. */
 export function newPresence(status: "never_seen" | "unknown", at: number): CameraPresence {
   const unset = { session: undefined, until: undefined, offlineSince: undefined, graceEndsAt: undefined };
   return { status, since: at, ...unset, connected: false };
 }
 
-/**
- * The presence, after a start of the server, of a camera that was connected when the server last ran.
- * @param offlineSince the last time at which the server knew that the camera was connected
- */
+/** The presence, after a start of the server, of a camera that was still connected at `offlineSince`. */
 export function awaitedPresence(
   { session, offlineSince, at }: { session: string | undefined; offlineSince: number; at: number },
   graceMs: number,
@@ -82,10 +76,7 @@ export function nextPresence(state: CameraPresence, signal: PresenceSignal, grac
   }
 }
 
-/**
- * Whether any live publication makes a camera of this status online. A sleeping camera becomes online by its link
- * message only.
- */
+/** Whether any live publication makes the camera online. A sleeping camera must send a link message. */
 export function isAway(status: CameraPresence["status"]): boolean {
   return status === "never_seen" || status === "unknown" || status === "offline" || status === "overslept";
 }
@@ -127,14 +118,12 @@ function afterTick(
   const isConnected = state.status === "online" || state.status === "stale";
   if (state.graceEndsAt !== undefined) {
     if (at < state.graceEndsAt) return state;
-    // The will is of the current session, but the client is connected: the will is that of a connection that was taken
-    // over.
+    // The client is connected: the will belongs to an earlier connection, which was taken over.
     if (connected) return { ...state, connected, offlineSince: at, graceEndsAt: at + graceMs };
     const offlineSince = state.offlineSince ?? at;
     return { ...to(state, "offline", offlineSince), offlineSince, connected };
   }
-  // The client disconnected without a will. A client that never connected proves nothing: a gateway may publish for its
-  // cameras.
+  // The client disconnected without a will. If it never connected, a gateway may publish for the camera.
   if (isConnected && state.connected && !connected)
     return { ...state, connected, offlineSince: at, graceEndsAt: at + graceMs };
   if (state.status === "sleeping" && state.until !== undefined && at >= state.until + graceMs) {

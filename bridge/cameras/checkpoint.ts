@@ -13,31 +13,21 @@ export interface CheckpointOptions {
   logger: Logger;
 }
 
-export interface CheckpointedFollower {
-  /** Saves now. Never rejects. */
-  save(): Promise<void>;
-  /** Saves for the last time and ends. Never rejects. */
-  stop(): Promise<void>;
-}
-
-/** The name is stored on disk and in Redis, so it must not change. */
+/** The name is on disk and in Redis: it must not change. */
 const CHECKPOINTS = "fold-checkpoints";
 const checkpointSchema = z.object({ epoch: z.string(), position: z.number().int().nonnegative() });
 const MAX_CONCURRENT_WRITES = 64;
 
 /**
- * Follows the journal from where the last run stopped: restores the saved documents, replays the entries above the
- * checkpoint's position, then applies new entries. Starts at the end of the journal if those entries have expired.
+ * Follows the journal from the last run's checkpoint: restores the saved documents, replays the entries above the
+ * checkpoint, then applies new entries. Starts at the end of the journal if those entries have expired.
  * @throws {StoreUnavailableError}
  */
-export async function followFromCheckpoint(
-  rules: CheckpointedRules,
-  options: CheckpointOptions,
-): Promise<CheckpointedFollower> {
+export async function followFromCheckpoint(rules: CheckpointedRules, options: CheckpointOptions) {
   const { journal, documents, saveIntervalMs = 60_000, logger } = options;
   const { collection } = rules;
   let position = 0;
-  /** New entries that arrive during the replay; undefined afterwards. */
+  /** New entries that arrive during the replay. */
   let waiting: Entry[] | undefined = [];
   const unsaved = new Map<string, Json | null>();
 
@@ -82,8 +72,7 @@ export async function followFromCheckpoint(
         }),
       );
     }
-    // Last. A document that is newer than the checkpoint is harmless. A document that is older than the checkpoint
-    // would lack the entries between the two.
+    // Last: a document newer than the checkpoint is harmless, but an older one would lack the entries in between.
     await documents.put(CHECKPOINTS, collection, { epoch: journal.epoch, position: reached });
   }
 
@@ -112,7 +101,9 @@ export async function followFromCheckpoint(
   timer.unref();
 
   return {
+    /** Saves now. Never rejects. */
     save: enqueueSave,
+    /** Saves for the last time. Never rejects. */
     async stop() {
       clearInterval(timer);
       unfollow();

@@ -12,31 +12,25 @@ import { startWatcher, type Watcher } from "./watcher.ts";
 import type { WatcherRules } from "./watcher-rules.ts";
 
 const DUPLICATE_CLIENT_ALERT = "duplicate-client-id";
-/** Take-overs within {@link WINDOW_MS} that raise the alert. Fewer take-overs are caused by a flapping link. */
+/** Take-overs within {@link WINDOW_MS} that raise the alert. A flapping link may cause fewer take-overs. */
 const TAKE_OVERS_TO_ALERT = 3;
 const WINDOW_MS = 60_000;
 /** The alert is cleared after this time without a take-over by another device. */
 const QUIET_MS = 120_000;
-/**
- * This time replaces the two times above for devices whose birth messages show that they alternate. Each of them backs
- * off, up to five minutes, before it reconnects.
- */
+/** Replaces both times above if births alternate: each device backs off up to five minutes before it reconnects. */
 const ALTERNATING_MS = 15 * 60_000;
 const CHECK_INTERVAL_MS = 1000;
-/**
- * The most client ids, and the most cameras, that are watched. Above this number, the least recently seen one is
- * dropped.
- */
+/** The most client ids, and the most cameras, that are watched. Above it, the least recent one is dropped. */
 const MAX_WATCHED = 10_000;
 
 interface Boots {
-  /** The camera's last sessions (one per boot), oldest first. */
+  /** See {@link addBoot}. */
   history: readonly string[];
   /** When the camera last returned to an earlier boot, milliseconds since 1970. */
   returnedAt: number | undefined;
 }
 
-export interface DuplicateDevicesOptions {
+interface DuplicateDevicesOptions {
   link: Pick<BrokerLink, "onTakeOver">;
   journal: Pick<Journal, "follow" | "snapshot" | "state">;
   tree: TopicTree;
@@ -45,12 +39,12 @@ export interface DuplicateDevicesOptions {
 }
 
 /**
- * Raises an alert when two devices use one client id. The two devices take over each other's connection without end,
- * which would otherwise look like a flapping camera.
+ * Raises an alert when two devices use one client id. They take over each other's connection without end, which would
+ * otherwise look like a flapping link.
  *
- * A camera whose link flaps also takes over a connection: its own earlier one, which the broker has not yet found
- * broken. Birth messages tell the two cases apart, because each names the camera's boot: one device never returns to an
- * earlier boot, two devices alternate. For a client without birth messages only the take-overs are counted.
+ * A camera with a flapping link also takes over a connection: its own earlier one, which the broker still holds. Birth
+ * messages distinguish the two cases, because each names the camera's boot. One device never returns to an earlier
+ * boot, two devices alternate. Without birth messages, only the take-overs are counted.
  */
 export function startDuplicateDevices(options: DuplicateDevicesOptions): Watcher {
   const rules = new DuplicateDeviceRules(options);
@@ -63,9 +57,9 @@ export function startDuplicateDevices(options: DuplicateDevicesOptions): Watcher
 
 class DuplicateDeviceRules implements WatcherRules {
   readonly #options: DuplicateDevicesOptions;
-  /** The times of the last take-overs, by client id. The client id that was taken over last comes last. */
+  /** The times of the last take-overs by client id, the most recent client id last. */
   readonly #takeOvers = new Map<string, number[]>();
-  /** Cameras with a raised alert, and the time of their last take-over. */
+  /** The time of the last take-over, by camera with a raised alert. */
   readonly #raised = new Map<string, number>();
   readonly #boots = new Map<string, Boots>();
 
@@ -124,7 +118,6 @@ class DuplicateDeviceRules implements WatcherRules {
     return !this.#alternates(camera, now);
   }
 
-  /** Whether the camera has recently returned to an earlier boot. */
   #alternates(camera: string | undefined, now: number): boolean {
     const returnedAt = camera === undefined ? undefined : this.#boots.get(camera)?.returnedAt;
     return returnedAt !== undefined && returnedAt > now - ALTERNATING_MS;
@@ -140,7 +133,7 @@ class DuplicateDeviceRules implements WatcherRules {
     };
     this.#raised.set(camera, at);
     publish({ topic: topicOf(camera), event: "alert.raised", data: alert, retain: true }).catch((error) => {
-      // The next take-over tries again to raise the alert.
+      // The next take-over retries.
       this.#raised.delete(camera);
       logger.warn({ err: error, camera }, "alert not published");
     });
@@ -167,7 +160,7 @@ function cameraOf(identity: string): string | undefined {
   return isId(camera) ? camera : undefined;
 }
 
-/** Sets a key, makes it the last of the map, and removes the first keys if there are more than {@link MAX_WATCHED}. */
+/** Sets a key as the last of the map, and removes the first keys above {@link MAX_WATCHED}. */
 function setLast<Value>(map: Map<string, Value>, key: string, value: Value): void {
   map.delete(key);
   map.set(key, value);

@@ -34,7 +34,7 @@ import {
 import { startCheckpointedWatcher, type Watcher } from "./watcher.ts";
 import type { CheckpointedRules } from "./watcher-rules.ts";
 
-export interface LinkGapsOptions extends Partial<GapLimits>, CheckpointOptions {
+interface LinkGapsOptions extends Partial<GapLimits>, CheckpointOptions {
   journal: CheckpointOptions["journal"] & Pick<Journal, "state">;
   tree: TopicTree;
   publish: Publish;
@@ -45,13 +45,10 @@ export interface LinkGapsOptions extends Partial<GapLimits>, CheckpointOptions {
   logger: Logger;
 }
 
-/** How long a gap stays in a camera's state `gaps`, milliseconds. */
+/** How long a gap is listed in a camera's state `gaps`, milliseconds. */
 const LISTED_MS = 48 * 3_600_000;
 const MAX_LISTED = 32;
-/**
- * Milliseconds for which a camera's sequence numbers are ignored after two devices with its id have alternated, because
- * the numbers come from two outboxes.
- */
+/** How long sequence numbers are ignored after two devices alternated: they come from two outboxes. Milliseconds. */
 const ALTERNATING_MS = 120_000;
 /** Parsed topics in the cache; it keeps at most twice as many. */
 const CACHED_TOPICS = 10_000;
@@ -61,16 +58,15 @@ interface Camera {
   sequence: SequenceTracker;
   /** The camera's session (one per boot), from its published presence. */
   session: string | undefined;
-  /** The camera's last sessions, from its birth messages, oldest first. */
   boots: readonly string[];
-  /** Until this time, sequence numbers are ignored, because they may come from two devices. */
+  /** Sequence numbers are ignored until this time: see {@link ALTERNATING_MS}. */
   ignoredUntil: number;
 }
 
 /**
- * Reports messages of a camera that never arrived. Messages that the camera says it dropped are reported at once.
- * Messages that are missing in its sequence numbers are reported once no backlog is expected. Publishes each gap once,
- * as an event and in the camera's state `gaps`.
+ * Reports messages of a camera that never arrived: at once if the camera reports that it dropped them, otherwise when
+ * sequence numbers are missing and no backlog is expected. Publishes each gap once, as an event and in the camera's
+ * state `gaps`.
  * @throws {StoreUnavailableError} the saved state cannot be read
  */
 export async function startLinkGaps(options: LinkGapsOptions): Promise<Watcher> {
@@ -96,25 +92,14 @@ class LinkGapRules implements CheckpointedRules {
   readonly #publishing = new WeakSet<SequenceGap>();
 
   constructor(options: LinkGapsOptions) {
-    const {
-      settleMs,
-      maxWaitMs,
-      maxGaps,
-      maxCameras = CAMERA_DEFAULTS.presence.maxCameras,
-      now = Date.now,
-      publish,
-      logger,
-    } = options;
+    const { maxCameras = CAMERA_DEFAULTS.presence.maxCameras, now = Date.now, publish, logger } = options;
+    const { settleMs, maxWaitMs, maxGaps } = { ...DEFAULT_GAP_LIMITS, ...options };
     this.#options = options;
     this.#now = now;
     this.#queue = new PublishQueue({ publish, logger });
     this.#cameras = new BoundedMap(maxCameras);
     this.#meanings = new TopicCache((name) => meaningOf(options.tree.parse(name)), CACHED_TOPICS);
-    this.#limits = {
-      settleMs: settleMs ?? DEFAULT_GAP_LIMITS.settleMs,
-      maxWaitMs: maxWaitMs ?? DEFAULT_GAP_LIMITS.maxWaitMs,
-      maxGaps: maxGaps ?? DEFAULT_GAP_LIMITS.maxGaps,
-    };
+    this.#limits = { settleMs, maxWaitMs, maxGaps };
   }
 
   restore(key: string, value: Json): void {
@@ -143,7 +128,7 @@ class LinkGapRules implements CheckpointedRules {
   }
 
   seed(retained: readonly StateEntry[]): void {
-    // Birth messages before this start were not seen.
+    // This run has not received the birth messages before its start.
     for (const { sequence } of this.#cameras.values()) sequence.restartWait(this.#now());
     for (const entry of retained) {
       if (this.#meanings.of(entry.topic) === "presence") this.#noteSession(entry);
@@ -154,12 +139,11 @@ class LinkGapRules implements CheckpointedRules {
     if (entry.camera === undefined) return;
     const meaning = this.#meanings.of(entry.topic);
     if (meaning === "not-the-camera") return;
-    if (meaning === "presence") {
-      if (entry.state === "clear") this.#remove(entry.camera);
-      else this.#noteSession(entry);
-    }
-    if (meaning === "link") this.#noteBirth(entry.camera, entry);
-    if (meaning === "dropped") this.#reportDropped(entry.camera, entry);
+    // A cleared presence: the camera was removed.
+    if (meaning === "presence" && entry.state !== "clear") this.#noteSession(entry);
+    else if (meaning === "presence" && this.#cameras.delete(entry.camera)) this.changed.add(entry.camera);
+    else if (meaning === "link") this.#noteBirth(entry.camera, entry);
+    else if (meaning === "dropped") this.#reportDropped(entry.camera, entry);
     const { seq, timestamp, historical } = endOf(entry);
     if (seq === undefined) return;
     const camera = this.#camera(entry.camera);
@@ -179,11 +163,6 @@ class LinkGapRules implements CheckpointedRules {
     this.limitedLog.note(`untrackable ${camera}`, (times) =>
       logger.warn({ camera, times }, "sequence numbers are not consecutive: gaps of the camera are not reported"),
     );
-  }
-
-  /** The camera was removed. */
-  #remove(name: string): void {
-    if (this.#cameras.delete(name)) this.changed.add(name);
   }
 
   #camera(name: string): Camera | undefined {
@@ -219,31 +198,23 @@ class LinkGapRules implements CheckpointedRules {
     void this.#publish(name, { reason: "dropped", count, from, to, ...(session === undefined ? {} : { session }) });
   }
 
-  #report(name: string, { sequence, session }: Camera, { type, gap }: GapChange): void {
-    const ofSession = session === undefined ? {} : { session };
-    const { from, to } = gap;
-    const missing = {
-      count: countOf(gap.runs),
-      first: gap.runs[0] ?? gap.first,
-      last: gap.runs.at(-1) ?? gap.last,
+  #report(name: string, { session }: Camera, { type, gap }: GapChange): void {
+    const missing = { count: countOf(gap.runs), first: gap.runs[0] ?? gap.first, last: gap.runs.at(-1) ?? gap.last };
+    const { count, first, last } = (type === "filled" ? gap.reported : undefined) ?? missing;
+    const event: LinkGap = {
+      ...{ reason: "missing", count, from: gap.from, to: gap.to, first_seq: first, last_seq: last },
+      ...(type === "filled" ? { filled: true } : {}),
+      ...(session === undefined ? {} : { session }),
     };
     if (type === "filled") {
-      const { count, first, last } = gap.reported ?? missing;
-      void this.#publish(name, {
-        ...{ reason: "missing", count, from, to, first_seq: first, last_seq: last, filled: true },
-        ...ofSession,
-      });
+      void this.#publish(name, event);
       return;
     }
     if (this.#publishing.has(gap)) return;
     this.#publishing.add(gap);
-    const { count, first, last } = missing;
-    void this.#publish(name, {
-      ...{ reason: "missing", count, from, to, first_seq: first, last_seq: last },
-      ...ofSession,
-    }).then((isPublished) => {
+    void this.#publish(name, event).then((isPublished) => {
       if (!isPublished) return;
-      sequence.markReported(gap, missing);
+      gap.reported = missing;
       this.changed.add(name);
       this.saveNow();
     });
@@ -251,10 +222,7 @@ class LinkGapRules implements CheckpointedRules {
     this.saveNow();
   }
 
-  /**
-   * Publishes the event, then the state; the ids of both depend only on the content. @returns whether both were
-   * published
-   */
+  /** Publishes the event, then the state. Both ids depend only on the content. @returns whether both were published */
   async #publish(camera: string, gap: LinkGap): Promise<boolean> {
     const { logger } = this.#options;
     const { reason, count, from, to, first_seq = 0, last_seq = 0, filled = false } = gap;
@@ -283,7 +251,7 @@ class LinkGapRules implements CheckpointedRules {
     });
   }
 
-  /** The camera's `gaps` with this gap added, or removed if it was filled; undefined when the list need not change. */
+  /** The camera's `gaps` with this gap added, or removed if it was filled; undefined when the list stays the same. */
   #listWith(camera: string, gap: LinkGap): LinkGap[] | undefined {
     const { journal, tree } = this.#options;
     const state = journal.state(tree.build({ kind: "camera-state", camera, name: GAPS_STATE }));
@@ -296,11 +264,11 @@ class LinkGapRules implements CheckpointedRules {
   }
 }
 
-/** The meaning of a topic for gaps, apart from the sequence numbers of its messages. */
+/** The meaning of a topic for gaps. */
 type Meaning = "presence" | "link" | "dropped" | "other" | "not-the-camera";
 
 function meaningOf(topic: Topic | undefined): Meaning {
-  // The message of a job has the sequence number of the service, even if the job names a camera.
+  // A job message has a sequence number of the service, even if the job names a camera.
   if (topic === undefined || !("camera" in topic)) return "not-the-camera";
   if (topic.kind === "camera-link") return "link";
   if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE) return "presence";
@@ -311,7 +279,7 @@ function keyOf({ reason, from, to, first_seq, last_seq }: LinkGap): string {
   return JSON.stringify([reason, from, to, first_seq, last_seq]);
 }
 
-/** The names of the fields are on disk and in Redis. */
+/** These field names are on disk and in Redis: they must not change. */
 const number = z.number().int().nonnegative();
 const savedSchema = z.object({
   max: number,

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { Link, Presence } from "../../contract/events.ts";
+import type { Presence } from "../../contract/events.ts";
 import { PRESENCE_STATE, type TopicTree } from "../../contract/topics.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { DeviceStore } from "../auth/devices.ts";
@@ -24,7 +24,6 @@ import type { WatcherRules } from "./watcher-rules.ts";
 
 /** Which cameras are connected. Follows the journal and publishes each change as `state/presence`. */
 export interface PresenceService {
-  /** Undefined for an unknown camera. */
   of(camera: string): Presence | undefined;
   stop(): Promise<void>;
 }
@@ -38,12 +37,9 @@ export interface PresenceOptions {
   graceMs?: number;
   /** Cameras above this number are not watched. */
   maxCameras?: number;
-  /**
-   * The presence that was published last is current: this node or another one has watched the cameras until now.
-   * Default false.
-   */
+  /** The last published presence is current: this or another node has watched the cameras until now. Default false. */
   trusted?: boolean;
-  /** When presence was last watched, by the server's clock. A camera that was online was connected until then. */
+  /** When presence was last watched, by the server's clock. Cameras that were online were connected until then. */
   watchedUntil?: number | undefined;
   /** The registered devices. A registered camera that never connected is `never_seen`. Default: none. */
   devices?: Pick<DeviceStore, "list" | "onAdd">;
@@ -54,10 +50,10 @@ export interface PresenceOptions {
 
 interface Camera {
   presence: CameraPresence;
-  /** The last publication failed. It is retried at the next check. */
+  /** The last publication failed: the next check retries it. */
   unpublished: boolean;
   schedule: CaptureSchedule;
-  /** When the last message from the camera itself was received; undefined before the first message. */
+  /** When the camera's last message was received; undefined before the first one. */
   heardAt: number | undefined;
   /** The camera was removed and registered again, and its old retained topics are not cleared yet. */
   addedAgain: boolean;
@@ -83,30 +79,24 @@ export function startPresence(options: PresenceOptions): PresenceService {
 
 class PresenceRules implements WatcherRules {
   readonly limitedLog = new LimitedLog();
-  readonly #options: PresenceOptions;
-  readonly #graceMs: number;
-  readonly #maxCameras: number;
-  readonly #now: () => number;
+  readonly #options: PresenceOptions & Required<Pick<PresenceOptions, "graceMs" | "maxCameras" | "now">>;
   readonly #cameras: BoundedMap<Camera>;
   #isFull = false;
 
   constructor(options: PresenceOptions) {
-    this.#options = options;
-    this.#graceMs = options.graceMs ?? CAMERA_DEFAULTS.presence.graceMs;
-    this.#maxCameras = options.maxCameras ?? CAMERA_DEFAULTS.presence.maxCameras;
-    this.#now = options.now ?? Date.now;
-    this.#cameras = new BoundedMap(this.#maxCameras);
+    this.#options = { ...CAMERA_DEFAULTS.presence, now: Date.now, ...options };
+    this.#cameras = new BoundedMap(this.#options.maxCameras);
   }
 
   of(name: string): Presence | undefined {
     const camera = this.#cameras.get(name);
-    return camera === undefined ? undefined : toPublished(camera.presence, camera.heardAt, this.#now());
+    return camera === undefined ? undefined : toPublished(camera.presence, camera.heardAt, this.#options.now());
   }
 
-  /** Restores the cameras and their schedules. The retained topics do not show whether a camera is connected now. */
+  /** Restores the cameras and their schedules. Retained topics do not show whether a camera is connected now. */
   seed(retained: readonly StateEntry[]): void {
     const { tree, devices } = this.#options;
-    const startedAt = this.#now();
+    const startedAt = this.#options.now();
     for (const entry of retained) {
       const topic = tree.parse(entry.topic);
       // A job may name a camera that never sent anything.
@@ -137,14 +127,13 @@ class PresenceRules implements WatcherRules {
     const camera = this.#camera(entry.camera);
     if (camera === undefined) return;
     const { presence } = camera;
-    const at = this.#now();
+    const at = this.#options.now();
     const lastHeardAt = camera.heardAt;
     camera.heardAt = at;
     const isSettled = presence.graceEndsAt === undefined && !isAway(presence.status);
     // The common case, an event of a camera known to be online, needs no parsing.
     if (isSettled && !isContentNeeded(topic)) return;
-    // A preview's entry is appended after the preview is on disk, so the entry may arrive after the will of the
-    // connection that sent the preview.
+    // A preview's entry is appended once the picture is on disk, perhaps after the will of the preview's connection.
     if (topic.kind === "camera-preview" && presence.graceEndsAt !== undefined) {
       camera.heardAt = lastHeardAt;
       return;
@@ -166,7 +155,7 @@ class PresenceRules implements WatcherRules {
   }
 
   check(): void {
-    const at = this.#now();
+    const at = this.#options.now();
     for (const [name, camera] of this.#cameras) {
       const connected = this.#isConnected(name);
       this.#signal(name, camera, { type: "tick", at, connected, staleAt: staleAt(camera.schedule) });
@@ -174,7 +163,7 @@ class PresenceRules implements WatcherRules {
     }
   }
 
-  /** Adds a registered camera, which has a presence even before its first message. */
+  /** Adds a registered camera, whose presence is known before its first message. */
   addRegistered(name: string): void {
     const known = this.#cameras.get(name);
     if (known !== undefined) {
@@ -183,17 +172,16 @@ class PresenceRules implements WatcherRules {
     }
     const camera = this.#camera(name);
     if (camera === undefined) return;
-    camera.presence = newPresence("never_seen", this.#now());
+    camera.presence = newPresence("never_seen", this.#options.now());
     this.#publish(name, camera);
   }
 
   #restore(name: string, camera: Camera, startedAt: number): void {
-    const { trusted = false, watchedUntil } = this.#options;
+    const { trusted = false, watchedUntil, graceMs } = this.#options;
     const { linkEntry, link, publishedEntry, published } = this.#lastPublished(name);
     const connected = this.#isConnected(name);
     const isNewLink = linkEntry !== undefined && linkEntry.position > (publishedEntry?.position ?? 0);
-    // The camera reconnected after its presence was last published. It is also unknown whether that connection still
-    // exists.
+    // The camera reconnected after its presence was last published. This connection may have ended since.
     const cameBack = isNewLink && link?.status === "online";
     if (linkEntry !== undefined && link?.status !== "offline") heard(camera, linkEntry.acceptedAt);
     if (publishedEntry !== undefined && published !== undefined) {
@@ -211,21 +199,15 @@ class PresenceRules implements WatcherRules {
     const brokeAt =
       publishedEntry === undefined || cameBack ? undefined : serverTimeOf(published?.offline_since, publishedEntry);
     const offlineSince = brokeAt ?? camera.heardAt ?? startedAt;
-    camera.presence = awaitedPresence({ session: link?.session, offlineSince, at: startedAt }, this.#graceMs);
-    // The broker starts before this watcher, so a camera may have connected in between and sent its birth already. Or
-    // it went to sleep while no watcher ran.
+    camera.presence = awaitedPresence({ session: link?.session, offlineSince, at: startedAt }, graceMs);
+    // The broker starts earlier, so the camera may have sent its birth already. Or it went to sleep in the meantime.
     const isNews = (link?.status === "online" && connected) || (link?.status === "sleeping" && isNewLink);
     if (link !== undefined && isNews) this.#signal(name, camera, { type: "link", link, at: startedAt });
     else if (published?.status !== "unknown") this.#publish(name, camera);
   }
 
   /** The camera's last link message, and its presence as last published. */
-  #lastPublished(camera: string): {
-    linkEntry: StateEntry | undefined;
-    link: Link | undefined;
-    publishedEntry: StateEntry | undefined;
-    published: Presence | undefined;
-  } {
+  #lastPublished(camera: string) {
     const { journal, tree } = this.#options;
     const linkEntry = journal.state(tree.build({ kind: "camera-link", camera }));
     const publishedEntry = journal.state(tree.build({ kind: "camera-state", camera, name: PRESENCE_STATE }));
@@ -239,7 +221,7 @@ class PresenceRules implements WatcherRules {
 
   #signal(name: string, camera: Camera, signal: PresenceSignal): void {
     const before = camera.presence;
-    camera.presence = nextPresence(before, signal, this.#graceMs);
+    camera.presence = nextPresence(before, signal, this.#options.graceMs);
     const { status, since, session } = camera.presence;
     if (status === before.status && since === before.since) return;
     if (status === "online" && before.status !== "stale") camera.schedule.expectedFrom = since;
@@ -254,9 +236,9 @@ class PresenceRules implements WatcherRules {
     camera.unpublished = false;
     const topic = { kind: "camera-state", camera: name, name: PRESENCE_STATE } as const;
     const { presence } = camera;
-    // The time is left out for an online camera, because it would be outdated at once.
+    // Left out for an online camera, because the time would be outdated at once.
     const heardAt = presence.status === "online" ? undefined : camera.heardAt;
-    const data = toPublished(presence, heardAt, this.#now());
+    const data = toPublished(presence, heardAt, this.#options.now());
     publish({ topic, event: `camera.${presence.status}`, data, retain: true }).catch((error) => {
       camera.unpublished = true;
       logger.warn({ err: error, camera: name, status: presence.status }, "presence not published, retrying");
@@ -269,7 +251,7 @@ class PresenceRules implements WatcherRules {
 
   #camera(name: string): Camera | undefined {
     const camera = this.#cameras.getOrCreate(name, () => {
-      const at = this.#now();
+      const at = this.#options.now();
       return {
         presence: newPresence("unknown", at),
         unpublished: false,
@@ -280,10 +262,8 @@ class PresenceRules implements WatcherRules {
     });
     if (camera !== undefined || this.#isFull) return camera;
     this.#isFull = true;
-    this.#options.logger.error(
-      { maxCameras: this.#maxCameras },
-      "more cameras than MAX_CAMERAS: the presence of further cameras is not watched",
-    );
+    const { logger, maxCameras } = this.#options;
+    logger.error({ maxCameras }, "more cameras than MAX_CAMERAS: the presence of further cameras is not watched");
     return undefined;
   }
 }

@@ -1,7 +1,8 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { BackendEvent, Publish } from "../broker-link/publish.ts";
 
-export interface PublishQueueOptions {
+interface PublishQueueOptions {
   publish: Publish;
   /** Milliseconds between two attempts. Default 5,000. */
   retryMs?: number;
@@ -15,19 +16,18 @@ export class PublishQueue {
   readonly #options: Required<PublishQueueOptions>;
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
-  #stopped = false;
-  #endPause: (() => void) | undefined;
+  readonly #stopping = new AbortController();
 
   constructor({ retryMs = 5_000, maxWaiting = 1_000, ...options }: PublishQueueOptions) {
     this.#options = { retryMs, maxWaiting, ...options };
   }
 
   /**
-   * @param message called before each attempt; returns undefined when the event is no longer needed
-   * @returns false when the event was dropped: the queue was full, or {@link stop} was called
+   * @param message called before each attempt; returns undefined when the event is not needed any more
+   * @returns false when the event was dropped: the queue was full or is stopped
    */
   async add(message: () => BackendEvent | undefined): Promise<boolean> {
-    if (this.#stopped || this.#waiting >= this.#options.maxWaiting) return false;
+    if (this.#stopping.signal.aborted || this.#waiting >= this.#options.maxWaiting) return false;
     this.#waiting++;
     const published = this.#last.then(() => this.#publish(message)).finally(() => this.#waiting--);
     this.#last = published;
@@ -36,13 +36,13 @@ export class PublishQueue {
 
   /** Drops the waiting events, and waits for the publication under way. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#endPause?.();
+    this.#stopping.abort();
     await this.#last;
   }
 
   async #publish(message: () => BackendEvent | undefined): Promise<boolean> {
-    while (!this.#stopped) {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
       const next = message();
       if (next === undefined) return true;
       try {
@@ -50,20 +50,9 @@ export class PublishQueue {
         return true;
       } catch (error) {
         this.#options.logger.debug({ err: error, event: next.event }, "event not published, retrying");
-        await this.#pause();
+        await sleep(this.#options.retryMs, undefined, { ref: false, signal }).catch(() => undefined);
       }
     }
     return false;
-  }
-
-  #pause(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, this.#options.retryMs);
-      timer.unref();
-      this.#endPause = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
   }
 }

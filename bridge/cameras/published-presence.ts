@@ -5,11 +5,7 @@ import { bodyOf } from "./camera-messages.ts";
 import type { CameraPresence } from "./camera-presence.ts";
 
 /** The camera's presence as last published, by any node. */
-export function publishedPresence(
-  journal: Pick<Journal, "state">,
-  tree: TopicTree,
-  camera: string,
-): Presence | undefined {
+export function publishedPresence(journal: Pick<Journal, "state">, tree: TopicTree, camera: string) {
   const published = journal.state(tree.build({ kind: "camera-state", camera, name: PRESENCE_STATE }));
   return published === undefined ? undefined : presenceIn(published);
 }
@@ -27,10 +23,7 @@ export function fromPublished(published: Presence, entry: StateEntry, connected:
   };
 }
 
-/**
- * Converts a time in an event of the backend from the system's clock to the server's own clock.
- * @returns milliseconds
- */
+/** Converts a time in an event of the backend from the system's clock to the server's own clock, milliseconds. */
 export function serverTimeOf(text: string, entry: StateEntry): number;
 export function serverTimeOf(text: string | undefined, entry: StateEntry): number | undefined;
 export function serverTimeOf(text: string | undefined, entry: StateEntry): number | undefined {
@@ -39,14 +32,10 @@ export function serverTimeOf(text: string | undefined, entry: StateEntry): numbe
   return entry.acceptedAt + Date.parse(text) - Date.parse(timestamp);
 }
 
-/**
- * The presence to publish, with times by the system's clock.
- * @param presence times by the server's own clock, like `heardAt` and `now`
- */
+/** The presence to publish, with times by the system's clock. All arguments are by the server's own clock. */
 export function toPublished(presence: CameraPresence, heardAt: number | undefined, now: number): Presence {
   const { status, since, until, session, offlineSince } = presence;
-  // Rounded to seconds: the two clocks are never read at the same instant, and `since` must not differ between two
-  // reads.
+  // Rounded to seconds, so that `since` is equal in two reads: the two clocks are never read at the same instant.
   const aheadMs = Math.round((Date.now() - now) / 1000) * 1000;
   const bySystemClock = (time: number) => new Date(time + aheadMs).toISOString();
   return {

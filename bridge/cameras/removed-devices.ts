@@ -11,17 +11,14 @@ import { PublishQueue } from "./publish-queue.ts";
 import { startWatcher, type Watcher } from "./watcher.ts";
 import type { WatcherRules } from "./watcher-rules.ts";
 
-export interface RemovedDevicesOptions {
+interface RemovedDevicesOptions {
   journal: Pick<Journal, "epoch" | "follow" | "snapshot" | "state">;
   documents: Pick<Documents, "get" | "list" | "delete" | "watch">;
   devices: Pick<DeviceStore, "get" | "onChange">;
   tree: TopicTree;
   publish: Publish;
   link: Pick<BrokerLink, "publish" | "retainedBelow">;
-  /**
-   * For how long late messages of a removed device are also cleared, such as the wills that a crashed broker sends when
-   * it restarts. Milliseconds. Default 600,000.
-   */
+  /** How long late messages are also cleared, such as wills from a restarted broker, milliseconds. Default 600,000. */
   lingerMs?: number;
   /** The server's own clock, milliseconds. Default: the system's. */
   now?: () => number;
@@ -30,15 +27,14 @@ export interface RemovedDevicesOptions {
 
 type Retained = Exclude<Topic, { kind: "camera-other" | "service-other" }>;
 
-/** After a clearing, the broker's retained messages are checked at these times, milliseconds. */
+/** When the broker's retained messages are checked after a clearing, milliseconds. */
 const BROKER_CHECKS_MS = [250, 1_000, 5_000];
-/** Milliseconds between two checks of all removed devices, which repeat what failed while the store was unavailable. */
+/** Milliseconds between two checks of all removed devices, which retry what failed during a store outage. */
 const CHECK_INTERVAL_MS = 60_000;
 
 /**
- * Clears the retained topics of removed devices, because nobody else clears them. Otherwise a camera that was sold
- * would stay offline for ever, and an alert about it could never end. A device that is added again under the same id
- * starts without the old topics.
+ * Clears the retained topics of removed devices. Otherwise a camera that was sold would stay offline for ever, and its
+ * alerts would never end. A device that is added again under the same id starts without the old topics.
  * @throws {StoreUnavailableError} the removed devices cannot be read
  */
 export async function startRemovedDevices(options: RemovedDevicesOptions): Promise<Watcher> {
@@ -83,8 +79,7 @@ class RemovedDeviceRules implements WatcherRules {
 
   /** @param id undefined if the removal of any device may have changed */
   reload(id: string | undefined): void {
-    if (id === undefined) this.#retryLater(this.load());
-    else this.#retryLater(this.#loadOne(id));
+    this.#retryLater(id === undefined ? this.load() : this.#loadOne(id));
   }
 
   apply({ topic: name, state }: Entry): void {
@@ -106,7 +101,7 @@ class RemovedDeviceRules implements WatcherRules {
     await this.#queue.stop();
   }
 
-  /** Clears what is retained of a device, if it was removed. @returns whether nothing is left to clear */
+  /** Clears a device's retained topics, if the device was removed. @returns whether nothing is left to clear */
   async clear(id: string): Promise<boolean> {
     const removal = this.#removals.get(id);
     if (removal === undefined) return true;
@@ -148,10 +143,7 @@ class RemovedDeviceRules implements WatcherRules {
     );
   }
 
-  /**
-   * Messages that were accepted before this time are from the removed device; -Infinity while the removal is not
-   * complete.
-   */
+  /** Messages accepted before this time are from the removed device; -Infinity while the removal is not complete. */
   #endOf(id: string): number {
     const removal = this.#removals.get(id);
     if (removal === undefined) return Number.NEGATIVE_INFINITY;
@@ -160,7 +152,7 @@ class RemovedDeviceRules implements WatcherRules {
     return device.changedAt >= removal.removedAt ? removal.removedAt : Number.NEGATIVE_INFINITY;
   }
 
-  /** When an entry was accepted, by the system's clock: the times in the device store are by that clock. */
+  /** When an entry was accepted, by the system's clock, like the times in the device store. */
   #systemTimeOf({ acceptedAt }: StateEntry): number {
     return acceptedAt + Date.now() - this.#now();
   }
@@ -168,7 +160,8 @@ class RemovedDeviceRules implements WatcherRules {
   #topicOf(id: string, name: string): Retained | undefined {
     const topic = this.#options.tree.parse(name);
     if (topic === undefined || topic.kind === "camera-other" || topic.kind === "service-other") return undefined;
-    return ownerOf(topic) === id && kindOf(topic) === this.#removals.get(id)?.kind ? topic : undefined;
+    const kind = "camera" in topic ? "camera" : "processing";
+    return ownerOf(topic) === id && kind === this.#removals.get(id)?.kind ? topic : undefined;
   }
 
   /** The event that clears a topic; undefined if the topic does not belong to the removed device. */
@@ -186,12 +179,12 @@ class RemovedDeviceRules implements WatcherRules {
 
   /**
    * Clears what only the broker still retains. Two nodes may forward a device's message and the clearing of its topic
-   * in the opposite order to the journal, and no later journal entry corrects that.
+   * in another order than the journal has, and no later entry corrects that.
    */
   async #clearBroker(id: string): Promise<void> {
     const { tree, devices, link, journal } = this.#options;
     const kind = this.#removals.get(id)?.kind;
-    // Leaves a device alone that was added again: its message may be in the broker before it is in this node's journal.
+    // The message of a device that was added again may reach the broker before this node's journal.
     if (kind === undefined || devices.get(id) !== undefined) return;
     const linkTopic = tree.build(linkOf(id, kind));
     const below = linkTopic.slice(0, linkTopic.lastIndexOf("/"));
@@ -223,10 +216,6 @@ function linkOf(id: string, kind: Removal["kind"]) {
 function ownerOf(topic: Topic | undefined): string | undefined {
   if (topic === undefined) return undefined;
   return "camera" in topic ? topic.camera : "service" in topic ? topic.service : undefined;
-}
-
-function kindOf(topic: Topic): Removal["kind"] {
-  return "camera" in topic ? "camera" : "processing";
 }
 
 function isPresence(topic: Topic): boolean {

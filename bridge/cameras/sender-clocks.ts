@@ -1,24 +1,17 @@
 import { JUMP_MS } from "../clock/clock-state.ts";
 
-/**
- * A smaller difference does not show that a camera's clock is wrong: its outbox sends messages as current ones until
- * they are ten minutes old.
- */
+/** A smaller difference does not show a wrong clock: an outbox sends messages of up to ten minutes ago as current. */
 const TOLERANCE_MS = 3 * JUMP_MS;
-/** Cameras with a wrong clock. Above this number the oldest entry is dropped. */
+/** The most cameras with a wrong clock. Above it, the oldest entry is dropped. */
 const MAX_SENDERS = 10_000;
 
 /** How far the cameras' clocks are ahead of the system's clock, from the last current message of each camera. */
 export class SenderClocks {
   readonly #aheadMs = new Map<string, number>();
 
-  /**
-   * Learns from a message.
-   * @param timestamp by the camera's clock; the message must not be from a backlog
-   * @param wall the system's clock, milliseconds since 1970
-   */
-  note(camera: string, timestamp: string, wall: number): void {
-    const aheadMs = Date.parse(timestamp) - wall;
+  /** Learns from a message that is not from a backlog. `now`: the system's clock, milliseconds since 1970. */
+  note(camera: string, timestamp: string, now: number): void {
+    const aheadMs = Date.parse(timestamp) - now;
     const wasKnown = this.#aheadMs.delete(camera);
     if (Math.abs(aheadMs) <= TOLERANCE_MS) return;
     const [oldest] = this.#aheadMs.keys();
@@ -26,7 +19,7 @@ export class SenderClocks {
     this.#aheadMs.set(camera, aheadMs);
   }
 
-  /** @returns milliseconds; 0 when the clock is right or unknown */
+  /** Milliseconds; 0 when the clock is right or unknown. */
   aheadOf(camera: string): number {
     return this.#aheadMs.get(camera) ?? 0;
   }

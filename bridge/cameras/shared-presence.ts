@@ -4,32 +4,24 @@ import { runAsSingleton } from "../cluster/singleton.ts";
 import { type PresenceOptions, type PresenceService, startPresence } from "./presence.ts";
 import { publishedPresence } from "./published-presence.ts";
 
-export interface SharedPresenceOptions extends Omit<PresenceOptions, "trusted" | "watchedUntil"> {
+interface SharedPresenceOptions extends Omit<PresenceOptions, "trusted" | "watchedUntil"> {
   cluster: Pick<Cluster, "leases" | "nodeId" | "nodes" | "documents">;
-  /**
-   * Milliseconds between two records that presence is being watched. After a crash, `last_heard_at` of a camera that
-   * was online is at most this far off. Default 15,000.
-   */
+  /** Milliseconds between two records. After a crash, `last_heard_at` is off by at most this. Default 15,000. */
   recordIntervalMs?: number;
 }
 
-/**
- * The document that records until when presence was watched, by the server's own clock. The name is stored on disk and
- * in Redis, so it must not change.
- */
+/** Records until when presence was watched, by the server's own clock. The names are stored: they must not change. */
 const WATCHED = { collection: "presence", key: "followed" } as const;
 const watchedSchema = z.object({ until: z.number() });
 const RECORD_INTERVAL_MS = 15_000;
 
-/**
- * Presence, computed on one node at a time, so that each change is published once. Other nodes read what it published.
- */
+/** Presence, computed on one node at a time, so that each change is published once. Other nodes read the result. */
 export function sharePresence({ cluster, ...options }: SharedPresenceOptions): PresenceService {
   const { journal, tree, logger, now = Date.now, recordIntervalMs = RECORD_INTERVAL_MS } = options;
   const { documents } = cluster;
   /** Undefined while another node computes presence. */
   let local: PresenceService | undefined;
-  /** Whether this node has computed presence before. */
+  /** This node has computed presence before. */
   let wasLocal = false;
 
   const record = () =>

@@ -2,8 +2,8 @@ import type { Json } from "../cluster/cluster.ts";
 import type { Entry, StateEntry } from "../journal/journal.ts";
 
 /**
- * The rules of one watcher: what it remembers of each camera, and the events that it publishes. The harness
- * (`watcher.ts`) calls them in this order:
+ * The rules of one watcher: what it remembers of each camera, and the events that it publishes. `watcher.ts` calls them
+ * in this order:
  *
  * ```
  *   seed, once ──▶ apply for each new entry, and check at an interval ──▶ settle, once
@@ -12,17 +12,16 @@ import type { Entry, StateEntry } from "../journal/journal.ts";
 export interface WatcherRules {
   /**
    * Reads the retained topics of all cameras and services.
-   * @param isFresh whether no earlier state was restored, so that it is unknown how long the retained values have been
-   * true
+   * @param isFresh no earlier state was restored, so it is unknown since when the retained values have been true
    */
   seed?(retained: readonly StateEntry[], isFresh: boolean): void;
   /**
-   * Handles one journal entry; entries arrive in journal order.
-   * @param isReplay whether the entry was appended while no watcher ran. Replays come from the dashboard channel, which
-   * has no command replies.
+   * Handles one journal entry, in journal order.
+   * @param isReplay the entry was appended while no watcher ran. Replays come from the dashboard channel, which has no
+   * command replies.
    */
   apply(entry: Entry, isReplay: boolean): void;
-  /** Handles changes that are caused by the passing of time only. Called every `checkIntervalMs`. */
+  /** Handles the passing of time. Called every `checkIntervalMs`. */
   check?(): void;
   /** Stops publishing and waits for publications under way. Never rejects. */
   settle?(): Promise<void>;
@@ -30,7 +29,6 @@ export interface WatcherRules {
 
 /** Rules whose state is saved as documents, one for each key. */
 export interface CheckpointedRules extends WatcherRules {
-  /** The collection of the documents. */
   readonly collection: string;
   /** Keys whose documents are out of date. Emptied by each save. */
   readonly changed: Set<string>;

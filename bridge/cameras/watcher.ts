@@ -4,11 +4,11 @@ import type { Journal } from "../journal/journal.ts";
 import { type CheckpointOptions, followFromCheckpoint } from "./checkpoint.ts";
 import type { CheckpointedRules, WatcherRules } from "./watcher-rules.ts";
 
-export interface WatcherOptions {
+interface WatcherOptions {
   journal: Pick<Journal, "follow" | "snapshot">;
   /** Milliseconds between two calls of `check`. */
   checkIntervalMs?: number;
-  /** Functions that end the watcher's subscriptions to sources other than the journal. */
+  /** End the watcher's subscriptions to sources other than the journal. */
   unsubscribe?: readonly (() => void)[];
   /** Flushed when the watcher stops. */
   limitedLog?: LimitedLog;

@@ -7,7 +7,7 @@ import type { Cluster } from "../cluster/cluster.ts";
 import { runAsSingleton, type Singleton } from "../cluster/singleton.ts";
 import type { Journal } from "../journal/journal.ts";
 import { startAlerts } from "./alerts/alerts.ts";
-import type { AlertThresholds } from "./alerts/thresholds.ts";
+import type { AlertThresholds } from "./alerts/config.ts";
 import { startDuplicateDevices } from "./duplicate-devices.ts";
 import { startLinkGaps } from "./link-gaps.ts";
 import type { PresenceService } from "./presence.ts";
@@ -16,7 +16,7 @@ import type { GapLimits } from "./sequence-gaps.ts";
 import { sharePresence } from "./shared-presence.ts";
 import type { Watcher } from "./watcher.ts";
 
-export interface WatchersOptions {
+interface WatchersOptions {
   config: {
     presence: { graceMs: number; maxCameras: number };
     linkGaps: Partial<GapLimits>;
@@ -38,7 +38,7 @@ export interface Watchers {
   stop(): Promise<void>;
 }
 
-/** Starts what watches the cameras. Each watcher runs on one node of the cluster at a time. */
+/** Starts the watchers. Each watcher runs on one node of the cluster at a time. */
 export function startWatchers({ config, cluster, link, devices, logger, ...shared }: WatchersOptions): Watchers {
   const { documents, leases } = cluster;
   const { maxCameras } = config.presence;

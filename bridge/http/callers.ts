@@ -1,25 +1,28 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import type { IncomingMessage } from "node:http";
 import type { FastifyRequest } from "fastify";
 import type { Grants } from "../../contract/permissions.ts";
 import { plainAddress } from "../../platform/addresses.ts";
 import { isLoopbackAddress } from "../../platform/client-addresses.ts";
 import { normalOrigin } from "../../platform/origins.ts";
+import type { Audit } from "../auth/audit.ts";
+import type { AuditAction } from "../auth/audit-entry.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import { forbidden, unauthorized } from "./errors.ts";
 
 /** The sender of an HTTP request, and what this sender may do. */
 export interface Caller {
-  /** `local`: a program on this machine during the first try. */
+  /** `local`: a program on this machine in trial mode. */
   kind: "operator" | "user" | "local";
-  /** `user:alice`, `operator` or `local`: for logs, and as the sender of the events that the request causes. */
+  /** `user:alice`, `operator` or `local`: for logs, and as the sender of events that the request causes. */
   name: string;
   grants: Grants;
 }
 
 export interface Callers {
-  /** Await this method before the request is passed to the other methods. @throws {ProviderUnavailableError} */
+  /** Await this before you call the other methods. @throws {ProviderUnavailableError} */
   prepare(request: FastifyRequest): Promise<void>;
-  /** The caller that the operator key or the token of the request identifies. @throws {RequestError} 401 */
+  /** The caller, from the operator key or the token. @throws {RequestError} 401 */
   of(request: FastifyRequest): Caller;
   /**
    * Like {@link of}, but a request from this machine may need no credentials.
@@ -31,7 +34,7 @@ export interface Callers {
   nameOf(request: FastifyRequest): string;
 }
 
-export interface CallersOptions {
+interface CallersOptions {
   tokens: Pick<Tokens, "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   operatorKey: string | undefined;
@@ -40,7 +43,7 @@ export interface CallersOptions {
   allowedOrigins: readonly string[];
 }
 
-/** The permissions that the calls without credentials in the owner's guide need. */
+/** The permissions of programs on this machine that send no credentials in trial mode. */
 const LOCAL_PERMISSIONS = ["broadcast:write", "system:read"];
 const NEEDS_TOKEN =
   "This needs a token: Authorization: Bearer <token>. POST /auth/login gives one for an account, npx skylapse token for a program";
@@ -66,18 +69,18 @@ export function createCallers(options: CallersOptions): Callers {
    * - `Host`: the same page, through a name that resolves to 127.0.0.1.
    * - One `Host` header only, and no host in the request line: of two hosts, a proxy may have checked the other one.
    * - No forwarding header: a stranger behind a proxy on this machine.
-   * - Not HTTP/1.0: a proxy that was configured only with its target may send this server's own host and no forwarding
-   *   header. nginx speaks HTTP/1.0 to its targets by default, and no client of today speaks HTTP/1.0.
+   * - Not HTTP/1.0: a proxy with a minimal configuration may send this server's own host and no forwarding header.
+   *   nginx uses HTTP/1.0 to its targets by default, and no client of today uses it.
    *
-   * A proxy that speaks HTTP/1.1 and adds no header cannot be told apart from a program on this machine. So the
-   * function returns true only during the first try, when there is nothing to protect.
+   * An HTTP/1.1 proxy that adds no header looks like a program on this machine. So the function returns true only in
+   * trial mode, when there is nothing to protect.
    */
   function isLocal({ socket, headers, raw }: FastifyRequest): boolean {
     const peer = plainAddress(socket.remoteAddress ?? "");
     if (!isOpen() || !isLoopbackAddress(peer) || raw.httpVersion === "1.0") return false;
     const { host = "", origin } = headers;
     if (raw.headersDistinct.host?.length !== 1 || !raw.url?.startsWith("/")) return false;
-    if (!LOCAL_HOST.test(host) || Object.keys(headers).some(isForwarding)) return false;
+    if (!LOCAL_HOST.test(host) || Object.keys(headers).some((header) => FORWARDING.test(header))) return false;
     return (
       origin === undefined || normalOrigin(origin) === normalOrigin(`http://${host}`) || allowedOrigins.includes(origin)
     );
@@ -85,7 +88,7 @@ export function createCallers(options: CallersOptions): Callers {
 
   function of(request: FastifyRequest, advice = NEEDS_TOKEN): Caller {
     const { authorization } = request.headers;
-    // If there are two such headers, a proxy that authorizes requests may have checked the other one.
+    // With two headers, a proxy that authorizes requests may have checked the other one.
     if ((request.raw.headersDistinct.authorization?.length ?? 0) > 1)
       throw unauthorized("The Authorization header must be there once");
     if (authorization === undefined) throw unauthorized(advice);
@@ -125,21 +128,28 @@ export function adminOf(callers: Pick<Callers, "of">, request: FastifyRequest): 
   return caller;
 }
 
+type AddressOf = (request: IncomingMessage) => string;
+
+/** The name of a calling admin, and a function that audits what this admin did. @throws {RequestError} 401 or 403 */
+export function auditedAdmin(
+  { callers, audit, addressOf }: { callers: Pick<Callers, "of">; audit: Pick<Audit, "record">; addressOf: AddressOf },
+  request: FastifyRequest,
+) {
+  const { name: who } = adminOf(callers, request);
+  const address = addressOf(request.raw);
+  const record = (action: AuditAction, target: string, outcome = "done") =>
+    audit.record({ action, who, address, target, outcome });
+  return { who, record };
+}
+
 function bearerOf(authorization: string): string | undefined {
   return /^Bearer +([^\s]+) *$/i.exec(authorization)?.[1];
 }
 
-/**
- * The headers that proxies are known to add: those of RFC 7239 and RFC 9110, and others, because some proxies do not
- * add the standard ones.
- */
+/** Headers that proxies add: those of RFC 7239 and RFC 9110, and others that some proxies add instead. */
 const FORWARDING = /^(?:forwarded|via|x-real-ip|x-forwarded-.+|x-original-.+|.+-client-ip|.+-connecting-ip)$/;
 
-function isForwarding(header: string): boolean {
-  return FORWARDING.test(header);
-}
-
-/** Compares in constant time: the digests have one length, whatever the length of the input. */
+/** Compares in constant time: the digests have one length for inputs of any length. */
 function sameSecret(given: string, secret: string): boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(secret));

@@ -5,7 +5,7 @@ import { AccessError, notFound, RequestError, toHttp } from "./errors.ts";
 import type { RouteMethods } from "./route-methods.ts";
 import type { Services } from "./services.ts";
 
-/** Turns errors, unknown paths and wrong methods into responses, and records refusals in the log and the audit log. */
+/** Turns errors, unknown paths and wrong methods into responses, and records refusals. */
 export function respondToErrors(
   server: FastifyInstance,
   { audit, callers, addressOf }: Pick<Services, "audit" | "callers" | "addressOf">,
@@ -21,7 +21,7 @@ export function respondToErrors(
       request.log.error({ err: error, method, path }, "request failed");
     else request.log.debug({ method, statusCode, code: body.error.code }, "request refused");
     const isRefused = error instanceof AccessError || error instanceof InvalidTokenError;
-    // When another limit is exceeded, such as that on simultaneous logins, the route records the refusal.
+    // The route itself records the refusal when another limit is exceeded, such as that of simultaneous logins.
     if (isRefused || (error instanceof RequestError && body.error.code === "rate_limited")) {
       const [who, address] = [callers.nameOf(request), addressOf(request.raw)];
       audit.refuse({ action: "access", who, address, target: `${method} ${path}`, outcome: body.error.code });
@@ -29,7 +29,7 @@ export function respondToErrors(
     if (statusCode === 401) reply.header("www-authenticate", "Bearer");
     reply.code(statusCode).send(body);
   });
-  // An unknown path is counted for the general limit, so that guessing paths is as slow as everything else.
+  // An unknown path is counted for the general limit, so that guessing paths is slow.
   server.setNotFoundHandler({ preHandler: server.rateLimit() }, (request, reply) => {
     const path = pathOf(request);
     const allowed = routeMethods.of(path);

@@ -13,7 +13,7 @@ export interface ErrorBody {
   error: { code: string; message: string; details?: unknown };
 }
 
-/** A refusal with its HTTP status, and with a message for the sender of the request. */
+/** A refusal with its HTTP status. The message is for the sender of the request. */
 export class RequestError extends Error {
   override name = "RequestError";
   readonly statusCode: number;
@@ -74,7 +74,7 @@ const NAMED = [
   [RefreshRefusedError, 401, "unauthorized"],
 ] as const;
 
-/** Maps any error to its response. An unexpected error becomes 500, without details of the server's internals. */
+/** Maps any error to its response. An unexpected error becomes 500, without details of the server. */
 export function toHttp(error: unknown): { statusCode: number; body: ErrorBody; retryAfterSeconds?: number } {
   if (error instanceof RequestError) {
     const { statusCode, code, message, details } = error;
@@ -83,22 +83,18 @@ export function toHttp(error: unknown): { statusCode: number; body: ErrorBody; r
   if (error instanceof ProviderUnavailableError)
     return response(503, "provider_unavailable", "the identity provider does not answer: try again later");
   if (error instanceof InvalidTokenError) return response(401, "unauthorized", error.message);
-  if (error instanceof StoreUnavailableError) {
+  if (error instanceof StoreUnavailableError)
     return response(503, "store_unavailable", "the event store takes no writes now: nothing was kept, try again later");
-  }
   if (error instanceof TooManyFailuresError) {
     const { retryAfterSeconds, message } = error;
     return { ...response(429, "too_many_failures", message), retryAfterSeconds };
   }
   if (error instanceof TooManyHashesError)
     return { ...response(429, "rate_limited", error.message), retryAfterSeconds: 1 };
-  for (const [known, status, code] of NAMED) {
-    if (error instanceof known) return response(status, code, error.message);
-  }
+  for (const [known, status, code] of NAMED) if (error instanceof known) return response(status, code, error.message);
   const statusCode = statusOf(error);
-  if (statusCode >= 400 && statusCode < 500 && error instanceof Error) {
+  if (statusCode >= 400 && statusCode < 500 && error instanceof Error)
     return response(statusCode, CODES.get(statusCode) ?? "bad_request", error.message);
-  }
   return response(500, "internal", "the server failed; its log says why");
 }
 

@@ -19,8 +19,8 @@ export interface InProcessApi {
 }
 
 /**
- * Opens the server's own routes without a port, so that checks, audit entries and their order are written once in the
- * code. The API asks for no key: a program that can open the store needs none.
+ * Opens the server's own routes without a port, so that checks and audit entries exist once. The API asks for no key: a
+ * program that can open the store needs none.
  */
 export function openInProcessApi(services: OperatorServices): InProcessApi {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });

@@ -4,7 +4,7 @@ import { badRequest } from "./errors.ts";
 
 /**
  * Refuses permissions that grant nothing: a misspelt one would be stored without effect.
- * @throws {RequestError} 400, which names each such permission and the one that was probably meant
+ * @throws {RequestError} 400, which names each such permission and the probable one
  */
 export function checkPermissions(permissions: readonly string[], channels: CustomChannels): void {
   const details = permissions.flatMap((permission, index) => {

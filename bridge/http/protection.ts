@@ -11,7 +11,7 @@ import type { Services } from "./services.ts";
 export interface ProtectionOptions {
   http: Pick<Services["http"], "maxRequestsPerSecond" | "maxRequestsPerMinute">;
   addressOf: Services["addressOf"];
-  /** The origins of other sites whose pages may call this server. */
+  /** The origins whose pages may call this server. */
   origins: Pick<Origins, "allows" | "noteRefusal">;
 }
 
@@ -22,7 +22,7 @@ const CORS = {
   maxAge: 600,
 };
 
-/** Adds what every request passes first: the throttle, the security headers, CORS and the rate limits. */
+/** Adds the steps that every request passes first: throttle, security headers, CORS, rate limits. */
 export async function protect(server: FastifyInstance, { http, addressOf, origins }: ProtectionOptions): Promise<void> {
   const throttle = new RequestThrottle(http.maxRequestsPerSecond);
   server.addHook("onRequest", async (request, reply) => {
@@ -49,14 +49,13 @@ export async function protect(server: FastifyInstance, { http, addressOf, origin
         "style-src": ["'self'", "'unsafe-inline'"],
       },
     },
-    // The proxy that terminates TLS decides about this header. Browsers ignore the header on plain HTTP.
+    // The proxy that terminates TLS sets this header. Browsers ignore it on plain HTTP.
     strictTransportSecurity: false,
   });
   await server.register(cors, {
     delegator({ raw, method, headers }, done) {
       const isAllowed = origins.allows(raw);
-      // A browser sends a simple request, such as that for an image, without asking for permission. Only a refused
-      // preflight is worth a warning.
+      // A browser sends a simple request, such as for an image, unasked. Only a refused preflight is worth a warning.
       if (!isAllowed && method === "OPTIONS" && headers["access-control-request-method"] !== undefined)
         origins.noteRefusal(raw);
       done(null, { ...CORS, origin: isAllowed && headers.origin !== undefined ? [headers.origin] : [] });
@@ -71,15 +70,12 @@ export async function protect(server: FastifyInstance, { http, addressOf, origin
   });
 }
 
-/** The options of a route that has its own limit for each address instead of the general limit. */
+/** The options of a route with its own limit per address, instead of the general limit. */
 export function perMinute(max: number) {
   return { config: { rateLimit: Number.isFinite(max) ? ({ max, timeWindow: 60_000 } as const) : (false as const) } };
 }
 
-/**
- * The WebSocket sources at the host that the page came from. A client may send any Host header: text that is no host
- * adds no source.
- */
+/** The WebSocket sources at the page's host. A client may send any Host header: text that is no host adds no source. */
 function socketSources(host: string | undefined): string {
   return host !== undefined && /^[\w.:[\]-]{1,255}$/.test(host) ? `ws://${host} wss://${host}` : "'self'";
 }

@@ -5,19 +5,16 @@ import { jsonDepth } from "../../contract/json-text.ts";
 import { withoutBom } from "../../platform/byte-order-mark.ts";
 import { badRequest } from "./errors.ts";
 
-/**
- * The most characters of a path parameter. A user id of 128 characters fits, each of 4 bytes in UTF-8, percent-encoded.
- */
+/** The most characters of a path parameter: a percent-encoded user id of 128 characters of 4 UTF-8 bytes fits. */
 export const MAX_PARAM_LENGTH = 128 * 4 * 3;
 
 /**
- * The most bytes of a body that are read before its sender is authenticated. A login fits, even if the longest password
- * is written in escapes of six bytes. A body stays in memory until its last byte has arrived, for as long as a request
- * may take, and one address may send a thousand bodies at once.
+ * The most bytes of a body that are read from an unauthenticated sender. A login fits, even if the longest password is
+ * written in six-byte escapes. A slow body stays in memory, and one address may send a thousand bodies at once.
  */
 export const MAX_STRANGER_BODY_BYTES = 16 * 1024;
 
-/** Whether this body may be larger than {@link MAX_STRANGER_BODY_BYTES} and the route accepts bodies of that size. */
+/** Whether the body may be larger than {@link MAX_STRANGER_BODY_BYTES} and the route accepts such bodies. */
 export function isForKnownOnly({ headers, routeOptions: { bodyLimit } }: FastifyRequest): boolean {
   const announced = headers["transfer-encoding"] === undefined ? Number(headers["content-length"] ?? 0) : Infinity;
   return Math.min(announced, bodyLimit) > MAX_STRANGER_BODY_BYTES;
@@ -25,18 +22,14 @@ export function isForKnownOnly({ headers, routeOptions: { bodyLimit } }: Fastify
 
 const texts = new WeakMap<object, string>();
 
-/**
- * The text that a body was parsed from, for data that is passed on exactly as it was sent; undefined if the body is no
- * object.
- */
+/** The text that a body was parsed from, to pass it on exactly as it was sent; undefined if the body is no object. */
 export function textOfBody(body: unknown): string | undefined {
   return typeof body === "object" && body !== null ? texts.get(body) : undefined;
 }
 
 /**
- * Parses every body as JSON, whatever its Content-Type: the owner's guide uses `curl -d`, which declares a form. So a
- * form of another site can send a body, too. Such a request has an Origin and no credentials, and `callers.ts` refuses
- * it for this reason.
+ * Parses every body as JSON, whatever its Content-Type: `curl -d` declares a form. So a form of another site can send a
+ * body, too. `callers.ts` refuses such a request, because it has an Origin and no credentials.
  */
 export function readBodiesAsJson(server: FastifyInstance): void {
   server.removeAllContentTypeParsers();
@@ -76,7 +69,7 @@ function read<Schema extends z.ZodType>(schema: Schema, value: unknown, place: s
   throw wrongFields(details, place);
 }
 
-/** An error about fields of a request, which `details` names one by one. */
+/** An error about wrong fields, which `details` names. */
 export function wrongFields(details: readonly { field: string; message: string }[], place = "body") {
   const named = details.map(({ field, message }) => {
     if (field === "") return `The ${place} ${message}`;
@@ -94,9 +87,7 @@ const NOUNS: Readonly<Record<string, string>> = {
   string: "a string",
 };
 
-/**
- * Says what is wrong with a value whose schema has no message of its own: for example, `is missing: a list of strings`.
- */
+/** Explains a wrong value whose schema has no message of its own, such as `is missing: a list of strings`. */
 function explain(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type": {

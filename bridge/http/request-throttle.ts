@@ -1,18 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** The requests that an address may send at once after a pause: as many as the dashboard page sends when it opens. */
+/** The requests that an address may send at once after a pause: the dashboard page sends as many when it opens. */
 const BURST = 40;
-/**
- * The longest wait of a request, milliseconds. A client whose next request would wait longer asks for more than it
- * reads.
- */
+/** The longest wait of a request, milliseconds. A client that exceeds it asks for more than it reads. */
 const MAX_WAIT_MS = 10_000;
-/** The number of addresses above which addresses without recent requests are removed. */
+/** Above this number of addresses, those without recent requests are removed. */
 const MAX_ADDRESSES = 10_000;
 
 /**
  * Spreads the requests of one address, so that a burst does not block the event loop. Requests beyond {@link BURST} at
- * once continue one after the other at an even rate: they are delayed, not refused.
+ * once are delayed to an even rate, not refused.
  *
  * Without the throttle, twenty connections that sent requests in a loop delayed other clients' events by 41 ms
  * (`npm run test:abuse`).
@@ -23,15 +20,12 @@ export class RequestThrottle {
   readonly #nextAt = new Map<string, number>();
   #sweepSize = MAX_ADDRESSES;
 
-  /** @param perSecond the rate of one address; `Infinity` means no limit */
+  /** @param perSecond per address; `Infinity` means no limit */
   constructor(perSecond: number) {
     this.#intervalMs = 1000 / perSecond;
   }
 
-  /**
-   * Resolves when the request may continue.
-   * @returns false if too many requests wait already and this one must be dropped
-   */
+  /** Resolves when the request may continue, or to false if too many requests wait and this one must be dropped. */
   async wait(address: string): Promise<boolean> {
     if (this.#intervalMs === 0) return true;
     const now = performance.now();
@@ -43,7 +37,7 @@ export class RequestThrottle {
     return true;
   }
 
-  /** When the next request may start. After a pause this time lies in the past, by at most the length of a burst. */
+  /** When the next request may start. After a pause, this time is in the past by at most the length of a burst. */
   #nextOf(address: string, now: number): number {
     const restedSince = now - BURST * this.#intervalMs;
     return Math.max(this.#nextAt.get(address) ?? restedSince, restedSince);

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 
-/** The route of the dashboard page's files. It answers only paths for which there is a file, such as `/`. */
+/** The route of the page's files. It answers only paths for which there is a file, such as `/`. */
 const FILES = "/*";
 
 export interface RouteMethods {
@@ -8,14 +8,11 @@ export interface RouteMethods {
   of(path: string): string[];
 }
 
-/**
- * Collects every route that is added from now on, to tell a wrong method (405) apart from a wrong path (404): RFC 9110,
- * section 15.5.6.
- */
+/** Collects the routes added from now on, to tell a wrong method (405) from a wrong path (404), RFC 9110 15.5.6. */
 export function collectRouteMethods(server: FastifyInstance): RouteMethods {
   const routes: { segments: readonly string[]; methods: readonly string[] }[] = [];
   server.addHook("onRoute", ({ url, method }) => {
-    // The route of CORS, which answers OPTIONS for every path.
+    // The CORS route, which answers OPTIONS for every path.
     if (url === "*") return;
     routes.push({ segments: (url === FILES ? "/" : url).split("/"), methods: [method].flat() });
   });

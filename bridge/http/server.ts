@@ -25,54 +25,46 @@ import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
 import type { Services } from "./services.ts";
 
-export interface HttpServer {
+interface HttpServer {
   address: string;
-  /** The bound port: the one that was free, if port 0 was asked for. */
+  /** The bound port. For port 0, a free one. */
   port: number;
   /** Stops accepting. Requests under way have {@link STOP_TIMEOUT_MS} to finish. */
   stop(): Promise<void>;
 }
 
-export interface HttpServerOptions {
+interface HttpServerOptions {
   host: string;
   port: number;
-  /** The origins of other sites whose pages may call this server. */
+  /** The origins whose pages may call this server. */
   origins: Origins;
   /** The folder of the built dashboard page. */
   pagePath: string | undefined;
   /** Checks each request for proxies that are not trusted. */
   forwarding: Pick<ForwardingWatch, "check">;
-  /**
-   * Called for each connection before anything is stored for it. A refused connection is destroyed by this function.
-   */
+  /** Called for each connection before anything is stored for it. Destroys a refused connection. */
   admit: (socket: Socket) => boolean;
   handleUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
   services: Services;
 }
 
-export const SOCKET_PATH = "/ws";
+const SOCKET_PATH = "/ws";
 const STOP_TIMEOUT_MS = 1000;
-/**
- * A connection without traffic is closed after this time. Must exceed the 60 s that a caller may wait for a command.
- */
+/** A connection without traffic is closed after these milliseconds, which must exceed the 60 s wait for a command. */
 const IDLE_TIMEOUT_MS = 120_000;
 const NO_UPGRADE_HERE = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/**
- * Starts Fastify with its limits, headers and routes, and the one path that becomes a WebSocket.
- * Resolves when the port is open.
- */
+/** Starts Fastify with its limits, headers and routes, and the WebSocket path. Resolves when the port is open. */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { host, port, services, origins } = options;
   const { stats } = services;
   const server = createServer(services);
   const routeMethods = collectRouteMethods(server);
   await protect(server, { ...services, origins });
-  // This hook runs after the rate limits, so a request that makes the server fetch the keys of the identity provider
-  // has been counted.
+  // After the rate limits: a request that makes the server fetch the identity provider's keys is counted already.
   server.addHook("preParsing", async (request) => {
     if (!request.is404) await services.callers.prepare(request);
-    // Authenticates the caller before a large body costs memory. The route authorizes the caller.
+    // A large body costs memory only after its sender is authenticated. The route authorizes the caller.
     if (isForKnownOnly(request)) services.callers.orLocal(request);
   });
   server.addHook("onRequest", async ({ raw }) => options.forwarding.check(raw));
@@ -105,10 +97,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   } catch (error) {
     throw listenError(host, port, error);
   }
-  const bound = boundAddress(server);
   let stopping: Promise<void> | undefined;
   return {
-    ...bound,
+    ...boundAddress(server),
     stop() {
       stopping ??= stop(server);
       return stopping;
@@ -120,15 +111,12 @@ function createServer({ http, logger }: Services): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = logger;
   const server: FastifyInstance = Fastify({
     loggerInstance,
-    // The error handler logs errors. A log line for each request would hide the errors.
+    // The error handler logs errors. A line for each request would hide them.
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: Math.min(http.maxBodyBytes, Number.MAX_SAFE_INTEGER),
     // A defence against clients that send a byte a minute to keep many sockets open (slowloris).
     requestTimeout: http.requestTimeoutMs,
-    http: {
-      headersTimeout: http.requestTimeoutMs,
-      connectionsCheckingInterval: Math.min(http.requestTimeoutMs, 5000),
-    },
+    http: { headersTimeout: http.requestTimeoutMs, connectionsCheckingInterval: Math.min(http.requestTimeoutMs, 5000) },
     connectionTimeout: IDLE_TIMEOUT_MS,
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
@@ -142,8 +130,8 @@ function createServer({ http, logger }: Services): FastifyInstance {
       reply.raw.writeHead(statusCode, { "content-type": "application/json; charset=utf-8" }).end(JSON.stringify(body));
     },
   });
-  // Above 2,000 headers Node.js would drop the last ones, such as the one in which a proxy names its client. The total
-  // size of the headers has a limit of its own.
+  // Above 2,000 headers, Node.js would drop the last ones, which may include the client's address from a proxy. Another
+  // limit applies to the total size of the headers.
   server.server.maxHeadersCount = 0;
   return server;
 }
@@ -157,7 +145,7 @@ function acceptWebSockets(server: FastifyInstance, { admit, forwarding, handleUp
   server.server.prependListener("connection", (socket: Socket) => admit(socket));
   server.server.on("upgrade", (request, socket, head) => {
     forwarding.check(request);
-    // Nothing else listens for errors of this socket yet. A reset must not end the program.
+    // Nothing else handles errors of this socket yet. A reset must not end the program.
     socket.on("error", (error) => services.logger.debug({ err: error }, "socket failed while upgrading"));
     if (request.url?.split("?")[0] === SOCKET_PATH) handleUpgrade(request, socket, head);
     else socket.end(NO_UPGRADE_HERE, () => socket.destroy());
@@ -176,7 +164,7 @@ async function stop(server: FastifyInstance): Promise<void> {
   clearTimeout(timer);
 }
 
-/** Says which setting is wrong when the port cannot be opened, and what to do. */
+/** Names the setting that is wrong when the port cannot be opened, and what to do. */
 function listenError(host: string, port: number, error: unknown): unknown {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   const advice: Record<string, string> = {

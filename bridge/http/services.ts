@@ -37,20 +37,19 @@ export interface Services {
   cluster: Pick<Cluster, "nodeId" | "nodes" | "signals">;
   clock: Pick<ServerClock, "now" | "jump" | "accept">;
   version: string;
-  /** Why the server must not get any work now; undefined when it is ready. */
+  /** Why the server must get no work now; undefined when it is ready. */
   unavailableReason: () => string | undefined;
-  /** Tests by a write whether the store accepts writes. Resolves to the reason why not, or to undefined. */
+  /** Tests the store by a write. Resolves to the reason why the store accepts no writes, or to undefined. */
   checkStore: () => Promise<string | undefined>;
-  /** Messages for the operator while the server works. Everybody can read them, so they name no user and no secret. */
+  /** Messages for the operator. Everybody can read them, so they name no user and no secret. */
   notices: () => readonly string[];
   /** Metrics of the parts, for `/stats`. */
   metrics: () => Record<string, unknown>;
   logger: Logger;
 }
 
-/** What the routes for users, devices and tokens use. These routes also work without a server. */
-export type OperatorServices = Pick<Services, "http" | "addressOf" | "audit" | "channels"> & {
+/** The services of the routes for users, devices and tokens, which also work without a server. */
+export type OperatorServices = Pick<Services, "http" | "addressOf" | "audit" | "channels" | "authority"> & {
   callers: Pick<Callers, "of" | "orLocal">;
-  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices">;
   stats: Pick<Stats, "add">;
 };

@@ -3,7 +3,7 @@ import { networkOf } from "../../platform/addresses.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import { count } from "./counts.ts";
 
-export interface AdmissionLimits {
+interface AdmissionLimits {
   maxConnections: number;
   maxConnectionsPerAddress: number;
   maxUnauthenticated: number;
@@ -12,16 +12,13 @@ export interface AdmissionLimits {
   maxHttpConnectionsPerAddress: number;
 }
 
-/** The HTTP answer to an upgrade that is refused. */
+/** The HTTP response to a refused upgrade. */
 export interface UpgradeRefusal {
   status: 403 | 429 | 503;
   message: string;
 }
 
-/**
- * RFC 6455, section 10.2, asks for an HTTP answer, but a page cannot read it. The dashboard asks `GET /allowed-origin`
- * for the reason.
- */
+/** RFC 6455 section 10.2. A page cannot read this response: the dashboard asks `GET /allowed-origin` for the reason. */
 export const FOREIGN_ORIGIN: UpgradeRefusal = {
   status: 403,
   message: "pages of this origin may not connect: see ALLOWED_ORIGINS",
@@ -30,9 +27,9 @@ export const FOREIGN_ORIGIN: UpgradeRefusal = {
 export const STOPPING: UpgradeRefusal = { status: 503, message: "the server is stopping" };
 
 /**
- * The limits on connections, in all and per network. A network is an IPv4 address, or the /64 network of an IPv6
- * address. Connections without a verified token have limits of their own, because anybody can open them. Connections to
- * the HTTP port that are not WebSockets, or not yet, have their own limit too: each uses memory before its first byte.
+ * The limits on connections, in all and per network: an IPv4 address, or the /64 network of an IPv6 address.
+ * Connections without a verified token have separate limits, because anybody can open them. HTTP connections that are
+ * not yet WebSockets have a separate limit, because each uses memory before its first byte.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
@@ -40,7 +37,7 @@ export class Admission {
   readonly #unauthenticatedByNetwork = new Map<string, number>();
   readonly #connects = new FixedWindowCounter();
   readonly #httpByNetwork = new Map<string, number>();
-  /** For each socket, the function that ends its counting as an HTTP connection. */
+  /** Per socket, the function that stops counting it as an HTTP connection. */
   readonly #leaveHttp = new WeakMap<Duplex, () => void>();
   #connections = 0;
   #unauthenticated = 0;
@@ -49,7 +46,7 @@ export class Admission {
     this.#limits = limits;
   }
 
-  /** Why another WebSocket is refused; undefined when it is admitted. Counts the attempt. */
+  /** Why another WebSocket is refused; undefined if it is admitted. Counts the attempt. */
   refusal(address: string): UpgradeRefusal | undefined {
     const limits = this.#limits;
     const network = networkOf(address);
@@ -68,7 +65,7 @@ export class Admission {
 
   /**
    * Counts a connection to the HTTP port, until it closes or {@link Admission.enter} counts it as a WebSocket.
-   * @returns false when its address has too many connections; the caller then closes this one
+   * @returns false if the address has too many connections: the caller then closes this one
    */
   admitHttp(socket: Duplex, address: string): boolean {
     const network = networkOf(address);
@@ -112,7 +109,6 @@ const STATUS_TEXTS = {
   503: { reason: "Service Unavailable", code: "unavailable" },
 };
 
-/** Answers the upgrade with an HTTP error and closes the socket. */
 export function refuseUpgrade(socket: Duplex, { status, message }: UpgradeRefusal): void {
   const { reason, code } = STATUS_TEXTS[status];
   const body = JSON.stringify({ error: { code, message } });

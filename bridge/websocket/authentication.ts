@@ -31,24 +31,23 @@ export interface AuthenticationOptions {
   logger: Logger;
 }
 
-/** The most messages that a client may send before the answer to its first frame. */
+/** The most messages that a client may send before the reply to its first frame. */
 const MAX_EARLY_MESSAGES = 32;
 
 // Clients of the predecessor know these two texts.
 const AUTH_TIMEOUT = "Authentication timeout";
 const INVALID_TOKEN = "Invalid or expired authentication token";
 
-/** Turns the first frame of a peer into a session: verifies its token and applies the limits of its user. */
+/** Makes a session from a peer's first frame: verifies the token and applies the limits of the user. */
 export class Authentication {
   readonly #options: AuthenticationOptions;
-  /** The connections that each user authenticated in the current minute. */
+  /** How many connections each user authenticated in the current minute. */
   readonly #userConnects = new FixedWindowCounter();
 
   constructor(options: AuthenticationOptions) {
     this.#options = options;
   }
 
-  /** A message of a peer that is not authenticated. */
   receive(peer: Peer, bytes: MessageBytes, isBinary: boolean): void {
     const { connection, stage } = peer;
     if (stage.kind === "verifying" || stage.kind === "admitting") {
@@ -61,12 +60,11 @@ export class Authentication {
     else this.#reject(connection, frame.error, frame.code);
   }
 
-  /** The peer did not authenticate in time. */
   timeOut(connection: Connection): void {
     this.#reject(connection, AUTH_TIMEOUT, CloseCode.authTimeout);
   }
 
-  /** Re-checks the identity. @returns undefined when the token is no longer valid */
+  /** Re-checks the identity; undefined when the token is no longer valid. */
   review(identity: TokenIdentity): TokenIdentity | undefined {
     return validOrUndefined(() => this.#options.review(identity));
   }
@@ -109,7 +107,7 @@ export class Authentication {
       this.#reject(connection, error, CloseCode.connectionLimit);
       return;
     }
-    // While the register was asked, the client may have disconnected, and the token may have been revoked.
+    // Meanwhile, the client may have disconnected, and the token may have been revoked.
     const current = connection.open ? this.review(identity) : undefined;
     if (current === undefined) {
       leave();
@@ -117,7 +115,7 @@ export class Authentication {
       return;
     }
     admission.authenticated(connection.address);
-    // The first ping is at a random time, so that clients that connected together are not all pinged together.
+    // The first ping is at a random time, so that clients that connected together are not pinged together.
     connection.pingAt = performance.now() + Math.random() * pingIntervalMs;
     const session = new Session(connection, current, context);
     peer.stage = { kind: "authenticated", session, leave };
@@ -128,16 +126,13 @@ export class Authentication {
   }
 
   #fail(connection: Connection, error: unknown): void {
-    // `identity-provider.ts` itself logs that the provider is unavailable, but not once for each client.
+    // `identity-provider.ts` logs its own outage, once for all clients.
     const level = error instanceof ProviderUnavailableError ? "debug" : "error";
     this.#options.logger[level]({ err: error, connection: connection.id }, "authentication failed");
     connection.close(CloseCode.internal, "the server failed");
   }
 
-  /**
-   * Anybody can cause a rejection, so the log has a line at level `debug` only. The audit log has an entry, and limits
-   * the number of entries.
-   */
+  /** Logged at level `debug`, because anybody can cause a rejection. The audit log limits its entries. */
   #reject(connection: Connection, error: string, code: CloseCode): void {
     const { audit, logger } = this.#options;
     const { id, address } = connection;
@@ -148,7 +143,6 @@ export class Authentication {
   }
 }
 
-/** @returns undefined when the token is invalid */
 function validOrUndefined(identify: () => TokenIdentity): TokenIdentity | undefined {
   try {
     return identify();

@@ -1,10 +1,9 @@
 import { CloseCode } from "../../contract/codes.ts";
 import { count } from "./counts.ts";
 
-/** The close codes of RFC 6455 that are counted each under its number. */
+/** The close codes of RFC 6455 that are counted separately. */
 const COUNTED_CODES: ReadonlySet<number> = new Set([1000, 1001, 1002, 1005, 1006, 1007, 1009]);
 
-/** Reasons for the log. */
 const REASONS: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   ...Object.entries(CloseCode).map(([name, code]) => [code, name] as const),
   [1000, "closed by the client"],
@@ -13,7 +12,7 @@ const REASONS: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [1006, "the connection was lost"],
 ]);
 
-/** Counts closed connections by code: the contract's, some of RFC 6455, and `other`. */
+/** Counts closed connections by code: the contract's codes, some of RFC 6455, and `other`. */
 export class CloseCounts {
   readonly #counts = new Map<string, number>();
 

@@ -7,12 +7,11 @@ import type { CommandRunner } from "../commands/command-relay.ts";
 import type { Connection } from "./connection.ts";
 import type { Refusal } from "./refusals.ts";
 
-/** The most commands of one connection that have not reached a final status. */
+/** The most commands of one connection without a final status. */
 const MAX_PENDING_COMMANDS = 32;
 
 export type CommandMessage = Extract<ClientMessage, { type: "command" }>;
 
-/** Runs the commands of one connection, and reports each of their statuses. */
 export class CommandRequests {
   readonly #connection: Connection;
   readonly #commands: CommandRunner;
@@ -35,7 +34,7 @@ export class CommandRequests {
     };
   }
 
-  /** @param who the sender, as named in the audit log @param text the JSON text of the message */
+  /** @param who the sender's name in the audit log @param text the JSON text of the message */
   run({ camera, name, args, expires_in, id }: CommandMessage, who: string, text: string): void {
     this.#pending++;
     try {
@@ -56,7 +55,7 @@ export class CommandRequests {
     this.#connection.send({ type: "command_result", id, camera, status: "rejected", ...refusal });
   }
 
-  /** Ends reporting: the connection is closed. The commands themselves continue. */
+  /** Stops reporting, because the connection is closed. The commands themselves continue. */
   stop(): void {
     this.#stopped = true;
   }

@@ -77,30 +77,22 @@ export function socketConfig(read: ValuesOf<typeof socketSettings & Pick<typeof 
   };
 }
 
-/** `Infinity` means no limit, for each of the limits. */
+/** `Infinity` disables a limit. */
 export interface SocketsConfig extends ReturnType<typeof socketConfig> {
-  /** The most messages that one connection may send at once. Default: twice `maxMessagesPerSecond`. */
+  /** The most messages of one connection at once. Default: twice `maxMessagesPerSecond`. */
   messageBurst?: number;
   /** The origins whose pages may connect. */
   origins: Pick<Origins, "allows" | "noteRefusal">;
-  /** A client is warned this long before its token expires. Default 60,000. */
+  /** How long before the expiry of its token a client is warned. Default 60,000. */
   tokenWarningMs?: number;
   /** How long a connection lives after its token has expired. Default 25,000. */
   tokenGraceMs?: number;
   /** The client's address, as seen through trusted proxies. */
   addressOf: (request: IncomingMessage) => string;
-  /**
-   * Whether the address belongs to a trusted proxy. The HTTP connections of such a proxy are not limited, because it
-   * connects for many clients.
-   */
+  /** Whether an address belongs to a trusted proxy, which may open any number of HTTP connections for its clients. */
   isTrustedProxy: (address: string) => boolean;
 }
 
 export function withDefaults(config: SocketsConfig): Required<SocketsConfig> {
-  return {
-    messageBurst: 2 * config.maxMessagesPerSecond,
-    tokenWarningMs: 60_000,
-    tokenGraceMs: 25_000,
-    ...config,
-  };
+  return { messageBurst: 2 * config.maxMessagesPerSecond, tokenWarningMs: 60_000, tokenGraceMs: 25_000, ...config };
 }

@@ -7,31 +7,28 @@ import { messageFrame } from "../delivery/frames.ts";
 
 /**
  * A WebSocket and the raw socket below it. Complete frames are written to the raw socket in one system call, however
- * many events they hold. `ws` writes its own frames (pong, close) to the same socket. Nothing is compressed, so `ws`
- * writes each frame at once, and all frames keep the order of the calls.
+ * many events they hold. `ws` writes its own frames (pong, close) to the same socket. All frames keep the order of the
+ * calls, because `ws` writes each frame at once: nothing is compressed.
  */
 export class Connection implements FrameSink {
   readonly id: string;
   readonly ws: WebSocket;
   readonly socket: Duplex;
   readonly address: string;
-  /**
-   * By `performance.now()`, like all times of this class. The system's clock may be set: with times of that clock,
-   * either no connection would be pinged or all would be closed.
-   */
+  /** By `performance.now()`, like all times here: setting the system's clock would stop pings or close connections. */
   readonly openedAt: number;
   readonly #maxQueuedBytes: number;
   /** When the client last sent anything. */
   heardAt: number;
   /** When the next ping is due. */
   pingAt = 0;
-  /** Pings sent since the client was last heard. */
+  /** Pings since the client was last heard. */
   unansweredPings = 0;
-  /** The code with which this side closed; undefined while it has not. */
+  /** The code with which this side closed. */
   closedWith: CloseCode | undefined;
   /** When the queue last became shorter. */
   #progressAt = 0;
-  /** The length of the queue at the last {@link Connection.stalledMs}. */
+  /** The length of the queue at the last call of {@link Connection.stalledMs}. */
   #lastQueuedBytes = 0;
 
   constructor(
@@ -70,13 +67,13 @@ export class Connection implements FrameSink {
     if (this.open) this.socket.write(frames);
   }
 
-  /** Sends a reply. A client that keeps sending requests and does not read the replies is disconnected. */
+  /** Sends a reply. Disconnects a client that keeps sending requests and does not read the replies. */
   send(message: ServerMessage): void {
     this.write(messageFrame(message));
     if (this.queuedBytes > 2 * this.#maxQueuedBytes) this.terminate(CloseCode.slow, "the client does not read replies");
   }
 
-  /** Starts the closing handshake. `ws` destroys the socket when the client does not answer in time. */
+  /** Starts the closing handshake. `ws` destroys the socket if the client does not respond in time. */
   close(code: CloseCode, reason: string): void {
     if (this.closedWith !== undefined || !this.open) return;
     this.closedWith = code;
@@ -89,7 +86,7 @@ export class Connection implements FrameSink {
     this.ws.terminate();
   }
 
-  /** For how many milliseconds the client has read nothing from the queue; 0 when nothing is queued. */
+  /** How long the client has read nothing from the queue, milliseconds; 0 when nothing is queued. */
   stalledMs(now: number): number {
     if (!this.blocked) {
       this.#lastQueuedBytes = 0;

@@ -1,16 +1,14 @@
 import { CloseCode } from "../../contract/codes.ts";
 import type { Connection } from "./connection.ts";
 
-/** Connections closed per millisecond: about as many as another node can admit. */
+/** Connections closed per millisecond: about as many as another node admits. */
 const CLOSES_PER_MS = 1;
-/** The time between two steps, milliseconds. */
+/** Milliseconds between two steps. */
 const STEP_MS = 20;
 
 /**
  * Closes all connections, a few at a time, so that their clients do not all connect to another node at one moment.
- * @param connections the present connections
- * @param spreadMs the longest time it may take; a few connections take less
- * @param isCancelled called before each step
+ * @param spreadMs the longest duration; a few connections take less
  */
 export async function drainConnections(
   connections: () => Iterable<Connection>,

@@ -5,13 +5,13 @@ import { byteLengthOf, fieldOf, type MessageBytes, type RequestId, readJson } fr
 
 export type FirstFrame =
   | { ok: true; token: string; id: RequestId }
-  /** `error` is sent to the client before its connection is closed with `code`. */
+  /** The client receives `error` before its connection is closed with `code`. */
   | { ok: false; error: string; code: typeof CloseCode.protocolError | typeof CloseCode.authInvalid };
 
 /** The most bytes that a client may send before its token is verified, frame headers included. */
 const MAX_EARLY_BYTES = 2 * MAX_AUTH_FRAME_BYTES;
 
-/** Reads the first frame. Never throws. Clients of the predecessor know these texts. */
+/** Never throws. Clients of the predecessor know these texts. */
 export function readFirstFrame(bytes: MessageBytes, isBinary: boolean): FirstFrame {
   const wrong = (error: string) => ({ ok: false, error, code: CloseCode.protocolError }) as const;
   if (byteLengthOf(bytes) > MAX_AUTH_FRAME_BYTES)
@@ -28,10 +28,10 @@ export function readFirstFrame(bytes: MessageBytes, isBinary: boolean): FirstFra
 }
 
 /**
- * Calls back once, when the client has sent more than {@link MAX_EARLY_BYTES} before its token was found valid. The
- * function counts the bytes of the socket, because `ws` passes on a message only when the message is complete. Call the
- * function after `ws` has begun to read the socket: then a token is verified before the bytes of its chunk are counted.
- * @param isKnown whether the token was found valid; then counting ends
+ * Calls back once if the client sends more than {@link MAX_EARLY_BYTES} before its token is found valid. Counts the
+ * bytes of the socket, because `ws` passes on complete messages only. Call the function after `ws` has begun to read
+ * the socket, so that a token is verified before the bytes of its chunk are counted.
+ * @param isKnown whether the token was found valid, which ends the count
  */
 export function limitEarlyBytes(socket: Duplex, isKnown: () => boolean, onTooMany: () => void): void {
   let received = 0;
@@ -39,8 +39,7 @@ export function limitEarlyBytes(socket: Duplex, isKnown: () => boolean, onTooMan
     received += chunk.length;
     if (!isKnown() && received <= MAX_EARLY_BYTES) return;
     socket.off("data", onData);
-    // Called a moment later: if the frame exceeds the limit of `ws`, `ws` closes the connection itself, with a more
-    // precise reason.
+    // Later, because `ws` itself closes the connection for a frame above its limit, with a more precise reason.
     setImmediate(() => {
       if (!isKnown()) onTooMany();
     });

@@ -2,13 +2,13 @@ import type { Grants } from "../../contract/permissions.ts";
 
 const MAX_CACHED_GRANTS = 1_000;
 
-/** Lets sessions with equal permissions share their grants, which are sets and functions. */
+/** Lets sessions with equal permissions share their grants. */
 export function cacheGrants(
   grantsOf: (permissions: readonly string[]) => Grants,
 ): (permissions: readonly string[]) => Grants {
   const cache = new Map<string, Grants>();
   return (permissions) => {
-    // JSON, because a permission may hold any character: different sets have different keys.
+    // JSON, so that different sets have different keys: a permission may contain any character.
     const key = JSON.stringify(permissions.toSorted());
     let grants = cache.get(key);
     if (grants === undefined) {

@@ -9,20 +9,20 @@ type Timeouts = Pick<
   "authTimeoutMs" | "pingIntervalMs" | "drainTimeoutMs" | "tokenWarningMs" | "tokenGraceMs"
 >;
 
-export interface HeartbeatOptions {
+interface HeartbeatOptions {
   timeouts: Timeouts;
   peers: { values(): Iterable<Peer> };
   onAuthTimeout: (connection: Connection) => void;
-  /** Called after each check of all peers. */
+  /** Called after each check. */
   onChecked: () => void;
 }
 
-/** The number of unanswered pings after which a connection is closed. It is closed when the next ping is due. */
+/** A connection with this many unanswered pings is closed when the next ping is due. */
 export const MAX_UNANSWERED_PINGS = 2;
 
 /**
- * Starts one timer, which checks everything that has a timeout on all connections: first frames, pongs, full sockets
- * and tokens. With ten thousand idle connections, a timer for each timeout would cost more than these checks.
+ * Starts one timer that checks all timeouts of all connections: first frames, pongs, full sockets and tokens. With ten
+ * thousand idle connections, a timer for each timeout would cost more than these checks.
  * @returns stops the timer
  */
 export function startHeartbeat(options: HeartbeatOptions): () => void {
@@ -38,7 +38,7 @@ export function startHeartbeat(options: HeartbeatOptions): () => void {
   return () => clearInterval(timer);
 }
 
-/** @param now monotonic, for connections @param systemTime for tokens, milliseconds since 1970 */
+/** @param now by `performance.now()`, for connections @param systemTime milliseconds since 1970, for tokens */
 function check({ peers, timeouts, onAuthTimeout }: HeartbeatOptions, now: number, systemTime: number): void {
   let pinged: { position: number | undefined; frames: Buffer } | undefined;
   for (const { connection, session } of peers.values()) {
@@ -54,8 +54,7 @@ function check({ peers, timeouts, onAuthTimeout }: HeartbeatOptions, now: number
     session.checkExpiry(systemTime);
     if (now < connection.pingAt) continue;
     connection.pingAt = now + timeouts.pingIntervalMs;
-    // A ping behind a full queue would arrive too late to be answered in time. The check above closes connections whose
-    // socket stays full.
+    // A ping behind a full queue would arrive too late. The check above closes connections whose socket stays full.
     if (connection.blocked) continue;
     if (connection.unansweredPings >= MAX_UNANSWERED_PINGS) {
       connection.terminate(CloseCode.noPong, `${MAX_UNANSWERED_PINGS} pings were not answered`);

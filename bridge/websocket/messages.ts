@@ -4,17 +4,17 @@ import { jsonDepth } from "../../contract/json-text.ts";
 import { type ClientMessage, clientMessageSchema } from "../../contract/socket-messages.ts";
 import { withoutBom } from "../../platform/byte-order-mark.ts";
 
-/** The id that a client gave its request. The answer repeats this id. */
+/** The id of a request. The reply repeats it. */
 export type RequestId = ClientMessage["id"];
 
 /** A message as `ws` delivers it. */
 export type MessageBytes = Buffer | ArrayBuffer | Buffer[];
 
-export type Json = { ok: true; value: unknown; text: string } | { ok: false; problem: string };
+type Json = { ok: true; value: unknown; text: string } | { ok: false; problem: string };
 
 export type Request =
   | { ok: true; message: ClientMessage; text: string }
-  /** `type` and `channel` are set when the message has them: they determine the type of the answer. */
+  /** `type` and `channel`, if the message has them, determine the type of the reply. */
   | { ok: false; problem: string; id: RequestId; type: string | undefined; channel: string | undefined };
 
 export function byteLengthOf(bytes: MessageBytes): number {
@@ -22,7 +22,7 @@ export function byteLengthOf(bytes: MessageBytes): number {
   return bytes.reduce((sum, part) => sum + part.length, 0);
 }
 
-/** Never throws. The depth is checked before parsing, because deeply nested JSON overflows the stack of the parser. */
+/** Never throws. Checks the depth before parsing, because deeply nested JSON overflows the parser's stack. */
 export function readJson(bytes: MessageBytes): Json {
   const whole = Array.isArray(bytes) ? Buffer.concat(bytes) : Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes);
   const text = withoutBom(whole.toString());
@@ -54,7 +54,7 @@ export function readRequest(bytes: MessageBytes, isBinary: boolean): Request {
   };
 }
 
-/** The object's own field; undefined when the object has no such field, or the value is no object. */
+/** The object's own field; undefined if the value is no object or has no such field. */
 export function fieldOf(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null && Object.hasOwn(value, name)
     ? Reflect.get(value, name)

@@ -1,20 +1,17 @@
 import { ReplyCode } from "../../contract/codes.ts";
 import type { ServerMessage } from "../../contract/socket-messages.ts";
 
-/** Milliseconds. An outage that begins within this time after the end of another is regarded as part of the other. */
+/** An outage that begins within this time after the end of another belongs to that outage. Milliseconds. */
 const MERGE_MS = 5_000;
 
-/** The notice to clients. It does not contain the reason, which is for operators only. */
+/** The notice to clients. The reason is for operators only. */
 export const STORE_OUTAGE: ServerMessage = {
   type: "error",
   error: "The event store is unavailable: events that happen meanwhile follow when it is back",
   code: ReplyCode.storeUnavailable,
 };
 
-/**
- * Decides when clients are notified that the store is unavailable: once per outage. The end of an outage is not
- * announced.
- */
+/** Decides when clients are notified that the store is unavailable: once per outage. The end is not announced. */
 export class OutageNotice {
   readonly #unavailableReason: () => string | undefined;
   #announced = false;
@@ -25,12 +22,12 @@ export class OutageNotice {
     this.#unavailableReason = unavailableReason;
   }
 
-  /** Whether an outage was announced and still lasts: a client that connects now is notified. */
+  /** Whether an announced outage still lasts. A client that connects now is notified. */
   get isOngoing(): boolean {
     return this.#announced && this.#unavailableReason() !== undefined;
   }
 
-  /** Whether an outage has begun since the last call, so that connected clients are notified now. */
+  /** Whether an outage has begun since the last call. Connected clients are notified now. */
   begins(now: number): boolean {
     if (this.#unavailableReason() === undefined) {
       if (now - this.#unavailableAt > MERGE_MS) this.#announced = false;

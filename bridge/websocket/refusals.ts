@@ -1,6 +1,5 @@
 import { ReplyCode } from "../../contract/codes.ts";
 
-/** Why a request is refused. */
 export interface Refusal {
   code: ReplyCode;
   error: string;
@@ -11,10 +10,7 @@ export const STORE_UNAVAILABLE: Refusal = {
   error: "The event store is unavailable: try again in a moment",
 };
 
-export const TOKEN_EXPIRED: Refusal = {
-  code: ReplyCode.tokenExpired,
-  error: "The token has expired: renew it first",
-};
+export const TOKEN_EXPIRED: Refusal = { code: ReplyCode.tokenExpired, error: "The token has expired: renew it first" };
 
 export const TOKEN_NOT_VERIFIED: Refusal = {
   code: ReplyCode.internal,

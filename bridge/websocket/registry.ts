@@ -6,7 +6,6 @@ import type { ConnectionInfo, RevokedTokens, SocketsStats } from "./sockets.ts";
 
 /** Every connection of this node, from its upgrade to its end. */
 export class Registry {
-  /** By connection id. */
   readonly #peers = new Map<string, Peer>();
   #onEmpty: (() => void) | undefined;
 
@@ -27,13 +26,13 @@ export class Registry {
     return this.#peers.values();
   }
 
-  /** The authenticated connections. The list is a copy, which does not change while it is read. */
+  /** The authenticated connections. The list is a copy: it does not change while it is read. */
   sessions(): Session[] {
     return [...this.#peers.values()].flatMap(({ session }) => session ?? []);
   }
 
   connectionInfos(): ConnectionInfo[] {
-    // The times of a connection are monotonic: here they are converted to times of the system's clock.
+    // The times of a connection are monotonic. They are converted to the system's clock.
     const dateOf = (time: number) => new Date(Date.now() - performance.now() + time).toISOString();
     return this.sessions().map(({ connection, identity, subscriber }) => ({
       connection_id: connection.id,
@@ -61,7 +60,7 @@ export class Registry {
     return { connections, unauthenticated: this.#peers.size - connections, users: users.size, healthy, lagging };
   }
 
-  /** Closes the connections whose token matches every given field. @returns how many */
+  /** Closes the connections whose token matches every given field. @returns their number */
   revoke({ tokenId, userId, issuedBefore }: RevokedTokens): number {
     if (tokenId === undefined && userId === undefined && issuedBefore === undefined) return 0;
     let revoked = 0;
@@ -76,7 +75,7 @@ export class Registry {
     return revoked;
   }
 
-  /** Closes all connections. Connections whose client has not answered after `timeoutMs` are terminated. */
+  /** Closes all connections. Terminates those that are still open after `timeoutMs`. */
   async closeAll(code: CloseCode, reason: string, timeoutMs: number): Promise<void> {
     for (const { connection } of this.#peers.values()) connection.close(code, reason);
     if (this.#peers.size === 0) return;

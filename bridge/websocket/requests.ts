@@ -6,15 +6,14 @@ import type { Connection } from "./connection.ts";
 import { type MessageBytes, type Request, readRequest } from "./messages.ts";
 
 /**
- * The most requests of one client that are handled in one turn of the event loop. Without this limit, five clients,
- * each of which subscribed and unsubscribed a hundred times, blocked the event loop for 93 ms (`npm run test:abuse`).
+ * The most requests of one client in one turn of the event loop. Without this limit, five clients that each subscribed
+ * and unsubscribed a hundred times blocked the event loop for 93 ms (`npm run test:abuse`).
  */
 const MAX_REQUESTS_PER_TURN = 16;
 
 export interface RequestLoopOptions {
-  /** Messages a second, in the long run. */
   maxMessagesPerSecond: number;
-  /** The most messages at once. When as many messages are refused in a row, the connection is closed. */
+  /** The most messages at once. When as many are refused in a row, the connection is closed. */
   messageBurst: number;
   logger: Logger;
 }
@@ -24,17 +23,17 @@ export interface RequestHandler {
   handle(message: ClientMessage, text: string): void;
 }
 
-/** Reads the requests of one connection: within its rate, in order, and a few per turn of the event loop. */
+/** Reads the requests of one connection: within the rate limit, in order, and a few per turn of the event loop. */
 export class RequestLoop {
   readonly #connection: Connection;
   readonly #options: RequestLoopOptions;
   readonly #handler: RequestHandler;
   readonly #rate: TokenBucket;
-  /** Messages refused since the last one that the rate allowed. */
+  /** Messages refused since the last allowed one. */
   #refusedInARow = 0;
-  /** Requests handled in this turn of the event loop. */
+  /** Requests handled in this turn. */
   #handled = 0;
-  /** Requests that wait for the next turn. */
+  /** Requests for the next turn. */
   readonly #waiting: (() => void)[] = [];
   #turn: NodeJS.Immediate | undefined;
   #stopped = false;
@@ -56,7 +55,6 @@ export class RequestLoop {
     this.#inTurn(() => this.#handle(bytes, isBinary, isAllowed));
   }
 
-  /** Drops the requests that wait. */
   stop(): void {
     this.#stopped = true;
   }
@@ -86,8 +84,8 @@ export class RequestLoop {
   }
 
   /**
-   * Runs the task now, or in a later turn of the event loop when this client has used up its share of the current turn.
-   * While tasks wait, the socket is not read, so the waiting tasks are at most those that the last read brought.
+   * Runs the task now, or in a later turn of the event loop if this client has used its share of the current turn.
+   * While tasks wait, the socket is not read. So no more tasks wait than the last read brought.
    */
   #inTurn(task: () => void): void {
     this.#turn ??= setImmediate(this.#nextTurn);

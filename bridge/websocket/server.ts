@@ -30,18 +30,16 @@ export interface SocketsOptions
     Pick<SessionContext, "tokens" | "grantsOf" | "channels" | "commands" | "audit" | "store"> {
   config: SocketsConfig;
   journal: Journal;
-  /** As {@link AuthenticationOptions.review}. Default: identities do not change. */
+  /** Default: identities do not change. */
   review?: AuthenticationOptions["review"];
   logger: Logger;
 }
 
-/**
- * The most fragments of one message, and the most chunks of one frame. Each of them uses more memory than its bytes.
- */
+/** The most fragments of one message, and the most chunks of one frame. Each uses more memory than its bytes. */
 const MAX_FRAGMENTS = 1024;
-/** How long a client has to answer a close frame, milliseconds. */
+/** How long a client may take to answer a close frame, milliseconds. */
 const CLOSE_TIMEOUT_MS = 2_000;
-/** How long clients have to answer a close frame when the server stops, milliseconds. */
+/** The same when the server stops. */
 const STOP_TIMEOUT_MS = 500;
 
 export function startSockets(options: SocketsOptions): Sockets {
@@ -72,15 +70,13 @@ class SocketServer implements Sockets {
   constructor(options: SocketsOptions) {
     const { journal, store, audit, register, tokens, logger } = options;
     const config = withDefaults(options.config);
-    const { maxQueuedBytes, flushIntervalMs } = config;
     this.#options = options;
     this.#config = config;
     this.#logger = logger;
     this.#admission = new Admission(config);
     this.#outage = new OutageNotice(store.unavailableReason);
-    this.#delivery = new Delivery({
-      ...{ journal, waitsForStore: store.shared, flushIntervalMs, maxQueuedBytes, logger },
-    });
+    const { maxQueuedBytes, flushIntervalMs } = config;
+    this.#delivery = new Delivery({ journal, waitsForStore: store.shared, flushIntervalMs, maxQueuedBytes, logger });
     this.#authentication = new Authentication({
       ...{ tokens, register, audit, admission: this.#admission, outage: this.#outage, limits: config, logger },
       review: options.review ?? ((identity) => identity),
@@ -94,8 +90,7 @@ class SocketServer implements Sockets {
     this.#webSockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
-      // With compression, `ws` would write a frame later than it is told to, and each connection would need more
-      // memory.
+      // With compression, `ws` would write frames later than asked, and each connection would need more memory.
       perMessageDeflate: false,
       maxPayload: MAX_CLIENT_FRAME_BYTES,
       ...{ maxFragments: MAX_FRAGMENTS, maxBufferedChunks: MAX_FRAGMENTS, closeTimeout: CLOSE_TIMEOUT_MS },

@@ -18,9 +18,8 @@ import { type Refusal, STORE_UNAVAILABLE, TOKEN_EXPIRED, TOKEN_NOT_VERIFIED } fr
 import { type RequestHandler, RequestLoop, type RequestLoopOptions } from "./requests.ts";
 import { renewToken } from "./token-renewal.ts";
 
-/** The availability of the store behind the journal. */
-export interface StoreState {
-  /** Whether the store is outside this process: while it accepts no writes, it cannot be read either. */
+interface StoreState {
+  /** The store is outside this process: while it accepts no writes, it cannot be read either. */
   shared: boolean;
   /** Why the store accepts no writes now; undefined when it does. */
   unavailableReason: () => string | undefined;
@@ -45,7 +44,7 @@ export interface SessionContext extends RequestLoopOptions {
 
 type MessageOf<Type extends ClientMessage["type"]> = Extract<ClientMessage, { type: Type }>;
 
-/** An authenticated connection: who uses it, what the user may do, and the answers to its requests. */
+/** An authenticated connection: its user, what the user may do, and the replies to its requests. */
 export class Session implements RequestHandler {
   readonly connection: Connection;
   readonly subscriber: Subscriber;
@@ -62,8 +61,10 @@ export class Session implements RequestHandler {
     this.#identity = identity;
     this.#context = context;
     this.#grants = context.grantsOf(identity.permissions);
-    const of = { user: identity.userId, onlyCameras: this.#grants.onlyCameras };
-    this.subscriber = context.delivery.open(connection, of);
+    this.subscriber = context.delivery.open(connection, {
+      user: identity.userId,
+      onlyCameras: this.#grants.onlyCameras,
+    });
     this.#requests = new RequestLoop(connection, context, this);
     this.#commands = new CommandRequests(connection, context);
   }
@@ -72,16 +73,15 @@ export class Session implements RequestHandler {
     return this.#identity;
   }
 
-  /** Tells the client as which user it is connected, and what it may do. */
+  /** Sends the client its user and permissions. */
   welcome(id: RequestId): void {
-    const { pingIntervalMs } = this.#context;
     this.connection.send({
       type: "auth_success",
       connection_id: this.connection.id,
       user_id: this.#identity.userId,
       permissions: [...this.#grants.permissions],
       expires_in: secondsUntil(this.#identity.expiresAt),
-      ping_interval: pingIntervalMs / 1000,
+      ping_interval: this.#context.pingIntervalMs / 1000,
       id,
     });
   }
@@ -91,32 +91,15 @@ export class Session implements RequestHandler {
   }
 
   handle(message: ClientMessage, text: string): void {
-    switch (message.type) {
-      case "auth":
-        this.#renew(message);
-        break;
-      case "subscribe":
-        this.#subscribe(message);
-        break;
-      case "unsubscribe":
-        this.#unsubscribe(message);
-        break;
-      case "command":
-        this.#command(message, text);
-        break;
-      case "ping":
-        this.connection.send({ type: "pong", id: message.id });
-        break;
-      case "pong":
-        // Nothing to do: the connection has already noted that the client was heard.
-        break;
-    }
+    if (message.type === "auth") this.#renew(message);
+    else if (message.type === "subscribe") this.#subscribe(message);
+    else if (message.type === "unsubscribe") this.#unsubscribe(message);
+    else if (message.type === "command") this.#command(message, text);
+    else if (message.type === "ping") this.connection.send({ type: "pong", id: message.id });
+    // A `pong` needs no answer: the connection has already noted that the client was heard.
   }
 
-  /**
-   * Warns before the token expires, and closes the connection when the token was not renewed within the grace period.
-   * @param now the system's clock, milliseconds since 1970
-   */
+  /** Warns before the token expires, and closes the connection if it is not renewed within the grace period. */
   checkExpiry(now: number): void {
     const { tokenWarningMs, tokenGraceMs } = this.#context;
     const leftMs = this.#identity.expiresAt - now;
@@ -216,7 +199,7 @@ export class Session implements RequestHandler {
     return this.#commands.refusal;
   }
 
-  /** Replaces the token of the open connection by another token of the same user, perhaps with other permissions. */
+  /** Replaces the token by another token of the same user, perhaps with other permissions. */
   #renew({ token, id }: MessageOf<"auth">): void {
     const prepared = this.#context.tokens.prepare(token);
     if (prepared === undefined) this.#renewNow(token, id);
@@ -255,7 +238,7 @@ export class Session implements RequestHandler {
     return `user:${this.#identity.userId}`;
   }
 
-  /** Whether the token has expired. Within the grace period, subscriptions continue and new requests are refused. */
+  /** In the grace period after the expiry, subscriptions continue and new requests are refused. */
   get #isExpired(): boolean {
     return Date.now() >= this.#identity.expiresAt;
   }

@@ -5,14 +5,14 @@ import type { CloseCode } from "../../contract/codes.ts";
 import type { BackfillStats } from "../delivery/backfill.ts";
 import type { FanOutStats } from "../delivery/fan-out.ts";
 
-/** The WebSocket server, as the rest of the bridge sees it. */
+/** The WebSocket server. */
 export interface Sockets {
   /**
    * Counts a connection to the port, which HTTP shares. Call it before anything is allocated for the connection.
-   * @returns false when its address has too many connections; the socket is then destroyed
+   * @returns false if the address has too many connections: the socket is then destroyed
    */
   admit(socket: Socket): boolean;
-  /** Accepts or refuses the WebSocket that a request asks for at the right path. Never throws. */
+  /** Accepts or refuses a WebSocket. Never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   connections(): ConnectionInfo[];
   stats(): SocketsStats;
@@ -23,15 +23,12 @@ export interface Sockets {
   closeConnection(connectionId: string, code?: CloseCode): boolean;
   /** Closes the connections whose token matches every given field. @returns how many */
   revoke(match: RevokedTokens): number;
-  /**
-   * Re-checks every session. A session whose token is no longer valid is closed with 4005. A session whose permissions
-   * have changed receives the new ones.
-   */
+  /** Re-checks every session: closes it with 4005 if its token is invalid now, and applies changed permissions. */
   review(): void;
   /**
-   * Refuses new connections, and closes the present ones a few at a time, so that their clients do not all connect to
-   * another node at one moment. Connections that remain at the end are left to {@link Sockets.stop}. Idempotent.
-   * @param spreadMs the longest time it may take; a few connections take less
+   * Refuses new connections, and closes the present ones as `drainConnections`. Connections that remain at the end are
+   * left to {@link Sockets.stop}. Idempotent.
+   * @param spreadMs the longest duration; a few connections take less
    */
   drain(spreadMs: number): Promise<void>;
   /** Closes all remaining connections. Resolves within a second. Idempotent. */
@@ -48,7 +45,7 @@ export interface ConnectionInfo {
   /** When the client was last heard, RFC 3339. */
   last_seen: string;
   channels: string[];
-  /** Whether the socket was full, so that the events for this connection wait in the journal. */
+  /** The socket was full: the events for this connection wait in the journal. */
   lagging: boolean;
   queued_bytes: number;
 }
@@ -63,9 +60,9 @@ export interface SocketsStats {
   lagging: number;
   fanOut: FanOutStats;
   catchUp: BackfillStats;
-  /** Connections opened since the start. */
+  /** Connections since the start. */
   opened: number;
-  /** Upgrades refused since the start. */
+  /** Refused upgrades since the start. */
   refused: number;
   /** By close code: those of the contract, some of RFC 6455, and `other`. */
   closes: Record<string, number>;

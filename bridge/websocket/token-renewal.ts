@@ -4,9 +4,9 @@ import type { TokenIdentity } from "../../platform/identity.ts";
 import { ExpiredTokenError, InvalidTokenError, type Tokens } from "../auth/tokens.ts";
 import { type Refusal, TOKEN_NOT_VERIFIED } from "./refusals.ts";
 
-export type Renewal =
+type Renewal =
   | { ok: true; identity: TokenIdentity }
-  /** `audit`: the target of an entry in the audit log. */
+  /** `audit`: the target of the entry in the audit log. */
   | { ok: false; refusal: Refusal; audit?: string };
 
 /** Verifies a token that replaces another token of the same user. */

@@ -13,11 +13,11 @@ import { eventIdOf } from "../event-id.ts";
 import { startCheckpointedWatcher, type Watcher } from "../watcher.ts";
 import type { CheckpointedRules } from "../watcher-rules.ts";
 import { type CameraFacts, type Moment, noteCamera, restoreCamera, saveCamera, unknownCamera } from "./camera-facts.ts";
+import { type AlertThresholds, DEFAULT_ALERT_THRESHOLDS } from "./config.ts";
 import { CAMERA_RULES, SERVICE_RULES, type Verdict } from "./rules.ts";
 import { noteService, restoreService, type ServiceFacts, saveService, unknownService } from "./service-facts.ts";
-import { type AlertThresholds, DEFAULT_ALERT_THRESHOLDS } from "./thresholds.ts";
 
-export interface AlertsOptions extends CheckpointOptions {
+interface AlertsOptions extends CheckpointOptions {
   journal: CheckpointOptions["journal"] & Pick<Journal, "state">;
   tree: TopicTree;
   publish: Publish;
@@ -38,8 +38,8 @@ const CACHED_TOPICS = 10_000;
 const MAX_SERVICES = 1_000;
 
 /**
- * Raises and clears the backend's alerts. Each alert is raised once, as a retained topic, and stays raised (even across
- * restarts) until its condition no longer holds. While the store is unavailable, alerts are delayed.
+ * Raises and clears the backend's alerts. An alert is a retained topic, raised once. It stays raised, even across
+ * restarts, until its condition ends. While the store is unavailable, alerts are delayed.
  * @throws {StoreUnavailableError} the saved state cannot be read
  */
 export async function startAlerts(options: AlertsOptions): Promise<Watcher> {
@@ -58,10 +58,7 @@ class AlertRules implements CheckpointedRules {
   readonly #thresholds: AlertThresholds;
   readonly #cameras: BoundedMap<CameraFacts>;
   readonly #services = new BoundedMap<ServiceFacts>(MAX_SERVICES);
-  /**
-   * All raised alerts, also those raised by cameras. Most cameras have no raised alert, so most checks have nothing to
-   * clear.
-   */
+  /** All raised alerts, including those that cameras raised. Most cameras have none, so most checks clear nothing. */
   readonly #raised = new Set<string>();
   readonly #topics: TopicCache<Topic | "other">;
   /** Alerts whose publication is under way, by topic. */
@@ -124,18 +121,15 @@ class AlertRules implements CheckpointedRules {
       this.#note(topic, entry, false);
   }
 
-  /** Applies the rules to all cameras and services, and raises and clears their alerts. */
   check(): void {
     const now = this.#now();
     for (const [camera, facts] of this.#cameras) {
       const thresholds = this.#thresholdsOf(camera);
       for (const name of CAMERA_ALERTS) {
-        // `duplicate-devices.ts` raises it.
+        // Raised by `duplicate-devices.ts`.
         if (name === "duplicate-client-id") continue;
-        this.#settleAlert(
-          { kind: "camera-alert", camera, name },
-          CAMERA_RULES[name](facts, now, thresholds, this.#startedAt),
-        );
+        const verdict = CAMERA_RULES[name](facts, now, thresholds, this.#startedAt);
+        this.#settleAlert({ kind: "camera-alert", camera, name }, verdict);
       }
     }
     for (const [service, facts] of this.#services) {
@@ -168,7 +162,6 @@ class AlertRules implements CheckpointedRules {
     }
   }
 
-  /** The camera was removed. */
   #remove(name: string): void {
     if (this.#cameras.delete(name)) this.changed.add(`camera:${name}`);
   }

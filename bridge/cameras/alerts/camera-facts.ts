@@ -10,28 +10,22 @@ import { PRESENCE_STATE, type Topic } from "../../../contract/topics.ts";
 import type { Json } from "../../cluster/cluster.ts";
 import { dataOf, endOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";
-import { type AlertThresholds, DISK_RELIEF } from "./thresholds.ts";
+import { type AlertThresholds, DISK_RELIEF } from "./config.ts";
 
-/**
- * When an entry was accepted, and the entry's position in the journal. An alert's id depends on the position of the
- * entry that caused it.
- */
+/** When an entry was accepted, and its journal position. An alert's id depends on the position of its cause. */
 export interface Moment {
   /** Milliseconds since 1970. */
   at: number;
   position: number;
 }
 
-export interface DiskUsage {
-  /** How much of the storage is used, percent. */
+interface DiskUsage {
   percent: number;
-  /** The entry of the last measurement. A camera may publish a measurement every second. */
+  /** The entry of the last measurement. */
   measured: Moment;
-  /** Milliseconds since 1970: the time since which the usage has not crossed any limit. */
+  /** When the usage last crossed a limit, milliseconds since 1970. */
   since: number;
-  /**
-   * The limit above which the camera itself raises the alert, percent. Undefined if only the backend raises the alert.
-   */
+  /** The limit above which the camera raises the alert itself, percent. Undefined: only the backend raises it. */
   ownLimit: number | undefined;
 }
 
@@ -39,36 +33,25 @@ export interface DiskUsage {
 export interface CameraFacts {
   presence: Presence["status"];
   presenceSince: number;
-  /** The position of the last change of presence. */
   presencePosition: number;
-  /**
-   * When the camera's link broke, or when the camera should have woken up and did not. Undefined while the camera is
-   * connected, asleep as announced, or unknown.
-   */
+  /** When the link broke or the camera overslept. Undefined while it is connected, asleep as announced, or unknown. */
   offlineSince: number | undefined;
-  /** The charge of the battery, percent, of a battery or solar camera; undefined for other cameras. */
+  /** The charge of a battery or solar camera, percent; undefined for other cameras. */
   batteryLeft: number | undefined;
-  /** The position of the last power state. */
   batteryPosition: number;
-  /** The position at which the camera last became online. A capture with a higher position was taken after that. */
+  /** The position at which the camera last became online. Captures at higher positions came later. */
   connectedPosition: number;
   /** Whether the camera's schedule takes pictures now; undefined if the camera does not publish this. */
   active: boolean | undefined;
   /** Milliseconds between two captures; 0 while unknown. */
   intervalMs: number;
-  /** The position of the message that set the interval. */
   intervalPosition: number;
   /** The last capture, or the time since which captures are expected. */
   expectedFrom: Moment;
   disk: DiskUsage | undefined;
-  /**
-   * Why the camera's disk accepts no writes, and the first message that reported it; undefined while it accepts writes.
-   */
+  /** Why the disk accepts no writes, and the first message that reported it; undefined while it accepts writes. */
   unwritable: { reason: string; reported: Moment } | undefined;
-  /**
-   * Percent: the disk usage at which the camera itself raised the alert, if the camera does not publish its limit.
-   * Undefined if the camera has not raised the alert.
-   */
+  /** The disk usage at which the camera itself raised the alert, percent. Set only if the camera publishes no limit. */
   ownAlertPercent: number | undefined;
   /** The last captures, oldest first: `1` for a failed one, `0` for a completed one. */
   captures: string;
@@ -76,7 +59,7 @@ export interface CameraFacts {
   failedAt: number;
 }
 
-/** The names of these fields are stored on disk and in Redis, so they must not change. */
+/** These field names are on disk and in Redis: they must not change. */
 const savedSchema = z.object({
   expectedFrom: z.object({ at: z.number(), position: z.number() }),
   captures: z.string().regex(/^[01]*$/),
@@ -142,8 +125,8 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
       const beforeMs = facts.intervalMs;
       facts.intervalMs = about.data.capture_interval_s * 1000;
       facts.intervalPosition = entry.position;
-      // The captures were on time by the longer interval. From now on they are expected at the shorter interval. The
-      // position is not changed: there was no capture now, so a raised alert must not be cleared.
+      // Captures were on time for the longer interval; the shorter interval applies from now on. The position is not
+      // changed: there was no capture, so a raised alert must not be cleared.
       const wasOnTime = entry.acceptedAt - facts.expectedFrom.at < Math.max(2 * beforeMs, noCaptureMs);
       if (facts.intervalMs >= beforeMs || !wasOnTime) return false;
       facts.expectedFrom = { ...facts.expectedFrom, at: moment.at };
@@ -163,21 +146,15 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
 function noteOwnAlert(facts: CameraFacts, entry: StateEntry): boolean {
   const { ownAlertPercent: before, disk } = facts;
   const isByCamera = endOf(entry).seq !== undefined && disk?.ownLimit === undefined;
-  // Keeps the usage at the first alert: the camera's limit is just below that usage.
+  // Keeps the usage at the first alert: the camera's limit is just below it.
   facts.ownAlertPercent = isByCamera ? (before ?? disk?.percent) : undefined;
   return facts.ownAlertPercent !== before;
 }
 
-function noteState(
-  facts: CameraFacts,
-  name: string,
-  entry: StateEntry,
-  moment: Moment,
-  { diskPercent }: AlertThresholds,
-): boolean {
+function noteState(facts: CameraFacts, name: string, entry: StateEntry, moment: Moment, thresholds: AlertThresholds) {
   if (name === "storage") {
     const { ownAlertPercent: before } = facts;
-    facts.disk = diskUsage(entry, moment, diskPercent, facts.disk);
+    facts.disk = diskUsage(entry, moment, thresholds.diskPercent, facts.disk);
     const reason = storageSchema.safeParse(dataOf(entry)).data?.unwritable;
     facts.unwritable = reason === undefined ? undefined : { reason, reported: facts.unwritable?.reported ?? moment };
     // The camera may have raised the alert before it published its limit.
@@ -221,22 +198,17 @@ function notePresence(facts: CameraFacts, entry: StateEntry, moment: Moment): bo
   return hasConnected;
 }
 
-function diskUsage(
-  entry: StateEntry,
-  measured: Moment,
-  diskPercent: number,
-  before?: DiskUsage,
-): DiskUsage | undefined {
+function diskUsage(entry: StateEntry, moment: Moment, diskPercent: number, before?: DiskUsage): DiskUsage | undefined {
   const storage = storageSchema.safeParse(dataOf(entry)).data;
   if (storage === undefined) return undefined;
   const percent = (1 - storage.free_bytes / storage.total_bytes) * 100;
   const ownLimit = storage.alert_percent;
   const limit = ownLimit ?? diskPercent;
-  /** How many of the three limits (raise, clear, clear the camera's own alert) are above the usage. */
+  /** How many of three limits (to raise, to clear, to clear the camera's own alert) are above the usage. */
   const limitsAbove = (used: number): number => [0, 1, 2].filter((steps) => used <= limit - steps * DISK_RELIEF).length;
   const isSameSide =
     before !== undefined && before.ownLimit === ownLimit && limitsAbove(before.percent) === limitsAbove(percent);
-  return { percent, measured, since: isSameSide ? before.since : measured.at, ownLimit };
+  return { percent, measured: moment, since: isSameSide ? before.since : moment.at, ownLimit };
 }
 
 /** A retained topic may be older than the restored facts. */

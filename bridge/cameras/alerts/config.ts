@@ -1,7 +1,14 @@
 import type { z } from "zod";
 import { isId } from "../../../contract/ids.ts";
 import { quoted } from "../../../contract/visible-text.ts";
-import { countVariable, listVariable, positiveVariable, setting, type ValuesOf } from "../../../platform/config.ts";
+import {
+  countVariable,
+  defaultsOf,
+  listVariable,
+  positiveVariable,
+  setting,
+  type ValuesOf,
+} from "../../../platform/config.ts";
 
 const percentVariable = countVariable.max(100, "must be at most 100");
 
@@ -50,17 +57,14 @@ export const alertSettings = {
   ),
 };
 
-/**
- * When alerts are raised. The limit that clears an alert differs from the limit that raises it, so that a value that
- * varies around one limit does not make the alert flap.
- */
+/** When alerts are raised. Each is cleared at another limit, so that a value near one limit does not make it flap. */
 export type AlertThresholds = ReturnType<typeof alertThresholds>;
 
 export function alertThresholds(read: ValuesOf<typeof alertSettings>) {
   return {
     /** 0 disables the alerts of cameras that are offline or have overslept. */
     offlineMs: read.ALERT_OFFLINE_SECONDS * 1000,
-    /** The values of `offlineMs` that apply to single cameras, by camera id. */
+    /** Overrides of `offlineMs`, by camera id. */
     offlineMsOf: new Map(
       [...read.ALERT_OFFLINE_SECONDS_OF].map(([camera, seconds]) => [camera, seconds * 1000] as const),
     ),
@@ -75,6 +79,14 @@ export function alertThresholds(read: ValuesOf<typeof alertSettings>) {
     workerSilentMs: read.ALERT_WORKER_SILENT_SECONDS * 1000,
   };
 }
+export const DEFAULT_ALERT_THRESHOLDS: AlertThresholds = alertThresholds(defaultsOf(alertSettings));
+
+/** Percentage points below the limit at which the storage alert is cleared. */
+export const DISK_RELIEF = 5;
+/** Percentage points above the limit at which the battery alert is cleared. */
+export const BATTERY_RELIEF = 5;
+/** The alerts about failures and queued jobs are cleared at this share of their limit. */
+export const RELIEF_SHARE = 0.5;
 
 function readSecondsOf(pairs: string[], context: z.RefinementCtx): ReadonlyMap<string, number> {
   const read = new Map<string, number>();

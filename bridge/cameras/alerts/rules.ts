@@ -1,11 +1,11 @@
 import type { Alert, CameraAlertName, ServiceAlertName } from "../../../contract/events.ts";
 import { type CameraFacts, isConnected } from "./camera-facts.ts";
+import { type AlertThresholds, BATTERY_RELIEF, DISK_RELIEF, RELIEF_SHARE } from "./config.ts";
 import { queuedOf, type ServiceFacts } from "./service-facts.ts";
-import { type AlertThresholds, BATTERY_RELIEF, DISK_RELIEF, RELIEF_SHARE } from "./thresholds.ts";
 
 /**
- * The verdict on an alert: `raise` it, `clear` it, or `leave` it as it is, because the value is between the two limits
- * or unknown. `cause` is the journal position of the entry that caused the alert.
+ * `leave`: the alert stays as it is, because the value is unknown or between the limits. `cause`: the journal position
+ * of the entry that caused the alert.
  */
 export type Verdict =
   | { is: "raise"; cause: number; severity: Alert["severity"]; message: string }
@@ -13,19 +13,17 @@ export type Verdict =
 
 const CLEAR: Verdict = { is: "clear" };
 const LEAVE: Verdict = { is: "leave" };
-/**
- * If a camera's presence is still `unknown` this long after the backend has started, no pictures are expected of it.
- */
+/** No pictures are expected of a camera whose presence has been `unknown` for this long, milliseconds. */
 const UNKNOWN_MS = 600_000;
-/** How long after a disk usage above the limit the camera's own alert may arrive, milliseconds. */
+/** How long a camera's own disk alert may arrive after the usage that causes it, milliseconds. */
 const OWN_ALERT_DELAY_MS = 2_000;
-/** The same delay for a camera that publishes its limit: its alert is certain to follow, even over a slow link. */
+/** The delay for a camera that publishes its limit: its alert is certain to follow, even over a slow link. */
 const OWN_LIMIT_ALERT_DELAY_MS = 60_000;
 
 /** @param since when this watcher started: earlier silence was not observed */
 export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThresholds, since: number) => Verdict;
 
-/** `duplicate-client-id` is missing here: `duplicate-devices.ts` raises it. */
+/** `duplicate-devices.ts` raises the missing `duplicate-client-id`. */
 export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-client-id">, Rule<CameraFacts>>> = {
   offline: (facts, now, thresholds, since) =>
     offlineFor(facts, now, thresholds, since, {
@@ -42,12 +40,7 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     if (batteryLeft === undefined) return LEAVE;
     if (batteryLeft >= batteryPercent)
       return batteryPercent === 0 || batteryLeft >= Math.min(100, batteryPercent + BATTERY_RELIEF) ? CLEAR : LEAVE;
-    return {
-      is: "raise",
-      cause: batteryPosition,
-      severity: "warning",
-      message: `The battery has ${Math.floor(batteryLeft)} % left`,
-    };
+    return raise(batteryPosition, "warning", `The battery has ${Math.floor(batteryLeft)} % left`);
   },
   "no-capture": (facts, now, { noCaptureMs }, since) => {
     const { presence, presenceSince, connectedPosition, active, intervalMs, intervalPosition, expectedFrom } = facts;
@@ -57,56 +50,35 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     // A reconnected camera has not yet shown that it takes pictures: only a capture since then clears the alert.
     if (now - expectedFrom.at < waitMs) return expectedFrom.position > connectedPosition ? CLEAR : LEAVE;
     if (now - since < waitMs) return LEAVE;
-    return {
-      is: "raise",
-      // Since the last capture the alert may have been raised, and cleared by a longer interval. An alert after that is
-      // a new one.
-      cause: Math.max(expectedFrom.position, intervalPosition),
-      severity: "critical",
-      message: `No picture for more than ${duration(waitMs)}, though the schedule asks for ${
-        intervalMs === 0 ? "some" : `one every ${duration(intervalMs)}`
-      }`,
-    };
+    const asked = intervalMs === 0 ? "some" : `one every ${duration(intervalMs)}`;
+    const message = `No picture for more than ${duration(waitMs)}, though the schedule asks for ${asked}`;
+    // A longer interval may have cleared the alert since the last capture. An alert after that is a new one.
+    return raise(Math.max(expectedFrom.position, intervalPosition), "critical", message);
   },
   disk: ({ disk, ownAlertPercent }, now, { diskPercent }) => {
     if (disk === undefined) return CLEAR;
     const { percent, measured, since, ownLimit } = disk;
     const limit = ownLimit ?? diskPercent;
-    // A camera that watches its own disk publishes the alert together with the usage. Waiting prevents that the alert
-    // is raised twice.
+    // A camera that watches its own disk publishes its alert with the usage. Waiting avoids a second alert.
     if (now - since < (ownLimit === undefined ? OWN_ALERT_DELAY_MS : OWN_LIMIT_ALERT_DELAY_MS)) return LEAVE;
-    // If the camera raised the alert and its limit is unknown, the camera should clear the alert. The backend clears it
-    // at a lower limit, for a camera that no longer knows that it raised the alert.
+    // A camera that raised the alert at an unknown limit should also clear it. The backend clears it at a lower limit,
+    // in case the camera has forgotten the alert.
     const clearBelow =
       ownAlertPercent === undefined ? limit - DISK_RELIEF : Math.min(limit, ownAlertPercent) - 2 * DISK_RELIEF;
     if (percent <= limit) return percent < clearBelow ? CLEAR : LEAVE;
-    return {
-      is: "raise",
-      cause: measured.position,
-      severity: "warning",
-      message: `Storage is ${Math.floor(percent)} % full`,
-    };
+    return raise(measured.position, "warning", `Storage is ${Math.floor(percent)} % full`);
   },
-  "disk-writes": ({ unwritable }) =>
-    unwritable === undefined
-      ? CLEAR
-      : {
-          is: "raise",
-          cause: unwritable.reported.position,
-          severity: "critical",
-          message: `The camera cannot write to its disk (${unwritable.reason}): it keeps its messages in memory only and stores no pictures. Free space on the disk, or repair it and restart the camera`,
-        },
+  "disk-writes": ({ unwritable }) => {
+    if (unwritable === undefined) return CLEAR;
+    const message = `The camera cannot write to its disk (${unwritable.reason}): it keeps its messages in memory only and stores no pictures. Free space on the disk, or repair it and restart the camera`;
+    return raise(unwritable.reported.position, "critical", message);
+  },
   failures: ({ captures, failedAt }, _now, { failuresPercent, failuresMin }) => {
     if (captures.length < failuresMin) return LEAVE;
     const failed = captures.replaceAll("0", "").length;
     const percent = (failed / captures.length) * 100;
     if (percent <= failuresPercent) return percent <= failuresPercent * RELIEF_SHARE ? CLEAR : LEAVE;
-    return {
-      is: "raise",
-      cause: failedAt,
-      severity: "warning",
-      message: `${failed} of the last ${captures.length} pictures failed`,
-    };
+    return raise(failedAt, "warning", `${failed} of the last ${captures.length} pictures failed`);
   },
 };
 
@@ -114,7 +86,7 @@ export const SERVICE_RULES: Readonly<Record<ServiceAlertName, Rule<ServiceFacts>
   "job-queue": (facts, _now, { queuedJobs }) => {
     const queued = queuedOf(facts);
     if (queued <= queuedJobs) return queued <= queuedJobs * RELIEF_SHARE ? CLEAR : LEAVE;
-    return { is: "raise", cause: facts.queuedAt, severity: "warning", message: `${queued} jobs wait to be processed` };
+    return raise(facts.queuedAt, "warning", `${queued} jobs wait to be processed`);
   },
   "worker-silent": ({ offlineSince, heard, jobs }, now, { workerSilentMs }, since) => {
     const silent = offlineSince ?? (jobs.size > 0 ? heard : undefined);
@@ -122,14 +94,14 @@ export const SERVICE_RULES: Readonly<Record<ServiceAlertName, Rule<ServiceFacts>
     if (now - Math.max(silent.at, since) < workerSilentMs)
       return offlineSince === undefined && silent.at >= since ? CLEAR : LEAVE;
     const what = offlineSince === undefined ? "has not reported on its jobs" : "has been offline";
-    return {
-      is: "raise",
-      cause: silent.position,
-      severity: "critical",
-      message: `The processing service ${what} for more than ${duration(workerSilentMs)}`,
-    };
+    const message = `The processing service ${what} for more than ${duration(workerSilentMs)}`;
+    return raise(silent.position, "critical", message);
   },
 };
+
+function raise(cause: number, severity: Alert["severity"], message: string): Verdict {
+  return { is: "raise", cause, severity, message };
+}
 
 /** The alerts `offline` and `overslept`. While the presence is unknown, a raised alert stays. */
 function offlineFor(
@@ -143,7 +115,7 @@ function offlineFor(
   if (presence !== status || offlineSince === undefined || offlineMs === 0) return CLEAR;
   // No camera could reconnect while the server was stopped.
   if (now - Math.max(offlineSince, since) < offlineMs) return LEAVE;
-  return { is: "raise", cause: presencePosition, severity: "critical", message: message(duration(offlineMs)) };
+  return raise(presencePosition, "critical", message(duration(offlineMs)));
 }
 
 /** `45 s`, `5 min`, `1.5 h` */

@@ -12,15 +12,15 @@ export interface ServiceFacts {
   session: string | undefined;
   /** The last message of the service. */
   heard: Moment;
-  /** Since when the service's link has been offline; undefined while the link is not offline. */
+  /** When the link went offline; undefined while it is not offline. */
   offlineSince: Moment | undefined;
-  /** The jobs that are not finished. */
+  /** Unfinished jobs. */
   jobs: Map<string, "queued" | "processing">;
   /** The position of the last change of the queue. */
   queuedAt: number;
 }
 
-/** The most jobs of one service that are counted. */
+/** The most jobs that are remembered of one service. */
 const MAX_JOBS = 10_000;
 
 const savedSchema = z.object({ heard: z.object({ at: z.number(), position: z.number() }) });
@@ -39,12 +39,10 @@ export function restoreService(value: Json): ServiceFacts | undefined {
   return saved === undefined ? undefined : unknownService(saved.heard);
 }
 
-/**
- * @param isRetained the entry is a retained value read at start-up: it does not show that the service is connected now
- */
+/** @param isRetained the entry was read at start-up, so it does not show that the service is connected now */
 export function noteService(facts: ServiceFacts, topic: Topic, entry: StateEntry, isRetained = false): void {
   const moment: Moment = { at: entry.acceptedAt, position: entry.position };
-  // A late message from a backlog does not show the current state, and does not show that the service works now.
+  // A backlog message does not show the current state, nor that the service works now.
   if (topic.kind === "service-alert" || endOf(entry).historical) return;
   if (topic.kind === "service-link") {
     noteLink(facts, entry, moment);
@@ -52,7 +50,7 @@ export function noteService(facts: ServiceFacts, topic: Topic, entry: StateEntry
   }
   if (!isRetained) {
     facts.heard = moment;
-    // A service that sends is connected, whatever the will of an old connection says.
+    // A service that sends is connected, even if the will of an old connection arrived.
     if (facts.offlineSince !== undefined && facts.link === "offline") facts.offlineSince = undefined;
   }
   if (topic.kind === "service-job") noteJob(facts, topic.job, entry);
@@ -61,7 +59,7 @@ export function noteService(facts: ServiceFacts, topic: Topic, entry: StateEntry
 function noteLink(facts: ServiceFacts, entry: StateEntry, moment: Moment): void {
   const link = linkSchema.safeParse(dataOf(entry)).data;
   const status = link?.status ?? "unknown";
-  // The will of an earlier connection, which the broker may send after the birth of the next one.
+  // The broker may send the will of an earlier connection after the birth of the next one.
   if (status === "offline" && facts.link === "online" && facts.session !== link?.session) return;
   facts.link = status;
   facts.session = link?.session;

@@ -11,12 +11,12 @@ import type { Services } from "../services.ts";
 
 const loginSchema = z.object({
   user_id: userIdSchema,
-  // A password that is too short is simply wrong: a guesser must not learn the rules here.
+  // A short password is simply wrong: a guesser must not learn the rules here.
   password: z.string().max(MAX_PASSWORD_LENGTH, `must have at most ${MAX_PASSWORD_LENGTH} characters`),
 });
 const refreshSchema = z.object({ refresh_token: z.string().max(256) });
 
-/** `POST /auth/login`, `POST /auth/refresh` and `POST /auth/logout`: for people who have an account. */
+/** `POST /auth/login`, `POST /auth/refresh` and `POST /auth/logout`: for people with an account. */
 export function authRoutes(server: FastifyInstance, services: Services): void {
   const { authority, guard, audit, stats, http, addressOf } = services;
   const { accounts, sessions } = authority;
@@ -37,7 +37,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
       return responseOf(login);
     } catch (error) {
       const outcome = toHttp(error).body.error.code;
-      // The guard allows few attempts, and each of them is recorded. The logins that the guard refuses may be a flood.
+      // The guard allows few attempts, so each is recorded. Logins that the guard refuses may be a flood.
       if (error instanceof RequestError) audit.record({ ...entry, outcome });
       else audit.refuse({ ...entry, outcome });
       throw error;
@@ -55,13 +55,11 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
       audit.record({ action: "refresh", who, address, target: sessionOf(login), outcome: "done" });
       return responseOf(login);
     } catch (error) {
-      const { session } = error instanceof RefreshReusedError ? error : { session: undefined };
-      const who = session === undefined ? "unknown" : `user:${session.userId}`;
-      const target = session === undefined ? "" : sessionOf(session);
-      const outcome = session === undefined ? toHttp(error).body.error.code : "reused";
-      const entry = { action: "refresh", who, address, target, outcome } as const;
-      if (session === undefined) audit.refuse(entry);
-      else audit.record(entry);
+      const entry = { action: "refresh", address } as const;
+      if (error instanceof RefreshReusedError) {
+        const { session } = error;
+        audit.record({ ...entry, who: `user:${session.userId}`, target: sessionOf(session), outcome: "reused" });
+      } else audit.refuse({ ...entry, who: "unknown", target: "", outcome: toHttp(error).body.error.code });
       throw error;
     }
   });
@@ -74,7 +72,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
       const address = addressOf(request.raw);
       audit.record({ action: "logout", who, address, target: sessionOf(ended), outcome: "done" });
     }
-    // An unknown refresh token is no error: its bearer is logged out.
+    // An unknown refresh token is no error: its bearer is logged out anyway.
     return reply.code(204).send();
   });
 }

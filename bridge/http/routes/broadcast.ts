@@ -18,21 +18,17 @@ const wrappedSchema = z.object({ channel: channelSchema, message: messageSchema 
 const bareSchema = messageSchema.extend({ channel: channelSchema });
 
 const SUBSCRIBERS = "subscribers";
-/** The response must not wait long for the number of subscribers. */
+/** The response must not wait long for the number of subscribers. Milliseconds. */
 const COUNT_TIMEOUT_MS = 250;
 
-/**
- * `POST /broadcast`: publishes an event to a channel. When the event is durable, responds with the number of
- * subscribers at all nodes.
- */
+/** `POST /broadcast`: publishes an event. When it is durable, responds with the number of subscribers at all nodes. */
 export function broadcastRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, channels, cluster, publish, sockets, stats, http, audit, addressOf } = services;
-  const { journal } = services;
+  const { callers, channels, cluster, publish, sockets, stats, http, audit, addressOf, journal } = services;
   const { devices } = services.authority;
   const end = answerNodes(cluster, SUBSCRIBERS, (channel) => sockets.subscribers(String(channel)));
   server.addHook("onClose", async () => end());
 
-  /** The subscribers of nodes that do not answer in time are not included. */
+  /** Without the subscribers of nodes that do not answer in time. */
   async function subscribers(channel: string): Promise<number> {
     const answers = await askNodes(cluster, SUBSCRIBERS, channel, COUNT_TIMEOUT_MS).catch(() => undefined);
     let count = sockets.subscribers(channel);
@@ -50,13 +46,8 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
       hasChannel: (name) => journal.hasChannel(name),
     });
     if (problem !== undefined) throw new RequestError(404, "unknown_channel", problem);
-    await publish({
-      topic: { kind: "channel-event", channel, event },
-      event,
-      data: data ?? {},
-      dataText,
-      sender: caller.name,
-    });
+    const topic = { kind: "channel-event", channel, event } as const;
+    await publish({ topic, event, data: data ?? {}, dataText, sender: caller.name });
     stats.add("broadcasts");
     const address = addressOf(request.raw);
     audit.record({ action: "broadcast", who: caller.name, address, target: `${channel} ${event}`, outcome: "done" });
@@ -64,10 +55,7 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
   });
 }
 
-/**
- * `dataText` is the JSON text of `data` as it was sent, so that a number that a double cannot hold is passed on
- * unchanged.
- */
+/** `dataText` is the JSON text of `data` as it was sent, to pass on numbers that a double cannot hold. */
 function readMessage(body: unknown): z.infer<typeof bareSchema> & { dataText: string | undefined } {
   const isBare = typeof body === "object" && body !== null && !("message" in body);
   const text = textOfBody(body) ?? "";

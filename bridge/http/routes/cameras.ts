@@ -15,7 +15,7 @@ import { notFound } from "../errors.ts";
 import { readPath, readQuery } from "../request-body.ts";
 import type { Services } from "../services.ts";
 
-/** The number of characters after which a page of the list ends early. They take a few milliseconds of work. */
+/** A page of the list ends early after this many characters, which take a few milliseconds of work. */
 const MAX_PAGE_CHARS = 1_048_576;
 const CAMERAS_PATH = "/cameras";
 const MAX_CAMERAS_PER_PAGE = 1_000;
@@ -23,13 +23,13 @@ const MAX_CAMERAS_PER_PAGE = 1_000;
 const paramsSchema = z.object({ id: idSchema });
 const querySchema = z.object({
   limit: z.coerce.number().int().min(1).max(MAX_CAMERAS_PER_PAGE).default(MAX_CAMERAS_PER_PAGE),
-  /** The page begins after this id. `next` of the previous page names it. */
+  /** The page begins after this id, which `next` of the previous page names. */
   after: idSchema.optional(),
 });
 
 /**
- * `GET /cameras`, in pages by id, and `GET /cameras/{id}`. The states are passed on as the cameras wrote them, without
- * parsing: parsing 78 MB of states blocked the event loop for 6 s.
+ * `GET /cameras`, in pages by id, and `GET /cameras/{id}`. The cameras' states are passed on without parsing: parsing
+ * 78 MB of states blocked the event loop for 6 s.
  */
 export function cameraRoutes(server: FastifyInstance, services: Services): void {
   const { callers, http, journal, presence, previews } = services;
@@ -69,7 +69,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     return reply.send(Readable.from(cameraText(id, entries, newest, Number.POSITIVE_INFINITY)));
   });
 
-  /** The number of cameras by status. Every page includes these numbers for all cameras. */
+  /** The number of cameras by status. Every page has the numbers of all cameras. */
   function countsOf(ids: readonly string[]): Record<string, number> {
     const counts: Record<string, number> = {};
     for (const id of ids) {
@@ -88,7 +88,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     return [...ids].filter((id) => grants.seesCamera(id)).sort();
   }
 
-  /** The JSON of a camera, state by state. A state that is larger than `maxBytes` is only named, in `left_out`. */
+  /** The JSON of a camera, state by state. A state larger than `maxBytes` is only named, in `left_out`. */
   function* cameraText(
     id: string,
     entries: readonly StateEntry[],

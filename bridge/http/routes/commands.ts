@@ -13,16 +13,12 @@ import type { Services } from "../services.ts";
 
 const paramsSchema = z.object({ id: idSchema });
 const querySchema = z.object({
-  /**
-   * Seconds to wait for the command's final status. The response has the status that the command has reached by then.
-   */
+  /** Seconds to wait for the final status. The response has the status that the command has by then. */
   wait: z.coerce.number().min(0).max(60).default(10),
 });
 const bodySchema = commandRequestSchema.omit({ camera: true });
 
-/**
- * `POST /cameras/{id}/commands`: 200 with the command's final status, or 202 with its status after `?wait=` seconds.
- */
+/** `POST /cameras/{id}/commands`: 200 with the final status, or 202 with the status after `?wait=` seconds. */
 export function commandRoutes(server: FastifyInstance, services: Services): void {
   const { callers, relay, http, addressOf } = services;
 
@@ -32,7 +28,6 @@ export function commandRoutes(server: FastifyInstance, services: Services): void
     demand(caller.grants.canCommand(camera), `camera:${camera}:control`);
     const { wait } = readQuery(querySchema, request);
     const command = readBody(bodySchema, request.body);
-
     const argsText = memberText(textOfBody(request.body) ?? "", "args");
     const from = { who: caller.name, address: addressOf(request.raw) };
     const update = await new Promise<CommandUpdate | undefined>((resolve) => {

@@ -2,12 +2,12 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { answerNodes, askNodes } from "../../cluster/ask.ts";
 import type { ConnectionInfo } from "../../websocket/sockets.ts";
-import { adminOf } from "../callers.ts";
+import { adminOf, auditedAdmin } from "../callers.ts";
 import { notFound } from "../errors.ts";
 import { readPath } from "../request-body.ts";
 import type { Services } from "../services.ts";
 
-/** The most connections that one node reports to another for the list. */
+/** The most connections that one node lists for another. */
 const MAX_LISTED = 1_000;
 const LIST = "connections";
 const CLOSE = "close-connection";
@@ -32,7 +32,7 @@ const closeSchema = z.object({ id: z.string() });
 
 /** `GET /connections` and `DELETE /connections/{id}`, over all nodes: for admins. */
 export function connectionRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, cluster, sockets, logger, audit, addressOf } = services;
+  const { callers, cluster, sockets, logger } = services;
   const ends = [
     answerNodes(cluster, LIST, () => {
       const connections = sockets.connections();
@@ -43,9 +43,7 @@ export function connectionRoutes(server: FastifyInstance, services: Services): v
       return asked.success && sockets.closeConnection(asked.data.id);
     }),
   ];
-  server.addHook("onClose", async () => {
-    for (const end of ends) end();
-  });
+  server.addHook("onClose", async () => ends.forEach((end) => void end()));
 
   server.get("/connections", async (request) => {
     adminOf(callers, request);
@@ -67,15 +65,14 @@ export function connectionRoutes(server: FastifyInstance, services: Services): v
   });
 
   server.delete("/connections/:id", async (request, reply) => {
-    const caller = adminOf(callers, request);
+    const { who, record } = auditedAdmin(services, request);
     const { id } = readPath(paramsSchema, request);
     if (!sockets.closeConnection(id)) {
       const { given } = await askNodes(cluster, CLOSE, { id });
       if (![...given.values()].includes(true)) throw notFound(`There is no connection ${JSON.stringify(id)}`);
     }
-    logger.info({ by: caller.name, connection: id }, "connection closed by an operator");
-    const address = addressOf(request.raw);
-    audit.record({ action: "connection.close", who: caller.name, address, target: id, outcome: "done" });
+    logger.info({ by: who, connection: id }, "connection closed by an operator");
+    record("connection.close", id);
     return reply.code(204).send();
   });
 }

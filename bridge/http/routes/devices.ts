@@ -1,7 +1,6 @@
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { idSchema } from "../../../contract/ids.ts";
-import type { AuditAction } from "../../auth/audit-entry.ts";
 import {
   type Credential,
   certificateNameSchema,
@@ -9,7 +8,7 @@ import {
   deviceKindSchema,
   deviceSecretSchema,
 } from "../../auth/devices.ts";
-import { adminOf } from "../callers.ts";
+import { adminOf, auditedAdmin } from "../callers.ts";
 import { badRequest } from "../errors.ts";
 import { readBody, readPath } from "../request-body.ts";
 import type { OperatorServices } from "../services.ts";
@@ -26,15 +25,8 @@ const newSchema = credentialSchema.extend({ id: idSchema, kind: deviceKindSchema
  * in the response to the request that created it.
  */
 export function deviceRoutes(server: FastifyInstance, services: OperatorServices): void {
-  const { callers, authority, audit, addressOf } = services;
+  const { callers, authority } = services;
   const { devices } = authority;
-
-  function operator(request: FastifyRequest) {
-    const caller = adminOf(callers, request);
-    const address = addressOf(request.raw);
-    return (action: AuditAction, id: string, outcome: string) =>
-      audit.record({ action, who: caller.name, address, target: `device:${id}`, outcome });
-  }
 
   server.get("/devices", async (request) => {
     adminOf(callers, request);
@@ -42,26 +34,26 @@ export function deviceRoutes(server: FastifyInstance, services: OperatorServices
   });
 
   server.post("/devices", async (request, reply) => {
-    const note = operator(request);
+    const { record } = auditedAdmin(services, request);
     const { id, kind, ...asked } = readBody(newSchema, request.body);
     const secret = await devices.add({ id, kind, credential: credentialOf(asked) });
-    note("device.create", id, kind);
+    record("device.create", `device:${id}`, kind);
     return reply.code(201).send(withSecret(devices.get(id), secret));
   });
 
   server.post("/devices/:id/rotate", async (request) => {
-    const note = operator(request);
+    const { record } = auditedAdmin(services, request);
     const { id } = readPath(paramsSchema, request);
     const secret = await devices.rotate(id, credentialOf(readBody(credentialSchema, request.body ?? {})));
-    note("device.rotate", id, "done");
+    record("device.rotate", `device:${id}`);
     return withSecret(devices.get(id), secret);
   });
 
   server.delete("/devices/:id", async (request, reply) => {
-    const note = operator(request);
+    const { record } = auditedAdmin(services, request);
     const { id } = readPath(paramsSchema, request);
     await devices.remove(id);
-    note("device.remove", id, "done");
+    record("device.remove", `device:${id}`);
     return reply.code(204).send();
   });
 }
@@ -81,7 +73,7 @@ function shown({ id, kind, certificateName, changedAt }: Device) {
   };
 }
 
-/** Another request may have removed the device meanwhile. The response contains the secret even then. */
+/** The response contains the secret even if another request has removed the device in the meantime. */
 function withSecret(device: Device | undefined, secret: string | undefined) {
   return { ...(device === undefined ? {} : shown(device)), ...(secret === undefined ? {} : { secret }) };
 }

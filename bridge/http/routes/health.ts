@@ -5,23 +5,21 @@ import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { demand } from "../callers.ts";
 import type { Services } from "../services.ts";
 
-/** Probes are frequent, come from one address and cost nothing. */
+/** Probes are frequent, come from one address and cost little. */
 const UNLIMITED = { config: { rateLimit: false } } as const;
 
 /**
  * `GET /health`, `GET /livez` and `GET /readyz` are open and name no user, camera or address.
  *
- * `GET /stats` names users and their addresses, so it needs `system:read`, except from this machine during the first
- * try. `cluster` and `totals` in its response are about all nodes, the rest is about this node.
+ * `GET /stats` names users and their addresses, so it needs `system:read`, except from this machine in trial mode. In
+ * its response, `cluster` and `totals` are about all nodes, the rest is about this node.
  */
 export function healthRoutes(server: FastifyInstance, services: Services): void {
   const { callers, sockets, stats, cluster, version, unavailableReason, checkStore, notices, clock, metrics } =
     services;
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
-  server.addHook("onClose", async () => {
-    delay.disable();
-  });
+  server.addHook("onClose", async () => void delay.disable());
   const milliseconds = (nanoseconds: number) => Math.round(nanoseconds / 10_000) / 100;
 
   server.get("/livez", UNLIMITED, async () => ({ status: "alive" }));
@@ -69,7 +67,7 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
   });
 }
 
-/** The metrics of all nodes, or the reason why they cannot be read now. */
+/** The metrics of all nodes, or the reason why they cannot be read. */
 async function clusterMetrics({ nodes }: Services["cluster"]): Promise<object> {
   try {
     const found = await nodes();

@@ -7,7 +7,7 @@ const querySchema = z.object({ origin: z.string().max(300, "must have at most 30
 
 /**
  * `GET /allowed-origin?origin=…`: whether a page of this origin may connect. A browser hides from a page why its
- * WebSocket was refused, so the page asks here. A page of any origin may ask.
+ * WebSocket was refused. So the page asks here, and a page of any origin may ask.
  */
 export function originRoutes(server: FastifyInstance, origins: Pick<Origins, "allowsPage">): void {
   server.get("/allowed-origin", async (request, reply) => {

@@ -6,7 +6,7 @@ import type { FastifyInstance } from "fastify";
 const NOT_BUILT =
   "Skylapse Realtime is running. Its dashboard page is not built: run npm run build, then start again.\n";
 
-/** Serves the dashboard page at `/` from the folder that it was built into. */
+/** Serves the built dashboard page at `/`. */
 export async function pageRoutes(server: FastifyInstance, pagePath: string | undefined): Promise<void> {
   if (pagePath === undefined || !existsSync(join(pagePath, "index.html"))) {
     server.get("/", async (_request, reply) => reply.type("text/plain; charset=utf-8").send(NOT_BUILT));
@@ -18,8 +18,7 @@ export async function pageRoutes(server: FastifyInstance, pagePath: string | und
     dotfiles: "ignore",
     cacheControl: false,
     setHeaders(reply, path) {
-      // The build puts a hash of the content into the name of each file below assets/. All other files may change with
-      // the next build.
+      // Each file name below assets/ contains a hash of the content. All other files may change with the next build.
       const isNamedByContent = path.startsWith(join(pagePath, "assets/"));
       reply.header("cache-control", isNamedByContent ? "public, max-age=31536000, immutable" : "no-cache");
     },

@@ -9,13 +9,12 @@ import { notFound } from "../errors.ts";
 import { readPath, readQuery } from "../request-body.ts";
 import type { Services } from "../services.ts";
 
-/** The most previews in one response. */
-export const MAX_PREVIEWS_PER_PAGE = 500;
+const MAX_PREVIEWS_PER_PAGE = 500;
 const DEFAULT_PREVIEWS_PER_PAGE = 100;
 
 const cameraSchema = z.object({ id: idSchema });
 const SUFFIX = ".jpg";
-/** When the picture was taken, RFC 3339. `Last-Modified` says when it arrived. */
+/** When the picture was taken, RFC 3339. `Last-Modified` is the time of its arrival. */
 const TAKEN_HEADER = "x-taken-at";
 const fileSchema = z.object({
   id: idSchema,
@@ -30,7 +29,7 @@ const count = z.coerce
   .int("must be a whole number")
   .min(1, "must be at least 1")
   .max(MAX_PREVIEWS_PER_PAGE, `must be at most ${MAX_PREVIEWS_PER_PAGE}`);
-/** Where a page ended: the time and the name of its last picture. */
+/** The end of a page: the time and the name of its last picture. */
 const cursorSchema = z
   .string()
   .regex(/^\d{1,15}\.[a-z0-9][a-z0-9-]{0,62}$/, "must be the value that next has")
@@ -51,7 +50,7 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
   server.get(LATEST_PICTURE_ROUTE, async (request, reply) => {
     const { id } = readPath(cameraSchema, request);
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
-    // Clients may keep the picture but must revalidate it each time. The etag makes revalidation cheap.
+    // Clients may keep the picture but must revalidate it each time. The etag makes this cheap.
     reply.header("cache-control", "private, no-cache");
     const newest = (await previews.newest([id])).get(id);
     if (newest !== undefined && isHeld(request, newest.etag)) return unchanged(reply, newest);
@@ -102,13 +101,13 @@ function listed(camera: string, { capture, takenAt, etag, sizeBytes }: StoredPre
 }
 
 function picture(reply: FastifyReply, { preview, jpeg }: { preview: StoredPreview; jpeg: Buffer }) {
-  // If the name of the capture has no time in it, `takenAt` is only the time of arrival.
+  // If the capture's name has no time in it, `takenAt` is only the time of arrival.
   if (preview.takenAt !== preview.savedAt) reply.header(TAKEN_HEADER, new Date(preview.takenAt).toISOString());
   return (
     reply
       .header("etag", preview.etag)
       .header("last-modified", new Date(preview.savedAt).toUTCString())
-      // Whatever a camera sent, a browser must treat it as a picture.
+      // Whatever bytes a camera sent, a browser must treat them as a picture.
       .header("content-disposition", `inline; filename="${preview.capture}.jpg"`)
       .type("image/jpeg")
       .send(jpeg)

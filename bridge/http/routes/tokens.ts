@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { Revocation } from "../../auth/revocations.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, SESSION_ID, userIdSchema } from "../../auth/tokens.ts";
-import { adminOf } from "../callers.ts";
+import { auditedAdmin } from "../callers.ts";
 import { badRequest, forbidden, type RequestError } from "../errors.ts";
 import { checkPermissions } from "../permission-check.ts";
 import { perMinute } from "../protection.ts";
@@ -31,14 +31,10 @@ const FIRST_TRY_TOKEN_TTL_SECONDS = 900;
 const HOW_TO_GET_ONE =
   "Use the operator key: Authorization: Bearer <OPERATOR_KEY>, or npx skylapse token on the server's machine";
 const NEEDS_KEY = `Tokens are not minted without a key here. ${HOW_TO_GET_ONE}. People log in at POST /auth/login`;
-
 /** How far the client's clock may be ahead, milliseconds. */
 const CLOCK_SKEW_MS = 60_000;
 
-/**
- * `POST /auth/token`: with the operator key, or from this machine during the first try.
- * `POST /auth/revoke`: for admins.
- */
+/** `POST /auth/token`: with the operator key, or from this machine in trial mode. `POST /auth/revoke`: for admins. */
 export function tokenRoutes(server: FastifyInstance, services: OperatorServices): void {
   const { callers, authority, audit, stats, http, channels, addressOf } = services;
   const { revocations, sessions } = authority;
@@ -67,13 +63,10 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
   });
 
   server.post("/auth/revoke", async (request, reply) => {
-    const caller = adminOf(callers, request);
+    const { record } = auditedAdmin(services, request);
     const revocation = revocationOf(readBody(revokeSchema, request.body));
     await (revocation.kind === "session" ? sessions.revoke(revocation.id) : revocations.add(revocation));
-    audit.record({
-      ...{ action: "token.revoke", who: caller.name, address: addressOf(request.raw), outcome: "done" },
-      target: textOf(revocation),
-    });
+    record("token.revoke", textOf(revocation));
     return reply.code(204).send();
   });
 }

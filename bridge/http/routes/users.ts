@@ -1,10 +1,9 @@
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { type Account, type Powers, roleSchema } from "../../auth/accounts.ts";
-import type { AuditAction } from "../../auth/audit-entry.ts";
+import { type Account, roleSchema } from "../../auth/accounts.ts";
 import { passwordSchema } from "../../auth/passwords.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, userIdSchema } from "../../auth/tokens.ts";
-import { adminOf } from "../callers.ts";
+import { adminOf, auditedAdmin } from "../callers.ts";
 import { badRequest, notFound } from "../errors.ts";
 import { checkPermissions } from "../permission-check.ts";
 import { perMinute } from "../protection.ts";
@@ -27,17 +26,10 @@ const newSchema = z.strictObject({
 
 /** `GET /users`, `POST /users`, `PUT /users/{id}` and `DELETE /users/{id}`: for admins. */
 export function userRoutes(server: FastifyInstance, services: OperatorServices): void {
-  const { callers, authority, audit, http, channels, addressOf } = services;
+  const { callers, authority, http, channels } = services;
   const { accounts, revocations } = authority;
   /** Each request may compute a password hash. */
   const limited = perMinute(http.maxTokenRequestsPerMinute);
-
-  function operator(request: FastifyRequest) {
-    const caller = adminOf(callers, request);
-    const address = addressOf(request.raw);
-    return (action: AuditAction, userId: string, outcome: string) =>
-      audit.record({ action, who: caller.name, address, target: `user:${userId}`, outcome });
-  }
 
   server.get("/users", async (request) => {
     adminOf(callers, request);
@@ -45,18 +37,18 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
   });
 
   server.post("/users", limited, async (request, reply) => {
-    const note = operator(request);
+    const { record } = auditedAdmin(services, request);
     const { user_id: userId, password, ...asked } = readBody(newSchema, request.body);
     const powers = powersOf(asked);
     checkPermissions(asked.permissions ?? [], channels);
     if (powers === undefined) throw badRequest("`role` or `permissions` is missing: what the user may do");
     const account = await accounts.create({ userId, password, powers });
-    note("user.create", userId, powersText(account));
+    record("user.create", `user:${userId}`, powersText(account));
     return reply.code(201).send(shown(account));
   });
 
   server.put("/users/:id", limited, async (request) => {
-    const note = operator(request);
+    const { record } = auditedAdmin(services, request);
     const { id: userId } = readPath(paramsSchema, request);
     const { password, enabled, ...asked } = readBody(changeSchema, request.body);
     const powers = powersOf(asked);
@@ -71,22 +63,22 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
       ...(powers === undefined ? [] : [powersText(account)]),
       ...(enabled === undefined ? [] : [enabled ? "enabled" : "disabled"]),
     ];
-    note("user.update", userId, changes.join(" "));
+    record("user.update", `user:${userId}`, changes.join(" "));
     return shown(account);
   });
 
   server.delete("/users/:id", limited, async (request, reply) => {
-    const note = operator(request);
+    const { record } = auditedAdmin(services, request);
     const { id: userId } = readPath(paramsSchema, request);
     if (accounts.get(userId) === undefined) throw unknown(userId);
     await endTokens(userId);
     await accounts.remove(userId);
-    note("user.remove", userId, "done");
+    record("user.remove", `user:${userId}`);
     return reply.code(204).send();
   });
 
   /**
-   * Revokes all tokens of the user, also those that an operator minted. Call it before the account is changed: if the
+   * Revokes all tokens of the user, also those that an operator minted. Called before the account is changed: if the
    * revocation fails, the account is still there for a retry.
    */
   async function endTokens(userId: string): Promise<void> {
@@ -95,20 +87,14 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
 }
 
 /** @throws {RequestError} 400 if the body has both */
-function powersOf({
-  role,
-  permissions,
-}: {
-  role?: Account["role"];
-  permissions?: string[] | undefined;
-}): Powers | undefined {
+function powersOf({ role, permissions }: Pick<z.output<typeof changeSchema>, "role" | "permissions">) {
   if (role !== undefined && permissions !== undefined)
     throw badRequest("`role` and `permissions` exclude each other: a user has one of them");
   if (role !== undefined) return { role };
   return permissions === undefined ? undefined : { permissions };
 }
 
-/** The account as responses show it, without anything about the password. */
+/** The account in responses, without anything about the password. */
 function shown({ userId, role, permissions, enabled, changedAt }: Account) {
   return {
     user_id: userId,

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Publish } from "../../../bridge/broker-link/publish.ts";
 import { startAlerts } from "../../../bridge/cameras/alerts/alerts.ts";
-import type { AlertThresholds } from "../../../bridge/cameras/alerts/thresholds.ts";
+import type { AlertThresholds } from "../../../bridge/cameras/alerts/config.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { recordingLogger } from "../support/recording-logger.ts";
 import { envelope, type Fixture, logger, openFixture, tree, useFakeClock } from "./watcher-fixture.ts";
