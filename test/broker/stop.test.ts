@@ -8,7 +8,7 @@ import { WebSocket } from "ws";
 import { closed, NORTH, startTestBroker, temporaryFolder, topic } from "./broker-under-test.ts";
 import { publishPacket, rawClient, rawSession, subscribePacket, TYPE } from "./raw-client.ts";
 
-describe("stop", () => {
+describe("the broker's stop", () => {
   it("closes every connection quickly, including connections of unresponsive peers", async () => {
     const test = await startTestBroker();
     const { ports } = test.broker;
@@ -84,7 +84,7 @@ describe("stop", () => {
   });
 });
 
-describe("start-up", () => {
+describe("the broker's start", () => {
   it("names a port in use and the remedy, and leaves nothing open", async () => {
     const other = createServer().listen(0, "127.0.0.1");
     await once(other, "listening");

@@ -30,7 +30,7 @@ async function camera(id: string) {
   return { presence, alerts };
 }
 
-it("the server raises an alert when the camera program is killed, and keeps the time of the loss over its own kill", async () => {
+it("the server raises an alert when the camera program is killed, and keeps the time of the loss even when it is killed itself", async () => {
   const secret = await addCamera(dataPath, "north");
   await start();
   expect((await camera("north")).presence).toMatchObject({ status: "never_seen" });

@@ -37,7 +37,7 @@ describe("a user narrowed to one camera", () => {
   it("gets no job, alert or broadcast that names another camera, on any channel", async () => {
     const seen = await watch(...NARROWED);
     await bridge.say("processing/stacker/jobs/j-south", { job: "j-south", status: "queued", camera: "south" }, true);
-    // Later events of a job need not name the camera again.
+    // Later events of a job may omit the camera.
     await bridge.say("processing/stacker/jobs/j-south", { job: "j-south", status: "completed" }, true);
     await bridge.say("processing/stacker/jobs/j-south", Buffer.alloc(0), true);
     await bridge.say("processing/stacker/events/film.made", { camera: "south", film: "f-south" });

@@ -55,7 +55,7 @@ const OUTAGES: { name: string; begin: () => Promise<void>; end: () => Promise<vo
 const readyz = async () => (await bridge.call("/readyz")).status;
 
 describe.each(OUTAGES)("while Redis $name", ({ begin, end }) => {
-  it("the bridge keeps and notifies sockets, refuses requests that need the store with 130, and continues afterwards", async () => {
+  it("the bridge keeps sockets open, notifies their clients once, refuses requests that need the store with 130, and continues afterwards", async () => {
     const clients = [await connect(url, token), await connect(url, token)];
     for (const client of clients) await client.subscribe("camera:north");
     await bridge.say(CAPTURED, { n: 1 });

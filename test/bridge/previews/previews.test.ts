@@ -71,7 +71,7 @@ describe("preview files", () => {
   });
 });
 
-describe("refuses", () => {
+describe("the preview store refuses", () => {
   it("a preview of one byte too many, and accepts a preview of exactly the limit", async () => {
     await previews.save("north", "c1", smallJpeg("big", { bytes: 65_536 }));
     const save = previews.save("north", "c2", smallJpeg("too big", { bytes: 65_537 }));
@@ -106,7 +106,7 @@ describe("refuses", () => {
   });
 });
 
-describe("accepts", () => {
+describe("the preview store accepts", () => {
   it.each([{}, { progressive: true }, { mozjpeg: true }, { quality: 10 }])(
     "a JPEG that an encoder wrote with %j",
     async (options) => {

@@ -24,7 +24,7 @@ async function connackOf(test: BrokerUnderTest, options: IClientOptions): Promis
   }
 }
 
-describe("CONNECT", () => {
+describe("the broker, at CONNECT,", () => {
   it.each([
     ["accepts a device with its secret", { username: "north", password: SECRET }, 0],
     ["accepts a processing service with its secret", { username: "stacker", password: SECRET }, 0],
@@ -96,7 +96,7 @@ describe("CONNECT", () => {
   });
 });
 
-describe("PUBLISH", () => {
+describe("the broker, at PUBLISH,", () => {
   it.each([
     ["an event of the camera itself", topic("cameras/north/events/capture.completed")],
     ["a reply of the camera itself", topic("cameras/north/replies/capture.now")],
@@ -253,7 +253,7 @@ describe("PUBLISH", () => {
   });
 });
 
-describe("SUBSCRIBE", () => {
+describe("the broker, at SUBSCRIBE,", () => {
   it.each([
     ["grants a camera its own commands", "north", topic("cameras/north/commands/+"), 1],
     ["refuses a camera the commands of another", "north", topic("cameras/south/commands/+"), 128],

@@ -17,7 +17,7 @@ import {
 const EVENT = topic("cameras/north/events/capture.completed");
 const CAMERA = { clientId: "north-1", username: "north", password: SECRET };
 
-describe("before the CONNACK", () => {
+describe("the broker, before the CONNACK,", () => {
   it("closes a silent connection after MQTT_CONNECT_TIMEOUT_MS", async () => {
     const { broker, logged } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "100" } });
     const silent = await rawClient(broker.ports.mqtt);
@@ -99,7 +99,7 @@ describe("before the CONNACK", () => {
   });
 });
 
-describe("after the CONNACK", () => {
+describe("the broker, after the CONNACK,", () => {
   it("disconnects a silent client after one and a half times its keep-alive", async () => {
     const { broker } = await startTestBroker();
     const camera = await rawSession(broker.ports.mqtt, { ...CAMERA, keepalive: 1 });

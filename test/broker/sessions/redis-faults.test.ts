@@ -254,7 +254,7 @@ describe("a node that is killed", () => {
     expect(published()).toEqual(["gone"]);
   });
 
-  it("is distinguished from a node whose Redis was unavailable, and whose wills are not published", async () => {
+  it("is distinguished from a node without Redis, whose wills are not published", async () => {
     const cluster = await nodes();
     const env = { MQTT_HEARTBEAT_MS: "100" };
     const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);

@@ -43,7 +43,6 @@ function place({ maxEntries = 1000, maxBytes = 1_000_000 } = {}) {
     entries,
     onGap,
     redis: redis.connect("test", { keyPrefix: `${redis.prefix}mqtt:` }),
-    /** The counters of the publications. */
     publish: (payload: string, own = ++counter) =>
       writer.run(() => ({ keys: [], args: ["p", String(own), encodePacket(packet(payload))] })),
     payloads: () => entries.map((entry) => (entry.kind === "packet" ? entry.packet.payload.toString() : entry.kind)),

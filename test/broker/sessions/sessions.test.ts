@@ -356,7 +356,7 @@ describe("retained messages", () => {
     expect(inbox.messages.every(({ retain: mark }) => mark)).toBe(true);
   });
 
-  it("are the last of many messages that are published at the same time", async () => {
+  it("are the last messages of many that are published at the same time", async () => {
     const test = await startTestBroker();
     const camera = await test.client(NORTH);
     const state = topic("cameras/north/state/power");
@@ -484,7 +484,7 @@ describe("wills", () => {
     expect(after.ingest.accepted).toHaveLength(1);
   });
 
-  it("of an earlier run that cannot be made durable are retried", async () => {
+  it("of an earlier run are retried when they cannot be written", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
     const before = await startTestBroker({ dataPath, env });

@@ -15,7 +15,7 @@ function slowPictures() {
     asked.push(capture);
     const found = await new Promise<Picture | Error>((resolve) => {
       resolvers.set(capture, resolve);
-      // All requests share one signal.
+      // All requests share one abort signal.
       if (signal !== lastSignal) signal.addEventListener("abort", endAll);
       lastSignal = signal;
     });

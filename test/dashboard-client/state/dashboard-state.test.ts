@@ -397,7 +397,7 @@ describe("the limits of the state", () => {
     expect([state.cameras.size, state.leftOut]).toEqual([MAX_OWNERS, 3]);
   });
 
-  it("hold for events of any name, topic and data", () => {
+  it("hold for events with any name, topic and data", () => {
     fc.assert(
       fc.property(fc.string(), fc.option(fc.string(), { nil: undefined }), fc.jsonValue(), (name, topic, data) => {
         const strange = event({ event: name, data, ...(topic === undefined ? {} : { topic }) });

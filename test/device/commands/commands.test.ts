@@ -219,7 +219,7 @@ test("the camera applies settings that cannot be written, and replies that the s
   expect(await readFile(join(dataPath, "north.json"), "utf8")).toContain("08:00");
 });
 
-test("the camera reboots: publishes `sleeping` with a wake-up time, starts another session, and replies after the restart", async () => {
+test("the camera announces a reboot as `sleeping` with a wake-up time, starts another session, and replies after the restart", async () => {
   const broker = await openBroker();
   const agent = await onlineCamera(broker);
   const before = agent.session;
@@ -403,7 +403,7 @@ function receive(runner: CommandRunner, given: Command): void {
   runner.receive(given.name, Buffer.from(JSON.stringify(given)));
 }
 
-test("the camera replies `accepted` to a repeated command that is still running", async () => {
+test("the runner replies `accepted` to a repeated command that is still running", async () => {
   const { runner, replies, finish, ran } = slowRunner();
   const given = command("capture.now");
   receive(runner, given);
@@ -414,7 +414,7 @@ test("the camera replies `accepted` to a repeated command that is still running"
   expect(ran()).toBe(1);
 });
 
-test(`the camera ${MAX_WAITING_COMMANDS} commands wait for the running command, and the next command is rejected as busy`, async () => {
+test(`the runner lets ${MAX_WAITING_COMMANDS} commands wait for the running command, and rejects the next command as busy`, async () => {
   const { runner, replies, finish } = slowRunner();
   for (let index = 0; index < MAX_WAITING_COMMANDS + 2; index++) receive(runner, command("capture.now"));
   expect(replies.filter(({ status }) => status === "accepted")).toHaveLength(MAX_WAITING_COMMANDS + 1);
@@ -423,7 +423,7 @@ test(`the camera ${MAX_WAITING_COMMANDS} commands wait for the running command, 
   await runner.idle();
 });
 
-test(`the camera the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, and older commands are deleted`, async () => {
+test(`the runner remembers the last ${MAX_REMEMBERED_COMMANDS} commands, and deletes older commands`, async () => {
   const { runner, finish, ran, remembered } = slowRunner();
   finish();
   const first = command("capture.now");
