@@ -14,12 +14,12 @@ import { parseRedisUrl, RedisUrlError } from "../redis/redis-url.ts";
 
 export const simulatorSettings = {
   SIMULATOR: setting(
-    "Simulated cameras that run with the server, and a simulated processing service beside them. 0 starts none. With " +
-      "`REDIS_URL` the default is 0, because every node would simulate the same cameras.",
+    "Number of simulated cameras that the server starts, together with a simulated processing service. 0 starts none. " +
+      "With `REDIS_URL`, the default is 0, because every node would simulate the same cameras.",
     countVariable.max(16, "must be at most 16").default(2),
   ),
   LOCATION_LAT: setting(
-    "Latitude of the simulated cameras, north of the equator. Their sun rises by it.",
+    "Latitude of the simulated cameras, north of the equator. It determines their sunrise.",
     latitudeVariable.default(46.02),
     { unit: "degrees" },
   ),
@@ -27,12 +27,12 @@ export const simulatorSettings = {
     unit: "degrees",
   }),
   TIMEZONE: setting(
-    "Time zone of the simulated cameras: a name of the IANA database.",
+    "Time zone of the simulated cameras: a name from the IANA database.",
     timeZoneVariable.default("Europe/Zurich"),
   ),
   CAPTURE_INTERVAL_S: setting("Time between two pictures of a simulated camera.", secondsVariable.default(10)),
   SIMULATOR_WIDTH: setting(
-    "Width of a picture of a simulated camera; its height is three quarters of it. 320 needs little of a small machine.",
+    "Width of a picture of a simulated camera. The height is three quarters of the width. Use 320 on a small machine.",
     countVariable.min(320, "must be at least 320 pixels").max(4096, "must be at most 4096 pixels").default(1280),
     { unit: "pixels" },
   ),
@@ -47,13 +47,13 @@ export function readSimulatorConfig(source: EnvironmentSource) {
 
 export const storeSettings = {
   REDIS_URL: setting(
-    "Keeps everything durable in Redis instead of files, for any number of nodes that serve as one: `redis://`, " +
+    "Stores all durable data in Redis instead of files, so that several nodes form one server: `redis://`, " +
       "`rediss://` (TLS), `redis+sentinel://` or `redis+cluster://`.",
     z.string().superRefine(checkRedisUrl).optional(),
     { isSecret: true },
   ),
   REDIS_PREFIX: setting(
-    "The names of all keys in Redis begin with this, apart from those of other installations.",
+    "Prefix of all keys in Redis. It separates several installations in one Redis.",
     z
       .string()
       .regex(/^[A-Za-z0-9:._-]{1,64}$/, "must be 1 to 64 letters, digits and : . _ -")
@@ -64,7 +64,7 @@ export const storeSettings = {
 /** Settings that only the command `skylapse` reads. */
 export const commandLineSettings = {
   SKYLAPSE_URL: setting(
-    "Address of the server that the command `skylapse` asks, such as `http://127.0.0.1:8082`.",
+    "Address of the server for the command `skylapse`, such as `http://127.0.0.1:8082`.",
     z.url({ protocol: /^https?$/, error: "must be an address such as http://127.0.0.1:8082" }).optional(),
     { defaultText: "`WS_PORT` of `HOST`" },
   ),

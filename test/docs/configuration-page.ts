@@ -23,7 +23,7 @@ import { serverSettings } from "../../platform/server-settings.ts";
 
 interface Part {
   heading: string;
-  /** The file that holds the settings. */
+  /** Path of the file with the settings. */
   source: string;
   settings: Settings;
 }
@@ -53,15 +53,15 @@ export function configurationPage(): string {
 
 # Configuration
 
-All settings are environment variables. A program reads them once, at its start, and reports everything that is wrong with them at
-once, by name. It also warns about a variable whose name differs from that of a setting in a letter or two.
+All settings are environment variables. A program reads its settings once, at the start, and reports all invalid settings
+together, by name. It also warns about misspelt names, which differ from a setting in one or two letters.
 
 - The server also reads a file \`.env\` in the folder where it is started. The environment takes precedence.
 - The camera program also reads a JSON file with the same names: \`skylapse-camera --config FILE\`. The environment takes precedence.
-- \`skylapse check-config\` and \`skylapse-camera --check-config\` report what is wrong and start nothing.
-- A setting marked **secret** can be given as \`NAME_FILE\` instead: the path of a file that holds the value.
-- A port of 0 chooses a free port. The start-up lines name it.
-- A limit per address counts an IPv6 address together with its network of 64 bits.
+- \`skylapse check-config\` and \`skylapse-camera --check-config\` report all problems of the settings and start nothing.
+- For a setting marked **secret**, \`NAME_FILE\` may be set instead: the path of a file that contains the value.
+- Port 0 chooses a free port. The start-up lines name this port.
+- A limit per address treats an IPv6 network of 64 bits as one address.
 
 - [Server](#server): ${SERVER_PARTS.map(({ heading }) => linkTo(heading)).join(", ")}
 - [Camera program](#camera-program)
@@ -73,7 +73,7 @@ ${SERVER_PARTS.map((part) => section(`### ${part.heading}`, part)).join("\n")}
 ${section("## Camera program", { source: "device/config.ts", settings: deviceSettings })}
 ## Fixed limits
 
-These cannot be set.
+No setting changes these limits.
 
 | What | Limit |
 | --- | --- |
@@ -81,11 +81,11 @@ These cannot be set.
 | MQTT client ids | ${MAX_CLIENT_ID_LENGTH} characters |
 | QoS 2 publications of one MQTT client that wait for PUBREL | 1000 |
 | Packets of an MQTT client before its CONNACK | 100 |
-| Senders' sessions whose repeated messages are recognized | 128 of one sender, 20000 of all; above this, the sender with the most loses its oldest |
-| Levels of nesting in JSON | ${MAX_JSON_DEPTH}; deeper JSON in an event is kept as text |
+| Sessions of senders with duplicate detection | 128 of one sender, 20000 of all; above this, the sender with the most sessions loses its oldest session |
+| Levels of nesting in JSON | ${MAX_JSON_DEPTH}; deeper JSON in an event becomes text |
 | Frames from a dashboard | ${MAX_CLIENT_FRAME_BYTES / KiB} KiB, ${MAX_AUTH_FRAME_BYTES / KiB} KiB before authentication |
 | Tokens | ${MAX_TOKEN_LENGTH / KiB} KiB |
-| Body of an HTTP request without a valid token | ${MAX_STRANGER_BODY_BYTES / KiB} KiB; with one, \`MAX_PAYLOAD_BYTES\` |
+| Body of an HTTP request without a valid token | ${MAX_STRANGER_BODY_BYTES / KiB} KiB; with a valid token, \`MAX_PAYLOAD_BYTES\` |
 | Keys of an identity provider | ${MAX_KEYS_BYTES / KiB / KiB} MiB, and 5 seconds for the provider's answer |
 `;
 }
