@@ -13,7 +13,7 @@ const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta
 /** `npm run screenshots` writes the pictures of the README. */
 const KEEPS_SCREENSHOTS = Boolean(process.env.KEEP_SCREENSHOTS);
 const README_SCREENSHOTS = KEEPS_SCREENSHOTS ? fileURLToPath(new URL("screenshots/", import.meta.url)) : SCREENSHOTS;
-/** Pictures for the README are large, and the filmstrip is full, so rendering takes most of the time of such a run. */
+/** Large, because the README shows these pictures. Rendering takes most of the time of such a run. */
 const PICTURES = KEEPS_SCREENSHOTS ? { width: "1280", everyMinutes: 45 } : { width: "320", everyMinutes: 180 };
 const BROWSER_TIMEOUT_MS = 40_000;
 
@@ -31,10 +31,10 @@ beforeAll(async () => {
 
 afterAll(() => browser.end());
 
-/** Starts a server for the tests of one `describe`, which share the server's cameras. */
+/** Starts a server for all tests of one `describe`, which share the cameras. */
 async function serve(simulated: Record<string, string>): Promise<void> {
   dataPath = makeDataPath();
-  // The page reconnects to the same address after a restart, so the port must be fixed.
+  // A fixed port, because the page reconnects to the same address after a restart.
   env = { JWT_SECRET, WS_PORT: String(await freePort()), ...placeInTheAfternoon(), ...simulated };
   skylapse = await startSkylapse({ dataPath, env });
 }
@@ -51,13 +51,13 @@ async function openPage(options: { reducedMotion?: "reduce" } = {}): Promise<voi
   page.on("pageerror", (error) => faults.push(error.message));
 }
 
-/** A place where it is three in the afternoon now, so that the pictures are not taken at night. */
+/** A location where it is now three in the afternoon, so that no picture is taken at night. */
 function placeInTheAfternoon(): Record<string, string> {
   const now = new Date();
   const hoursEast = 15 - (now.getUTCHours() + now.getUTCMinutes() / 60);
   const lon = ((((hoursEast * 15 + 180) % 360) + 360) % 360) - 180;
   const zone = Math.round(lon / 15);
-  // These zones have inverted signs, as in POSIX: Etc/GMT-2 is two hours east of Greenwich.
+  // POSIX inverts the signs: Etc/GMT-2 is two hours east of Greenwich.
   return {
     LOCATION_LAT: "46",
     LOCATION_LON: String(lon),
@@ -80,7 +80,7 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
   await expect.poll(condition, { timeout: BROWSER_TIMEOUT_MS, interval: 50 }).toBe(true);
 }
 
-/** Resolves when no picture is fading in any more. */
+/** Resolves when all pictures have faded in. */
 const transitionsOver = () =>
   page.evaluate(async () => {
     const running = document
@@ -89,7 +89,6 @@ const transitionsOver = () =>
     await Promise.allSettled(running.map((animation) => animation.finished));
   });
 
-/** Connects a camera of the test. */
 function device(camera: string): Promise<MqttClient> {
   const password = signToken(camera, [`device:${camera}`]);
   return connectAsync(skylapse.mqtt, { username: camera, password, clientId: `test-${camera}` });
@@ -106,7 +105,7 @@ const connected = () => until(async () => /live|connected/i.test(await text("con
 describe("the dashboard page", { timeout: 90_000 }, () => {
   beforeAll(() => serve({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" }));
   afterAll(stopServing);
-  // Without animations, which cost much CPU time in a browser that renders in software.
+  // Without animations, because software rendering of animations costs much CPU time.
   beforeEach(() => openPage({ reducedMotion: "reduce" }));
   afterEach(() => letClose(page));
 
@@ -132,13 +131,13 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await until(async () => /taken|succeeded|done/i.test(await text("command-status-north")));
   });
 
-  it("shows that it is offline while the backend is down, and continues by itself once it is up again", async () => {
+  it("shows that it is offline while the backend is down, and reconnects by itself", async () => {
     await page.goto(skylapse.http);
     await connected();
     await pictureShown();
     await skylapse.end("SIGKILL");
     await shown("offline-banner");
-    // The page shows the last known state and does not call it live.
+    // The page shows the last known state without the word live.
     expect(await text("connection-state")).not.toMatch(/\blive\b|^connected/i);
     expect(await text("camera-status-north")).not.toMatch(/^online$/i);
     await page.screenshot({ path: `${SCREENSHOTS}offline-1280.png` });
@@ -151,12 +150,12 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     expect(faults).toEqual([]);
   });
 
-  it("shows earlier pictures of a camera, also with the keyboard", async () => {
+  it("shows earlier pictures of a camera, by mouse and by keyboard", async () => {
     await page.goto(skylapse.http);
     await connected();
     const frames = page.getByTestId("film-frame");
     await until(async () => (await frames.count()) >= 3);
-    // The Tab key moves the focus to one frame, and from there the arrow keys move it.
+    // The Tab key moves the focus to one frame, and the arrow keys move the focus to other frames.
     expect(await page.locator('[data-testid="film-frame"][tabindex="0"]').count()).toBe(1);
     await frames.first().focus();
     const focused = () => page.evaluate(() => document.activeElement?.getAttribute("data-capture"));
@@ -172,7 +171,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     );
     const back = await text("picture-time-north");
     expect(back).toMatch(/^Taken/);
-    // The chosen picture stays when new ones arrive.
+    // The chosen picture stays when new pictures arrive.
     const source = await pictureSource("north");
     const count = await frames.count();
     await until(async () => (await frames.count()) > count);
@@ -183,7 +182,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     expect(faults).toEqual([]);
   });
 
-  it("shows missing events, an alert, and its end", async () => {
+  it("shows missing events, and an alert until its end", async () => {
     const west = await device("west");
     await page.goto(`${skylapse.http}/#west`);
     await connected();
@@ -195,7 +194,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await say("events/outbox.dropped", { count: 3, from, to });
     const alert = page.getByTestId("alert-row").filter({ hasText: "West wall" });
     expect(await alert.textContent()).toMatch(/Storage is 90 % full.*West wall · since/);
-    // A gap that is older than the pictures is not shown. A newer gap is shown, in the time zone of the camera.
+    // The page hides a gap that is older than the pictures, and shows a newer gap in the time zone of the camera.
     expect(await page.getByTestId("gaps-west").count()).toBe(0);
     const at = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString();
     await say("events/outbox.dropped", { count: 12, from: at(75), to: at(60) });
@@ -221,7 +220,7 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
 
   const featured = () => page.locator('.camera[data-featured="true"]').getAttribute("data-testid");
 
-  it("keeps the featured camera when others connect, and links an alert to its camera", async () => {
+  it("keeps the featured camera when other cameras connect, and links an alert to its camera", async () => {
     const gateway = await connectAsync(skylapse.mqtt, { username: "gw", password: signToken("gw", ["admin"]) });
     const say = (camera: string, topic: string, data: unknown) =>
       gateway.publishAsync(`skylapse/v1/cameras/${camera}/${topic}`, JSON.stringify(data), { qos: 1, retain: true });
@@ -229,13 +228,13 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     await page.goto(skylapse.http);
     await connected();
     await shown("camera-card-b-2");
-    // The first camera by name has not sent its `about` yet. When it does, the featured camera does not change.
+    // The first camera by name has not yet sent its `about`. Its `about` must not change the featured camera.
     await until(async () => (await featured()) === "camera-card-north");
     await say("annex", "about", { ...about("Europe/Zurich"), name: "Annex ".repeat(30) });
     await page.getByText("Annex Annex").first().waitFor();
     expect(await featured()).toBe("camera-card-north");
 
-    // The text in place of a picture does not overlap the name of the camera.
+    // The text instead of a picture does not overlap the name of the camera.
     const boxes = await page
       .getByTestId("camera-card-b-1")
       .locator(".picture-empty span, .camera-name")
@@ -243,7 +242,7 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     expect(boxes).toHaveLength(2);
     expect(boxes[0]?.[1]).toBeLessThanOrEqual(boxes[1]?.[0] ?? 0);
 
-    // The focus outline is around the whole card: around its name it would be cut off.
+    // The focus outline surrounds the whole card, because an outline of the name alone would be cut off.
     const focused = () => page.evaluate(() => document.activeElement?.className ?? "");
     await until(async () => {
       await page.keyboard.press("Tab");
@@ -257,14 +256,14 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
 
     await say("annex", "state/storage", { total_bytes: 100, free_bytes: 4 });
     await shown("alert-row");
-    // The start of the alert is not cut off, even after a long name.
+    // The beginning of the alert is visible, even after a long name.
     const detail = page.getByTestId("alert-row").locator(".row-detail");
     expect(await detail.evaluate((row) => row.scrollWidth <= row.clientWidth)).toBe(true);
     await detail.getByRole("link").click();
     await until(async () => (await featured()) === "camera-card-annex");
     expect(page.url()).toMatch(/#annex$/);
 
-    // After a failed request the card does not claim that a picture could not be loaded: there was none.
+    // After a failed request, the card does not report a broken picture, because there was no picture.
     await page.getByTestId("live-picture-annex").getByText("No picture yet").waitFor();
     const failedRequest = page.waitForEvent("requestfailed", (request) =>
       request.url().endsWith("/cameras/annex/latest.jpg"),
@@ -312,7 +311,7 @@ describe("the dashboard page of two cameras", { timeout: 300_000 }, () => {
     await pictureShown();
     await until(async () => (await page.locator('[data-testid="film-frame"][data-loaded="true"]').count()) > 8);
     await until(async () => (await page.getByTestId("job-row").count()) > 0);
-    // Rendering two days of pictures has delayed the cameras. The screenshot shows them in normal operation.
+    // Rendering two days of pictures has delayed the cameras. The screenshot must show normal operation.
     await until(async () => {
       const rows = await page
         .getByTestId("event-row")

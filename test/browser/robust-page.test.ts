@@ -10,7 +10,7 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 
 const dataPath = makeDataPath();
 let browser: OwnBrowser;
-/** All tests except that of 600 cameras share this server, which keeps cameras and alerts: their order matters. */
+/** All tests except the test of 600 cameras share this server with its cameras and alerts, so their order matters. */
 let skylapse: Skylapse;
 let page: Page;
 let faults: string[];
@@ -35,7 +35,7 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  // Without animations, which cost much CPU time in a browser that renders in software.
+  // Without animations, because software rendering of animations costs much CPU time.
   page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce" });
   page.setDefaultTimeout(60_000);
   faults = [];
@@ -50,7 +50,7 @@ async function openPage(): Promise<void> {
   await page.getByTestId("camera-status-north").waitFor();
 }
 
-/** Publishes retained messages below `cameras/`, as several cameras would do. */
+/** Publishes retained messages below `cameras/`, like several cameras. */
 async function say(messages: readonly (readonly [topic: string, data: unknown])[]): Promise<void> {
   const gateway = await connectAsync(skylapse.mqtt, { username: "gateway", password: signToken("gateway", ["admin"]) });
   for (const [topic, data] of messages)
@@ -58,7 +58,7 @@ async function say(messages: readonly (readonly [topic: string, data: unknown])[
   await gateway.endAsync();
 }
 
-/** Does what the translator of a browser does: replaces each text node by a `<font>` element with the text. */
+/** Replaces each text node by a `<font>` element with the text, like the translator of a browser. */
 const translate = () =>
   page.evaluate(() => {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -74,7 +74,7 @@ const translate = () =>
     }
   });
 
-/** Texts with sibling nodes. If a translator replaces such a text, React can no longer change or remove it. */
+/** Texts with sibling nodes. React cannot change or remove such a text after a translator has replaced it. */
 const textsBesideNodes = () =>
   page.evaluate(() =>
     [...document.body.querySelectorAll("*")]
@@ -84,7 +84,7 @@ const textsBesideNodes = () =>
       .map((text) => `${text.parentElement?.className}: ${text.textContent}`),
   );
 
-it("stays usable if a translator has replaced all texts and the connection is lost", async () => {
+it("stays usable after a translator has replaced all texts and the connection is lost", async () => {
   await openPage();
   await page.getByTestId("event-row").first().waitFor();
   await translate();
@@ -100,11 +100,11 @@ it("stays usable if a translator has replaced all texts and the connection is lo
   expect(faults).toEqual([]);
 });
 
-it("keeps the other parts of the page if one part cannot be rendered, and renders that part again", async () => {
+it("keeps the rest of the page if one part fails to render, and renders that part again", async () => {
   await openPage();
   await page.getByTestId("event-row").first().waitFor();
   const failed: Promise<unknown> = page.getByTestId("failed-part").first().waitFor();
-  // As an extension of the browser might do, the test removes rows, so React fails at the next event.
+  // The test removes rows, like an extension of the browser, so that React fails at the next event.
   await page.evaluate(() => {
     for (const row of document.querySelectorAll('[data-testid="event-feed"] > li')) row.remove();
   });
@@ -116,7 +116,7 @@ it("keeps the other parts of the page if one part cannot be rendered, and render
 });
 
 it("names the setting to change if the server refuses its address", async () => {
-  // The proxy sends another Host header, so the server takes the page for one of another origin.
+  // The proxy sends another Host header, so the server assumes a page of another origin.
   const target = new URL(skylapse.http);
   const proxy = createServer((socket) => {
     const server = connect(Number(target.port), target.hostname);
@@ -136,7 +136,7 @@ it("names the setting to change if the server refuses its address", async () => 
   await once(proxy, "listening");
   const address = proxy.address();
   const port = typeof address === "object" ? address?.port : undefined;
-  // The page gets a login and a token. Otherwise the page would show the sign-in form before it connects.
+  // The page gets a login and a token. Otherwise, the page would show the sign-in form instead of connecting.
   const login = { userId: "vera", refreshToken: "x" };
   await page.addInitScript((kept) => localStorage.setItem("skylapse:login", kept), JSON.stringify(login));
   await page.route("**/auth/refresh", (route) =>
@@ -165,7 +165,7 @@ it("keeps activity and processing visible below sixteen alerts", async () => {
   expect(await isVisible('[data-testid="event-feed"]')).toBe(true);
 });
 
-it("shows an offline camera first, and counts it in the title, and in red on the page", async () => {
+it("shows an offline camera first, and counts offline cameras in the title and in red on the page", async () => {
   await openPage();
   const camera = await connectAsync(skylapse.mqtt, {
     ...{ clientId: "zulu", username: "zulu", password: signToken("zulu", ["device:zulu"]) },
@@ -193,7 +193,7 @@ it("shows an offline camera first, and counts it in the title, and in red on the
   expect(red).toBeGreaterThan(green + 50);
   await page.reload();
   await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
-  // The cameras of the previous test have never connected, so they are listed between these two.
+  // The cameras of the previous test have never connected, so the list has them between these two cameras.
   const ends = () =>
     page
       .locator(".camera[data-testid]")
@@ -201,9 +201,9 @@ it("shows an offline camera first, and counts it in the title, and in red on the
   await expect.poll(ends).toEqual(["camera-card-zulu", "camera-card-north"]);
 });
 
-it("has no text with sibling nodes, neither live nor offline", async () => {
+it("has no text with sibling nodes, whether live or offline", async () => {
   await say([
-    // The alert is not for `north`, because that camera's own readings would end the alert.
+    // Not an alert of `north`, because the readings of `north` would end the alert.
     ["south/state/storage", { total_bytes: 100, free_bytes: 3 }],
     ["north/state/power", { source: "battery", battery_percent: 40 }],
     [
@@ -222,7 +222,7 @@ it("has no text with sibling nodes, neither live nor offline", async () => {
 });
 
 it("shows 600 cameras with nine retained topics each, and the server's count of them", async () => {
-  // Without a simulated camera the page would have to sign in.
+  // Without a simulated camera, the page would have to sign in.
   const server = await startSkylapse({ env: { JWT_SECRET, SIMULATOR: "1", CAPTURE_INTERVAL_S: "60" } });
   onTestFinished(async () => {
     await server.end("SIGKILL");

@@ -31,7 +31,7 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  // The server regards a client behind a proxy as one on another machine, so that client must sign in.
+  // A client behind a proxy must sign in, because the server assumes another machine.
   context = await browser.browser.newContext({
     extraHTTPHeaders: { "x-forwarded-for": "192.0.2.7" },
     reducedMotion: "reduce",
@@ -62,7 +62,7 @@ async function signIn(page: Page, password: string): Promise<void> {
   await page.getByRole("button", { name: "Sign in" }).click();
 }
 
-it("signs a viewer in by password in every tab and across a reload, and signs out of all of them at once", {
+it("signs a viewer in by password in all tabs and across a reload, and signs out of all tabs at once", {
   timeout: 90_000,
 }, async () => {
   const page = await open();
@@ -83,7 +83,7 @@ it("signs a viewer in by password in every tab and across a reload, and signs ou
   for (const tab of [page, other]) await signInShown(tab);
 });
 
-it("follows a change of the user's permissions, and asks to sign in after the account is disabled", {
+it("applies a change of the user's permissions, and asks to sign in after the account is disabled", {
   timeout: 90_000,
 }, async () => {
   const page = await open();

@@ -3,7 +3,6 @@ import type { Topic } from "../../contract/topics.ts";
 
 const LETTERS = [..."abcdefghijklmnopqrstuvwxyz0123456789"];
 
-/** Valid ids. */
 export const anId = fc
   .tuple(fc.constantFrom(...LETTERS), fc.string({ unit: fc.constantFrom(...LETTERS, "-"), maxLength: 62 }))
   .map(([first, rest]) => first + rest);
@@ -15,7 +14,7 @@ export const anEventName = fc
   )
   .map((parts) => parts.join("."));
 
-/** Names that an attacker might use to match more than one thing: wildcards, separators, reserved and inherited names. */
+/** Names for attacks: wildcards, separators, reserved and inherited names. */
 export const aHostileName = fc.oneof(
   fc.constantFrom(
     "",
@@ -70,7 +69,7 @@ export const aTopic: fc.Arbitrary<BuildableTopic> = fc.oneof(
   fc.record({ kind: fc.constant("channel-event" as const), channel: aChannelName, event: anEventName }),
 );
 
-/** Short filters and topics of few letters, so that many of them match each other. */
+/** Short filters and topics of few letters, so that many filters match many topics. */
 export const aFilter = fc
   .tuple(fc.array(fc.constantFrom("a", "b", "+"), { minLength: 1, maxLength: 3 }), fc.boolean())
   .map(([levels, open]) => [...levels, ...(open ? ["#"] : [])].join("/"));

@@ -19,7 +19,7 @@ const envelope = {
 };
 
 describe("a payload", () => {
-  it("in an envelope keeps the fields of the envelope", () => {
+  it("in an envelope is read with the fields of the envelope", () => {
     expect(readPublication(completed, bytes(JSON.stringify({ ...envelope, historical: true })), at)).toEqual({
       event: "x.y",
       data: { a: 1 },
@@ -57,11 +57,11 @@ describe("a payload", () => {
     });
   });
 
-  it("that is not UTF-8 is represented by its length", () => {
+  it("that is not UTF-8 is replaced by its length", () => {
     expect(readPublication(completed, Uint8Array.of(0xff, 0xd8, 0xff), at).data).toEqual({ bytes: 3 });
   });
 
-  it("nested deeper than the limit is kept as text, because JSON.stringify would overflow the stack", () => {
+  it("nested deeper than the limit becomes text, because JSON.stringify would overflow the stack", () => {
     const deep = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
     expect(readPublication(completed, bytes(deep(MAX_JSON_DEPTH + 1)), at).data).toEqual({
       text: deep(MAX_JSON_DEPTH + 1),
@@ -69,7 +69,7 @@ describe("a payload", () => {
     expect(readPublication(completed, bytes(deep(MAX_JSON_DEPTH)), at).data).toEqual(JSON.parse(deep(MAX_JSON_DEPTH)));
   });
 
-  it("of any bytes is read without an error, and the result can be encoded", () => {
+  it("of any bytes is read without an error, with an encodable result", () => {
     fc.assert(
       fc.property(aTopic, fc.uint8Array({ maxLength: 200 }), (topic, payload) => {
         const publication = readPublication(topic, payload, at);
@@ -94,7 +94,7 @@ describe("the text of an envelope's data", () => {
   const textOf = (payload: string) => readPublication(completed, bytes(payload), at).dataText;
   const rest = '"v":1,"id":"01J","timestamp":"2026-03-01T05:00:00Z","event":"x.y"';
 
-  it("represents the same value as the data, wherever in the envelope the data are", () => {
+  it("represents the value of the data, at any position in the envelope", () => {
     const place = fc.constantFrom("first", "middle", "last");
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 5 }), place, fc.constantFrom(0, 2), (data, where, indent) => {
@@ -109,7 +109,7 @@ describe("the text of an envelope's data", () => {
 
   it.each([
     [
-      "is the sender's text, even digits beyond the precision of numbers",
+      "is exactly the sender's text, even for digits beyond the precision of numbers",
       `{${rest},"data": 12345678901234567890 }`,
       "12345678901234567890",
     ],
@@ -127,7 +127,7 @@ describe("the depth of a JSON text", () => {
   const depthOf = (value: unknown): number =>
     typeof value === "object" && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depthOf)) : 0;
 
-  it("is the depth of its value, whatever brackets its strings contain", () => {
+  it("is the depth of its value, regardless of brackets in strings", () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 6 }), (value) => {
         expect(jsonDepth(JSON.stringify(value))).toBe(depthOf(JSON.parse(JSON.stringify(value))));

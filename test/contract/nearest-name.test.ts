@@ -12,7 +12,7 @@ describe("the nearest name", () => {
     expect(nearestName(name, known)).toBe(nearest);
   });
 
-  it("is undefined when every name differs in more than a third of its letters", () => {
+  it("is undefined if every name differs in more than a third of its letters", () => {
     expect(nearestName("zoom", ["iso", "hdr", "quality"])).toBeUndefined();
     expect(didYouMean("zoom", ["iso"])).toBe("");
   });

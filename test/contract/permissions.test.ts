@@ -10,7 +10,6 @@ const R = "skylapse/v1";
 const none: CustomChannels = new Map();
 const grants = (...permissions: string[]) => grantsOf(permissions, { tree });
 
-/** Permissions of a client; some of them contain ids. */
 const aPermission = fc.oneof(
   fc.constantFrom("dashboard:read", "camera:read", "camera:control", "alerts:read", "jobs:read", "system:read"),
   anId.map((id) => `camera:${id}:read`),
@@ -59,7 +58,7 @@ describe("without a permission", () => {
 });
 
 describe("permissions other than admin", () => {
-  it("never allow reading another camera's commands", () => {
+  it("never allow reading the commands of another camera", () => {
     fc.assert(
       fc.property(fc.array(aPermission, { maxLength: 6 }), anId, (permissions, camera) => {
         fc.pre(!permissions.includes(`device:${camera}`));
@@ -83,7 +82,7 @@ describe("permissions other than admin", () => {
     );
   });
 
-  it("allow a filter only if they allow all topics that it matches, except commands", () => {
+  it("allow a filter only if they allow all matching topics, except commands", () => {
     const wanted = fc.constantFrom(
       `${R}/#`,
       `${R}/cameras/#`,
@@ -102,14 +101,14 @@ describe("permissions other than admin", () => {
         fc.pre(topic.kind !== "camera-command" && filterMatches(filter, name) && held.canSubscribe(filter));
         expect(held.canReadTopic(name)).toBe(true);
       }),
-      // Few topics match the filter.
+      // Random topics rarely match the filter.
       { maxSkipsPerRun: 1000 },
     );
   });
 });
 
 describe("dashboard:read", () => {
-  it("sees every camera on the dashboard, and all topics except commands", () => {
+  it("allows reading every camera on the dashboard, and all topics except commands", () => {
     const reader = grants("dashboard:read");
     expect(reader.canReadChannel("dashboard")).toBe(true);
     expect(reader.seesCamera("north")).toBe(true);
@@ -125,7 +124,7 @@ describe("dashboard:read", () => {
     }
   });
 
-  it("is limited, on channels and topics, to the cameras of camera permissions that the client also has", () => {
+  it("is limited to single cameras, on channels and topics, if the client also has permissions for these cameras", () => {
     const narrowed = grants("dashboard:read", "camera:north:read");
     expect(narrowed.onlyCameras).toEqual(new Set(["north"]));
     expect(narrowed.seesCamera("north")).toBe(true);
@@ -137,13 +136,13 @@ describe("dashboard:read", () => {
     expect(narrowed.canReadTopic(`${R}/channels/camera:south/events/x`)).toBe(false);
   });
 
-  it("is not limited if all cameras may be read anyway", () => {
+  it("is not limited if the client may read all cameras", () => {
     expect(grants("dashboard:read", "camera:read", "camera:north:read").onlyCameras).toBeUndefined();
   });
 });
 
 describe("a camera's permissions", () => {
-  it("camera:{id}:read grants the camera's channel and topics, and those of no other camera", () => {
+  it("camera:{id}:read grants the channel and topics of this camera only", () => {
     const reader = grants("camera:north:read");
     expect(reader.canReadChannel("camera:north")).toBe(true);
     expect(reader.canReadChannel("camera:south")).toBe(false);
@@ -236,7 +235,7 @@ describe("topics, channels and permissions agree", () => {
     );
   });
 
-  it("a custom channel carries the topics that its filters match, and requires its permission", () => {
+  it("a custom channel carries the topics of its filters, and requires its permission", () => {
     const channels: CustomChannels = new Map([
       ["valley", { filters: [`${R}/cameras/valley-1/#`], permission: "valley:read" }],
     ]);

@@ -72,7 +72,7 @@ describe("messages of the server", () => {
 });
 
 describe("close codes", () => {
-  it("tell a client by the hundred of their code how to react", () => {
+  it("say by their hundred how a client must react", () => {
     const actions = Object.fromEntries(Object.entries(CloseCode).map(([name, code]) => [name, afterClose(code)]));
     expect(actions).toEqual({
       authTimeout: "stop",
@@ -92,14 +92,14 @@ describe("close codes", () => {
 });
 
 describe("command arguments", () => {
-  it("are validated according to the name of the command", () => {
+  it("are validated by the schema of the command", () => {
     expect(commandArgs["capture.now"].safeParse({ flash: true }).success).toBe(false);
     expect(commandArgs["settings.set"].safeParse({ iso: 400 }).success).toBe(true);
     expect(commandArgs["settings.set"].safeParse({}).success).toBe(false);
     expect(commandArgs["settings.set"].safeParse({ iso: "high" }).success).toBe(false);
   });
 
-  it("reset a setting with null or auto, but for the white balance auto is a separate value", () => {
+  it("reset a setting with null or auto, except the white balance, whose auto is a separate value", () => {
     const given = { exposure_s: null, iso: "auto", quality: "auto", hdr: "auto", white_balance: "auto" };
     expect(commandArgs["settings.set"].parse(given)).toEqual({
       ...{ exposure_s: null, iso: null, quality: null, hdr: null },
@@ -108,7 +108,7 @@ describe("command arguments", () => {
     expect(commandArgs["settings.set"].safeParse({ white_balance: null }).success).toBe(true);
   });
 
-  it("report an unknown field, and suggest the likely one", () => {
+  it("report an unknown field, and suggest a similar field", () => {
     const problem = commandArgs["settings.set"].safeParse({ iso: 100, exposure: 3 }).error;
     expect(problem?.issues[0]?.message).toBe('"exposure" is not known here (did you mean "exposure_s"?)');
     const entry = { kind: "clock", start: "06:00", end: "07:00", interval_s: 30, dayz: [1] };

@@ -14,7 +14,7 @@ import { aFilter, aHostileName, anEventName, anId, aPlainTopic, aTopic } from ".
 const tree = topicTree();
 
 describe("topics of the contract", () => {
-  it("are parsed back as they were built, under any root", () => {
+  it("are parsed into the same parts from which they were built, under any root", () => {
     fc.assert(
       fc.property(aTopic, fc.constantFrom("skylapse/v1", "site", "a/b/c"), (topic, root) => {
         const rooted = topicTree(root);
@@ -47,7 +47,7 @@ describe("topics of the contract", () => {
   it("cannot be parsed with a hostile name", () => {
     fc.assert(
       fc.property(aHostileName, (name) => {
-        // A name with a slash is several levels, and only the first one can be the owner.
+        // A name with a slash is several levels, and only the first level can be the owner.
         const owner = name.split("/")[0];
         for (const path of [`cameras/${name}/link`, `cameras/${name}/events/capture.completed`, `system/${name}`]) {
           const topic = tree.parse(`skylapse/v1/${path}`);
@@ -76,7 +76,7 @@ describe("topics of the contract", () => {
     expect(tree.parse("skylapse/v1/processing/worker/debug")).toEqual({ kind: "service-other", service: "worker" });
   });
 
-  it("need a root that is a valid topic", () => {
+  it("require a valid topic as the root", () => {
     expect(() => topicTree("skylapse/#")).toThrow("topic root contains a wildcard");
     expect(() => topicTree("")).toThrow("topic root is empty");
     expect(() => topicTree("/skylapse")).toThrow("topic root has an empty level");
@@ -103,7 +103,7 @@ describe("a topic for publishing", () => {
     expect(topicProblem(topic)).toBe(problem);
   });
 
-  it("may be as long and as deep as the limits", () => {
+  it("may reach the limits of length and depth", () => {
     expect(topicProblem("a".repeat(MAX_TOPIC_LENGTH))).toBeUndefined();
     expect(topicProblem(Array(MAX_TOPIC_LEVELS).fill("a").join("/"))).toBeUndefined();
   });
@@ -133,7 +133,7 @@ describe("a filter for subscribing", () => {
     expect(filterMatches("$SYS/#", "$SYS/broker")).toBe(true);
   });
 
-  it("covers another filter only if it matches all topics of the other", () => {
+  it("covers another filter only if it matches all topics of that filter", () => {
     fc.assert(
       fc.property(aFilter, aFilter, aPlainTopic, (wide, narrow, topic) => {
         fc.pre(filterCovers(wide, narrow) && filterMatches(narrow, topic));

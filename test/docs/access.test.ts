@@ -10,7 +10,7 @@ it("lists every permission", () => {
   expect(documented.filter((name) => !name.includes("{")).sort()).toEqual([...PERMISSIONS].sort());
 });
 
-it.each(Object.entries(ROLES))("says what the role %s may do", (role, permissions) => {
+it.each(Object.entries(ROLES))("lists the permissions of the role %s", (role, permissions) => {
   const sentence =
     new RegExp(`The role \`${role}\` is ([^.:]+(?::(?:read|control|write)[^.:]*)*)`).exec(section)?.[1] ?? "";
   expect(namesIn(sentence)).toEqual(permissions);

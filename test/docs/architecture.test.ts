@@ -7,10 +7,9 @@ import { ROOT, readPage, relativeLinks, sectionOf, tableRows } from "./pages.ts"
 const PAGE = "docs/architecture.md";
 if (process.env.UPDATE_DOCS) writeFileSync(join(ROOT, PAGE), withTrueImports(readPage(PAGE)));
 const page = readPage(PAGE);
-/** The most files that a reader opens to follow an event. */
 const MAX_EVENT_FILES = 8;
 
-/** Links whose text is a name in code: a file's own name, or a name that the file declares. */
+/** Links whose text is the name of a file, or a name that the file declares. */
 const named = relativeLinks(page)
   .filter(({ text, target }) => /^`[^`]+`$/.test(text) && !target.includes("#"))
   .map(({ text, target }) => ({ name: text.replaceAll("`", ""), file: normalize(join(dirname(PAGE), target)) }));
@@ -31,7 +30,7 @@ it("names files and code that exist", () => {
 });
 
 describe("the walk of an event", () => {
-  it(`passes at most ${MAX_EVENT_FILES} files, and begins at the broker's gate`, () => {
+  it(`passes at most ${MAX_EVENT_FILES} files, and begins at the broker's ingest gate`, () => {
     const steps = sectionOf(page, "### An event, from the broker to the socket").matchAll(
       /^\d+\. \[`[^`]+`\]\(([^)]+)\)/gm,
     );
@@ -47,7 +46,7 @@ interface Room {
   imports: string[];
 }
 
-/** The folders of a part in the code, each with the folders of the same part that it imports. */
+/** The folders of a part, each with the imported folders of the same part. */
 function roomsOf(part: string): Room[] {
   return readdirSync(join(ROOT, part))
     .filter((name) => statSync(join(ROOT, part, name)).isDirectory())
@@ -63,7 +62,7 @@ function importsOf(part: string, room: string): string[] {
   return [...imported].sort();
 }
 
-/** The page with the column "imports" as the code has it. */
+/** The page with a column "imports" that is computed from the code. */
 function withTrueImports(text: string): string {
   return text.replaceAll(/^(\| `([\w-]+)\/([\w-]+)\/` +\|[^|]*\|)[^|]*\|$/gm, (row, begin, part, room) => {
     if (!existsSync(join(ROOT, part, room))) return row;
@@ -73,7 +72,7 @@ function withTrueImports(text: string): string {
 }
 
 describe("the rooms", () => {
-  it.each(PARTS.filter((part) => part !== "contract"))("of %s are all on the page, with what they import", (part) => {
+  it.each(PARTS.filter((part) => part !== "contract"))("of %s are all on the page, with their imports", (part) => {
     const documented = tableRows(sectionOf(page, `### ${part}`)).map(([room = "", , imports = ""]) => ({
       room: room.replaceAll("`", ""),
       imports: imports
@@ -91,12 +90,12 @@ describe("the rooms", () => {
   });
 });
 
-it("has a line for each part, and no other", () => {
+it("lists every part, and nothing else", () => {
   const parts = tableRows(sectionOf(page, "## The parts")).map(([part = ""]) => part.replaceAll(/[`/]/g, ""));
   expect(parts.sort()).toEqual([...PARTS, "test"].sort());
 });
 
-it("says where each invariant is enforced, and where it is tested", () => {
+it("names the code and the test of each invariant", () => {
   const rows = tableRows(sectionOf(page, "## Invariants"));
   expect(rows.length).toBeGreaterThan(15);
   const incomplete = rows.filter(

@@ -16,7 +16,6 @@ const examples = [...page.matchAll(/<!-- tried: (.+?) -->\n```json\n([\s\S]*?)\n
 );
 const schedules = examples.filter(({ name }) => name === "camera schedule");
 
-/** The text between the back-quotes of a cell. */
 const quoted = (cell: string): string => /`([^`]+)`/.exec(cell)?.[1] ?? cell;
 
 function writtenFile(name: string, content: string): string {
@@ -26,7 +25,7 @@ function writtenFile(name: string, content: string): string {
 }
 
 describe("the examples", () => {
-  it("are all tried", () => {
+  it("are all used by a test", () => {
     expect(page.match(/```json/g)).toHaveLength(examples.length);
     expect(new Set(examples.map(({ name }) => name))).toEqual(
       new Set(["camera settings", "camera schedule", "settings.set"]),
@@ -68,7 +67,7 @@ describe("the tables", () => {
     expect(() => loadConfig({ env: { ...env, PREVIEW_BUDGET: budget } })).not.toThrow();
   });
 
-  it("quote only messages that the program has", () => {
+  it("quote only real messages of the program", () => {
     const source = projectFiles("device/*.ts").map((file) => readFileSync(join(ROOT, file), "utf8"));
     const all = source.join("\n").replaceAll(/\$\{[^}]*\}/g, "…");
     expect(firstColumn("## Troubleshooting").filter((message) => !all.includes(message))).toEqual([]);

@@ -47,7 +47,6 @@ export const SERVER_PARTS: readonly Part[] = [
 
 const KiB = 1024;
 
-/** The text of `docs/configuration.md`. */
 export function configurationPage(): string {
   return `<!-- \`npm run docs\` writes this page from the schemas of the settings. -->
 

@@ -3,7 +3,7 @@ import { readPage, tableRows } from "./pages.ts";
 
 const { dependencies, devDependencies } = JSON.parse(readPage("package.json"));
 
-it("docs/decisions/dependencies.md says why each package is there, and names no other", () => {
+it("docs/decisions/dependencies.md explains every package, and names no other package", () => {
   const rows = tableRows(readPage("docs/decisions/dependencies.md"));
   expect(rows.filter(([, why]) => why === "")).toEqual([]);
   const documented = rows.flatMap(([packages = ""]) => packages.split(", "));

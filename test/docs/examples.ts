@@ -6,15 +6,14 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 import { COMMAND } from "../support/skylapse-command.ts";
 import { ROOT, readPage } from "./pages.ts";
 
-/** A code block below `<!-- tried: name -->`: indentation, name, language, code. The block may stand in a list. */
+/** A code block below `<!-- tried: name -->`: indentation (in a list), name, language, code. */
 const EXAMPLE = /^( *)<!-- tried: ([^>]+?) -->\n *```(\w+)\n([\s\S]*?)\n *```$/gm;
 
-/** The names of the examples that a page marks as tried. */
+/** The names of the examples that a page marks with `tried`. */
 export function exampleNames(page: string): string[] {
   return [...readPage(page).matchAll(EXAMPLE)].map(([, , name = ""]) => name);
 }
 
-/** An example as the page prints it. */
 export function readExample(page: string, name: string): { language: string; code: string } {
   for (const [, indent = "", found, language = "", printed = ""] of readPage(page).matchAll(EXAMPLE)) {
     if (found === name) return { language, code: printed.replaceAll(new RegExp(`^${indent}`, "gm"), "") };
@@ -23,14 +22,13 @@ export function readExample(page: string, name: string): { language: string; cod
 }
 
 export interface Examples {
-  /** Runs an example, and returns its output when it matches every pattern, or when the example has ended. */
+  /** Runs an example until its output matches every pattern, or until the example ends. @returns the output */
   outputOf(page: string, name: string, expected: readonly RegExp[]): Promise<string>;
 }
 
 /** Starts the program with a simulated camera for the tests of a file, and stops it after them. */
 export function setUpExamples(): Examples {
   const dataPath = makeDataPath();
-  /** Where examples write files of their own. */
   const folder = makeDataPath();
   let skylapse: Skylapse;
 
@@ -43,7 +41,7 @@ export function setUpExamples(): Examples {
     removeDataPath(folder);
   });
 
-  /** Starts an example as printed, but with the ports and the data of the test, and without the time that npx takes. */
+  /** Starts an example with the ports and the data of the test, and without the delay of npx. */
   function start(page: string, name: string): ChildProcess {
     const { language, code: printed } = readExample(page, name);
     const code = printed
@@ -58,7 +56,7 @@ export function setUpExamples(): Examples {
     };
     const [command, args] = programs[language] ?? expect.fail(`examples in ${language} are not run`);
     const env = { PATH: process.env.PATH, DATA_PATH: dataPath, WS_PORT: new URL(skylapse.http).port };
-    // A process group of its own, so that the children of a shell end with it.
+    // In a new process group, so that the children of a shell end with the shell.
     const options = { cwd: language === "js" ? ROOT : folder, env, detached: true } as const;
     return spawn(command, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
   }

@@ -19,17 +19,17 @@ describe("docs/http.md", () => {
       .sort();
   });
 
-  it("has a section for every route, and for no other", () => {
+  it("has a section for every route, and no other section", () => {
     const headings = [...page.matchAll(/^### `([A-Z]+ \/[^`]*)`$/gm)].map(([, route]) => route);
     expect(headings.sort()).toEqual(routes);
   });
 
-  it("has every route in its table", () => {
+  it("lists every route in its table", () => {
     const listed = tableRows(sectionOf(page, "## Routes")).map(([route = ""]) => route.replaceAll("`", ""));
     expect(listed.sort()).toEqual(routes);
   });
 
-  it("has every error code with its status, and no other", () => {
+  it("lists every error code with its status, and no other code", () => {
     const sources = ["errors.ts", "error-responses.ts", "protection.ts", "request-body.ts", "server.ts"].concat(
       ["auth", "broadcast", "commands"].map((name) => `routes/${name}.ts`),
     );
@@ -44,7 +44,7 @@ describe("docs/http.md", () => {
     expect(listed.sort()).toEqual([...new Set(thrown)].sort());
   });
 
-  it("has every field of the responses that an idle server gives", async () => {
+  it("lists every field in the responses of an idle server", async () => {
     const bridge = await startTestBridge();
     onTestFinished(() => bridge.stop());
     await bridge.say("cameras/north/state/storage", { total_bytes: 1, free_bytes: 1 }, true);

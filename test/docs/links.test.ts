@@ -5,7 +5,7 @@ import { anchorsOf, pagePaths, ROOT, readPage, relativeLinks } from "./pages.ts"
 
 const pages = pagePaths();
 
-/** Why a link leads nowhere, or undefined. */
+/** Returns the problem of a broken link. */
 function problemOf(page: string, target: string): string | undefined {
   const [path = "", anchor] = target.split("#");
   const file = path === "" ? page : normalize(join(dirname(page), path));
@@ -15,17 +15,17 @@ function problemOf(page: string, target: string): string | undefined {
 }
 
 describe("the Markdown pages", () => {
-  it("include the pages that a reader starts with", () => {
+  it("include the README, the architecture page and the other main pages", () => {
     const first = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/architecture.md"];
     expect(pages).toEqual(expect.arrayContaining(first));
   });
 
-  it.each(pages)("%s has no link that leads nowhere", (page) => {
+  it.each(pages)("%s has no broken link", (page) => {
     const problems = relativeLinks(readPage(page)).flatMap(({ target }) => problemOf(page, target) ?? []);
     expect(problems).toEqual([]);
   });
 
-  it("are all linked from another page", () => {
+  it("are each linked from another page", () => {
     const linked = new Set(
       pages.flatMap((page) =>
         relativeLinks(readPage(page)).map(({ target }) => normalize(join(dirname(page), target.split("#")[0] ?? ""))),

@@ -44,7 +44,6 @@ const tree = topicTree();
 const quotedIn = (text = ""): string[] => [...text.matchAll(/`([^`]+)`/g)].map(([, name = ""]) => name);
 const unquoted = (text = ""): string => text.replaceAll("`", "");
 
-/** The first column of a section's first tables, with the rest of each row. */
 function rowsOf(heading: string): Map<string, string[]> {
   return new Map(tableRows(sectionOf(page, heading)).map(([first = "", ...rest]) => [unquoted(first), rest]));
 }
@@ -57,7 +56,7 @@ function fieldsOf(schema: z.ZodObject): string[] {
 }
 
 describe("the topics", () => {
-  /** A topic of each kind. Without a topic for each kind this does not compile. */
+  /** One topic of each kind. The compiler reports a missing kind. */
   const topics: Record<Topic["kind"], string> = {
     "camera-link": "cameras/north/link",
     "camera-about": "cameras/north/about",
@@ -98,7 +97,7 @@ describe("the topics", () => {
     if (topic !== undefined) expect(rowOf(name)?.retained).toBe(isRetained(topic) ? "yes" : "no");
   });
 
-  it("are those of the contract only", () => {
+  it("include no topic outside the contract", () => {
     expect(new Set(Object.values(topics).map(rowOf)).size).toBe(documented.length);
   });
 });
@@ -114,7 +113,7 @@ describe("the permissions", () => {
   });
 
   it.each(rows.map(([permission = "", read = "", write = ""]) => [quotedIn(permission)[0] ?? "", read, write]))(
-    "%s allows what its row says",
+    "%s allows exactly the topics of its row",
     (permission, read, write) => {
       const grants = grantsOf([filled(permission)], { tree });
       if (permission === "admin") {
@@ -178,7 +177,7 @@ describe("the events", () => {
 
   it.each(Object.entries(schemas))("%s has the fields of the contract", (event, schema) => {
     const [, data = ""] = rows.get(event) ?? [];
-    // The first names of the cell are the fields. Remarks follow.
+    // The names at the beginning of the cell are the fields, before any remarks.
     const fields = quotedIn(data).slice(0, Object.keys(schema.shape).length);
     expect(fields.sort()).toEqual(fieldsOf(schema));
   });
@@ -221,7 +220,7 @@ describe("the commands", () => {
     expect(page).toContain(MAX_COMMAND_EXPIRES_IN.toLocaleString("en"));
   });
 
-  it("have the fields of the contract, as the camera gets and answers them", () => {
+  it("have the fields of the contract, in commands and in replies", () => {
     const section = sectionOf(page, "## Commands");
     for (const name of Object.keys(commandSchema.shape)) expect(section).toContain(`"${name}":`);
     expect(quotedIn(section)).toEqual(expect.arrayContaining(fieldsOf(commandReplySchema)));

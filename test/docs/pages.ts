@@ -4,7 +4,7 @@ import { projectFiles, ROOT } from "../house/source-files.ts";
 
 export { ROOT };
 
-/** Every Markdown page of the repository, by its path from the root. */
+/** Paths of all Markdown pages. */
 export function pagePaths(): string[] {
   return projectFiles("*.md");
 }
@@ -13,7 +13,7 @@ export function readPage(path: string): string {
   return readFileSync(join(ROOT, path), "utf8");
 }
 
-/** The page without its code blocks, in which nothing is a link or a heading. */
+/** The page without its code blocks, which contain neither links nor headings. */
 export function withoutCodeBlocks(page: string): string {
   return page.replaceAll(/^ *```[\s\S]*?^ *```$/gm, "");
 }
@@ -57,7 +57,7 @@ export function sectionOf(page: string, heading: string): string {
   return lines.slice(start + 1, end < 0 ? undefined : end).join("\n");
 }
 
-/** The cells of the rows of all tables in a text, without heads. */
+/** The rows of all tables in a text, as cells, without heads. */
 export function tableRows(text: string): string[][] {
   const lines = text.split("\n");
   return lines

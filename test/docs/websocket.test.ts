@@ -8,7 +8,7 @@ import { readPage, sectionOf, tableRows } from "./pages.ts";
 const page = readPage("docs/websocket.md");
 const unquoted = (cell: string | undefined) => cell?.replaceAll("`", "") ?? "";
 
-/** The fields of a message as `[field, required]`, by its schema. `data` is always there, and may be anything. */
+/** The fields of a schema as `[field, required]`. `data` is required, although its schema accepts undefined. */
 function fieldsOf(schema: z.ZodObject): [string, string][] {
   return Object.entries(schema.shape)
     .map(([name, field]): [string, string] => {
@@ -31,12 +31,12 @@ describe.each([
   const section = sectionOf(page, heading);
   const schemas = new Map<string, z.ZodObject>(options.map((schema) => [typeOf(schema), schema]));
 
-  it("has every message of the contract, and no other", () => {
+  it("describes every message of the contract, and no other message", () => {
     const documented = [...section.matchAll(/^### `(\w+)`$/gm)].map(([, type]) => type);
     expect(documented.sort()).toEqual([...schemas.keys()].sort());
   });
 
-  it.each([...schemas])("has every field of %s", (type, schema) => {
+  it.each([...schemas])("lists every field of %s", (type, schema) => {
     const rows = tableRows(sectionOf(section, `### \`${type}\``));
     const documented = rows
       .filter(([, required]) => required === "yes" || required === "no")
@@ -54,7 +54,7 @@ it.each([
   expect(documented).toEqual(Object.entries(codes));
 });
 
-it("has every status of a command, and says which are final", () => {
+it("lists every status of a command, and marks the final statuses", () => {
   const rows = tableRows(sectionOf(page, "### `command_result`")).filter(([first]) =>
     (commandStatusSchema.options as readonly string[]).includes(unquoted(first)),
   );
@@ -63,7 +63,7 @@ it("has every status of a command, and says which are final", () => {
   );
 });
 
-it("has every reason of a gap", () => {
+it("lists every reason for a gap", () => {
   const rows = tableRows(sectionOf(page, "## Snapshot, resume and gaps")).map(([reason]) => unquoted(reason));
   expect(rows.sort()).toEqual([...unrecoverableReasonSchema.options].sort());
 });

@@ -23,7 +23,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it("sends the newest events first after a day without a link, and then the events of the whole day", {
+it("sends the newest events first after a day without a link, and then all events of the day", {
   timeout: 600_000,
 }, async () => {
   const dataPath = makeDataPath();
@@ -41,7 +41,7 @@ it("sends the newest events first after a day without a link, and then the event
   const events = (): DashboardEvent[] =>
     dashboard.messages.filter((message): message is DashboardEvent => message.type === "dashboard_event");
 
-  // The agent's clock advances a day while a day's pictures are taken; its disk is real.
+  // The camera's clock advances a day while a day's pictures are taken. The disk is real.
   let now = Date.now() - CAPTURES * INTERVAL_MS;
   const path = mkdtempSync(join(tmpdir(), "skylapse-day-"));
   cleanUps.push(() => rmSync(path, { recursive: true, force: true }));
@@ -56,7 +56,7 @@ it("sends the newest events first after a day without a link, and then the event
       topicRoot: "skylapse/v1",
       location: { lat: 46, lon: 7.7, timezone: "Europe/Zurich" },
       captureIntervalS: 86_400,
-      // Pictures on command only: on a busy machine the loop would otherwise wake up and take one of its own.
+      // Pictures on command only. Otherwise, the capture loop could take its own picture on a busy machine.
       schedule: { entries: [] },
       readingsIntervalS: 86_400,
       preview: { width: 160, maxBytes: 65_536, every: 1 },

@@ -13,7 +13,7 @@ import { addCamera } from "../support/devices.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/test/support/sender-program.js", import.meta.url));
-/** Runs of the short form; `npm run test:long` does all runs. */
+/** Runs of the short form. `npm run test:long` does all runs. */
 const RUNS = process.env.LONG_TESTS === undefined ? 5 : 40;
 const PER_RUN = 150;
 
@@ -25,7 +25,7 @@ afterEach(async () => {
 
 const saidSchema = z.object({ run: z.string(), n: z.number() });
 
-it(`delivers each event of a camera once, killed ${RUNS} times with kill -9 on a link that is cut`, {
+it(`delivers each event of a camera once, despite ${RUNS} times kill -9 on a link that is cut`, {
   timeout: 30_000 + RUNS * 8000,
 }, async () => {
   const dataPath = makeDataPath();
@@ -64,7 +64,7 @@ it(`delivers each event of a camera once, killed ${RUNS} times with kill -9 on a
     child.kill("SIGKILL");
     await once(child, "close");
   }
-  // A last run sends what the earlier runs left.
+  // A last run sends the remaining events of the earlier runs.
   start("last", 0);
   const said = (run: string): number[] =>
     dashboard.messages
@@ -77,7 +77,7 @@ it(`delivers each event of a camera once, killed ${RUNS} times with kill -9 on a
   for (const [run, least] of kept) {
     await expect.poll(() => said(run).length).toBeGreaterThanOrEqual(least);
     const numbers = said(run);
-    // All stored events arrive once. Events before and after the kill are two streams, each in order.
+    // All stored events arrive once. Events before a kill and events after the kill are two streams, each in order.
     expect([...numbers].sort((a, b) => a - b)).toEqual(Array.from(numbers, (_, index) => index + 1));
   }
 });

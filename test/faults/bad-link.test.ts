@@ -16,11 +16,11 @@ import { addCamera } from "../support/devices.ts";
 import { startRunningClock } from "../support/running-clock.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
-/** The short form; `npm run test:long` does all of it. */
+/** The short form. `npm run test:long` does the long form. */
 const LONG = process.env.LONG_TESTS !== undefined;
-/** The number of captures, each of which makes two events. */
+/** The number of captures. Each capture causes two events. */
 const CAPTURES = LONG ? 1000 : 300;
-/** Milliseconds in which this process ran: the longest time that a backlog may delay urgent messages. */
+/** The longest delay of urgent messages by a backlog: milliseconds in which this process ran. */
 const PATIENCE_MS = 2000;
 const now = startRunningClock();
 const GAP_SETTLE_S = 10;
@@ -41,7 +41,7 @@ beforeEach(async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   secret = await addCamera(dataPath, "north");
-  // Soon enough that the test still watches when a gap is reported.
+  // Short enough for the test to wait for the report of a gap.
   const quick = { LINK_GAP_SETTLE_SECONDS: String(GAP_SETTLE_S) };
   const env = { JWT_SECRET, LOG_LEVEL: "warn", RETENTION_EVENTS: "100000", ...quick };
   skylapse = await startSkylapse({ dataPath, env });
@@ -54,7 +54,7 @@ beforeEach(async () => {
 
 interface Numbered {
   agent: CameraAgent;
-  /** Makes the next picture wider and the free storage smaller, so that each value can be recognised. */
+  /** Makes each picture wider and each free storage smaller, so that the test can recognise each value. */
   taken: number;
   take(count: number): Promise<void>;
 }
@@ -82,7 +82,7 @@ async function startNumbered(previewEvery: number, readingsIntervalS: number): P
         location: { lat: 46, lon: 7.7, timezone: "Europe/Zurich" },
         captureIntervalS: 86_400,
         readingsIntervalS,
-        // Every reading is sent, so that the test can count them.
+        // The camera sends every reading, so that the test can count the readings.
         readingsMaxAgeS: 0,
         preview: { width: 320, maxBytes: 65_536, every: previewEvery, onDemand: previewEvery > 0 },
         dataPath,
@@ -124,7 +124,7 @@ async function shown(width: number, sinceMs: number): Promise<number> {
   return now() - sinceMs;
 }
 
-/** Receives every link message, past the bad link. */
+/** Receives every link message without the bad link. */
 async function watchLink(): Promise<{ status: string; at: number }[]> {
   const words: { status: string; at: number }[] = [];
   const watcher = mqtt.connect(skylapse.mqtt, {
@@ -142,7 +142,7 @@ async function watchLink(): Promise<{ status: string; at: number }[]> {
   return words;
 }
 
-/** Checks that all events arrived once, live and late events each in order, and that no state went back. */
+/** Checks that each event arrived once, live events in order, late events in order, and no state after a newer state. */
 function expectAllInOrder(count: number): void {
   for (const name of ["capture.started", "capture.completed"]) {
     const ids = eventsNamed(name).map(({ id }) => id);
@@ -189,14 +189,14 @@ it(`delivers ${2 * CAPTURES} events once and in order over a slow link that is c
   await expect.poll(() => agent.waiting).toBe(0);
   await expect.poll(() => eventsNamed("capture.completed").length).toBe(CAPTURES);
   expectAllInOrder(CAPTURES);
-  // No gap is reported for messages that are merely late, even after the waiting time.
+  // Late messages cause no gap, even after the waiting time.
   const settled = Date.now() + (GAP_SETTLE_S + 1) * 1000;
   await dashboard.next(
     "dashboard_event",
     ({ event, timestamp }) => event === "resource.update" && Date.parse(timestamp) > settled,
   );
   expect(eventsNamed("link.gap")).toEqual([]);
-  // The gap detection works: a camera that skips numbers is reported.
+  // The gap detection works: skipped numbers are reported.
   await agent.stop();
   const forgetful = await mqtt.connectAsync(skylapse.mqtt, { username: "north", password: secret });
   cleanUps.push(() => forgetful.endAsync(true));
@@ -214,14 +214,14 @@ it(`delivers ${2 * CAPTURES} events once and in order over a slow link that is c
   }
 });
 
-it("delays no birth, sleep message or new event by 2 s or more when there is a backlog on a link of 2 kB/s", {
+it("delays no birth, sleep message or new event by 2 s or more during a backlog on a link of 2 kB/s", {
   timeout: 300_000,
 }, async () => {
   const { agent, take } = await startNumbered(1, 5);
   const pictures = 60;
   const words = await watchLink();
   await expect.poll(() => words.at(-1)?.status).toBe("online");
-  // Fills a backlog that takes minutes on the slow link that follows.
+  // Fills a backlog that needs minutes on the slow link.
   link.down = true;
   await expect.poll(() => link.connectedAt.length).toBeGreaterThan(0);
   await take(pictures);
@@ -247,10 +247,9 @@ it("delays no birth, sleep message or new event by 2 s or more when there is a b
     const at = now();
     await take(1);
     delays.push(await shown(pictures + n, at));
-    // There was a backlog.
     expect(backlog).toBeGreaterThan(4);
   }
-  // The preview of the last capture is not backlog, so the sleep message may follow it.
+  // The preview of the last capture is not backlog, so the camera may send this preview before the sleep message.
   await expect.poll(() => eventsNamed("preview.updated").length).toBeGreaterThanOrEqual(delays.length);
   const at = now();
   const before = words.length;

@@ -12,7 +12,7 @@ import { type Dashboard, JWT_SECRET, openDashboard, signToken } from "../support
 import { addCamera } from "../support/devices.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
-/** The short form; `npm run test:long` flaps every 5 s for a minute, with the default grace period. */
+/** The short form. `npm run test:long` flaps every 5 s for a minute, with the default grace period. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const FLAPS = LONG ? 12 : 6;
 const BETWEEN_FLAPS_MS = LONG ? 5000 : 0;
@@ -23,7 +23,7 @@ let secret: string;
 let skylapse: Skylapse;
 let link: BadLink;
 let dashboard: Dashboard;
-/** Every link message, with its session, past the link. */
+/** Receives every link message, with its session, without the bad link. */
 let words: { status: string; session: string }[];
 
 beforeEach(async () => {
@@ -69,7 +69,6 @@ const births = (): number => words.filter(({ status }) => status === "online").l
 const events = (): DashboardEvent[] =>
   dashboard.messages.filter((message): message is DashboardEvent => message.type === "dashboard_event");
 
-/** Each published presence. */
 const presences = (): string[] =>
   events()
     .filter(({ topic }) => topic === "cameras/north/state/presence")
@@ -80,7 +79,7 @@ const duplicateAlerts = (): string[] =>
     .filter(({ topic }) => topic === "cameras/north/alerts/duplicate-client-id")
     .map(({ event }) => event);
 
-it(`keeps a camera online whose link flaps ${FLAPS} times, and reports no duplicate`, {
+it(`keeps a camera online while its link flaps ${FLAPS} times, and reports no duplicate`, {
   timeout: 240_000,
 }, async () => {
   const camera = await startCamera();
@@ -96,7 +95,7 @@ it(`keeps a camera online whose link flaps ${FLAPS} times, and reports no duplic
     await Promise.all([expect.poll(births, { interval: 10 }).toBe(before + 1), pause(BETWEEN_FLAPS_MS)]);
   }
   await expect.poll(() => words.filter(({ status }) => status === "offline")).toHaveLength(FLAPS);
-  // After this, no will can have an effect any more.
+  // After this time, no will can have an effect.
   const taken = camera.captures().length;
   await expect
     .poll(() => camera.captures().length, { timeout: GRACE_MS + 60_000 })
@@ -105,12 +104,12 @@ it(`keeps a camera online whose link flaps ${FLAPS} times, and reports no duplic
   expect(shown.map(({ status }) => status)).not.toContain("offline");
   expect(presences().at(-1)).not.toBe("unknown");
   expect(duplicateAlerts()).toEqual([]);
-  // The retained link message is true, too.
+  // The retained link message is correct, too.
   const kept = await watchLink();
   await expect.poll(() => kept.map(({ status }) => status)).toEqual(["online"]);
 });
 
-it("reports once that two cameras have one id, and reports neither camera as offline", async () => {
+it("reports two cameras with one id once, and reports no camera as offline", async () => {
   await startCamera({ CAPTURE_INTERVAL_S: "3600" });
   await expect.poll(births).toBe(1);
   await startCamera({ CAPTURE_INTERVAL_S: "3600" });

@@ -15,7 +15,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it("acknowledges nothing while the disk is full, reports it at /readyz, and resumes by itself when space is free", async () => {
+it("acknowledges nothing while the disk is full, reports the full disk at /readyz, and resumes when space is free", async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   const env = {
@@ -50,16 +50,16 @@ it("acknowledges nothing while the disk is full, reports it at /readyz, and resu
     onGap: (gap) => gaps.push(gap),
   });
   dashboard.connect();
-  // The dashboard gets no events from before its subscription, only the newest states.
+  // The dashboard gets only the newest states from before its subscription, and no events.
   await expect.poll(() => live).toBe(true);
 
   const publisher = new Publisher(skylapse.mqtt, "north", EVENTS);
   cleanUps.push(() => publisher.stop());
   await expect.poll(() => publisher.acknowledged.size, { interval: 2 }).toBeGreaterThan(EVENTS / 10);
-  // No file of the program may grow any more: for the program this is a full disk.
+  // From now on, no file of the program may grow, as on a full disk.
   limitFiles(skylapse.process.pid, 0);
   await expect.poll(async () => (await ready()).status).toBe(503);
-  // By then the server has sent all its acknowledgements. The publisher has read them once later requests are answered.
+  // The server has sent all acknowledgements by now. Later answers prove that the publisher has read them.
   await ready();
   await ready();
   const atFirst = publisher.acknowledged.size;

@@ -7,7 +7,7 @@ import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
 
-/** The short form; `npm run test:long` does all kills. */
+/** The short form. `npm run test:long` does all kills. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const KILLS = LONG ? 20 : 3;
 const EVENTS_PER_PUBLISHER = LONG ? 50_000 / 3 : 1500;
@@ -19,7 +19,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it(`loses no acknowledged event and shows none twice, killed ${KILLS} times while ${PUBLISHERS.length} cameras publish`, {
+it(`loses no acknowledged event and shows no event twice, despite ${KILLS} kills while ${PUBLISHERS.length} cameras publish`, {
   timeout: 600_000,
 }, async () => {
   const dataPath = makeDataPath();
@@ -57,7 +57,7 @@ it(`loses no acknowledged event and shows none twice, killed ${KILLS} times whil
     onGap: (gap) => gaps.push(gap),
   });
   client.connect();
-  // The dashboard gets no events from before its subscription, only the newest states.
+  // The dashboard gets only the newest states from before its subscription, and no events.
   await expect.poll(() => live).toBe(true);
 
   // An MQTT subscriber with a persistent session.
@@ -84,7 +84,7 @@ it(`loses no acknowledged event and shows none twice, killed ${KILLS} times whil
   const total = publishers.length * Math.floor(EVENTS_PER_PUBLISHER);
   const acknowledged = () => publishers.reduce((sum, publisher) => sum + publisher.acknowledged.size, 0);
   for (let kill = 1; kill <= KILLS; kill++) {
-    // At a random point of the work, not of time, so that a slow machine is killed after as many events as a fast one.
+    // After a random number of events instead of a random time, so that the speed of the machine has no effect.
     const moment = ((kill - 1 + Math.random()) / KILLS) * total * 0.95;
     await expect.poll(acknowledged, { interval: 2 }).toBeGreaterThanOrEqual(moment);
     await skylapse.end("SIGKILL");

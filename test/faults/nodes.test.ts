@@ -8,7 +8,7 @@ import { startRoundRobin } from "../support/round-robin.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
 
-/** The short form; `npm run test:long` does all of it. */
+/** The short form. `npm run test:long` does the long form. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const NODES = 3;
 const DASHBOARDS = LONG ? 30 : 6;
@@ -27,7 +27,6 @@ interface Deployment {
   startNode(index: number): Promise<void>;
 }
 
-/** The faults, one after the other. */
 const PLANS: readonly (readonly [what: string, blows: readonly ((deployment: Deployment) => Promise<void>)[]])[] = [
   [
     `each of ${NODES} nodes is killed and Redis is killed`,
@@ -52,12 +51,12 @@ const PLANS: readonly (readonly [what: string, blows: readonly ((deployment: Dep
 ];
 
 it.each(PLANS)(
-  "loses no acknowledged event and shows none twice while %s",
+  "loses no acknowledged event and shows no event twice while %s",
   {
     timeout: 600_000,
   },
   async (_, blows) => {
-    // By default Redis may answer up to two seconds before it writes its log to the disk: too late for kill -9.
+    // By default, Redis may answer up to two seconds before it writes its log: kill -9 would lose these events.
     const redis = await startRedis({ args: ["--appendfsync", "always"] });
     cleanUps.push(() => redis.remove());
     const web = await startRoundRobin();

@@ -67,7 +67,7 @@ export class Publisher {
     const envelope = { v: 1, id: `${session}-${n}`, timestamp, session, seq: n, event, data: { n } };
     const topic = `skylapse/v1/cameras/${this.#camera}/events/${event}`;
     client.publish(topic, JSON.stringify(envelope), { qos: 1 }, (error) => {
-      // The connection was cut before the acknowledgement, so the event is sent again on the next connection.
+      // The connection was cut before the acknowledgement, so the next connection sends the event again.
       if (error) return;
       this.#waiting.delete(n);
       this.acknowledged.add(n);

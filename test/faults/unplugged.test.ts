@@ -9,14 +9,14 @@ import { type Dashboard, JWT_SECRET, openDashboard, signToken } from "../support
 import { addCamera } from "../support/devices.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
-/** The short form; `npm run test:long` runs with the default grace period. */
+/** The short form. `npm run test:long` uses the default grace period. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const GRACE_MS = LONG ? 30_000 : 4000;
 /** The camera's keep-alive. After 1.5 times this time, the broker regards a silent link as lost [MQTT-3.1.2-24]. */
 const KEEPALIVE_S = 30;
 const KEEPALIVE_MS = KEEPALIVE_S * 1500;
 
-/** Gaps are reported soon, so that a test without gaps has waited long enough. */
+/** Short, so that a test without gaps has waited long enough for a report. */
 const QUICK_GAPS = { LINK_GAP_SETTLE_SECONDS: "3" };
 
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
@@ -60,7 +60,7 @@ beforeEach(async () => {
 
 const captureSchema = z.object({ capture: z.string() });
 
-/** The captures that the dashboard received, with repetitions. */
+/** The captures that the dashboard received, including repetitions. */
 function told(): string[] {
   return dashboard.messages
     .filter(
@@ -77,7 +77,7 @@ async function takeMore(count: number): Promise<void> {
     .toBeGreaterThanOrEqual(before + count);
 }
 
-/** The absences that the page has shown. A camera is stale, not absent, when its pictures are late. */
+/** The absences that the page has shown. With late pictures, a camera is stale, not absent. */
 const absences = () => page.shown.filter(({ status }) => status !== "online" && status !== "stale");
 const isBack = (): boolean => page.shown.at(-1)?.status === "online";
 
@@ -89,7 +89,7 @@ async function expectNothingLost(): Promise<void> {
   expect(await page.page.getByTestId("gaps-north").count()).toBe(0);
 }
 
-it("reports an unplugged camera offline when the grace period ends, not earlier, then online again, with nothing lost", async () => {
+it("reports an unplugged camera as offline exactly at the end of the grace period, later as online, and loses no event", async () => {
   const cutAt = Date.now();
   link.down = true;
   await expect.poll(absences).toHaveLength(1);
@@ -104,20 +104,20 @@ it("reports an unplugged camera offline when the grace period ends, not earlier,
   expect(absences()).toEqual([absence]);
 });
 
-it("reports no absence and loses nothing when a silent link returns in time", async () => {
+it("reports no absence and loses no event if a silent link returns in time", async () => {
   link.silent = true;
-  // Longer than the grace period, which begins when the broker misses the camera.
+  // Longer than the grace period, which begins when the broker notices the silence.
   await takeMore(GRACE_MS / 1000 + 1);
   link.silent = false;
   await expectNothingLost();
-  // After this, the will of the silent connection can have no effect any more.
+  // After this time, the will of the silent connection can have no effect.
   await takeMore(GRACE_MS / 1000 + 1);
   await expectNothingLost();
   expect(absences()).toEqual([]);
 });
 
 if (LONG)
-  it("reports a camera with a silent link as offline when the broker has missed it and the grace period is over", {
+  it("reports a camera with a silent link as offline at the end of the grace period after the broker's timeout", {
     timeout: 240_000,
   }, async () => {
     const silentAt = Date.now();
@@ -125,7 +125,7 @@ if (LONG)
     await expect
       .poll(absences, { timeout: KEEPALIVE_MS + GRACE_MS + 60_000, interval: 500 })
       .toMatchObject([{ status: "offline" }]);
-    // The last message may have been a moment earlier.
+    // The last message may be slightly older.
     expect((absences()[0]?.at ?? 0) - silentAt).toBeGreaterThanOrEqual(KEEPALIVE_MS + GRACE_MS - 2000);
     link.silent = false;
     await expect.poll(isBack).toBe(true);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { PARTS, type Part, sourceFiles, withoutComments } from "./source-files.ts";
 
-/** The parts that each part may import besides itself. `test` may import all. */
+/** The parts that each part may import, besides itself. */
 const MAY_IMPORT: Record<Part, readonly Part[]> = {
   contract: [],
   platform: ["contract"],
@@ -9,14 +9,14 @@ const MAY_IMPORT: Record<Part, readonly Part[]> = {
   broker: ["contract", "platform"],
   bridge: ["contract", "platform"],
   "dashboard-client": ["contract"],
-  // Puts the parts together into programs; nothing imports it.
+  // No part imports `deploy`.
   deploy: ["contract", "platform", "broker", "bridge", "device"],
 };
 
 const partOf = (path: string) => path.split("/")[0] ?? "";
 
 describe.each(PARTS)("%s", (part) => {
-  it(`imports no other part than ${MAY_IMPORT[part].join(", ") || "itself"}`, () => {
+  it(`imports only ${MAY_IMPORT[part].join(", ") || "itself"}`, () => {
     const allowed: readonly string[] = [part, ...MAY_IMPORT[part]];
     const strays = sourceFiles(part).flatMap(({ path, imports }) =>
       imports.filter((target) => !allowed.includes(partOf(target))).map((target) => `${path} imports ${target}`),
@@ -47,7 +47,7 @@ describe("contract", () => {
   });
 });
 
-/** Files outside the contract whose code without comments matches. */
+/** Files outside the contract whose code, without comments, contains the text. */
 function spelling(text: RegExp): string[] {
   return sourceFiles(...PARTS.filter((part) => part !== "contract"))
     .filter((file) => text.test(withoutComments(file.text)))

@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { PARTS, type SourceFile, sourceFiles } from "./source-files.ts";
 
 /**
- * The rooms of a part from the top floor to the bottom floor. A room may import the rooms after it. `.` holds the files
- * that lie directly in the part's folder. `docs/architecture.md` describes each room.
+ * The rooms of a part, in order. A room may import only later rooms of the list. `.` means the files
+ * directly in the part's folder. `docs/architecture.md` describes each room.
  */
 const FLOORS: Record<string, readonly string[]> = {
   bridge: [
@@ -15,7 +15,7 @@ const FLOORS: Record<string, readonly string[]> = {
   "dashboard-client": ["page", "react", ".", "state", "client"],
 };
 
-/** Rooms with a door: files outside the room may import only these files of it. */
+/** Rooms with a door: files outside the room may import only the listed files of the room. */
 const DOORS: Record<string, readonly string[]> = {
   "bridge/cameras": ["watchers.ts", "presence.ts", "sender-clocks.ts", "config.ts", "alerts/config.ts"],
   "bridge/cluster": ["cluster.ts", "singleton.ts", "ask.ts", "local/local.ts", "redis/redis.ts"],
@@ -36,7 +36,7 @@ function roomOf(path: string): string {
   return rest.length === 0 ? "." : room;
 }
 
-/** Each pair of rooms of which one imports the other, with one example. */
+/** Imports between rooms as `from → to`, each with one example. */
 function arrowsOf(part: string): Map<string, string> {
   const arrows = new Map<string, string>();
   for (const { path, imports } of sourceFiles(part)) {
@@ -49,11 +49,11 @@ function arrowsOf(part: string): Map<string, string> {
 }
 
 describe.each(Object.entries(FLOORS))("the rooms of %s", (part, floors) => {
-  it("are the listed ones", () => {
+  it("are exactly the listed rooms", () => {
     expect([...new Set(sourceFiles(part).map(({ path }) => roomOf(path)))].sort()).toEqual([...floors].sort());
   });
 
-  it("import downwards only", () => {
+  it("import only later rooms", () => {
     const upwards = [...arrowsOf(part)].filter(([arrow]) => {
       const [from = "", to = ""] = arrow.split(" → ");
       return floors.indexOf(to) < floors.indexOf(from);
@@ -88,7 +88,7 @@ describe.each(PARTS)("%s", (part) => {
   });
 });
 
-/** The strongly connected components that have more than one file, found by Tarjan's algorithm. */
+/** Finds strongly connected components of several files, by Tarjan's algorithm. */
 function circlesOf(files: readonly SourceFile[]): string[][] {
   const importsOf = new Map(files.map(({ path, imports }) => [path, imports]));
   const index = new Map<string, number>();

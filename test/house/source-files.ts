@@ -3,10 +3,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The folder of the project. */
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** The parts of the project that hold code, without `test`. */
+/** All parts of the project except `test`. */
 export const PARTS = [...["contract", "platform", "broker", "bridge", "device", "dashboard-client", "deploy"]] as const;
 export type Part = (typeof PARTS)[number];
 
@@ -20,7 +19,7 @@ export interface SourceFile {
   packages: string[];
 }
 
-/** The files that git knows or would add: build output is not included. */
+/** The files that git tracks or would add, without build output. */
 export function projectFiles(...folders: string[]): string[] {
   const listed = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "--", ...folders], {
     cwd: ROOT,
@@ -45,7 +44,7 @@ export function sourceFiles(...folders: string[]): SourceFile[] {
     });
 }
 
-/** The code without comments, with the same number of lines. */
+/** Removes comments, but keeps the number of lines. */
 export function withoutComments(text: string): string {
   return text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, (comment) => comment.replaceAll(/[^\n]/g, ""));
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { projectFiles, ROOT } from "./source-files.ts";
 
-/** Words that had a private meaning here or make a sentence hard to read, with what to write instead. */
+/** Private or hard words, each with a better word. */
 const BANNED: readonly [word: string, instead: string][] = [
   ["errands?", "task"],
   ["shel(?:f|ves)", "index"],

@@ -51,14 +51,14 @@ describe("the environment", () => {
     });
   });
 
-  it("computes a default from another setting, unless both are set", () => {
+  it("computes a default from another setting, unless the setting itself is set", () => {
     expect(read({ MAX_CONNECTIONS: "7" }).MAX_WAITING).toBe(4);
     expect(read({ MAX_CONNECTIONS: "0" }).MAX_WAITING).toBe(Number.POSITIVE_INFINITY);
     expect(read({ MAX_CONNECTIONS: "7", MAX_WAITING: "9" }).MAX_WAITING).toBe(9);
     expect(problemsOf({ MAX_CONNECTIONS: "many" })).toEqual(['MAX_CONNECTIONS: must be a whole number, not "many"']);
   });
 
-  it("is parsed by type, and a limit of 0 means no limit", () => {
+  it("is parsed by type, with 0 as no limit", () => {
     expect(
       read({ WS_PORT: "0", MAX_CONNECTIONS: "0", ALLOWED_ORIGINS: "https://a.example, https://b.example," }),
     ).toMatchObject({
@@ -86,7 +86,7 @@ describe("the environment", () => {
     );
   });
 
-  it("rejects a secret that is given twice, or in an unreadable file", () => {
+  it("rejects a secret that is set twice, or in an unreadable file", () => {
     expect(problemsOf({ JWT_SECRET: "s".repeat(32), JWT_SECRET_FILE: "/run/jwt" })).toEqual([
       "JWT_SECRET and JWT_SECRET_FILE are both set: keep one",
     ]);

@@ -1,7 +1,6 @@
 import { expect, it } from "vitest";
 import { FairQueue } from "../../platform/fair-queue.ts";
 
-/** Tasks that end on request. */
 function tasks() {
   const turns = new FairQueue({ maxRunning: 4, maxPerOwner: 2 });
   const begun: string[] = [];
@@ -20,7 +19,7 @@ function tasks() {
   };
 }
 
-it("limits the running tasks of one owner, and starts tasks of other owners at once", () => {
+it("limits the running tasks of each owner, without delaying tasks of other owners", () => {
   const { ask, begun } = tasks();
   for (const name of ["a1", "a2", "a3", "a4", "b1", "c1", "d1"]) void ask(name);
   expect(begun).toEqual(["a1", "a2", "b1", "c1"]);

@@ -34,7 +34,7 @@ describe.each([...(await wholeJpegs())])("a JPEG %s", (_name, bytes) => {
   });
 
   it("is decoded by libjpeg", async () => {
-    // "truncated" fails on incomplete pictures, and ignores mere warnings of libjpeg: fill bytes, stray bytes.
+    // "truncated" fails on incomplete pictures, and ignores the warnings of libjpeg about fill bytes and stray bytes.
     await expect(sharp(bytes, { failOn: "truncated" }).stats()).resolves.toBeDefined();
   });
 
@@ -44,7 +44,7 @@ describe.each([...(await wholeJpegs())])("a JPEG %s", (_name, bytes) => {
     expect(readJpeg(bytes.subarray(0, pictureBytes))).toMatchObject({ pictureBytes });
   });
 
-  it("is rejected when it is cut anywhere before its EOI marker", () => {
+  it("is rejected if it is cut anywhere before its EOI marker", () => {
     const { pictureBytes } = readJpeg(bytes);
     const step = Math.ceil(pictureBytes / 200);
     for (let end = 1; end < pictureBytes; end += step)
@@ -69,7 +69,7 @@ describe("the number of scans", () => {
       pictureBytes: manyScans(4096, 2048, 100).length,
     });
     expect(() => readJpeg(manyScans(4096, 2048, 101))).toThrow("more than 100 scans");
-    // The file conforms to the standard: without the limit a decoder processes every scan.
+    // The file conforms to the standard, so without a limit a decoder processes every scan.
     await expect(sharp(manyScans(4096, 2048, 101), { failOn: "warning" }).stats()).resolves.toBeDefined();
   });
 });

@@ -34,7 +34,7 @@ describe("a limited log", () => {
     expect(lines).toEqual(["a 1", "a 99", "a 100", "a 100", "b 1"]);
   });
 
-  it("logs at once again after a minute without occurrences", () => {
+  it("logs the next occurrence at once after a minute without occurrences", () => {
     const { note, lines, advance } = limitedLog();
     note("a");
     advance(60_000);
@@ -42,7 +42,7 @@ describe("a limited log", () => {
     expect(lines).toEqual(["a 1", "a 1"]);
   });
 
-  it("logs the counted occurrences by itself, without a further one", async () => {
+  it("logs the counted occurrences even without a further occurrence", async () => {
     const lines: number[] = [];
     const log = new LimitedLog({ intervalMs: 20 });
     onTestFinished(() => log.stop());
@@ -50,7 +50,7 @@ describe("a limited log", () => {
     await expect.poll(() => lines, { timeout: 30_000 }).toEqual([1, 4]);
   });
 
-  it("counts a limited number of keys, and logs the oldest early when there are more", () => {
+  it("counts a limited number of keys, and logs the oldest key early when a further key arrives", () => {
     const { note, lines } = limitedLog();
     note("first");
     note("first");

@@ -21,12 +21,12 @@ it("refuses to repair a store that another process has open", async () => {
   expect(await db.get("a")).toBe("1");
 });
 
-it("repairs a store after a failed repair", async () => {
+it("repairs a store at the start after a failed repair", async () => {
   const store = temporaryStore();
   const { db } = await openStore<string>(store);
   await db.put("a", "1");
   await db.close();
-  // LevelDB first writes its new manifest to this path, so a folder there makes the repair fail.
+  // A repair first writes a new manifest to this path, so a folder at this path makes the repair fail.
   const inTheWay = join(store.folder, "000001.dbtmp");
   mkdirSync(inTheWay);
   await expect(repairStore<string>(store, UNREADABLE)).rejects.toThrow("could not be repaired");

@@ -38,14 +38,14 @@ it("passes a burst of bytes at twice the rate instead of at once", async () => {
   expect(performance.now() - started).toBeGreaterThan(300);
 });
 
-it("wakes a sender beyond its rate at most a hundred times a second, not for every message", async () => {
+it("wakes a throttled sender at most a hundred times a second, not for every message", async () => {
   const limiter = new RateLimiter({ ...unlimited, messagesPerSecond: 500 });
   // The messages exceed the burst of two seconds.
   const { wakes, tookMs } = await spendAll(limiter, 1500);
   expect(wakes).toBeLessThan(tookMs / 10 + 2);
 });
 
-it("never makes a sender wait without limits", async () => {
+it("never delays a sender without limits", async () => {
   const { wakes } = await spendAll(new RateLimiter(unlimited), 100_000);
   expect(wakes).toBe(1);
 });

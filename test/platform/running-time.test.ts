@@ -6,7 +6,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test("calls back once, after the time", () => {
+test("calls the callback once, after the time", () => {
   vi.useFakeTimers();
   const act = vi.fn();
   afterRunning(1000, act);
@@ -18,7 +18,7 @@ test("calls back once, after the time", () => {
   expect(act).toHaveBeenCalledTimes(1);
 });
 
-test("calls back after a time that is shorter than a step", () => {
+test("calls the callback after a time shorter than a step", () => {
   vi.useFakeTimers();
   const act = vi.fn();
   afterRunning(10, act);
@@ -26,7 +26,7 @@ test("calls back after a time that is shorter than a step", () => {
   expect(act).toHaveBeenCalledTimes(1);
 });
 
-test("does not call back after it was cancelled", () => {
+test("does not call a cancelled callback", () => {
   vi.useFakeTimers();
   const act = vi.fn();
   afterRunning(1000, act)();
@@ -34,11 +34,11 @@ test("does not call back after it was cancelled", () => {
   expect(act).not.toHaveBeenCalled();
 });
 
-test("does not include the time in which the process was suspended", async () => {
+test("excludes the time in which the process was suspended", async () => {
   const act = vi.fn();
   const end = afterRunning(1000, act);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
-  // Overdue timers fire before pending input is read. The assertion runs after both.
+  // Node.js fires overdue timers before it reads pending input. The assertion runs after the input.
   await pause(1);
   await pause(1);
   expect(act).not.toHaveBeenCalled();

@@ -1,11 +1,11 @@
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 
-/** Bytes that a modem buffers in each direction. */
+/** The buffer of a modem in each direction. */
 const BUFFER_BYTES = 16 * 1024;
 const TICK_MS = 20;
 
-/** One direction of one connection: delayed, slow, and in order. */
+/** One direction of a connection: delayed, slow, and in order. */
 class Pipe {
   readonly #link: BadLink;
   readonly #from: Socket;
@@ -69,7 +69,7 @@ class Pipe {
 export class BadLink {
   delayMs = 0;
   bytesPerS: number | undefined;
-  /** When each connection was opened, by `performance.now()`. */
+  /** The start of each connection, by `performance.now()`. */
   readonly connectedAt: number[] = [];
   #down = false;
   #silent = false;
@@ -85,7 +85,7 @@ export class BadLink {
     this.#server = createServer((socket) => this.#carry(socket));
   }
 
-  /** @param target the port of 127.0.0.1 that the link leads to */
+  /** @param target the port of the server on 127.0.0.1 */
   static async open(target: number): Promise<BadLink> {
     const link = new BadLink(target);
     link.#server.listen(0, "127.0.0.1");
@@ -103,7 +103,7 @@ export class BadLink {
     return this.#down;
   }
 
-  /** While true, open connections and new connections are cut. */
+  /** While true, the link cuts open connections and new connections. */
   set down(down: boolean) {
     this.#down = down;
     if (down) this.cut();
@@ -113,7 +113,7 @@ export class BadLink {
     return this.#silent;
   }
 
-  /** Connections that were open during the silence have lost bytes, so they are cut when the silence ends. */
+  /** The end of a silence cuts all connections that were open during the silence, because they have lost bytes. */
   set silent(silent: boolean) {
     this.#silent = silent;
     if (!silent) this.cut();
@@ -131,7 +131,7 @@ export class BadLink {
     }
   }
 
-  /** Cuts all connections once the given number of further bytes has gone up, even in the middle of a packet. */
+  /** Cuts all connections after the given number of further bytes to the server, even in the middle of a packet. */
   cutAfter(bytes: number): void {
     this.#cutAfter = bytes;
   }
@@ -143,12 +143,12 @@ export class BadLink {
     await closed;
   }
 
-  /** Passes bytes upwards. @returns false if the connection was cut at these bytes */
+  /** Passes bytes to the server. @returns false if these bytes caused the cut of the connection */
   pass(bytes: Buffer, to: Socket): boolean {
     if (this.#cutAfter !== undefined && bytes.length >= this.#cutAfter) {
       const part = bytes.subarray(0, this.#cutAfter);
       this.#cutAfter = undefined;
-      // Bytes that the link accepted still arrive before the end of the connection.
+      // Accepted bytes still arrive before the end of the connection.
       to.write(part, () => this.cut());
       return false;
     }
@@ -177,7 +177,7 @@ export class BadLink {
       socket.on("close", () => {
         this.#sockets.delete(socket);
         for (const pipe of pipes) pipe.stop();
-        // A silent link, or an abandoned one, does not report the end of the other side either.
+        // A silent or abandoned link does not report the end of the other side.
         if (!this.silent && !this.#abandoned.has(socket)) other.destroy();
       });
     }

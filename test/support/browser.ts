@@ -3,11 +3,11 @@ import { CHROMIUM } from "./programs.ts";
 
 export interface OwnBrowser {
   browser: Browser;
-  /** Kills the browser's processes, whatever state they are in. */
+  /** Kills all processes of the browser. */
   end(): Promise<void>;
 }
 
-/** A headless Chromium that sends no request outside of this machine. */
+/** A headless Chromium without requests to other machines. */
 export async function launchBrowser(...more: string[]): Promise<OwnBrowser> {
   const server = await chromium.launchServer({
     host: "127.0.0.1",

@@ -1,10 +1,10 @@
 import type { Browser, Page } from "playwright-core";
 import { signToken } from "./dashboard.ts";
 
-/** The statuses of a camera that the page has shown, with the time of each change. */
+/** The displayed statuses of a camera, with the time of each change. */
 export interface CameraPage {
   page: Page;
-  /** `online`, `offline`, … as shown; `at` in milliseconds since 1970. */
+  /** `at`: milliseconds since 1970. */
   shown: { status: string; at: number }[];
 }
 

@@ -8,19 +8,18 @@ import sharp from "sharp";
 import { installRpicamStill, letRpicamStill } from "./rpicam-still.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/device/main.js", import.meta.url));
-/** The time and the capture id. */
 const KEPT_PICTURE = /^\d{6}-([0-9a-z]{26})\.jpg$/;
 
-/** The real camera program in a process of its own, with a stand-in for `rpicam-still`. */
+/** The real camera program in its own process, with a stand-in for `rpicam-still`. */
 export interface CameraProgram {
   process: ChildProcess;
-  /** The names of all pictures on its disk, oldest first. */
+  /** Names of all pictures on the disk, oldest first. */
   captures(): string[];
-  /** Makes captures hang, fail, or succeed from now on. */
+  /** Makes later captures hang, fail or succeed. */
   camera(does: "hang" | "fail" | "work"): void;
   /** Restarts the program on the same disk. */
   restart(): Promise<void>;
-  /** Ends the program and removes its disk. */
+  /** Ends the program and removes the disk. */
   end(): Promise<void>;
 }
 

@@ -1,6 +1,6 @@
 import type { Reporter, SerializedError, TestModule } from "vitest/node";
 
-/** Ends a run with a line for other programs: `N passed, N failed`. An error outside of any test counts as a failure. */
+/** Prints a last line for other programs: `N passed, N failed`. An error outside a test is a failure, too. */
 export default class ClosingLine implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], errors: readonly SerializedError[]): void {
     let passed = 0;
@@ -14,7 +14,7 @@ export default class ClosingLine implements Reporter {
         else if (state === "failed") failed++;
         else skipped++;
       }
-      // A file that failed to load has no failed tests, but counts as one failure.
+      // A file that cannot be loaded has no failed tests, but is one failure.
       if (module.state() === "failed" && failed === before) failed++;
     }
     process.stdout.write(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}\n`);

@@ -5,7 +5,7 @@ import type { ClientMessageInput, ServerMessage } from "../../contract/socket-me
 
 export const JWT_SECRET = "a secret of the tests, known to all of them";
 
-/** A token signed with {@link JWT_SECRET}, as the backend under test signs it. */
+/** A token that is signed with {@link JWT_SECRET}, like the tokens of the backend under test. */
 export function signToken(userId: string, permissions: readonly string[], expiresInSeconds = 600): string {
   return jsonwebtoken.sign({ permissions, jti: `${userId}-${Math.random()}` }, JWT_SECRET, {
     subject: userId,
@@ -15,12 +15,12 @@ export function signToken(userId: string, permissions: readonly string[], expire
 
 type MessageOf<Type extends ServerMessage["type"]> = Extract<ServerMessage, { type: Type }>;
 
-/** A bare WebSocket client that keeps all received messages in order. */
+/** A plain WebSocket client that stores all received messages in order. */
 export interface Dashboard {
   messages: ServerMessage[];
   socket: WebSocket;
   send(message: ClientMessageInput): void;
-  /** Resolves to the first matching message of the type, among received and future messages. */
+  /** Resolves to the first matching received or future message of the type. */
   next<Type extends ServerMessage["type"]>(
     type: Type,
     fits?: (message: MessageOf<Type>) => boolean,

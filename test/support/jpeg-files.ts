@@ -1,6 +1,6 @@
 import sharp, { type JpegOptions, type Sharp } from "sharp";
 
-/** A picture with enough detail that its scan can be cut anywhere. */
+/** A picture with enough detail to cut its scan anywhere. */
 async function photograph(): Promise<Sharp> {
   const [width, height] = [160, 120];
   const pixels = Buffer.alloc(width * height * 3);
@@ -8,7 +8,7 @@ async function photograph(): Promise<Sharp> {
   return sharp(pixels, { raw: { width, height, channels: 3 } });
 }
 
-/** Files that browsers and libjpeg accept, by a peculiarity that cameras, streams or makers give them. */
+/** Files that browsers and libjpeg accept, by their peculiarity. Real cameras, streams and vendors make such files. */
 export async function wholeJpegs(): Promise<ReadonlyMap<string, Buffer>> {
   const photo = await photograph();
   const encoded = (options: JpegOptions) => photo.clone().jpeg(options).toBuffer();
@@ -111,7 +111,7 @@ function emptyBlocks(blocks: number): Buffer {
   return Buffer.from(bytes.flatMap((byte) => (byte === 0xff ? [byte, 0] : [byte])));
 }
 
-/** A grey picture of four empty blocks with a restart marker after each. */
+/** A grey picture of four empty blocks, with a restart marker after each block. */
 function withRestartMarkers(): Buffer {
   const scan = Array.from({ length: 4 }, (_, index) =>
     // The DC difference is 0 (code 0) and the block ends (code 0); ones fill the byte.
@@ -153,7 +153,6 @@ function withFillBytes(jpeg: Buffer): Buffer {
   return Buffer.concat([...parts, jpeg.subarray(from)]);
 }
 
-/** Including the marker. */
 function segmentBytes(jpeg: Buffer, at: number): number {
   return 2 + jpeg.readUInt16BE(at + 2);
 }

@@ -1,4 +1,4 @@
-/** A minimal JPEG that contains a text. It is enough for code that reads markers, but not for decoders. */
+/** A minimal JPEG with a text, for code that reads markers but does not decode. */
 export function smallJpeg(
   text: string,
   { width = 320, height = 240, bytes }: { width?: number; height?: number; bytes?: number } = {},

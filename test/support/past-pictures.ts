@@ -13,11 +13,11 @@ export interface PastPicturesOptions {
   /** The age of the oldest picture, and the interval between pictures. */
   hours: number;
   everyMinutes: number;
-  /** The beginning and the end of an outage without pictures, in hours before now. */
+  /** Begin and end of an outage without pictures, in hours before now. */
   without?: { from: number; to: number };
 }
 
-/** Sends the pictures of a simulated camera for the last hours, as from a backlog. */
+/** Sends the pictures of a simulated camera for the last hours, like a backlog. */
 export async function sendPastPictures(options: PastPicturesOptions): Promise<void> {
   const { broker, token, camera, location, hours, everyMinutes, without } = options;
   const driver = createSimulatedCamera({ location, seed: camera, width: 400, height: 300 });

@@ -1,6 +1,6 @@
 import { vi } from "vitest";
 
-/** The time-out of `expect.poll` only ends a hang: on a busy machine an event may take longer than Vitest's default second. */
+/** For `expect.poll`. Only ends a hang: on a busy machine, an event may take longer than Vitest's default second. */
 const PATIENCE_MS = 60_000;
 
 const { waitFor, waitUntil } = vi;

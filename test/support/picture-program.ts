@@ -2,12 +2,12 @@ import { pino } from "pino";
 import { ulid } from "ulid";
 import { ImageStore } from "../../device/capture/image-store.ts";
 
-/** Each picture repeats its own name, so that a test can check that it is complete. */
+/** Each picture repeats its own name, so that a test can check the completeness of the picture. */
 export const PICTURE_BYTES = 300_000;
 
 /**
- * Stores pictures one after the other, as fast as the disk allows, until it is killed: `picture-program <folder>`.
- * Prints a line for each name, which begins with an exclamation mark if the picture could not be stored.
+ * Stores pictures one after the other, as fast as the disk allows, until the program is killed: `picture-program <folder>`.
+ * Prints the name of each picture, with an exclamation mark before the name if storing failed.
  */
 const [dataPath = ""] = process.argv.slice(2);
 const store = new ImageStore({ dataPath, logger: pino({ level: "silent" }) });

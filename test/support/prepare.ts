@@ -1,6 +1,6 @@
 import { installPrograms } from "./programs.ts";
 
-/** Runs once before all tests. `npm test` has built the programs already. */
+/** Runs once before all tests, after the build of `npm test`. */
 export default function prepare(): void {
   installPrograms();
 }

@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 
 interface Program {
-  /** A command that exits with 0 if the program exists. */
+  /** Exits with 0 if the program exists. */
   probe: readonly [command: string, ...args: string[]];
   debianPackage: string;
   usedFor: string;
@@ -31,7 +31,7 @@ const PROGRAMS: readonly Program[] = [
   { probe: ["openssl", "version"], debianPackage: "openssl", usedFor: "certificates for TLS" },
 ];
 
-/** Installs what the tests need beyond npm. Throws with exact instructions where installing is not possible. */
+/** Installs programs for the tests. Throws with instructions if this machine does not allow installing. */
 export function installPrograms(): void {
   const missing = PROGRAMS.filter((program) => !works(program));
   if (missing.length === 0) return;
@@ -52,10 +52,10 @@ export function installPrograms(): void {
   );
 }
 
-/** Debian asks this script whether an installed package may start its service; exit code 101 means no. */
+/** Debian runs this script before a package starts its service. Exit code 101 forbids the start. */
 const POLICY = "/usr/sbin/policy-rc.d";
 
-/** Does not start services: the tests need no nginx on port 80 and no system-wide Redis. */
+/** Starts no services, because the tests need neither nginx on port 80 nor a system-wide Redis. */
 function withoutServices(install: () => void): void {
   if (existsSync(POLICY)) {
     install();

@@ -21,7 +21,7 @@ export interface ReverseProxy {
 const shipped = (name: string) =>
   readFileSync(fileURLToPath(new URL(`../../deploy/proxy/${name}`, import.meta.url)), "utf8");
 
-/** The shipped configuration of nginx, with the test's ports and certificate. @param site another configuration */
+/** Our configuration of nginx, with the test's ports and certificate. @param site replaces our configuration */
 export async function startNginx(skylapse: Skylapse, site?: (port: number) => string): Promise<ReverseProxy> {
   const place = await makePlace();
   const { folder, port, cert, key } = place;
@@ -42,7 +42,7 @@ export async function startNginx(skylapse: Skylapse, site?: (port: number) => st
   return await running(child, place, site === undefined ? "https" : "http");
 }
 
-/** The shipped configuration of Caddy, with the test's ports and certificate. */
+/** Our configuration of Caddy, with the test's ports and certificate. */
 export async function startCaddy(skylapse: Skylapse): Promise<ReverseProxy> {
   const place = await makePlace();
   const { folder, port, cert, key } = place;

@@ -11,7 +11,7 @@ export interface Sentinel {
   stop(): Promise<void>;
 }
 
-/** A real Sentinel that watches the master and promotes a replica when the master is down for two seconds. */
+/** A real Sentinel that promotes a replica when the master is down for two seconds. */
 export async function startSentinel(masterPort: number): Promise<Sentinel> {
   const folder = await mkdtemp(join(tmpdir(), "skylapse-sentinel-"));
   const port = await freePort();

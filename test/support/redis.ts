@@ -10,15 +10,15 @@ export interface RedisServer {
   /** `redis://127.0.0.1:port` */
   url: string;
   port: number;
-  /** Its process, to freeze or kill it. */
+  /** For freezing or killing the process. */
   readonly process: ChildProcess;
-  /** Ends it; with `SIGKILL` it cannot save anything. */
+  /** Ends Redis. After `SIGKILL`, Redis cannot save any data. */
   stop(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
-  /** Restarts it on the same port with its data. */
+  /** Restarts Redis on the same port with its data. */
   start(): Promise<void>;
-  /** Restarts it on the same port without data. */
+  /** Restarts Redis on the same port without data. */
   startEmpty(): Promise<void>;
-  /** Ends it and removes its data. */
+  /** Ends Redis and removes its data. */
   remove(): Promise<void>;
 }
 
@@ -46,7 +46,7 @@ export async function startRedis(options: { args?: readonly string[] } = {}): Pr
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, "exit");
     child.kill(signal);
-    // A frozen process reacts to SIGKILL only.
+    // A frozen process reacts only to SIGKILL.
     child.kill("SIGCONT");
     await ended;
   }
@@ -80,7 +80,7 @@ async function answers(port: number, server: ChildProcess): Promise<void> {
     retryStrategy: () => (server.exitCode === null ? 20 : null),
     maxRetriesPerRequest: null,
   });
-  // Before it listens, connections are refused.
+  // Connections are refused until Redis listens.
   client.on("error", () => undefined);
   try {
     await client.ping();

@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from "node:net";
 /** A TCP load balancer for several nodes: each connection goes to the next node that accepts it. */
 export interface RoundRobin {
   port: number;
-  /** The target ports of 127.0.0.1 for new connections; open connections stay. */
+  /** The target ports of 127.0.0.1 for new connections. Does not affect open connections. */
   setTargets(ports: readonly number[]): void;
   stop(): Promise<void>;
 }
@@ -16,7 +16,7 @@ export async function startRoundRobin(): Promise<RoundRobin> {
 
   function track(socket: Socket): Socket {
     sockets.add(socket);
-    // The reason does not matter to a load balancer; `close` follows.
+    // `close` follows, and a load balancer ignores the reason.
     socket.on("error", () => {});
     socket.on("close", () => sockets.delete(socket));
     return socket;

@@ -1,7 +1,7 @@
 import { chmodSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Returns the same picture each time; hangs or fails while a file of that name exists. */
+/** Always returns the same picture. Hangs or fails while a file `hang` or `fail` exists. */
 const PROGRAM = `#!/bin/sh
 cd "$(dirname "$0")"
 while [ -e hang ]; do sleep 0.05; done
@@ -9,7 +9,7 @@ if [ -e fail ]; then echo "the lens cap is on" >&2; exit 1; fi
 exec cat picture.jpg
 `;
 
-/** Writes a stand-in for the camera's program into a folder that must come first in PATH. */
+/** Writes a stand-in for `rpicam-still` into a folder, which must be the first folder in PATH. */
 export function installRpicamStill(folder: string, picture: Buffer): void {
   const program = join(folder, "rpicam-still");
   writeFileSync(program, PROGRAM);
@@ -17,7 +17,7 @@ export function installRpicamStill(folder: string, picture: Buffer): void {
   writeFileSync(join(folder, "picture.jpg"), picture);
 }
 
-/** Makes captures hang, fail, or succeed from now on. */
+/** Makes later captures hang, fail or succeed. */
 export function letRpicamStill(folder: string, does: "hang" | "fail" | "work"): void {
   for (const what of ["hang", "fail"]) rmSync(join(folder, what), { force: true });
   if (does !== "work") writeFileSync(join(folder, does), "");

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 export const COMMAND = fileURLToPath(new URL("../../deploy/bin/skylapse.js", import.meta.url));
 
-/** A URL without a server: the discard port. */
+/** The discard port, on which no server listens. */
 export const NO_SERVER = { WS_PORT: "9" };
 
 export interface Ran {
@@ -15,15 +15,15 @@ export interface Ran {
   errors: string;
 }
 
-/** Runs the command `skylapse` to its end, with only PATH of this environment. */
+/** Runs the command `skylapse` to its end. Passes only PATH from this environment. */
 export async function runCommand(env: Record<string, string>, args: readonly string[], input = ""): Promise<Ran> {
   const child = spawn(process.execPath, [COMMAND, ...args], {
-    // Not the project's folder, where a developer may have a file `.env`.
+    // Not the project's folder, because a developer may have a file `.env` in it.
     cwd: tmpdir(),
     env: { PATH: process.env.PATH, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
-  // A command that reads no input may have exited before the write.
+  // A command without input may exit before the write.
   child.stdin.on("error", () => undefined);
   child.stdin.end(input);
   const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);

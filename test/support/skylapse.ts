@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/deploy/start.js", import.meta.url));
 
-/** The real program in a process of its own, as `npm start` runs it. */
+/** The real program of `npm start`, in its own process. */
 export interface Skylapse {
   process: ChildProcess;
   /** `http://127.0.0.1:…` */
@@ -18,11 +18,11 @@ export interface Skylapse {
   mqtt: string;
   mqttWs: string;
   dataPath: string;
-  /** Its whole output so far. */
+  /** The whole output so far. */
   output(): string;
   /** Resolves to the output once it contains the text. */
   printed(text: string | RegExp): Promise<string>;
-  /** Ends the program (default SIGTERM) and resolves to its exit code, or null if the signal killed it. */
+  /** Ends the program (default SIGTERM). Resolves to the exit code, or to null if the signal killed the program. */
   end(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
@@ -49,7 +49,7 @@ export async function runToEnd(
   return { code: child.exitCode, output: output(), errors: errors() };
 }
 
-/** Starts the program on free ports of 127.0.0.1; resolves when it reports that it is ready. */
+/** Starts the program on free ports of 127.0.0.1. Resolves when the program is ready. */
 export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skylapse> {
   const { child, dataPath, output, errors, printed } = launch(options);
   const text = await Promise.race([printed(/Ctrl-C/), once(child, "close").then(() => undefined)]);
@@ -81,7 +81,7 @@ export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skyl
 
 function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
   const child = spawn(process.execPath, [PROGRAM], {
-    // Not the project's folder, where a developer may have a file `.env`.
+    // Not the project's folder, because a developer may have a file `.env` in it.
     cwd: tmpdir(),
     env: {
       PATH: process.env.PATH,
@@ -90,10 +90,10 @@ function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
       MQTT_PORT: "0",
       MQTT_WS_PORT: "0",
       SIMULATOR: "0",
-      // Computing a landscape for pictures of the default size takes seconds of CPU time.
+      // The landscape for pictures of the default size takes seconds of CPU time.
       SIMULATOR_WIDTH: "320",
       LOG_LEVEL: "info",
-      // These time-outs only end hangs: a busy machine must not trigger them.
+      // Long enough for a busy machine: these time-outs only end hangs.
       AUTH_TIMEOUT_MS: "120000",
       DRAIN_TIMEOUT_MS: "120000",
       MQTT_CONNECT_TIMEOUT_MS: "120000",

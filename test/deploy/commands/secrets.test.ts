@@ -30,7 +30,7 @@ async function startServer() {
   return { DATA_PATH: dataPath, SKYLAPSE_URL: server.http };
 }
 
-/** Another program that listens, and the requests that it received. */
+/** Another program that listens on a port and records requests. */
 async function startOtherProgram(answer: { status: number; location?: string }) {
   const seen: string[] = [];
   const server = createServer(({ method, url, headers }, response) => {
@@ -46,7 +46,7 @@ async function startOtherProgram(answer: { status: number; location?: string }) 
   return { seen, port: String(typeof address === "object" && address !== null ? address.port : 0) };
 }
 
-it("reports a missing and a wrong key, and says what to do", async () => {
+it("reports a missing or wrong key, and says what to do", async () => {
   const variables = await startServer();
   const none = await runCommand({ ...variables, DATA_PATH: newDataPath() }, ["user", "list"]);
   expect([none.code, none.errors]).toEqual([
@@ -60,7 +60,7 @@ it("reports a missing and a wrong key, and says what to do", async () => {
   });
 });
 
-it("sends its key neither to another program at the port of the server nor to a redirect", async () => {
+it("sends its key neither to another program on the port of the server nor to the target of a redirect", async () => {
   const { DATA_PATH, SKYLAPSE_URL } = await startServer();
   const [other, proxy] = [
     await startOtherProgram({ status: 200 }),
@@ -90,7 +90,7 @@ it("never sends a generated key to another machine", async () => {
     await expect(keyFor(url)).rejects.toThrow(`is not for ${url}`);
 });
 
-it("reads a secret from the standard input, and never prints a given secret", async () => {
+it("reads a secret from the standard input, and never prints this secret", async () => {
   const variables = { DATA_PATH: newDataPath(), ...NO_SERVER };
   const short = await runCommand(variables, ["camera", "add", "north", "--secret", "hunter2"]);
   expect([short.code, short.errors]).toEqual([2, "error: the secret must have at least 32 characters\n"]);
@@ -111,7 +111,7 @@ it("reads the first line of an input that does not end", async () => {
   expect(code).toBe(0);
 });
 
-it("refuses a short or missing password before it asks a server", async () => {
+it("refuses a short or missing password before a call to a server", async () => {
   const variables = { DATA_PATH: newDataPath(), ...NO_SERVER };
   for (const input of ["", "short\n"])
     expect(await runCommand(variables, ["user", "add", "alice"], input)).toMatchObject({
@@ -120,7 +120,7 @@ it("refuses a short or missing password before it asks a server", async () => {
     });
 });
 
-it("refuses an unknown permission, and suggests the one that was probably meant", async () => {
+it("refuses an unknown permission, and suggests a similar permission", async () => {
   const variables = { DATA_PATH: newDataPath(), ...NO_SERVER };
   const args = ["user", "add", "alice", "--permission", "dashboard:raed", "camera:north:read", "device:north"];
   const { errors, code } = await runCommand(variables, args, `${PASSWORD}\n`);
@@ -149,7 +149,7 @@ it("escapes control characters from the store and from the command line", async 
   expect(errors).toContain("a\\u202eb\\u001b[2J");
 });
 
-it("exits with 1 and without a message if nobody reads its output", async () => {
+it("exits with 1 and without a message if its output is closed", async () => {
   const env = { PATH: process.env.PATH, DATA_PATH: newDataPath(), ...NO_SERVER };
   const child = spawn(process.execPath, [COMMAND, "check-config"], { env, stdio: ["ignore", "pipe", "pipe"] });
   child.stdout.destroy();

@@ -10,7 +10,7 @@ import { version } from "../../../deploy/config/package.ts";
 import { makeDataPath, removeDataPath, runToEnd, startSkylapse } from "../../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
-/** The line that a command prints when it uses the store. */
+/** A command prints this line when it uses the store. */
 const NO_SERVER_LINE = "skylapse: no server answers at http://127.0.0.1:9, so this command uses its store\n";
 
 function newDataPath(): string {
@@ -31,7 +31,7 @@ async function startServer(dataPath: string, env: Record<string, string> = {}) {
   return { ...server, variables: { DATA_PATH: dataPath, SKYLAPSE_URL: server.http } };
 }
 
-it("adds a camera to a running server, replaces its secret, and removes it", async () => {
+it("adds a camera to a running server, replaces its secret, and removes the camera", async () => {
   const dataPath = newDataPath();
   const server = await startServer(dataPath);
   const skylapse = (...args: string[]) => runCommand(server.variables, ["camera", ...args]);
@@ -81,7 +81,7 @@ it("adds cameras and services before the first start, and reports a store that a
   expect(busy).toMatchObject({ code: 1, errors: expect.stringMatching(/no server answers at [\s\S]*in use/) });
 });
 
-it("imports the cameras of a devices.json, which can then connect", async () => {
+it("imports the cameras of a devices.json, so that these cameras can connect", async () => {
   const dataPath = newDataPath();
   const secret = "a-secret-of-at-least-thirty-two-characters";
   const salt = randomBytes(16);
@@ -169,14 +169,14 @@ it("checks the settings and writes nothing", async () => {
   const wrong = await runCommand({ ...variables, WS_PORT: "many", HOST: "0.0.0.0" }, ["check-config"]);
   expect(wrong.code).toBe(1);
   for (const name of ["WS_PORT", "JWT_SECRET", "OPERATOR_KEY"]) expect(wrong.errors).toContain(`skylapse: ${name}:`);
-  // A setting that would make the start fail is wrong, even if its text is valid.
+  // A valid text is still wrong if it would make the start fail.
   const tls = { TLS_CERT: join(dataPath, "none.crt"), TLS_KEY: join(dataPath, "none.key") };
   const missing = await runCommand({ ...variables, ...tls }, ["check-config"]);
   expect(missing.code).toBe(1);
   for (const name of ["TLS_CERT", "TLS_KEY"]) expect(missing.errors).toContain(`skylapse: ${name}: cannot read`);
 });
 
-it("names a misspelt setting when it checks the settings", async () => {
+it("names a misspelt setting in a check of the settings", async () => {
   const variables = { DATA_PATH: join(newDataPath(), "none"), WS_PORT: "0", MAX_CONNECTION_PER_USER: "3" };
   expect(await runCommand(variables, ["check-config"])).toMatchObject({
     code: 0,
@@ -193,7 +193,7 @@ it("is run by npx in a checkout, without a download", async () => {
   expect([child.exitCode, output.trim()]).toEqual([0, version]);
 });
 
-it("says what to do if the programs are not built", async () => {
+it("says what to do before the first build", async () => {
   const folder = newDataPath();
   cpSync(dirname(COMMAND), join(folder, "deploy", "bin"), { recursive: true });
   cpSync(join(dirname(COMMAND), "../../package.json"), join(folder, "package.json"));

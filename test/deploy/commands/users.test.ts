@@ -14,7 +14,7 @@ function newDataPath(): string {
   return dataPath;
 }
 
-/** Runs the command with the words of `line`. */
+/** Runs the command with the words of `line` as arguments. */
 function commandOf(variables: Record<string, string>) {
   return (line: string, input = "") => runCommand(variables, line.split(" "), input);
 }
@@ -34,13 +34,13 @@ async function startServer(dataPath: string, env: Record<string, string> = {}) {
     skylapse: commandOf({ DATA_PATH: dataPath, SKYLAPSE_URL: server.http }),
     logIn: (user_id: string, password: string) => post("/auth/login", { user_id, password }),
     refresh: (refresh_token = "") => post("/auth/refresh", { refresh_token }),
-    /** The status of a request whose permission all tokens of these tests have. */
+    /** The status of a request that all tokens of these tests permit. */
     statusOf: async (token = "") =>
       (await fetch(`${server.http}/cameras`, { headers: { authorization: `Bearer ${token}` } })).status,
   };
 }
 
-it("adds an account that can log in, changes its permissions and its password, and removes it", async () => {
+it("adds an account that can log in, changes its permissions and password, and removes the account", async () => {
   const { skylapse, logIn, statusOf } = await startServer(newDataPath());
   const status = async (password: string) => (await logIn("alice", password)).status;
 
@@ -73,7 +73,7 @@ it("adds an account that can log in, changes its permissions and its password, a
   });
 });
 
-it("issues tokens of a running server, and revokes one token, then those of a login, of a user, and of all users", async () => {
+it("issues tokens of a running server, and revokes the tokens by id, by login, by user, and for all users", async () => {
   const { skylapse, logIn, statusOf } = await startServer(newDataPath());
   const mint = async (line = "token carol --permission admin --expires-in 60") => (await skylapse(line)).output;
   const claim = (name: string, token = "") =>
@@ -135,7 +135,7 @@ it("manages accounts and tokens before the first start and between two starts, a
   ]);
 });
 
-it("changes the data in Redis if its own server does not run, and running nodes apply the change", async () => {
+it("changes the data in Redis if its own server is stopped, and running nodes apply the change", async () => {
   const redis = await startRedis();
   onTestFinished(() => redis.remove());
   const shared = { REDIS_URL: redis.url, JWT_SECRET: "j".repeat(32) };

@@ -19,13 +19,13 @@ const file = (name: string, text: string) => {
 };
 
 describe("the file .env", () => {
-  it("is read with a byte order mark and CR line ends; the environment takes precedence", () => {
+  it("is read even with a byte order mark and CR line ends, and is overridden by the environment", () => {
     const env: NodeJS.ProcessEnv = { WS_PORT: "9000" };
     loadEnvFile(env, file("windows.env", '\ufeffHOST=127.0.0.1\r\nWS_PORT=8000\r\nLOG_LEVEL="warn" # quiet\r\n'));
     expect(env).toEqual({ HOST: "127.0.0.1", WS_PORT: "9000", LOG_LEVEL: "warn" });
   });
 
-  it("may be missing, and is named in the error if it is unreadable", () => {
+  it("may be missing, and causes an error with its name if it is unreadable", () => {
     const env = {};
     loadEnvFile(env, join(folder, "none.env"));
     expect(env).toEqual({});
@@ -34,7 +34,7 @@ describe("the file .env", () => {
 });
 
 describe("invisible characters", () => {
-  it("such as a byte order mark or a carriage return are ignored at the ends of a setting, a secret or a channels file", () => {
+  it("are ignored at both ends of a setting, a secret or a channels file", () => {
     const { bridge, broker } = checkBackendConfig({
       HOST: "127.0.0.1\r",
       MQTT_PORT: "\ufeff1884\r",
@@ -52,7 +52,7 @@ describe("invisible characters", () => {
     expect([...bridge.channels.keys()]).toEqual(["valley"]);
   });
 
-  it("are escaped in the error message if they are elsewhere", () => {
+  it("are escaped in the error message if they are inside a value", () => {
     expect(() => checkBackendConfig({ HOST: "127.0.0.1\u200b\u202e /", JWT_SECRET: "s".repeat(32) })).toThrow(
       /HOST: .*not "127\.0\.0\.1\\u200b\\u202e \/"/,
     );
@@ -72,7 +72,7 @@ describe("a variable that is nearly a setting", () => {
     expect(misspelt({ [name]: "7" })).toEqual([`${name} is no setting and is ignored: did you mean ${meant}?`]);
   });
 
-  it("is told apart from variables of other programs", () => {
+  it("is distinguished from variables of other programs", () => {
     const others = {
       HOME: "/",
       PATH: "/bin",
@@ -86,7 +86,7 @@ describe("a variable that is nearly a setting", () => {
     expect(misspelt(others)).toEqual([]);
   });
 
-  it("is reported when it names a file for a setting that cannot be read from a file", () => {
+  it("is reported if it ends with _FILE although the setting cannot be read from a file", () => {
     expect(misspelt({ LOG_LEVEL_FILE: "/run/level" })).toEqual([
       "LOG_LEVEL_FILE is ignored: LOG_LEVEL is not read from a file",
     ]);

@@ -20,7 +20,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const warnings = (env: NodeJS.ProcessEnv) => insecureSwitches(checkBackendConfig(env));
 const sealed = () => ({ ...PUBLIC, ...TLS, TRUSTED_PROXIES: "10.0.0.5" });
 
-it("names a channel of CHANNELS_FILE that shows more than its permission grants elsewhere", () => {
+it("names a channel of CHANNELS_FILE that delivers more than its permission grants elsewhere", () => {
   const channels = join(folder, "channels.json");
   const everything = {
     filters: ["skylapse/v1/processing/#", "skylapse/v1/cameras/+/events/#"],
@@ -39,12 +39,8 @@ it("has no warning for a public server with TLS and all limits", () => {
 });
 
 it.each<[string, NodeJS.ProcessEnv, RegExp[]]>([
-  [
-    "for a first try",
-    {},
-    [/^until the first account or camera is added, .* gets tokens without a key, admin excepted/],
-  ],
-  ["for a first try, with a proxy", { TRUSTED_PROXIES: "127.0.0.1" }, []],
+  ["in trial mode", {}, [/^until the first account or camera is added, .* gets tokens without a key, admin excepted/]],
+  ["in trial mode, with a proxy", { TRUSTED_PROXIES: "127.0.0.1" }, []],
   ["of this machine without simulated cameras", { SIMULATOR: "0" }, []],
   ["without TLS", PUBLIC, [/^MQTT on 0\.0\.0\.0 .*TLS_CERT/, /^HTTP on 0\.0\.0\.0 .*TRUSTED_PROXIES/]],
 ])("has the warnings of a server %s", (_, env, said) => {
@@ -58,7 +54,7 @@ it.each<[string, NodeJS.ProcessEnv, RegExp]>([
   ["a limit that is off, however 0 is written", { MAX_PAYLOAD_BYTES: " 0x0 " }, /: MAX_PAYLOAD_BYTES is 0$/],
   ["a limit that is off by a 0 with a point", { MAX_CONNECTIONS: "0.0" }, /: MAX_CONNECTIONS is 0$/],
   [
-    "two limits that are off",
+    "two disabled limits",
     { MAX_CONNECTIONS: "0", MAX_CONNECT_BYTES: "0", MAX_CAMERAS: "10" },
     /: MAX_CONNECTIONS, MAX_CONNECT_BYTES are 0$/,
   ],

@@ -29,13 +29,13 @@ function found(verdict: "ok" | "warn" | "wrong", subject: string, text: string) 
 }
 
 describe("the machine", () => {
-  it("has a version of Node.js that is new enough or too old", () => {
+  it("has a new enough or too old version of Node.js", () => {
     expect(checkNode("20.19.0", ">=20.19").verdict).toBe("ok");
     expect(checkNode("24.1.0", ">=20.19").verdict).toBe("ok");
     expect(checkNode("20.18.3", ">=20.19")).toEqual(found("wrong", "Node.js", "install >=20.19"));
   });
 
-  it("has a limit of open files that is high enough for the connections or too low", () => {
+  it("has a limit of open files that is high enough or too low for the connections", () => {
     expect(openFileLimit()).toBeGreaterThan(0);
     expect(checkOpenFiles(30_500, 20_000, 10_000).verdict).toBe("ok");
     expect(checkOpenFiles(30_499, 20_000, 10_000)).toEqual(found("warn", "open files", "allow 30000 connections"));
@@ -43,7 +43,7 @@ describe("the machine", () => {
   });
 
   it("has a clock that is plausible or wrong, and synchronised or not", async () => {
-    // Replaces the timedatectl of systemd, which works only where systemd runs.
+    // Replaces timedatectl, which works only with systemd.
     const bin = folder();
     vi.stubEnv("PATH", bin);
     onTestFinished(() => {
@@ -62,7 +62,7 @@ describe("the machine", () => {
 });
 
 describe("DATA_PATH", () => {
-  it("can be written, or is created", async () => {
+  it("is writable, or will be created", async () => {
     const path = folder();
     loadSecrets(path, []);
     expect(await checkFolder(path)).toEqual([
@@ -83,7 +83,7 @@ describe("DATA_PATH", () => {
     expect(first).toEqual(found("warn", "DATA_PATH", "belongs to another user"));
   });
 
-  it("contains files of another user, as after a command run by root", async () => {
+  it("contains files of another user, for example after a command run by root", async () => {
     const path = folder();
     const stranger = join(path, "cluster");
     if (process.getuid?.() === 0) {
@@ -93,7 +93,7 @@ describe("DATA_PATH", () => {
     expect(await checkFolder(path)).toContainEqual(found("warn", "DATA_PATH", `cluster in ${path} belong`));
   });
 
-  it("contains secrets that others can read, or that are damaged", async () => {
+  it("contains secrets that are damaged, or that other users can read", async () => {
     const path = folder();
     const { operatorKey } = loadSecrets(path, []);
     chmodSync(join(path, "secrets.json"), 0o644);
@@ -116,7 +116,7 @@ describe("DATA_PATH", () => {
     expect(checkSpace(disk).map((finding) => finding.verdict)).toEqual([verdict]);
   });
 
-  it("is open in the server that answers, in another process, or not in the server", async () => {
+  it("is open in the answering server, in another process, or not in the answering server", async () => {
     const dataPath = folder();
     const server = { dataPath, url: "http://127.0.0.1:8082", isNamed: false };
     expect(await checkStoreLock({ ...server, alive: false })).toEqual([]);
@@ -128,7 +128,7 @@ describe("DATA_PATH", () => {
     expect(await checkStoreLock({ ...server, alive: false })).toEqual([found("wrong", "store", `${opened}, but no`)]);
   });
 
-  it("contains the audit log, or another folder does", async () => {
+  it("or another folder contains the audit log", async () => {
     const path = folder();
     writeFileSync(join(path, "file"), "");
     expect((await checkAuditLog("stdout")).verdict).toBe("ok");
@@ -160,7 +160,7 @@ describe("ports", () => {
     ]);
   });
 
-  it("are on an address that this machine does not have", async () => {
+  it("are on an address of another machine", async () => {
     expect(await checkPorts("192.0.2.1", [["WS_PORT", 8082]], false)).toEqual([
       found("wrong", "WS_PORT", "HOST 192.0.2.1 is not an address of this machine"),
     ]);
@@ -186,7 +186,7 @@ describe("certificates", () => {
   const check = (pem: Pem, { host = "127.0.0.1", now = Date.now(), clientCaPath = "" } = {}) =>
     checkCertificate({ ...pem, port: 8883, clientCaPath: clientCaPath || undefined }, host, now);
 
-  it("are valid, expire soon, have expired, or are not valid yet", async () => {
+  it("are valid, expire soon, have expired, or are not yet valid", async () => {
     const pem = certificate(folder(), "broker");
     expect(await check(pem, { clientCaPath: pem.certPath })).toEqual([
       found("ok", "TLS_KEY", pem.keyPath),
@@ -212,7 +212,7 @@ describe("certificates", () => {
     expect(await check(one, { host: "0.0.0.0" })).toContainEqual(found("ok", "TLS_CERT", "it is valid for"));
   });
 
-  it("have a chain that is complete, in the wrong order, or unknown", async () => {
+  it("have a complete chain, a chain in the wrong order, or an unknown authority", async () => {
     const path = folder();
     const authority = certificate(path, "authority");
     const leaf = certificate(path, "leaf", { issuer: authority });
@@ -226,7 +226,7 @@ describe("certificates", () => {
     );
   });
 
-  it("cannot be read, or have a key that everybody can read", async () => {
+  it("are unreadable, or have a key that every user can read", async () => {
     const path = folder();
     const pem = certificate(path, "broker");
     const nowhere = join(path, "nowhere.pem");

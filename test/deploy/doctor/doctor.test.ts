@@ -35,13 +35,12 @@ async function doctor(env: Record<string, string>, ...args: string[]) {
   const { code, output, errors } = await runCommand(env, ["doctor", "--json", ...args]);
   expect(errors).toBe("");
   const { verdict, findings }: { verdict: string; findings: Finding[] } = JSON.parse(output);
-  /** The findings of a subject, one line each. */
   const of = (subject: string) =>
     findings.filter((finding) => finding.subject === subject).map(({ verdict, text }) => `${verdict} ${text}`);
   return { code, verdict, output, of, wrong: findings.filter((finding) => finding.verdict === "wrong") };
 }
 
-it("finds nothing wrong before the first start, prints readable lines, and writes nothing", async () => {
+it("finds no problem before the first start, prints readable lines, and writes nothing", async () => {
   const dataPath = newDataPath();
   const { code, output } = await runCommand({ DATA_PATH: dataPath, ...NO_SERVER, MQTT_PORT: "0", MQTT_WS_PORT: "0" }, [
     "doctor",
@@ -54,7 +53,7 @@ it("finds nothing wrong before the first start, prints readable lines, and write
   expect(readdirSync(dataPath)).toEqual([]);
 });
 
-it("names the wrong settings, and runs the checks that do not depend on them", async () => {
+it("names wrong settings, and runs the checks that are independent of the settings", async () => {
   const env = {
     ...NO_SERVER,
     MQTT_PORT: "many",
@@ -69,7 +68,7 @@ it("names the wrong settings, and runs the checks that do not depend on them", a
   expect(of("Node.js").length).toBe(1);
 });
 
-it("recognises a running server by its ports, its data and its key, and prints no secret", async () => {
+it("recognises a running server by its ports, data and key, and prints no secret", async () => {
   const server = await startServer(newDataPath());
   const { code, of, wrong, output } = await doctor(server.variables);
   expect([code, wrong]).toEqual([0, []]);
@@ -122,7 +121,7 @@ it("stops waiting for a server that hangs, and names its process", async () => {
   expect(of("WS_PORT")).toEqual([expect.stringMatching(/^wrong another program uses/)]);
 });
 
-it("reports that no server answers at an explicit address, or that another program does", async () => {
+it("reports a missing server or another program at an explicit address", async () => {
   const nobody = await doctor(
     { DATA_PATH: newDataPath(), MQTT_PORT: "0", MQTT_WS_PORT: "0", WS_PORT: "0" },
     "--url",
@@ -142,7 +141,7 @@ it("reports that no server answers at an explicit address, or that another progr
   ]);
 });
 
-it("reports cameras that are offline, never connected or have alerts, and queues that were full", async () => {
+it("reports cameras that are offline, have never connected or have alerts, and reports full queues", async () => {
   const dataPath = newDataPath();
   const server = await startServer(dataPath, { PRESENCE_GRACE_MS: "0", MAX_OFFLINE_MESSAGES: "1" });
   const secrets: string[] = [];
@@ -184,7 +183,7 @@ it("reports cameras that are offline, never connected or have alerts, and queues
   expect(of("MQTT queues")).toEqual([expect.stringMatching(/^warn 2 messages were dropped/)]);
 });
 
-it("reports that Redis is unavailable, and that the server therefore accepts nothing", async () => {
+it("reports an unavailable Redis, and a server that therefore accepts no events", async () => {
   const redis = await startRedis();
   onTestFinished(() => redis.remove());
   const shared = { REDIS_URL: redis.url, JWT_SECRET: "j".repeat(32), OPERATOR_KEY: "o".repeat(32) };

@@ -66,7 +66,7 @@ describe("REDIS_URL is refused, by name and without its password, if it", () => 
   });
 });
 
-test("the description of Redis's address has no password", () => {
+test("the readable address of Redis contains no password", () => {
   const urls = ["redis://:secret@a:1/2", "redis+sentinel://:secret@a:1,b:2/m", "redis+cluster://:secret@a:1,b:2"];
   expect(urls.map((url) => describePlace(parseRedisUrl(url)))).toEqual([
     "a:1",

@@ -67,7 +67,7 @@ describe("a connection", () => {
     expect(lines.filter((line) => line.includes("redis can be reached again")).length).toBe(1);
   });
 
-  test("rejects commands at once while Redis is unavailable, if it is told not to wait", async () => {
+  test("rejects commands at once while Redis is unavailable, if its options forbid waiting", async () => {
     const server = await serve();
     const failAtOnce = { enableOfflineQueue: false, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands: false };
     const connection = open(server.url).connect("test", failAtOnce);
@@ -84,7 +84,7 @@ describe("a connection", () => {
   test("rejects a command that a hanging Redis does not answer", async () => {
     const server = await serve();
     const connection = open(server.url).connect("test", { commandTimeout: 200 });
-    // No command is used to wait, because on a busy machine a command may take longer than its timeout.
+    // The test does not wait by a command, because a command may reach its timeout on a busy machine.
     await expect.poll(() => connection.status).toBe("ready");
     server.process.kill("SIGSTOP");
     await expect(connection.ping()).rejects.toThrow(/timed out/);
@@ -92,13 +92,13 @@ describe("a connection", () => {
     await expect.poll(() => connection.ping().catch(() => undefined)).toBe("PONG");
   });
 
-  test("that never succeeds neither ends the process nor fills the log", async () => {
+  test("that never succeeds neither ends the process nor floods the log", async () => {
     const connection = open("redis://127.0.0.1:1").connect("test");
     await expect(connection.ping()).rejects.toThrow();
     expect(lines.length).toBe(1);
   });
 
-  test("is closed in bounded time even if Redis hangs, and so is a connection that is opened afterwards", async () => {
+  test("is closed in bounded time even if Redis hangs, even a connection that is opened afterwards", async () => {
     const server = await serve();
     const redis = open(server.url);
     const connection = redis.connect("test");
@@ -122,12 +122,12 @@ describe("a connection", () => {
 });
 
 describe("the check at the start", () => {
-  test("finds nothing wrong with a durable Redis", async () => {
+  test("finds no problem with a durable Redis", async () => {
     await check(open((await serve()).url));
     expect(lines).toEqual([]);
   });
 
-  test("warns of eviction and of a missing append-only file, with the setting to change", async () => {
+  test("warns of eviction and of a missing append-only file, and names the setting to change", async () => {
     const server = await serve(["--maxmemory-policy", "allkeys-lru", "--appendonly", "no"]);
     await check(open(server.url));
     expect(lines.length).toBe(2);
@@ -143,7 +143,7 @@ describe("the check at the start", () => {
     await checking;
   });
 
-  test("names the wrong variable if nothing answers", async () => {
+  test("names the variable REDIS_URL if nothing answers", async () => {
     await expect(check(open("redis://127.0.0.1:1"), 2_000)).rejects.toMatchObject({
       name: "RedisUnusableError",
       message: expect.stringMatching(/^REDIS_URL: .*ECONNREFUSED/),
@@ -170,7 +170,7 @@ describe("the check at the start", () => {
   });
 });
 
-/** Starts a server that answers INFO as Redis 6.0 does, because no Redis that old is installed for the tests. */
+/** Starts a server that answers INFO like Redis 6.0, because the tests install no such old Redis. */
 async function startOldRedis(): Promise<{ port: number; stop: () => Promise<unknown> }> {
   const sockets = new Set<Socket>();
   const info = "redis_version:6.0.16\r\nloading:0\r\n";

@@ -29,7 +29,7 @@ async function startMessage(): Promise<SimulatorStartMessage> {
   };
 }
 
-// After `kill -9` of the backend, the channel to the backend closes, which may happen at any time.
+// Has the effect of `kill -9` of the backend: the channel to the backend closes at any time.
 it.each([
   ["before the first message", []],
   ["while it starts", ["message"]],

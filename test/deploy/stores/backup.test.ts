@@ -8,7 +8,7 @@ import { expect, it, onTestFinished, vi } from "vitest";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
-// Each command is a separate process, which takes a second or two to start on a busy machine.
+// Each command is a separate process, whose start takes up to two seconds on a busy machine.
 vi.setConfig({ testTimeout: 300_000 });
 
 function newDataPath(): string {
@@ -45,7 +45,7 @@ async function connect(url: string, password: string) {
 
 const offline = (dataPath: string, ...args: string[]) => runCommand({ DATA_PATH: dataPath, ...NO_SERVER }, args);
 
-it("copies the data of a running server while events arrive, and restores it with a new epoch", async () => {
+it("copies the data of a running server while events arrive, and restores the copy with a new epoch", async () => {
   const server = await startServer(newDataPath());
   const secret = (await server.skylapse("camera", "add", "north")).output;
   const camera = await connect(server.mqtt, secret);
@@ -72,13 +72,13 @@ it("copies the data of a running server while events arrive, and restores it wit
   expect(there.epoch).not.toBe(epoch);
   expect(there.head).toBeGreaterThanOrEqual(atLeast);
   expect(there.head).toBeLessThanOrEqual(head + 10);
-  // The secret of the camera and the operator key, and therefore all tokens, are unchanged.
+  // The secret of the camera, the operator key, and therefore all tokens are unchanged.
   await connect(restored.mqtt, secret);
   expect((await restored.skylapse("camera", "list")).output).toContain("north");
   expect(statSync(place).mode & 0o077).toBe(0);
 });
 
-it("refuses to restore a damaged backup, to restore over data, and to back up into the data", async () => {
+it("refuses to restore a damaged backup, to overwrite data, and to create a backup inside the data", async () => {
   const dataPath = newDataPath();
   await offline(dataPath, "camera", "add", "north");
   const backup = join(newDataPath(), "backup");
@@ -124,13 +124,13 @@ it("begins a new epoch after an interrupted restore of the journal", async () =>
   const server = await startServer(dataPath);
   const { epoch } = await server.stats();
   await server.end();
-  // Because of its name, this file is restored after the events and before mark.json, which distinguishes a copy from
+  // By its name, this file is restored after the events and before mark.json, which distinguishes a copy from
   // the original.
   writeFileSync(join(dataPath, "journal", "m-large"), Buffer.alloc(4 * 1_048_576));
   const backup = join(newDataPath(), "backup");
   expect((await offline(dataPath, "backup", backup)).code).toBe(0);
   const place = join(newDataPath(), "place");
-  // A limit on the size of files, in KiB, has the effect of a full disk.
+  // A limit of the file size, in KiB, has the effect of a full disk.
   const limited = spawn(
     "bash",
     ["-c", 'ulimit -f 1024; exec "$@"', "bash", process.execPath, COMMAND, "restore", backup],
@@ -161,13 +161,12 @@ it("verifies all data, and reports damage", async () => {
   const { code, output } = await offline(dataPath, "verify");
   expect(code).toBe(1);
   expect(output).toMatch(/^wrong +cluster +\d+ bytes of .*\.ldb do not match their checksum/m);
-  // Nothing was repaired.
   expect(readFileSync(join(folder, table))).toEqual(bytes);
   const doctor = await offline(dataPath, "doctor");
   expect(doctor.output).toMatch(/^wrong +stores +cluster in .* is damaged/m);
 });
 
-it("reports damage by /readyz and by doctor until the record is removed", async () => {
+it("reports damage in /readyz and in doctor until the record is removed", async () => {
   const dataPath = newDataPath();
   await offline(dataPath, "camera", "add", "north");
   const folder = join(dataPath, "cluster", "log");
