@@ -62,7 +62,7 @@ describe("without a key no token is minted", () => {
     ["for a page of this host over https", [LOCAL, "Origin: https://localhost"]],
     ["for a page under the other name of this host", [LOCAL, "Origin: http://127.0.0.1"]],
     ["for a page whose host name begins like this host's", [LOCAL, "Origin: http://localhost.evil.example"]],
-    ["for a page whose origin begins like an allowed one", [LOCAL, `Origin: ${ORIGIN}.evil.example`]],
+    ["for a page whose origin begins like an allowed origin", [LOCAL, `Origin: ${ORIGIN}.evil.example`]],
     ["for two origins", [LOCAL, "Origin: http://localhost", "Origin: https://evil.example"]],
     ["for an empty origin", [LOCAL, "Origin: "]],
     ["for a proxy that sends Via", [LOCAL, "Via: 1.1 proxy"]],

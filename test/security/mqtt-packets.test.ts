@@ -71,7 +71,7 @@ describe("a CONNECT", () => {
     ["with a space", "a b"],
     ["in several languages", "Küche/кухня 台所"],
     ["with an emoji of several characters", "a\u{1f469}\u200d\u{1f4f7}"],
-    ["that begins with U+FEFF, as those of Eclipse Paho's tests do", "\ufeffmyclientid"],
+    ["that begins with U+FEFF, like the client ids of Eclipse Paho's tests,", "\ufeffmyclientid"],
     ["of 128 characters", "a".repeat(128)],
   ])("with a client id %s is accepted", async (_, clientId) => {
     const client = await program.client("north", { clientId });

@@ -39,8 +39,8 @@ async function client(...permissions: string[]): Promise<TestClient> {
 describe("a cross-site WebSocket is rejected with 403", () => {
   it.each([
     ["of another site", "https://evil.example.org"],
-    ["whose host begins like an allowed one", `${ORIGIN}.evil.example`],
-    ["whose host ends like an allowed one", "https://evil-sky.example.org"],
+    ["whose host begins like an allowed host", `${ORIGIN}.evil.example`],
+    ["whose host ends like an allowed host", "https://evil-sky.example.org"],
     ["of an allowed host over http", "http://sky.example.org"],
     ["of an allowed host on another port", `${ORIGIN}:8443`],
     ["whose user name is an allowed host", "https://sky.example.org@evil.example"],

@@ -277,7 +277,7 @@ describe("after a restart", () => {
     ["an event of its backlog", () => journal.receive(CAPTURED, {}, { historical: true })],
     ["a command to it", () => journal.receive({ kind: "camera-command", camera: "north", command: "reboot" }, {})],
     [
-      "an alert of the backend about it",
+      "an alert of the backend about the camera",
       () =>
         journal.receive({ kind: "camera-alert", camera: "north", name: "duplicate-client-id" }, {}, { retain: true }),
     ],

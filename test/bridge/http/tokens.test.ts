@@ -86,7 +86,7 @@ describe("POST /auth/token on this machine", () => {
     ["101 permissions", { ...BODY, permissions: Array(101).fill("a:read") }],
     ["permissions that no token could hold", { ...BODY, permissions: Array(100).fill("x".repeat(100)) }],
     ["a permission that is no string", { ...BODY, permissions: [7] }],
-    ["a life of 0 seconds", { ...BODY, expires_in: 0 }],
+    ["a lifetime of 0 seconds", { ...BODY, expires_in: 0 }],
     ["no body", undefined],
     ["a list", []],
   ])("refuses %s and names the field", async (_name, body) => {

@@ -256,7 +256,7 @@ describe("the broker, at PUBLISH,", () => {
 describe("the broker, at SUBSCRIBE,", () => {
   it.each([
     ["grants a camera its own commands", "north", topic("cameras/north/commands/+"), 1],
-    ["refuses a camera the commands of another", "north", topic("cameras/south/commands/+"), 128],
+    ["refuses a camera the commands of another camera", "north", topic("cameras/south/commands/+"), 128],
     ["refuses a camera its own events", "north", topic("cameras/north/#"), 128],
     ["refuses a camera all topics", "north", "#", 128],
     ["refuses a camera the commands of all cameras", "north", topic("cameras/+/commands/+"), 128],

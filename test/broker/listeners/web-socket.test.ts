@@ -33,7 +33,7 @@ describe("MQTT over WebSocket", () => {
     ["no Origin, as programs connect", "https://a.example", undefined, 101],
     ["an Origin of ALLOWED_ORIGINS", "https://b.example, https://a.example", "https://a.example", 101],
     ["another Origin", "https://a.example", "https://evil.example", 403],
-    ["an Origin that only begins like one", "https://a.example", "https://a.example.evil.example", 403],
+    ["an Origin that only begins like an allowed Origin", "https://a.example", "https://a.example.evil.example", 403],
     ["any Origin when none is allowed", "", "https://a.example", 403],
   ])("%s", async (_, allowed, origin, status) => {
     const test = await startTestBroker({ env: { ALLOWED_ORIGINS: allowed } });

@@ -51,8 +51,8 @@ describe("a client that connects", () => {
     ["connectRate", CloseCode.connectRate],
     ["slow", CloseCode.slow],
     ["noPong", CloseCode.noPong],
-    ["an ordinary goodbye", 1000],
-    ["a code of tomorrow", 4567],
+    ["an ordinary close", 1000],
+    ["an unknown close code", 4567],
   ])("reconnects after %s with the same token", async (_name, code) => {
     const server = await serve();
     const { client, tokens } = connect(server.url);

@@ -40,7 +40,7 @@ test.each<[string, WantedSettings, string[]]>([
   ["HDR", { hdr: true }, [...always, "--timeout", "2000", "--hdr", "auto"]],
   ["no HDR", { hdr: false }, [...always, "--timeout", "2000", "--hdr", "off"]],
   [
-    "nothing any more",
+    "nothing after a reset",
     { exposure_s: null, iso: null, white_balance: null, hdr: null },
     [...always, "--timeout", "2000"],
   ],

@@ -54,8 +54,8 @@ function expectMinutes(found: number[], wanted: number[]): void {
 test.each([
   ["years behind", "2024-01-01T00:00:00Z", false],
   ["years ahead", "2031-01-01T00:00:00Z", false],
-  ["years behind, where its state is unknown", "2024-01-01T00:00:00Z", undefined],
-  ["years ahead, where its state is unknown", "2031-01-01T00:00:00Z", undefined],
+  ["years behind, with an unknown state,", "2024-01-01T00:00:00Z", undefined],
+  ["years ahead, with an unknown state,", "2031-01-01T00:00:00Z", undefined],
 ])(
   "the camera publishes pictures with the right times and in the right order after a clock that was %s is set",
   async (_, shows, synchronised) => {
