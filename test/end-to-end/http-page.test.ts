@@ -3,7 +3,7 @@ import { setUpExamples } from "../docs/examples.ts";
 
 const examples = setUpExamples();
 
-// The first account ends the trial mode, on which the examples without a token depend.
+// The first account ends trial mode, on which the examples without a token depend.
 it.each([
   ["http-token", [/^\{"cameras":\[\{"id":"north"/]],
   ["http-health", [/"status":"ready"/, /"status":"healthy"/, /"total_connections":\d/]],

@@ -5,7 +5,7 @@ import { sourceFiles } from "../house/source-files.ts";
 
 const examples = setUpExamples();
 
-// In this order, because the first account ends the trial mode, in which tokens need no key.
+// In this order, because the first account ends trial mode, in which tokens need no key.
 it.each([
   ["README.md", "broadcast", [/"sent_to":\d+[\s\S]*"channel":"dashboard"/]],
   ["README.md", "mosquitto", [/skylapse\/v1\/cameras\/north\/events\/capture\.completed \{/]],
