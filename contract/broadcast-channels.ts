@@ -1,17 +1,15 @@
 import { type CustomChannels, cameraOfChannel, channelExists } from "./channels.ts";
 
-/** Answers which channels exist. */
-export interface KnownChannels {
+interface KnownChannels {
   custom: CustomChannels;
-  /** Whether the camera is registered. The camera need not have connected yet. */
   isRegistered(camera: string): boolean;
   /** Whether the journal has or had events of the channel. */
   hasChannel(channel: string): boolean;
 }
 
 /**
- * Why a broadcast to the channel is refused; undefined if it is possible. A broadcast never creates a channel: each channel
- * takes one of the journal's places, and 50,000 made-up names would take the places of cameras.
+ * Why a broadcast to the channel is refused, or undefined. A broadcast never creates a channel: the journal holds a limited
+ * number of channels, and 50,000 invented names would leave none for cameras.
  */
 export function broadcastProblem(channel: string, known: KnownChannels): string | undefined {
   const name = JSON.stringify(channel);

@@ -9,8 +9,8 @@ export const SYSTEM = "system";
 
 const BUILT_IN: readonly string[] = [DASHBOARD, ALERTS, JOBS, SYSTEM];
 
-/** An operator's own channel (`CHANNELS_FILE`): the topic filters of its events, and the permission to read it. */
-export const customChannelSchema = z.strictObject({
+/** A channel that an operator defines: the topic filters of its events, and the permission to read it. */
+const customChannelSchema = z.strictObject({
   filters: z
     .array(
       z.string().superRefine((filter, context) => {
@@ -23,8 +23,6 @@ export const customChannelSchema = z.strictObject({
   permission: z.string().regex(/^[a-z0-9-]{1,63}(:[a-z0-9-]{1,63}){1,2}$/, "must be of the form name:read"),
 });
 
-export type CustomChannel = z.infer<typeof customChannelSchema>;
-
 /** The content of `CHANNELS_FILE`: channel name → channel. */
 export const customChannelsSchema = z.record(
   z.string().refine((name) => isChannelName(name) && !BUILT_IN.includes(name) && !name.startsWith("camera:"), {
@@ -33,9 +31,9 @@ export const customChannelsSchema = z.record(
   customChannelSchema,
 );
 
-export type CustomChannels = ReadonlyMap<string, CustomChannel>;
+export type CustomChannels = ReadonlyMap<string, z.infer<typeof customChannelSchema>>;
 
-/** Whether the channel carries events of all cameras. A user limited to some cameras sees only those cameras' events in it. */
+/** Whether the channel carries events of all cameras. A user with access to some cameras receives only their events. */
 export function isNarrowedChannel(channel: string): boolean {
   return BUILT_IN.includes(channel);
 }
@@ -45,30 +43,28 @@ export function cameraChannel(camera: string): string {
   return `camera:${camera}`;
 }
 
-/** The camera of `camera:north`, or undefined for any other channel. */
+/** For example `north` for `camera:north`. */
 export function cameraOfChannel(channel: string): string | undefined {
   if (!channel.startsWith("camera:")) return undefined;
   const camera = channel.slice("camera:".length);
   return isId(camera) ? camera : undefined;
 }
 
-/** Whether the channel exists. Permissions decide separately who may read it. */
 export function channelExists(channel: string, custom: CustomChannels): boolean {
   return BUILT_IN.includes(channel) || cameraOfChannel(channel) !== undefined || custom.has(channel);
 }
 
-/** The camera a topic belongs to, or undefined. */
 export function cameraOfTopic(topic: Topic): string | undefined {
   return "camera" in topic ? topic.camera : undefined;
 }
 
 /**
- * The channels that carry a topic's events, without duplicates. Links, commands and replies are in no channel: the
- * presence state reports what a link means, and the sender of a command gets its result.
+ * The channels that carry a topic's events, without duplicates. No channel carries links, commands and replies: the
+ * presence state reports what a link means, and the sender of a command gets the result.
  */
 export function channelsOf(topic: Topic, topicName: string, custom: CustomChannels): readonly string[] {
   const channels = builtInChannelsOf(topic);
-  // An operator's channel does not carry them either, even if its filters match.
+  // No operator's channel carries these topics, even if its filters match.
   if (topic.kind === "camera-link" || topic.kind === "camera-command" || topic.kind === "camera-reply") return channels;
   for (const [name, channel] of custom) {
     if (channel.filters.some((filter) => filterMatches(filter, topicName)) && !channels.includes(name))

@@ -1,4 +1,4 @@
-/** Codes of replies on an open WebSocket: the request failed, the connection stays open. */
+/** Codes of replies on an open WebSocket: the request failed, and the connection stays open. */
 export const ReplyCode = {
   internal: 100,
   unknownChannel: 102,
@@ -23,17 +23,17 @@ export const CloseCode = {
   authTimeout: 4001,
   /** The token is missing, malformed, expired, or has no valid signature. */
   authInvalid: 4002,
-  /** The client violated the protocol. A retry would repeat the violation. */
+  /** The client violated the protocol. */
   protocolError: 4003,
   /** The user already has `MAX_CONNECTIONS_PER_USER` connections. */
   connectionLimit: 4004,
-  /** The token or all tokens of the user were revoked. */
+  /** The token was revoked, or all tokens of the user were revoked. */
   revoked: 4005,
   /** The token expired, and the client did not renew it within the grace period. */
   tokenExpired: 4100,
-  /** The server is stopping. Another node, or this one after its restart, accepts the client. */
+  /** The server is stopping. The client can connect to another node, or to this node after the restart. */
   shutdown: 4200,
-  /** The server failed. The same request may succeed later. */
+  /** The server failed. A retry may succeed. */
   internal: 4201,
   /** The user connected `MAX_USER_CONNECTS_PER_MINUTE` times within a minute. */
   connectRate: 4207,
@@ -46,8 +46,8 @@ export const CloseCode = {
 export type CloseCode = (typeof CloseCode)[keyof typeof CloseCode];
 
 /**
- * What a client does after a close: 4000–4099 `stop`; 4100–4199 `renew` (fetch a new token, then retry); every other code,
- * including a lost link (1006), `retry` with jittered back-off.
+ * What a client does after a close. 4000–4099: `stop`. 4100–4199: `renew` (get a new token, then retry). Any other code,
+ * also 1006 (lost link): `retry` with jittered back-off.
  */
 export function afterClose(code: number): "stop" | "renew" | "retry" {
   if (code >= 4000 && code <= 4099) return "stop";

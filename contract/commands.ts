@@ -13,7 +13,7 @@ const solarEntry = z
     anchor: z.enum(["sunrise", "sunset", "golden_hour", "blue_hour"]),
     /** Which golden or blue hour of the day. Default: both. */
     when: z.enum(["morning", "evening"]).optional(),
-    /** Minutes from the anchor to the opening of the window; a negative number opens the window before the anchor. */
+    /** Minutes from the anchor to the start of the window. Negative: the window starts before the anchor. */
     offset_min: z.number().min(-720).max(720),
     duration_min: z.number().positive().max(1440),
     interval_s: z.number().min(1).max(86_400),
@@ -40,7 +40,7 @@ export const scheduleSchema = z.object({
 });
 export type Schedule = z.infer<typeof scheduleSchema>;
 
-/** A schedule that a person wrote. An unknown member is an error, because it is usually a misspelt one. */
+/** A schedule that a person wrote. An unknown member is an error, because it is usually a typing error. */
 export const strictScheduleSchema = namingUnknown(
   z.object({
     entries: z
@@ -51,7 +51,7 @@ export const strictScheduleSchema = namingUnknown(
 
 const { exposure_s, iso, exposure_compensation, white_balance, quality, hdr } = cameraSettingsSchema.shape;
 
-/** A change of settings. `null` or `"auto"` resets a setting: the camera chooses its value again. */
+/** A change of settings. `null` or `"auto"` resets a setting: the camera chooses the value again. */
 export const settingsChangeSchema = namingUnknown(
   z.object({
     exposure_s: changeable(exposure_s),
@@ -62,7 +62,7 @@ export const settingsChangeSchema = namingUnknown(
     hdr: changeable(hdr),
   }),
 );
-/** The wanted settings: `null` means reset, absent means never set. */
+/** `null`: reset. Absent: never set. */
 export type WantedSettings = z.infer<typeof settingsChangeSchema>;
 
 /** The commands of a camera, with the schema of their arguments. */
@@ -78,7 +78,7 @@ export const commandArgs = {
 } as const;
 export type CommandName = keyof typeof commandArgs;
 
-/** The default of `expires_in`: seconds that a command waits for its camera. */
+/** Seconds that a command waits for its camera, if the sender does not say. */
 export const DEFAULT_COMMAND_EXPIRES_IN = 30;
 export const MAX_COMMAND_EXPIRES_IN = 86_400;
 
@@ -87,7 +87,7 @@ export const commandSchema = z.object({
   id: z.string().min(1).max(64),
   name: eventNameSchema,
   args: z.record(z.string(), z.unknown()),
-  /** `user:alice`, or `operator` for the operator key. A user id always has its prefix, because it may be any text. */
+  /** `user:alice`, or `operator` for the operator key. A user id has a prefix, because the id may be any text. */
   issued_by: z.string().max(256),
   issued_at: timestampSchema,
   expires_at: timestampSchema,
@@ -98,8 +98,8 @@ export type Command = z.infer<typeof commandSchema>;
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
- * Sets `issued_by` of a command that an MQTT client published. A client could claim any `issued_by`, so the broker writes
- * the true one. A payload that is not a JSON object is returned unchanged.
+ * Sets `issued_by` of a command that an MQTT client published, because a client could claim any `issued_by`. Returns a
+ * payload that is not a JSON object unchanged.
  * @returns undefined for JSON nested deeper than {@link MAX_JSON_DEPTH}
  */
 export function withIssuer(payload: Uint8Array, issuedBy: string): Uint8Array | undefined {
@@ -112,14 +112,13 @@ export function withIssuer(payload: Uint8Array, issuedBy: string): Uint8Array | 
     return payload;
   }
   if (typeof command !== "object" || command === null || Array.isArray(command)) return payload;
-  // `issued_by` is appended as the last member: of two members with one name, a parser keeps the last (ECMA-262,
-  // 25.5.1). Encoding the parsed command again would change numbers that a double cannot hold.
+  // Appended as the last member, because a parser keeps the last of two members with one name (ECMA-262, 25.5.1).
+  // Encoding the parsed command again would change numbers that a double cannot hold.
   const comma = Object.keys(command).length === 0 ? "" : ",";
   const head = text.slice(0, text.lastIndexOf("}"));
   return new TextEncoder().encode(`${head}${comma}"issued_by":${JSON.stringify(issuedBy)}}`);
 }
 
-/** The states of a command. {@link FINAL_COMMAND_STATUSES} are final. */
 export const commandStatusSchema = z.enum([
   "sent",
   "delivered",
@@ -134,14 +133,9 @@ export const commandStatusSchema = z.enum([
 ]);
 export type CommandStatus = z.infer<typeof commandStatusSchema>;
 
-export const FINAL_COMMAND_STATUSES: ReadonlySet<CommandStatus> = new Set([
-  "succeeded",
-  "failed",
-  "rejected",
-  "unknown",
-  "timed_out",
-  "expired",
-]);
+export const FINAL_COMMAND_STATUSES: ReadonlySet<CommandStatus> = new Set(
+  commandStatusSchema.exclude(["sent", "delivered", "accepted"]).options,
+);
 
 /** The payload of `replies/{name}`, from the camera to the backend. */
 export const commandReplySchema = z.object({
@@ -157,12 +151,12 @@ export const commandRequestSchema = z.object({
   camera: idSchema,
   name: eventNameSchema,
   args: z.record(z.string(), z.unknown()).default({}),
-  /** Seconds until the command expires. */
+  /** Seconds. */
   expires_in: z.number().int().min(1).max(MAX_COMMAND_EXPIRES_IN).default(DEFAULT_COMMAND_EXPIRES_IN),
 });
 export type CommandRequest = z.infer<typeof commandRequestSchema>;
 
-/** Makes an object schema strict: each unknown member is an error that suggests the nearest known name. */
+/** Makes an object schema strict: an unknown member is an error that suggests the nearest known name. */
 function namingUnknown<Schema extends z.ZodObject>(schema: Schema): Schema {
   const known = Object.keys(schema.shape);
   return schema.clone({

@@ -13,7 +13,7 @@ export const timestampSchema = z.iso.datetime({
 
 const percent = z.number().min(0).max(100);
 
-/** The link state that a camera or service publishes. `session` names one boot. The MQTT will says `offline`. */
+/** The link state that a camera or service publishes. `session` names one boot. The MQTT will message says `offline`. */
 export const linkSchema = z.object({
   status: z.enum(["online", "offline", "sleeping"]),
   session: z.string().min(1).max(64),
@@ -31,15 +31,12 @@ export const presenceSchema = z.object({
    * - `overslept`: the camera announced a sleep and did not reconnect at `until`.
    */
   status: z.enum(["never_seen", "unknown", "online", "offline", "sleeping", "overslept", "stale"]),
-  /** When the status began. `offline` begins when the link broke, not when the grace period ended. */
+  /** When the status began. `offline` begins when the link broke, before the grace period. */
   since: timestampSchema,
   /** With `sleeping` and `overslept`: when the camera planned to reconnect. */
   until: timestampSchema.optional(),
   session: z.string().optional(),
-  /**
-   * When the backend last received something from the camera; at most a minute old while the camera is connected.
-   * Survives restarts.
-   */
+  /** When the backend last received a packet; at most a minute old while the camera is connected. Survives restarts. */
   last_heard_at: timestampSchema.optional(),
   /** When the link broke, if the camera is disconnected and has not announced a sleep. Survives restarts. */
   offline_since: timestampSchema.optional(),
@@ -61,13 +58,12 @@ export const cameraAboutSchema = z.object({
 export type CameraAbout = z.infer<typeof cameraAboutSchema>;
 
 export const cameraSettingsSchema = z.object({
-  /** Seconds. */
   exposure_s: z.number().positive().max(600).optional(),
   iso: z.number().int().min(50).max(102400).optional(),
   /** EV. */
   exposure_compensation: z.number().min(-5).max(5).optional(),
   white_balance: z.enum(["auto", "daylight", "cloudy", "tungsten", "fluorescent"]).optional(),
-  /** JPEG quality, percent. */
+  /** JPEG quality. */
   quality: z.number().int().min(1).max(100).optional(),
   hdr: z.boolean().optional(),
 });
@@ -103,12 +99,12 @@ export const previewUpdatedSchema = z.object({
   url: z.string(),
   etag: z.string(),
   size_bytes: z.number().int().positive(),
-  /** When the picture was taken, if its capture id contains the time, as a ULID does. */
+  /** When the picture was taken. Present if the capture id contains the time, as a ULID does. */
   taken_at: timestampSchema.optional(),
 });
 export type PreviewUpdated = z.infer<typeof previewUpdatedSchema>;
 
-/** The answer of `GET /cameras/{id}/previews`: the camera's pictures of the last 48 hours, newest first. */
+/** The response of `GET /cameras/{id}/previews`: the camera's pictures of the last 48 hours, newest first. */
 export const previewListSchema = z.object({
   camera: idSchema,
   /** The number of pictures on all pages. */
@@ -135,7 +131,6 @@ export const environmentSchema = z.object({
   /** Degrees clockwise from north. */
   sun_azimuth: z.number(),
   next_golden_hour: timestampSchema.optional(),
-  /** °C */
   temperature_c: z.number().optional(),
   humidity_percent: percent.optional(),
   cloud_percent: percent.optional(),
@@ -146,9 +141,9 @@ export type Environment = z.infer<typeof environmentSchema>;
 export const storageSchema = z.object({
   total_bytes: z.number().int().positive(),
   free_bytes: z.number().int().nonnegative(),
-  /** Percent. The camera raises the alert `disk` when more of the disk is in use. Absent: the backend decides. */
+  /** The used share of the disk above which the alert `disk` is raised, percent. Default: the backend's own limit. */
   alert_percent: z.number().optional(),
-  /** Why the disk cannot be written; absent while it can. Meanwhile the camera keeps new messages only in memory. */
+  /** Why the disk cannot be written, if so. Meanwhile, the camera keeps new messages only in memory. */
   unwritable: z.string().max(500).optional(),
 });
 export type Storage = z.infer<typeof storageSchema>;
@@ -166,13 +161,12 @@ export const resourcesSchema = z.object({
 });
 export type Resources = z.infer<typeof resourcesSchema>;
 
-/** An unconfirmed jump of the system clock. */
 export const clockJumpSchema = z.object({
   /** Seconds by which the system clock is ahead of the server's own clock; negative if behind. */
   ahead_seconds: z.number(),
   /** When the server noticed the jump, by the system clock. */
   noticed_at: timestampSchema,
-  /** What happened and what to do, for an operator. */
+  /** For an operator: what happened, and what to do. */
   message: z.string(),
 });
 export type ClockJump = z.infer<typeof clockJumpSchema>;
@@ -212,7 +206,7 @@ export const alertSchema = z.object({
 });
 export type Alert = z.infer<typeof alertSchema>;
 
-/** Alerts that the backend raises and clears for a camera. */
+/** Alerts that the backend raises and clears for cameras. */
 export const CAMERA_ALERTS = [
   "offline",
   "overslept",
@@ -225,11 +219,11 @@ export const CAMERA_ALERTS = [
 ] as const;
 export type CameraAlertName = (typeof CAMERA_ALERTS)[number];
 
-/** Alerts that the backend raises and clears for a processing service. */
+/** Alerts that the backend raises and clears for processing services. */
 export const SERVICE_ALERTS = ["job-queue", "worker-silent"] as const;
 export type ServiceAlertName = (typeof SERVICE_ALERTS)[number];
 
-/** Messages that a camera dropped before it sent them. The dropped messages never got a sequence number. */
+/** Messages that a camera dropped before sending. Dropped messages never had a sequence number. */
 export const outboxDroppedSchema = z.object({
   count: z.number().int().positive(),
   /** The times of the first and last dropped message. */
@@ -237,12 +231,11 @@ export const outboxDroppedSchema = z.object({
   to: timestampSchema,
 });
 
-/** The name of an event that the backend publishes about a camera. */
 export const LINK_GAP_EVENT = "link.gap";
 
 /**
- * `link.gap`: messages of a camera that never arrived. The backend publishes it once for each gap, when the gap is certain.
- * If the missing messages arrive later, the backend publishes the gap again with `filled`.
+ * `link.gap`: messages of a camera that never arrived. The backend publishes each gap once, when the gap is certain.
+ * If all missing messages arrive later, the backend publishes the gap again, with `filled`.
  */
 export const linkGapSchema = z.object({
   /** `dropped`: the camera's outbox was full, and the camera reported it. `missing`: sequence numbers never arrived. */
@@ -256,16 +249,15 @@ export const linkGapSchema = z.object({
   /** With `missing`: the first and last missing `seq` of the envelope, inclusive. */
   first_seq: z.number().int().positive().optional(),
   last_seq: z.number().int().positive().optional(),
-  /** True when all missing messages have arrived since. */
+  /** True once all missing messages have arrived. */
   filled: z.boolean().optional(),
 });
 export type LinkGap = z.infer<typeof linkGapSchema>;
 
-/** The state `gaps` of a camera: its lost messages of the last 48 hours, newest last. */
+/** A camera's state `gaps`: the gaps of the last 48 hours, newest last. */
 export const linkGapsSchema = z.object({ gaps: z.array(linkGapSchema).max(32) });
 export type LinkGaps = z.infer<typeof linkGapsSchema>;
 
-/** Machine-readable reasons for a refused publication. */
 export const REFUSAL_REASONS = [
   "not_allowed",
   "bad_topic",
@@ -278,12 +270,12 @@ export const REFUSAL_REASONS = [
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
 /**
- * `publication.refused`: the backend acknowledged a publication of a camera or service but did not keep it. Published at most
- * once a minute for each reason. With `no_room` the publication was kept as an event, but not as the state of its topic.
+ * `publication.refused`: the backend acknowledged a publication but did not keep it. Sent at most once a minute per reason.
+ * With `no_room` the backend kept the publication as an event, but not as the state of its topic.
  */
 export const publicationRefusedSchema = z.object({
   reason: z.enum(REFUSAL_REASONS),
-  /** For people: the topic of the newest refused publication, and what is wrong with that publication. */
+  /** For people: the topic of the newest refused publication, and what is wrong with the publication. */
   message: z.string(),
   topic: z.string(),
   /** The number of refused publications since the last such event. */
@@ -291,7 +283,7 @@ export const publicationRefusedSchema = z.object({
 });
 export type PublicationRefused = z.infer<typeof publicationRefusedSchema>;
 
-/** The event names that this system sends itself. Other names pass through unchanged. */
+/** The event names that this system itself sends. Other names pass through unchanged. */
 export const EVENTS = [
   "system.status",
   "resource.update",
@@ -329,16 +321,16 @@ type EventName = (typeof EVENTS)[number];
 /** The payload that a device or service publishes. */
 export const envelopeSchema = z.object({
   v: z.literal(1),
-  /** A ULID or any other id that its sender uses once. Two messages with the same id are one event. */
+  /** A ULID, or another id that the sender uses once. Two messages with one id are one event. */
   id: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"),
   timestamp: timestampSchema,
   /** Names one boot of the sender. */
   session: z.string().min(1).max(64).optional(),
-  /** The sequence number of the sender's message, from 1. It continues after a reboot. */
+  /** The sequence number of the message, from 1. The numbering continues after a reboot. */
   seq: z.number().int().positive().optional(),
   event: eventNameSchema,
   data: z.unknown().optional(),
-  /** True for a message sent late from a backlog. Such a message enters the history and never overwrites state. */
+  /** True for a late message from a backlog. Such a message enters the history and never overwrites state. */
   historical: z.boolean().optional(),
 });
 export type Envelope = z.infer<typeof envelopeSchema>;
@@ -347,10 +339,10 @@ export type Envelope = z.infer<typeof envelopeSchema>;
 export interface Publication {
   event: string;
   data: unknown;
-  /** The JSON text of `data` as its sender wrote it, which saves encoding it again. Undefined if the payload was not JSON. */
+  /** The JSON text of `data`, so that `data` need not be encoded again. Undefined if the payload was not JSON. */
   dataText: string | undefined;
   timestamp: string;
-  /** Undefined for a foreign payload. Without an id a repeated message cannot be recognised. */
+  /** Undefined for a foreign payload, whose repetition therefore cannot be recognised. */
   id: string | undefined;
   session: string | undefined;
   seq: number | undefined;
@@ -361,20 +353,18 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /**
  * Parses a payload; never throws.
- * - An envelope is read as it is.
- * - Other JSON becomes `data`, with the topic's usual event name.
- * - Text becomes `{"text": …}`; so does JSON nested deeper than {@link MAX_JSON_DEPTH}.
+ * - JSON without an envelope becomes `data`, with the topic's usual event name.
+ * - Text, and JSON nested deeper than {@link MAX_JSON_DEPTH}, becomes `{"text": …}`.
  * - Bytes that are not UTF-8 become `{"bytes": length}`.
  * - An empty payload clears a retained topic: `data` is null.
- *
- * @param receivedAt the timestamp for a foreign payload, which has none; milliseconds since 1970
+ * @param receivedAt the timestamp for a payload without an envelope, milliseconds since 1970
  */
 export function readPublication(topic: Topic, payload: Uint8Array, receivedAt: number): Publication {
   const { data, text, ownDataText } = decode(payload);
-  const envelope = isEnvelopeLike(data) ? envelopeSchema.safeParse(data) : undefined;
-  if (envelope?.success) {
-    const { event, timestamp, id, session, seq, historical = false } = envelope.data;
-    return { event, data: envelope.data.data ?? null, dataText: ownDataText, timestamp, id, session, seq, historical };
+  const envelope = envelopeIn(data);
+  if (envelope !== undefined) {
+    const { event, timestamp, id, session, seq, historical = false } = envelope;
+    return { event, data: envelope.data ?? null, dataText: ownDataText, timestamp, id, session, seq, historical };
   }
   return {
     event: usualEvent(topic, data),
@@ -388,28 +378,29 @@ export function readPublication(topic: Topic, payload: Uint8Array, receivedAt: n
   };
 }
 
-/** The camera that the data of a job, an alert or a broadcast names: `{"camera": "north"}`. */
+/** The camera that is named in the data of a job, an alert or a broadcast: `{"camera": "north"}`. */
 export function cameraNamedIn(data: unknown): string | undefined {
   const named = typeof data === "object" && data !== null && "camera" in data ? data.camera : undefined;
   return typeof named === "string" && isId(named) ? named : undefined;
 }
 
-/** The camera that a raw payload names, with or without an envelope. */
+/** The camera that is named in a payload with or without an envelope. */
 export function cameraNamedInPayload(payload: Uint8Array): string | undefined {
   const { data } = decode(payload);
-  const envelope = isEnvelopeLike(data) ? envelopeSchema.safeParse(data) : undefined;
-  return cameraNamedIn(envelope?.success ? envelope.data.data : data);
+  const envelope = envelopeIn(data);
+  return cameraNamedIn(envelope === undefined ? data : envelope.data);
 }
 
-function isEnvelopeLike(data: unknown): boolean {
-  return typeof data === "object" && data !== null && "v" in data && "event" in data;
+function envelopeIn(data: unknown): Envelope | undefined {
+  const isLikely = typeof data === "object" && data !== null && "v" in data && "event" in data;
+  return isLikely ? envelopeSchema.safeParse(data).data : undefined;
 }
 
 interface Decoded {
   data: unknown;
-  /** The whole payload, if it is JSON. */
+  /** The payload, if it is JSON. */
   text: string | undefined;
-  /** The text of the member `data`, if the payload is a JSON object with that member. */
+  /** The text of the payload's member `data`, if there is one. */
   ownDataText: string | undefined;
 }
 
@@ -453,11 +444,8 @@ export function usualEvent(topic: Topic, data: unknown): string {
     case "service-link":
       return cleared ? "state.cleared" : "service.link";
     case "system":
-      return topic.name === "status"
-        ? "system.status"
-        : topic.name === "resources"
-          ? "resource.update"
-          : "state.updated";
+      if (topic.name === "status") return "system.status";
+      return topic.name === "resources" ? "resource.update" : "state.updated";
     case "camera-link":
     case "camera-command":
     case "camera-reply":

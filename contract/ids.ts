@@ -1,9 +1,8 @@
 import { z } from "zod";
 
 /**
- * Ids of cameras, services, jobs, captures, states and alerts. They consist of lower-case letters, digits and hyphens, so
- * that an id can never act as an MQTT wildcard (`#`, `+`), a level separator (`/`), a `$SYS` topic or an inherited
- * property (`__proto__`).
+ * Ids of cameras, services, jobs, captures, states and alerts. With these letters, an id can never be an MQTT wildcard
+ * (`#`, `+`), contain a level separator (`/`), or name a `$SYS` topic or an inherited property (`__proto__`).
  */
 const ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
 

@@ -1,37 +1,34 @@
 /**
- * Reads JSON as text, so that values are passed on exactly as they were sent. Parsing and encoding again changes numbers
+ * Reads JSON as text, so that values are forwarded exactly as they were sent. Parsing and encoding would change numbers
  * that a double cannot hold: `12345678901234567890` becomes another number, `1e400` becomes null.
  */
 
-/** The depth of nesting of a JSON text, found without parsing it. Meaningless if the text is not JSON. */
+/** The nesting depth, found without parsing. Meaningless if the text is not JSON. */
 export function jsonDepth(text: string): number {
   return outlineOf(text, undefined).depth;
 }
 
 /**
- * The text of a member of a JSON object, as its sender wrote it. If two members have the same name, the last one is
- * used, as by `JSON.parse`.
+ * The text of a member, as its sender wrote it; undefined without such a member. If two members have the same name, the
+ * last one is used, as by `JSON.parse`.
  * @param text valid JSON
- * @returns undefined for JSON that is not an object or lacks the member
  */
 export function memberText(text: string, name: string): string | undefined {
   return textIn(text, outlineOf(text, name));
 }
 
-/** The result of one pass over a JSON text. */
-export interface Outline {
+interface Outline {
   depth: number;
   /** Start and end index of the top-level member's value; both 0 without such a member. */
   from: number;
   to: number;
 }
 
-/** The text of the outline's member. */
 export function textIn(text: string, { from, to }: Outline): string | undefined {
   return to === 0 ? undefined : text.slice(from, to).trim();
 }
 
-/** Reads the structure of a JSON text in one pass and skips strings. This is five times as fast as parsing. */
+/** Reads the structure of a JSON text in one pass, five times faster than parsing. */
 export function outlineOf(text: string, name: string | undefined): Outline {
   let depth = 0;
   let deepest = 0;
@@ -68,7 +65,7 @@ export function outlineOf(text: string, name: string | undefined): Outline {
   return { depth: deepest, from, to };
 }
 
-/** Whether the key between the two indexes is `name`. The key may be written with escapes. */
+/** The key in the text may contain escapes. */
 function isKey(text: string, from: number, to: number, name: string): boolean {
   if (to - from === name.length) return text.startsWith(name, from);
   const key = text.slice(from, to);

@@ -2,14 +2,10 @@
 const LETTERS_PER_ERROR = 3;
 
 /**
- * The known name that is most similar to a misspelt one; undefined if no known name is similar. Ignores case.
- * @param maxErrors the most letters that may differ, whatever the length. Default: no limit.
+ * The known name that is most similar to a misspelt name, or undefined. Ignores case.
+ * @param maxErrors the most letters that may differ. Default: limited by the length only.
  */
-export function nearestName(
-  name: string,
-  known: Iterable<string>,
-  maxErrors = Number.POSITIVE_INFINITY,
-): string | undefined {
+export function nearestName(name: string, known: Iterable<string>, maxErrors = Infinity): string | undefined {
   let best: { name: string; errors: number } | undefined;
   for (const candidate of known) {
     const allowed = Math.min(maxErrors, Math.floor(Math.max(name.length, candidate.length) / LETTERS_PER_ERROR));
@@ -20,13 +16,13 @@ export function nearestName(
   return best?.name;
 }
 
-/** Returns ` (did you mean "days"?)`, or an empty string if no known name is similar. */
+/** For example ` (did you mean "days"?)`; empty if no known name is similar. */
 export function didYouMean(name: string, known: Iterable<string>): string {
   const nearest = nearestName(name, known);
   return nearest === undefined ? "" : ` (did you mean "${nearest}"?)`;
 }
 
-/** The edit distance (letters to insert, delete or replace), by Wagner and Fischer, one row of the table at a time. */
+/** The number of letters to insert, delete or replace (Wagner and Fischer), computed one row at a time. */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);
   for (let i = 1; i <= from.length; i++) {

@@ -4,10 +4,7 @@ import { nearestName } from "./nearest-name.ts";
 import { isKnownPermission, PERMISSIONS } from "./permissions.ts";
 import { quoted } from "./visible-text.ts";
 
-/**
- * Why a permission is invalid, with the permission that was probably meant; undefined for a valid permission.
- * @param channels the operator's own channels; each names a permission
- */
+/** Why a permission is invalid, with the permission that was probably meant; undefined for a valid permission. */
 export function permissionProblem(permission: string, channels: CustomChannels): string | undefined {
   const custom = [...channels.values()].map((channel) => channel.permission);
   if (isKnownPermission(permission) || custom.includes(permission)) return undefined;
@@ -21,7 +18,7 @@ export function permissionProblem(permission: string, channels: CustomChannels):
 
 const FORMS = ["camera:{id}:read", "camera:{id}:control", "device:{id}", "processing:{id}"];
 
-/** Known permissions with the same id: candidates for a misspelt one such as `camera:north:raed`. */
+/** Known permissions with the same id: candidates for a misspelt permission such as `camera:north:raed`. */
 function ofSameId(permission: string): string[] {
   const [, id = ""] = permission.toLowerCase().split(":");
   return isId(id) ? FORMS.map((form) => form.replace("{id}", id)) : [];

@@ -13,28 +13,25 @@ import { isId } from "./ids.ts";
 import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree } from "./topics.ts";
 
 /**
- * What a set of permissions allows, for browsers (channels), MQTT clients (topics) and HTTP alike. Everything is denied
- * unless a permission grants it. An unknown permission grants nothing.
+ * What a set of permissions allows, for browsers (channels), MQTT clients (topics) and HTTP. Everything is denied unless a
+ * permission grants it. An unknown permission grants nothing.
  */
 export interface Grants {
   readonly permissions: readonly string[];
   readonly admin: boolean;
-  /** Whether the bearer may subscribe to the channel. {@link seesCamera} then filters its events. */
+  /** Whether the bearer may subscribe to the channel. {@link seesCamera} filters the events of the channel. */
   canReadChannel(channel: string): boolean;
-  /** Whether the bearer sees events of the camera on the `dashboard` channel. */
+  /** Whether the bearer receives the camera's events on the channel `dashboard`. */
   seesCamera(camera: string): boolean;
-  /** The cameras shown on `dashboard`, `alerts`, `jobs` and `system`; undefined means all cameras. */
+  /** The cameras whose events are sent on `dashboard`, `alerts`, `jobs` and `system`. Undefined: all cameras. */
   readonly onlyCameras: ReadonlySet<string> | undefined;
   canCommand(camera: string): boolean;
   readonly canBroadcast: boolean;
-  /** Whether the bearer may receive messages of this topic. Checked at every filtered delivery. */
+  /** Checked at every filtered delivery. */
   canReadTopic(topic: string): boolean;
-  /**
-   * Whether the message itself decides, in addition to {@link canReadTopic}: the topic belongs to no camera, but its
-   * messages may name a camera outside {@link onlyCameras}.
-   */
+  /** Whether a message of the topic may name a camera outside {@link onlyCameras}, so that each message must be read. */
   mustReadMessage(topic: string): boolean;
-  /** Whether the bearer may subscribe to the filter: every topic that it matches, except commands, is readable. */
+  /** Whether the bearer may read every topic that the filter matches, except commands. */
   canSubscribe(filter: string): boolean;
   canWriteTopic(topic: string): boolean;
 }
@@ -45,7 +42,7 @@ export const PERMISSIONS: ReadonlySet<string> = new Set([
   "broadcast:write",
 ]);
 
-/** Whether the permission is built in. An operator's own channels (`CHANNELS_FILE`) may define further permissions. */
+/** Whether the permission is built in. An operator's channels (`CHANNELS_FILE`) may define further permissions. */
 export function isKnownPermission(permission: string): boolean {
   const ids = [idsOf([permission], "camera", "read"), idsOf([permission], "camera", "control")];
   ids.push(idsOf([permission], "device"), idsOf([permission], "processing"));
@@ -61,7 +58,7 @@ export const ROLES = {
 
 export type Role = keyof typeof ROLES;
 
-export interface GrantsOptions {
+interface GrantsOptions {
   tree: TopicTree;
   /** Default: none. */
   channels?: CustomChannels;
@@ -135,7 +132,7 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
   const canReadTopic = (topic: string): boolean => {
     if (admin) return true;
     const parsed = tree.parse(topic);
-    // Only the camera itself receives its commands, even if another client's filter matches them.
+    // Only the camera itself receives its commands, even if another client's filter matches.
     if (parsed?.kind === "camera-command") return devices.has(parsed.camera);
     if (parsed === undefined && tree.owns(topic)) return false;
     return filters.some((filter) => filterMatches(filter, topic));

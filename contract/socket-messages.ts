@@ -1,24 +1,23 @@
 import { z } from "zod";
 import { commandRequestSchema, commandStatusSchema } from "./commands.ts";
 
-/** The largest first frame, bytes. It is small because its sender is not authenticated yet. */
+/** The largest first frame, bytes. Small, because the sender is not authenticated yet. */
 export const MAX_AUTH_FRAME_BYTES = 8 * 1024;
 /** The largest later frame, bytes. */
 export const MAX_CLIENT_FRAME_BYTES = 64 * 1024;
 
-/** A request id that the client chooses. The reply echoes it. */
+/** A request id, chosen by the client. The reply contains the same id. */
 const requestId = z.union([z.number(), z.string().max(64)]).optional();
 
-/** A place in the journal. A `position` is valid within its `epoch` only. */
+/** A position in the journal, valid only within its `epoch`. */
 export const sinceSchema = z.object({ epoch: z.string().min(1).max(64), position: z.number().int().nonnegative() });
 export type Since = z.infer<typeof sinceSchema>;
 
 export const authMessageSchema = z.object({ type: z.literal("auth"), token: z.string().min(1), id: requestId });
 
-/** Any text: an unknown channel gets a reply of its own (code 102), not one about a malformed message. */
+/** Any text, so that the reply to an unknown channel has code 102 instead of the code for a malformed message. */
 const channelName = z.string().max(128);
 
-/** The messages of an authenticated client. */
 export const clientMessageSchema = z.discriminatedUnion("type", [
   authMessageSchema,
   z.object({ type: z.literal("subscribe"), channel: channelName, since: sinceSchema.optional(), id: requestId }),
@@ -33,7 +32,7 @@ export type ClientMessageInput = z.input<typeof clientMessageSchema>;
 
 /**
  * Why a resume is incomplete.
- * - `epoch_changed`: the journal was replaced; the client's position has no meaning in the new one.
+ * - `epoch_changed`: the journal was replaced, and the client's position has no meaning in the new journal.
  * - `trimmed`: retention removed events after the client's position.
  * - `ahead`: the journal has never reached the client's position.
  * - `damaged`: the server's disk lost events. The server sends the events before and after the gap.
@@ -50,24 +49,23 @@ export const dashboardEventSchema = z.object({
   event: z.string(),
   data: z.unknown(),
   timestamp: z.string(),
-  /** The subscribed channel that matches the event; the first of `channels` if several match. */
+  /** The subscribed channel of the event; the first of `channels`, if there are several. */
   channel: z.string(),
-  /** All subscribed channels that match the event, if there are several. The event is sent once. */
+  /** All subscribed channels of the event, if there are several. The event is sent once. */
   channels: z.array(z.string()).optional(),
   position: z.number().int(),
   id: z.string().optional(),
   camera: z.string().optional(),
-  /** The MQTT topic below the root. In a snapshot the topic names the state. */
+  /** The MQTT topic without the root. */
   topic: z.string().optional(),
   historical: z.boolean().optional(),
   /** The sender's sequence number. A missing number reveals a lost message. */
   seq: z.number().int().optional(),
-  /** True for state at the time of subscribing; absent for an event that happens now. */
+  /** True for state at the time of subscribing. Absent for an event. */
   snapshot: z.boolean().optional(),
 });
 export type DashboardEvent = z.infer<typeof dashboardEventSchema>;
 
-/** The messages of the server. */
 export const serverMessageSchema = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("auth_success"),
@@ -87,7 +85,7 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
     success: z.boolean(),
     epoch: z.string().optional(),
     position: z.number().int().optional(),
-    /** After a request with `since`: whether the server sends every event after that position. */
+    /** Only after a request with `since`: whether the server sends every event after that position. */
     recovered: z.boolean().optional(),
     reason: unrecoverableReasonSchema.optional(),
     gap: gapSchema.optional(),
@@ -117,15 +115,13 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
   }),
   z.object({ type: z.literal("token_expiring"), expires_in: z.number() }),
   /**
-   * The heartbeat: it distinguishes a quiet link from a dead one. The server accepts any frame as the answer. Together
-   * with this message the server sends a WebSocket ping, which WebSocket libraries answer by themselves. `position`:
-   * the server has sent on this connection every event of the subscribed channels up to here, so the client may store
-   * it as its resume position. `position` is absent without a subscription, and while the server still sends older
-   * events.
+   * The heartbeat. Any frame of the client is an answer. The server sends a WebSocket ping at the same time, which WebSocket
+   * libraries answer. `position`: on this connection, the server has sent every event of the subscribed channels up to this
+   * position, so the client may resume from it. Absent without a subscription, and while the server sends older events.
    */
   z.object({ type: z.literal("ping"), position: z.number().int().optional() }),
   z.object({ type: z.literal("pong"), id: requestId }),
-  /** The client reads too slowly. Once it reads again, the server sends the events; of each state only the newest. */
+  /** The client reads too slowly. Once the client reads again, the server sends the events, and only the newest value of each state. */
   z.object({ type: z.literal("lagging"), position: z.number().int() }),
   z.object({ type: z.literal("error"), error: z.string(), code: z.number().int(), id: requestId }),
 ]);

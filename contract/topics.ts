@@ -1,18 +1,15 @@
 import { isEventName, isId } from "./ids.ts";
 
-/** The default of `TOPIC_ROOT`: the prefix of every topic of this system. */
+/** The default of `TOPIC_ROOT`, the prefix of every topic. */
 export const DEFAULT_TOPIC_ROOT = "skylapse/v1";
 
-/** The longest accepted topic or filter, UTF-16 units. MQTT allows 65,535 bytes [MQTT-4.7.3-3]. */
+/** The longest topic or filter, UTF-16 units. MQTT allows 65,535 bytes [MQTT-4.7.3-3]. */
 export const MAX_TOPIC_LENGTH = 512;
 
 /** The most levels of a topic or filter. The deepest topic of the contract has 6 levels with the default root. */
 export const MAX_TOPIC_LEVELS = 16;
 
-/**
- * A parsed topic below the root. `camera-other` and `service-other` are well-formed topics that the contract does not
- * define, below the prefix of a camera or service.
- */
+/** A parsed topic. `camera-other` and `service-other`: a topic of a camera or service that the contract does not define. */
 export type Topic =
   | { kind: "camera-link"; camera: string }
   | { kind: "camera-about"; camera: string }
@@ -31,18 +28,15 @@ export type Topic =
   | { kind: "system"; name: string }
   | { kind: "channel-event"; channel: string; event: string };
 
-/** The state with a camera's presence. Only the backend may publish it. */
 export const PRESENCE_STATE = "presence";
-
-/** The state with the list of a camera's lost messages. Only the backend may publish it. */
 export const GAPS_STATE = "gaps";
 
-/** Whether the backend, and not the camera, publishes this state of a camera. */
+/** Whether only the backend may publish this state of a camera. */
 export function isBackendState(name: string): boolean {
   return name === PRESENCE_STATE || name === GAPS_STATE;
 }
 
-/** Whether messages of such a topic are retained: true for states, false for events. */
+/** True for states, false for events. */
 export function isRetained({ kind }: Topic): boolean {
   switch (kind) {
     case "camera-event":
@@ -59,7 +53,7 @@ export function isRetained({ kind }: Topic): boolean {
 
 const CHANNEL_NAME = /^[a-z0-9][a-z0-9-]{0,62}(?::[a-z0-9][a-z0-9-]{0,62})?$/;
 
-/** Whether the text has the form of a channel name, such as `dashboard` or `camera:north`. The channel need not exist. */
+/** Whether the text has the form of a channel name, such as `camera:north`. The channel need not exist. */
 export function isChannelName(text: string): boolean {
   return CHANNEL_NAME.test(text);
 }
@@ -133,7 +127,7 @@ function parseService(service: string, kind: string, name: string | undefined, r
   return undefined;
 }
 
-/** Topics below `commands` that the contract does not define are rejected: only commands may be published there. */
+/** Rejects undefined topics below `commands`, where only commands may be published. */
 function otherBelow(topic: Topic, kind: string, path: string): Topic | undefined {
   return kind === "commands" || topicProblem(path) !== undefined ? undefined : topic;
 }
@@ -182,7 +176,7 @@ function eventName(text: string): string {
   return text;
 }
 
-/** What is wrong with a topic name, or undefined. Stricter than MQTT: no empty level, no control or format character. */
+/** What is wrong with a topic, or undefined. Stricter than MQTT: no empty level, no control or format character. */
 export function topicProblem(topic: string): string | undefined {
   return topic.includes("#") || topic.includes("+") ? "contains a wildcard" : levelsProblem(topic);
 }
@@ -201,9 +195,9 @@ export function filterProblem(filter: string): string | undefined {
 function levelsProblem(text: string): string | undefined {
   if (text.length === 0) return "is empty";
   if (text.length > MAX_TOPIC_LENGTH) return `is longer than ${MAX_TOPIC_LENGTH} characters`;
-  // Control (C0, C1), format (U+202E …), surrogate and line separator characters: they make a log unreadable.
+  // Control (C0, C1), format (U+202E …), surrogate and line separator characters make a log unreadable.
   if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(text)) return "contains a control or format character";
-  // A decoder replaces bytes that are not UTF-8 by this character [MQTT-1.5.3-1], so two topics could become one.
+  // A decoder replaces invalid UTF-8 with this character [MQTT-1.5.3-1], so two topics could become one.
   if (text.includes("\ufffd")) return "is not UTF-8";
   const levels = text.split("/");
   if (levels.length > MAX_TOPIC_LEVELS) return `has more than ${MAX_TOPIC_LEVELS} levels`;
@@ -217,7 +211,7 @@ export function filterMatches(filter: string, topic: string): boolean {
   return levelsCover(filter.split("/"), topic.split("/"));
 }
 
-/** Whether `wide` matches every topic that `narrow` matches. Used to check that a subscription stays within a permission. */
+/** Whether `wide` matches every topic that `narrow` matches. */
 export function filterCovers(wide: string, narrow: string): boolean {
   if (narrow.startsWith("$") && !wide.startsWith("$")) return false;
   return levelsCover(wide.split("/"), narrow.split("/"));

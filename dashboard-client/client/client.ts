@@ -15,71 +15,68 @@ export interface ClientOptions {
   /** The address of the server, such as `wss://example.org/ws`. */
   url: string;
   /**
-   * Returns a new token. Called before the first connection, before the current token expires, and after a close code
-   * that asks for a new token; never more often. Throw {@link TokenRefusedError} if another call would be refused as
-   * well. After any other error the client retries, as after a lost connection.
+   * Returns a new token. Called only before the first connection, before the current token expires, and after a close
+   * code that asks for a new token. Throw {@link TokenRefusedError} if another call would be refused as well. After any
+   * other error the client retries.
    */
   getToken: () => string | Promise<string>;
   /** Default: the `WebSocket` of the environment. */
   WebSocket?: SocketConstructor;
   /** The waits between attempts to connect, and between attempts to subscribe. */
   backoff?: BackoffOptions;
-  /** How long opening the socket may take, milliseconds. Default 10,000. */
+  /** The timeout for opening the socket, milliseconds. Default 10,000. */
   connectTimeoutMs?: number;
-  /** How long the server may take to accept the token, milliseconds. Default 10,000. */
+  /** The timeout for the server's answer to the token, milliseconds. Default 10,000. */
   authTimeoutMs?: number;
-  /** How long `getToken` may take, milliseconds. Default 15,000. */
+  /** The timeout for `getToken`, milliseconds. Default 15,000. */
   tokenTimeoutMs?: number;
-  /** How long the server may take to answer a subscription, milliseconds. Default 10,000. */
+  /** The timeout for the server's answer to a subscription, milliseconds. Default 10,000. */
   requestTimeoutMs?: number;
-  /** Milliseconds that the server may be silent in addition to two of its ping intervals. Default 5,000. */
+  /** Milliseconds of silence that the server may add to two of its ping intervals. Default 5,000. */
   heartbeatGraceMs?: number;
   /** Milliseconds between two measurements of the latency. 0 disables the measurements. Default 15,000. */
   latencyIntervalMs?: number;
-  /** Milliseconds that a command may take beyond its `expiresIn` before its outcome is unknown. Default 60,000. */
+  /** Milliseconds after a command's `expiresIn` until its outcome is regarded as unknown. Default 60,000. */
   commandGraceMs?: number;
-  /** The most commands that may wait for their outcome at a time. Default 32. */
+  /** The most commands without an outcome. Default 32. */
   maxPendingCommands?: number;
-  /** The most subscriptions. Default 64. */
+  /** Default 64. */
   maxSubscriptions?: number;
-  /** Called for failures that do not end anything. Default: writes a warning to the console. */
+  /** Called for failures that do not end a connection or a subscription. Default: writes a warning to the console. */
   onProblem?: ProblemReporter;
-  /** Reports when the network changes and when the page is shown or hidden. Default: the browser, if there is one. */
+  /** The source of network and visibility changes. Default: the browser, if there is one. */
   page?: PageSignals;
 }
 
-/** A subscription to one channel. It survives reconnects. */
+/** A subscription to one channel, which survives reconnects. */
 export interface ChannelSubscription {
   readonly channel: string;
   readonly state: SubscriptionState;
-  /**
-   * Where to resume. Store the cursor together with the state that the events of the subscription produced, and pass it
-   * to `subscribe` after a reload.
-   */
+  /** Where to resume. Store the cursor together with the state that the events produced. After a reload, pass it on. */
   readonly cursor: Since | undefined;
   unsubscribe(): void;
 }
 
 /**
- * A client of the dashboard protocol. It reconnects by itself and resumes every channel from its cursor. It delivers
- * each event once and in order, or reports a gap.
+ * A client of the dashboard protocol. The client reconnects by itself and resumes every channel from the channel's cursor.
+ * Each event is delivered once and in order, or a gap is reported.
  */
 export interface Client {
   readonly state: ConnectionState;
-  /** When the last message of the server arrived, milliseconds since 1970. Undefined before the first one. */
+  /** When the last message of the server arrived, milliseconds since 1970. Undefined before the first message. */
   readonly heardAt: number | undefined;
   /** The latest measured latency, milliseconds. Undefined without a connection. */
   readonly latencyMs: number | undefined;
-  /** Connects. During the wait for the next attempt, connects at once. @throws {ClientClosedError} after `close` */
+  /** Connects, without a wait for the next attempt. @throws {ClientClosedError} after `close` */
   connect(): void;
   /** Ends the connection and all subscriptions. The client cannot be used again. Idempotent. */
   close(): void;
   onState(listener: (state: ConnectionState) => void): () => void;
   onLatency(listener: (latencyMs: number) => void): () => void;
   /**
-   * @param options.since resumes from this cursor; without it the state of the channel arrives first
-   * @throws {AlreadySubscribedError} the channel has a subscription
-   * @throws {ClientLimitError} there are `maxSubscriptions` already
+   * @param options.since the cursor to resume from. Default: the state of the channel arrives first.
+   * @throws {AlreadySubscribedError} the channel already has a subscription
+   * @throws {ClientLimitError} there are already `maxSubscriptions`
    * @throws {ClientClosedError} after `close`
    */
   subscribe(
@@ -88,12 +85,11 @@ export interface Client {
     options?: { since?: Since | undefined },
   ): ChannelSubscription;
   /**
-   * Sends a command to a camera. Resolves to the outcome, success or failure. A command is never queued for a later
-   * connection.
-   * @throws {NotConnectedError} there is no connection
+   * Sends a command to a camera. Resolves to the outcome, success or failure.
+   * @throws {NotConnectedError} there is no connection; the command is not queued for the next one
    * @throws {ClientLimitError} `maxPendingCommands` commands are pending
    * @throws {RequestRefusedError} the server refused the command
-   * @throws {OutcomeUnknownError} the connection was lost, or the time ran out, before the outcome arrived
+   * @throws {OutcomeUnknownError} the connection was lost, or the timeout passed, before the outcome arrived
    */
   command(
     camera: string,
@@ -113,8 +109,7 @@ export function createClient(options: ClientOptions): Client {
   const nextId = (): number => ++lastId;
 
   const connection = new Connection({
-    url: options.url,
-    getToken: options.getToken,
+    ...options,
     WebSocket: options.WebSocket ?? environmentSocket(),
     connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
     authTimeoutMs: options.authTimeoutMs ?? 10_000,

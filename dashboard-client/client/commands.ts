@@ -8,24 +8,24 @@ export interface CommandResult {
   status: CommandStatus;
   /** The id of the command in the journal and in the camera's log. */
   commandId: string | undefined;
-  /** The answer of the camera, unchanged. */
+  /** The camera's result, unchanged. */
   result: unknown;
   error: string | undefined;
-  /** A `ReplyCode` that says why the command failed, such as `deviceOffline`. */
+  /** The `ReplyCode` of a failed command, such as `deviceOffline`. */
   code: number | undefined;
 }
 
 export interface CommandOptions {
-  /** Seconds within which the camera must begin. After that the camera does not carry out the command. Default 30. */
+  /** Seconds within which the camera must begin. A camera ignores an expired command. Default 30. */
   expiresIn?: number;
-  /** Called at every step: `sent`, `delivered`, `accepted`, and the outcome. */
+  /** Called for `sent`, `delivered`, `accepted`, and the outcome. */
   onProgress?: (progress: CommandResult) => void;
 }
 
-export interface CommandsOptions {
+interface CommandsOptions {
   send: (message: ClientMessageInput) => boolean;
   nextId: () => number;
-  /** Milliseconds that a command may take after its latest step, in addition to `expiresIn`. */
+  /** Milliseconds that a command may take after its latest status, in addition to `expiresIn`. */
   graceMs: number;
   maxPending: number;
   report: ProblemReporter;
@@ -39,10 +39,7 @@ interface Pending {
   allowedMs: number;
 }
 
-/**
- * Commands that were sent and have no outcome yet. A command never waits for a connection: see {@link
- * NotConnectedError}.
- */
+/** Commands that were sent and have no outcome yet. */
 export class Commands {
   readonly #options: CommandsOptions;
   readonly #pending = new Map<number | string, Pending>();
@@ -51,7 +48,6 @@ export class Commands {
     this.#options = options;
   }
 
-  /** @throws what `Client.command` throws */
   send(
     camera: string,
     name: string,
@@ -59,10 +55,10 @@ export class Commands {
     { expiresIn = DEFAULT_COMMAND_EXPIRES_IN, onProgress }: CommandOptions,
   ): Promise<CommandResult> {
     const { send, nextId, graceMs, maxPending } = this.#options;
-    if (this.#pending.size >= maxPending)
-      return Promise.reject(
-        new ClientLimitError(`${maxPending} commands are pending (maxPendingCommands): wait for one to end`),
-      );
+    if (this.#pending.size >= maxPending) {
+      const problem = `${maxPending} commands are pending (maxPendingCommands): wait for one to end`;
+      return Promise.reject(new ClientLimitError(problem));
+    }
     const id = nextId();
     if (!send({ type: "command", id, camera, name, args, expires_in: expiresIn }))
       return Promise.reject(new NotConnectedError());
@@ -72,7 +68,6 @@ export class Commands {
     });
   }
 
-  /** A step or the outcome of a command arrived. */
   progressed(message: Extract<ServerMessage, { type: "command_result" }>): void {
     const pending = message.id === undefined ? undefined : this.#pending.get(message.id);
     if (message.id === undefined || pending === undefined) return;
@@ -94,12 +89,8 @@ export class Commands {
   }
 
   disconnected(): void {
-    for (const id of [...this.#pending.keys()])
-      this.#take(id)?.reject(
-        new OutcomeUnknownError(
-          "The connection was lost before the outcome arrived: the camera may still carry out the command",
-        ),
-      );
+    const problem = "The connection was lost before the outcome arrived: the camera may still carry out the command";
+    for (const id of [...this.#pending.keys()]) this.#take(id)?.reject(new OutcomeUnknownError(problem));
   }
 
   #take(id: number | string): Pending | undefined {
@@ -111,10 +102,7 @@ export class Commands {
   }
 
   #watch(id: number | string, allowedMs: number): ReturnType<typeof setTimeout> {
-    return setTimeout(() => {
-      this.#take(id)?.reject(
-        new OutcomeUnknownError(`No outcome within ${allowedMs / 1000} s: the camera may still carry out the command`),
-      );
-    }, allowedMs);
+    const problem = `No outcome within ${allowedMs / 1000} s: the camera may still carry out the command`;
+    return setTimeout(() => this.#take(id)?.reject(new OutcomeUnknownError(problem)), allowedMs);
   }
 }

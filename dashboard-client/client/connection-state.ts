@@ -1,21 +1,19 @@
-/** The answer of the server when it accepted the token. */
+/** The server's answer to a valid token. */
 export interface Session {
   connectionId: string;
   userId: string;
   permissions: readonly string[];
-  /** When the token expires by the clock of this machine, milliseconds since 1970. */
+  /** When the token expires, by the clock of this machine, milliseconds since 1970. */
   tokenExpiresAt: number;
 }
 
 /** Why there is no connection. */
 export interface LossCause {
-  /** The WebSocket close code. 1006 without a close code: no network, a timeout, or a silent server. */
+  /** The WebSocket close code. 1006: no close code arrived. */
   code: number;
-  /** The reason, in words for people. */
+  /** For people. */
   reason: string;
 }
-
-export type ConnectingPhase = "waiting" | "token" | "opening" | "authenticating";
 
 /**
  * ```
@@ -38,19 +36,19 @@ export type ConnectingPhase = "waiting" | "token" | "opening" | "authenticating"
 export type ConnectionState =
   | {
       status: "disconnected";
-      /** `new`: `connect()` was not called yet. `stopped`: a retry would fail as well. `closed`: by `close()`. */
+      /** `new`: before `connect()`. `stopped`: a retry would fail as well. `closed`: after `close()`. */
       reason: "new" | "stopped" | "closed";
       since: number;
       cause: LossCause | undefined;
     }
   | {
       status: "connecting";
-      phase: ConnectingPhase;
-      /** Milliseconds since 1970: when the connection was lost or `connect()` was called. All phases keep it. */
+      phase: "waiting" | "token" | "opening" | "authenticating";
+      /** When the connection was lost, or `connect()` was called, milliseconds since 1970. */
       since: number;
       /** Consecutive failures. */
       failures: number;
-      /** When the next attempt begins, milliseconds since 1970. Set only in the phase `waiting`. */
+      /** In the phase `waiting`: when the next attempt begins, milliseconds since 1970. */
       retryAt: number | undefined;
       cause: LossCause | undefined;
     }

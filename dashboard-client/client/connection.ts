@@ -9,14 +9,11 @@ import type { ProblemReporter } from "./problems.ts";
 import type { Socket, SocketConstructor } from "./socket.ts";
 import { TokenKeeper } from "./token-keeper.ts";
 
-/**
- * The close code of a connection that ended without a close frame (RFC 6455, section 7.1.5), or that this client
- * dropped.
- */
+/** The code of a connection that ended without a close frame (RFC 6455, section 7.1.5), or that this client dropped. */
 const ABNORMAL = 1006;
 const NORMAL = 1000;
 
-export interface ConnectionOptions {
+interface ConnectionOptions {
   url: string;
   getToken: () => string | Promise<string>;
   WebSocket: SocketConstructor;
@@ -28,18 +25,16 @@ export interface ConnectionOptions {
   nextId: () => number;
   backoff: BackoffOptions;
   onState: (state: ConnectionState, before: ConnectionState) => void;
-  /**
-   * Called for every message except those that the connection handles itself: `auth_*`, `token_expiring` and `pong`.
-   */
+  /** Called for every message except `auth_*`, `token_expiring` and `pong`. */
   onMessage: (message: ServerMessage) => void;
   onLatency: (latencyMs: number) => void;
   report: ProblemReporter;
 }
 
 /**
- * One authenticated WebSocket, which reconnects whenever it is lost. The close code decides what happens after a loss:
- * see `afterClose` in the contract. There is one addition: if a token was accepted before and is refused now, the
- * client renews it once, because the token may have expired while the machine was suspended.
+ * One authenticated WebSocket, which is reconnected after a loss. `afterClose` in the contract says what each close code
+ * causes. In addition, a refused token that was accepted before is renewed once, because the token may have expired while
+ * the machine was suspended.
  */
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -48,18 +43,18 @@ export class Connection {
   readonly #heartbeat: Heartbeat;
   #state: ConnectionState = { status: "disconnected", reason: "new", since: Date.now(), cause: undefined };
   #socket: Socket | undefined;
-  /** The wait for the next attempt, the connect timeout or the auth timeout. At most one of these timers runs. */
+  /** The wait for the next attempt, the connect timeout, or the auth timeout. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #renewalTimer: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
-  /** A refused or expired token was already renewed at once since the last stable connection. */
+  /** A refused or expired token was renewed without a wait since the last stable connection. */
   #renewedAtOnce = false;
-  /** The token renewal that has not been answered, and when the old token expires. */
+  /** The unanswered token renewal. `until`: when the old token expires. */
   #renewal: { id: number; until: number } | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#tokens = new TokenKeeper({ getToken: options.getToken, timeoutMs: options.tokenTimeoutMs });
+    this.#tokens = new TokenKeeper(options.getToken, options.tokenTimeoutMs);
     this.#backoff = new Backoff(options.backoff);
     this.#heartbeat = new Heartbeat({
       nextId: options.nextId,
@@ -75,12 +70,10 @@ export class Connection {
     return this.#state;
   }
 
-  /** When the last message of the server arrived, milliseconds since 1970. 0 before the first one. */
   get heardAt(): number {
     return this.#heartbeat.heardAt;
   }
 
-  /** Connects, or ends the wait for the next attempt. */
   connect(): void {
     if (this.#state.status === "disconnected" && this.#state.reason === "closed") throw new ClientClosedError();
     this.#dispatch({ type: this.#state.status === "disconnected" ? "start" : "attempt" });
@@ -91,25 +84,25 @@ export class Connection {
     this.#dispatch({ type: "close" });
   }
 
-  /** @returns false without a connection: the message is not sent, and not queued either */
+  /** @returns false without a connection: the message is neither sent nor queued */
   send(message: ClientMessageInput): boolean {
     if (this.#state.status !== "connected" || this.#socket === undefined) return false;
     this.#socket.send(JSON.stringify(message));
     return true;
   }
 
-  /** Drops the current socket, if there is one, and reconnects after a wait. */
+  /** Drops the current socket, and reconnects after a wait. Without a socket, does nothing. */
   drop(reason: string): void {
     if (this.#socket !== undefined) this.#lose({ code: ABNORMAL, reason });
   }
 
-  /** The page is shown again, or the network has returned: connect at once, or verify the connection. */
+  /** The page is shown again, or the network has returned. */
   wake(): void {
     if (this.#state.status === "connected") this.#heartbeat.probe();
     else if (this.#state.status === "connecting" && this.#state.phase === "waiting") this.connect();
   }
 
-  /** The browser reports that the network is lost: verify the connection. */
+  /** The browser reports that the network is lost. */
   doubt(): void {
     if (this.#state.status === "connected") this.#heartbeat.probe();
   }
@@ -123,7 +116,7 @@ export class Connection {
       this.#arm(Math.max(0, (state.retryAt ?? 0) - Date.now()), () => this.#dispatch({ type: "attempt" }));
     }
     this.#options.onState(state, before);
-    // A listener may have changed the state during this call, and so have started the newer state's work already.
+    // A listener may have changed the state during this call. Then the attempt of the newer state has already begun.
     if (state === this.#state && state.status === "connecting" && state.phase === "token") this.#begin();
   }
 
@@ -163,7 +156,7 @@ export class Connection {
     socket.addEventListener("message", (event) => {
       if (isCurrent()) this.#read(event.data);
     });
-    // The `close` event always follows, and says more.
+    // The `close` event always follows.
     socket.addEventListener("error", () => {});
     socket.addEventListener("close", ({ code, reason }) => {
       if (isCurrent()) this.#lose({ code, reason: reason || "the connection was lost" });
@@ -173,11 +166,11 @@ export class Connection {
   #read(data: unknown): void {
     this.#heartbeat.heard();
     const frame = readFrame(data);
-    if (!frame.ok) {
-      this.#options.report({ kind: "bad_frame", message: frame.problem });
-      return;
-    }
-    const { message } = frame;
+    if (frame.ok) this.#handle(frame.message);
+    else this.#options.report({ kind: "bad_frame", message: frame.problem });
+  }
+
+  #handle(message: ServerMessage): void {
     switch (message.type) {
       case "auth_success":
         this.#authenticated(message);
@@ -210,19 +203,12 @@ export class Connection {
     this.#renewal = undefined;
     const tokenExpiresAt = Date.now() + message.expires_in * 1000;
     this.#tokens.accepted(tokenExpiresAt);
-    this.#dispatch({
-      type: "authenticated",
-      session: {
-        connectionId: message.connection_id,
-        userId: message.user_id,
-        permissions: message.permissions,
-        tokenExpiresAt,
-      },
-    });
+    const { connection_id: connectionId, user_id: userId, permissions } = message;
+    this.#dispatch({ type: "authenticated", session: { connectionId, userId, permissions, tokenExpiresAt } });
     if (!renewal && this.#state.status === "connected") this.#heartbeat.start(message.ping_interval * 1000);
   }
 
-  /** Sends a new token on the same socket, so that the connection is not interrupted. */
+  /** Sends a new token on the same socket. @param until when the old token expires, milliseconds since 1970 */
   #renewToken(until: number): void {
     clearTimeout(this.#renewalTimer);
     const attempt = this.#attempt;
@@ -239,15 +225,12 @@ export class Connection {
     );
   }
 
-  /** Retries until the old token expires. Then the server closes the connection, and the close code decides. */
+  /** Retries until the old token expires. After that, the server closes the connection. */
   #renewalFailed(error: unknown): void {
     const { until } = this.#renewal ?? { until: 0 };
     this.#renewal = undefined;
-    this.#options.report({
-      kind: "token",
-      message: "the token of this connection could not be renewed",
-      detail: error,
-    });
+    const message = "the token of this connection could not be renewed";
+    this.#options.report({ kind: "token", message, detail: error });
     if (error instanceof TokenRefusedError || Date.now() > until) return;
     this.#renewalTimer = setTimeout(() => this.#renewToken(until), new Backoff(this.#options.backoff).failed());
   }
@@ -259,29 +242,21 @@ export class Connection {
 
   #lose(cause: LossCause): void {
     if (this.#state.status === "connected") {
-      const lastedMs = Date.now() - this.#state.since;
-      this.#backoff.lasted(lastedMs);
+      this.#backoff.lasted(Date.now() - this.#state.since);
       if (this.#backoff.failures === 0) this.#renewedAtOnce = false;
     }
-    const next = this.#afterLoss(cause.code);
+    const mustRenew = cause.code === CloseCode.authInvalid && this.#tokens.proven;
+    const next = mustRenew ? "renew" : afterClose(cause.code);
     this.#leaveSocket("lose");
     if (next !== "retry") this.#tokens.forget();
-    if (next === "stop") {
-      this.#dispatch({ type: "lost", cause, retryAt: undefined });
-      return;
-    }
-    // With a new token the client reconnects at once, but only once: a server may report every token as expired.
+    // Only once, because a server may report every token as expired.
     const atOnce = next === "renew" && !this.#renewedAtOnce;
     if (atOnce) this.#renewedAtOnce = true;
-    this.#dispatch({ type: "lost", cause, retryAt: Date.now() + (atOnce ? 0 : this.#backoff.failed()) });
+    const retryAt = next === "stop" ? undefined : Date.now() + (atOnce ? 0 : this.#backoff.failed());
+    this.#dispatch({ type: "lost", cause, retryAt });
   }
 
-  #afterLoss(code: number): "stop" | "renew" | "retry" {
-    if (code === CloseCode.authInvalid && this.#tokens.proven) return "renew";
-    return afterClose(code);
-  }
-
-  /** Ignores all further events of the socket, and ends it. */
+  /** Ends the socket, and ignores its further events. */
   #leaveSocket(how: "close" | "lose"): void {
     const socket = this.#socket;
     this.#socket = undefined;

@@ -1,6 +1,5 @@
 import type { ReplyCode } from "../../contract/codes.ts";
 
-/** This environment has no `WebSocket`, and none was passed. Under Node 20 pass `WebSocket` of the package `ws`. */
 export class NoWebSocketError extends Error {
   override name = "NoWebSocketError";
   constructor() {
@@ -13,7 +12,6 @@ export class TokenRefusedError extends Error {
   override name = "TokenRefusedError";
 }
 
-/** The client was closed with `close()`. */
 export class ClientClosedError extends Error {
   override name = "ClientClosedError";
   constructor() {
@@ -21,10 +19,7 @@ export class ClientClosedError extends Error {
   }
 }
 
-/**
- * A command was issued without a connection. It is not queued: a picture taken minutes after the button was pressed is
- * not the picture that was asked for.
- */
+/** A command is not queued without a connection: a picture minutes later is not the picture that the user wanted. */
 export class NotConnectedError extends Error {
   override name = "NotConnectedError";
   constructor() {
@@ -32,20 +27,16 @@ export class NotConnectedError extends Error {
   }
 }
 
-/** A limit of this client was exceeded. The message names the option that sets the limit. */
+/** The message names the option that sets the limit. */
 export class ClientLimitError extends Error {
   override name = "ClientLimitError";
 }
 
-/**
- * The result of a command did not arrive: the connection was lost, or the time ran out. The camera may or may not have
- * carried out the command.
- */
+/** The outcome of a command did not arrive. The camera may have carried out the command. */
 export class OutcomeUnknownError extends Error {
   override name = "OutcomeUnknownError";
 }
 
-/** The server answered a request with an error. */
 export class RequestRefusedError extends Error {
   override name = "RequestRefusedError";
   /** A {@link ReplyCode}, or a code of a newer server. */
@@ -57,7 +48,6 @@ export class RequestRefusedError extends Error {
   }
 }
 
-/** The channel has a subscription already: use that subscription. */
 export class AlreadySubscribedError extends Error {
   override name = "AlreadySubscribedError";
 }

@@ -1,15 +1,11 @@
 import { type ServerMessage, serverMessageSchema } from "../../contract/socket-messages.ts";
 
-/** A message of the server, or what is wrong with the frame. */
-export type ReadFrame = { ok: true; message: ServerMessage } | { ok: false; problem: string };
+type ReadFrame = { ok: true; message: ServerMessage } | { ok: false; problem: string };
 
 /** The longest excerpt of an invalid frame in a problem, characters. */
 const MAX_EXCERPT = 120;
 
-/**
- * Reads one text frame. Never throws. An unknown type of message is a problem that is reported and does not end the
- * connection, because a newer server may send messages that this client does not know.
- */
+/** Reads a frame. Never throws. A message of an unknown type is a problem, because a newer server may send one. */
 export function readFrame(data: unknown): ReadFrame {
   if (typeof data !== "string") return { ok: false, problem: "a frame is not text" };
   let json: unknown;

@@ -1,32 +1,28 @@
-/** The first ping waits: the page is busy right after it has connected, and the delay would count as latency. */
+/** The delay of the first ping. A page is busy right after it has connected, which would add to the latency. */
 const FIRST_PING_MS = 1000;
 
-export interface HeartbeatOptions {
-  /** Returns ids from the same sequence as those of requests, so that an error with an id is never ambiguous. */
+interface HeartbeatOptions {
+  /** Returns ids from the sequence of request ids, so that an error with an id is never ambiguous. */
   nextId: () => number;
-  /** Sends a `ping` with this id. The server answers with a `pong` with the same id. */
   sendPing: (id: number) => void;
   /** Called when the server has been silent for too long. */
   onDead: (silentMs: number) => void;
   onLatency: (latencyMs: number) => void;
-  /** Milliseconds between two pings of this client, which measure the latency. With 0 the client sends no pings. */
+  /** Milliseconds between two pings of this client, which measure the latency. 0: the client sends no pings. */
   latencyIntervalMs: number;
-  /**
-   * Milliseconds. The server may stay silent for this long beyond two of its ping intervals, and has this long to
-   * answer a probe.
-   */
+  /** Milliseconds of silence that the server may add to two of its ping intervals; also the timeout of a probe. */
   graceMs: number;
 }
 
 /**
- * Tells a quiet connection from a dead one. A browser does not show WebSocket pings to a page, and it may take a
- * quarter of an hour to notice that the server is unreachable. Therefore the server sends `ping` messages; each of
- * them, and any other message, proves that the server is alive.
+ * Distinguishes a quiet connection from a dead one. A browser does not show WebSocket pings to a page, and may take 15
+ * minutes to notice that the server is unreachable. Therefore the server sends `ping` messages. Any message proves that
+ * the server is alive.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #heardAt = 0;
-  /** A message has arrived since the last probe. Times do not show this: many messages may arrive in a millisecond. */
+  /** A message has arrived since the last probe. A flag, because many messages may arrive in one millisecond. */
   #probeAnswered = false;
   #allowedSilenceMs = Number.POSITIVE_INFINITY;
   #watch: ReturnType<typeof setTimeout> | undefined;
@@ -39,15 +35,12 @@ export class Heartbeat {
     this.#options = options;
   }
 
-  /** When the last message arrived, milliseconds since 1970. 0 before the first one. */
+  /** When the last message arrived, milliseconds since 1970. 0 before the first message. */
   get heardAt(): number {
     return this.#heardAt;
   }
 
-  /**
-   * @param serverPingIntervalMs as the server announced it; with 0 or less the server sends no pings, and silence is
-   * allowed
-   */
+  /** @param serverPingIntervalMs from the server; 0 or less: the server sends no pings, and any silence is allowed */
   start(serverPingIntervalMs: number): void {
     this.stop();
     this.#heardAt = Date.now();
@@ -65,7 +58,7 @@ export class Heartbeat {
     this.#pingSentAt = undefined;
   }
 
-  /** Called for every message. Does not touch a timer, because tens of thousands of messages may arrive in a second. */
+  /** Called for every message. Sets no timer, because tens of thousands of messages may arrive in a second. */
   heard(): void {
     this.#heardAt = Date.now();
     this.#probeAnswered = true;
@@ -78,7 +71,7 @@ export class Heartbeat {
     this.#options.onLatency(latencyMs);
   }
 
-  /** Asks the server to answer now. Used after the page was suspended or the network changed. */
+  /** Verifies the connection now, after the page was suspended or the network changed. */
   probe(): void {
     clearTimeout(this.#probe);
     this.#probeAnswered = false;

@@ -1,8 +1,6 @@
 import { callListener, type ProblemReporter } from "./problems.ts";
 
-/**
- * A set of listeners. Each is called even if another one throws, and a listener may remove itself while it is called.
- */
+/** Calls every listener, even if another listener throws. A listener may remove itself during the call. */
 export class Listeners<Value> {
   readonly #listeners = new Set<(value: Value) => void>();
   readonly #report: ProblemReporter;
@@ -15,14 +13,12 @@ export class Listeners<Value> {
     return this.#listeners.size;
   }
 
-  /** @returns a function that removes the listener; further calls do nothing */
+  /** @returns removes the listener; idempotent */
   add(listener: (value: Value) => void): () => void {
-    // A new function, so that a listener that is added twice is called twice and is removed one at a time.
+    // A new function, so that a listener may be added and removed twice.
     const entry = (value: Value): void => listener(value);
     this.#listeners.add(entry);
-    return () => {
-      this.#listeners.delete(entry);
-    };
+    return () => void this.#listeners.delete(entry);
   }
 
   call(value: Value): void {

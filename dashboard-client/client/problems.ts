@@ -1,7 +1,4 @@
-/**
- * A failure that did not end anything, such as an invalid frame, a listener that threw, or a full storage. `detail` is
- * for a developer's console.
- */
+/** A failure that did not end a connection or a subscription. `detail` is for the console. */
 export interface Problem {
   kind: "bad_frame" | "listener_failed" | "request_failed" | "order" | "storage" | "token";
   message: string;
@@ -10,12 +7,11 @@ export interface Problem {
 
 export type ProblemReporter = (problem: Problem) => void;
 
-/** The default reporter: writes a warning to the console. */
 export const reportOnConsole: ProblemReporter = ({ kind, message, detail }) => {
   console.warn(`skylapse: ${kind}: ${message}`, ...(detail === undefined ? [] : [detail]));
 };
 
-/** Calls a listener of the application. If it throws, the failure is reported, and other listeners are still called. */
+/** Calls a listener of the application, and reports an error of the listener instead of throwing. */
 export function callListener<Arguments extends unknown[]>(
   report: ProblemReporter,
   listener: ((...args: Arguments) => void) | undefined,

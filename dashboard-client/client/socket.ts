@@ -1,11 +1,8 @@
-/**
- * The methods of a WebSocket that the client uses. The browser's own class has these methods. So has the `WebSocket` of
- * the package `ws`, for versions of Node without such a class.
- */
+/** The methods of a WebSocket that the client uses. Browsers and the package `ws` (for old versions of Node) have them. */
 export interface Socket {
   send(data: string): void;
   close(code?: number, reason?: string): void;
-  /** `ws` only: ends a connection without waiting for the close frame of the other side. */
+  /** Only `ws`: ends a connection without waiting for the server's close frame. */
   terminate?(): void;
   addEventListener(type: "open", listener: () => void): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;

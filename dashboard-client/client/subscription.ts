@@ -5,20 +5,18 @@ import { callListener, type ProblemReporter } from "./problems.ts";
 /** A range of events that the application did not receive. */
 export interface ReportedGap {
   channel: string;
-  /**
-   * `interrupted`: the connection ended before the first snapshot was complete, so there was no cursor to resume from.
-   */
+  /** `interrupted`: the connection ended before the first snapshot was complete, so there was no cursor. */
   reason: UnrecoverableReason | "interrupted";
-  /** The last position that was received. If the epoch changed, this position is of the previous epoch. */
+  /** The last position before the gap, possibly of an earlier epoch. */
   after: number;
-  /** The first position that is received after the gap. */
+  /** The first position after the gap. */
   before: number;
   /** When the gap was detected, milliseconds since 1970. */
   at: number;
 }
 
 export type SubscriptionState =
-  /** There is no connection, or the request has not been answered. */
+  /** There is no connection, or no answer yet. */
   | { status: "waiting" }
   /** The state of the channel is arriving. */
   | { status: "snapshot" }
@@ -26,29 +24,23 @@ export type SubscriptionState =
   | { status: "catching_up" }
   /** Events arrive as they happen. */
   | { status: "live" }
-  /** The server refused. The client subscribes again after a token renewal and after the next connect. */
+  /** The client subscribes again after a token renewal and after a reconnect. */
   | { status: "refused"; code: number; error: string }
   | { status: "ended" };
 
 export interface SubscriptionListener {
-  /**
-   * Called for every event once, in order of position. Events of a snapshot carry `snapshot: true` and arrive first.
-   */
+  /** Called once for every event, in the order of positions. The events of a snapshot (`snapshot: true`) arrive first. */
   onEvent: (event: DashboardEvent) => void;
-  /** `started`: the events of a snapshot follow. `completed`: state that was not in the snapshot no longer exists. */
+  /** `started`: the events of a snapshot follow. `completed`: state that was not in the snapshot does not exist. */
   onSnapshot?: (moment: "started" | "completed") => void;
   onGap?: (gap: ReportedGap) => void;
   onState?: (state: SubscriptionState) => void;
-  /**
-   * This client reads too slowly. The server keeps the events for this client and sends them later; of each state it
-   * sends only the newest.
-   */
+  /** This client reads too slowly. The server will send the events later, and only the newest value of each state. */
   onLagging?: () => void;
 }
 
 type Result = Extract<ServerMessage, { type: "subscription_result" }>;
 
-/** Refusals that may be temporary. */
 const TEMPORARY: ReadonlySet<number> = new Set([
   ReplyCode.internal,
   ReplyCode.limit,
@@ -57,8 +49,6 @@ const TEMPORARY: ReadonlySet<number> = new Set([
 ]);
 
 /**
- * One channel: its state, its cursor, and the calls of its listener.
- *
  * ```
  *            with a cursor, and all later events are kept
  *  waiting ────────────────────────────────────────▶ catching_up ── caught_up, or past the target ──▶ live
@@ -70,10 +60,9 @@ const TEMPORARY: ReadonlySet<number> = new Set([
  *   └────── refused ◀── the server refused
  * ```
  *
- * There are two positions. `delivered` is the highest position that the application has received: no event at or below
- * it is delivered again. `cursor` is the position to resume from. The cursor also advances with `caught_up` and with
- * pings, so that a quiet channel's cursor does not fall behind the server's retention. There is no cursor until the
- * snapshot is complete, because a client cannot resume from an incomplete state.
+ * `delivered` is the highest position that the application has received. `cursor` is the position to resume from. The
+ * cursor also advances with `caught_up` and with pings, so that the cursor of a quiet channel does not fall behind the
+ * server's retention. There is no cursor before the snapshot is complete, because nobody can resume from incomplete state.
  */
 export class Subscription {
   readonly channel: string;
@@ -83,13 +72,13 @@ export class Subscription {
   #epoch: string | undefined;
   #cursor: number | undefined;
   #delivered = -1;
-  /** The newest position when the server answered; later events are live. Infinity: only `caught_up` tells. */
+  /** Events after this position are live. Infinity: the subscription is live after `caught_up`. */
   #target = 0;
-  /** The cursor in the request that was sent last. */
+  /** The cursor in the last request. */
   #requested: Since | undefined;
   /** Events that the server kept after a gap follow the snapshot. */
   #hasEventsAfterGap = false;
-  /** The position of a snapshot that is not complete yet. */
+  /** The position of an incomplete snapshot. */
   #snapshotAt: Since | undefined;
 
   constructor(channel: string, listener: SubscriptionListener, since: Since | undefined, report: ProblemReporter) {
@@ -107,16 +96,14 @@ export class Subscription {
     return this.#state;
   }
 
-  /**
-   * Where to resume, or undefined until the first snapshot is complete. Covers exactly what the listener has received.
-   */
+  /** Where to resume. Undefined until the first snapshot is complete. */
   get cursor(): Since | undefined {
     return this.#epoch === undefined || this.#cursor === undefined
       ? undefined
       : { epoch: this.#epoch, position: this.#cursor };
   }
 
-  /** A `subscribe` request is sent now. @returns the cursor for it */
+  /** A `subscribe` request is sent now. @returns the cursor for the request */
   request(): Since | undefined {
     this.#set({ status: "waiting" });
     this.#requested = this.cursor;
@@ -131,12 +118,12 @@ export class Subscription {
     this.#set({ status: "ended" });
   }
 
-  /** The server's answer. Also sent without a request, if a slow client has fallen behind the server's retention. */
+  /** The server also sends an answer without a request, if a slow client has fallen behind the server's retention. */
   answered(result: Result): "accepted" | "refused" | "try_again" {
     if (!result.success) return this.refuse(result.code ?? ReplyCode.internal, result.error ?? "refused");
     const { epoch, position } = result;
     if (epoch === undefined || position === undefined) {
-      // A server without a journal sends live events only, and there is nothing to resume from.
+      // A server without a journal sends only live events, without a cursor.
       this.#epoch = undefined;
       this.#cursor = undefined;
       this.#delivered = -1;
@@ -155,7 +142,6 @@ export class Subscription {
     this.#cursor = undefined;
     this.#snapshotAt = { epoch, position };
     this.#delivered = position;
-    // The events that the server kept after the gap follow the snapshot, and `caught_up` follows them.
     this.#hasEventsAfterGap = result.recovered === false;
     this.#set({ status: "snapshot" });
     const gap = this.#gapSince(before, result, position, epoch);
@@ -171,16 +157,15 @@ export class Subscription {
 
   event(event: DashboardEvent): void {
     const { status } = this.#state;
-    // An event of an earlier subscription on this socket. The events of this subscription follow the answer.
+    // An event of an earlier subscription on this socket.
     if (status === "waiting" || status === "refused" || status === "ended") return;
-    // Retained state has no place in the order of events, and may be delivered again.
-    if (event.snapshot === true) {
-      callListener(this.#report, this.#listener.onEvent, event);
-      return;
+    // State has no position in the order of events, and may be delivered again.
+    if (event.snapshot === true) callListener(this.#report, this.#listener.onEvent, event);
+    else {
+      if (status === "snapshot") this.#snapshotCompleted();
+      else if (status === "catching_up" && event.position > this.#target) this.#set({ status: "live" });
+      this.#deliver(event);
     }
-    if (this.#state.status === "snapshot") this.#snapshotCompleted();
-    else if (this.#state.status === "catching_up" && event.position > this.#target) this.#set({ status: "live" });
-    this.#deliver(event);
   }
 
   caughtUp(position: number): void {
@@ -223,7 +208,7 @@ export class Subscription {
   #snapshotCompleted(): void {
     this.#cursor = this.#snapshotAt?.position;
     this.#snapshotAt = undefined;
-    // Called before the status becomes live: a listener of that change must find the application's state complete.
+    // Before the status becomes live, so that a listener of the status finds the application's state complete.
     callListener(this.#report, this.#listener.onSnapshot, "completed");
     if (this.#hasEventsAfterGap) this.#target = Number.POSITIVE_INFINITY;
     this.#hasEventsAfterGap = false;
@@ -243,7 +228,7 @@ export class Subscription {
       channel: this.channel,
       reason: reason ?? (same ? "interrupted" : "epoch_changed"),
       after: gap?.after ?? before.position,
-      // No event at or below the position of the answer is delivered, even if the server names an earlier position.
+      // No event up to the position of the answer is delivered, even if the server names an earlier position.
       before: Math.max(gap?.before ?? 0, position + 1),
       at: Date.now(),
     };

@@ -4,9 +4,9 @@ import { AlreadySubscribedError, ClientLimitError } from "./errors.ts";
 import type { ProblemReporter } from "./problems.ts";
 import { Subscription, type SubscriptionListener } from "./subscription.ts";
 
-export interface SubscriptionsOptions {
+interface SubscriptionsOptions {
   send: (message: ClientMessageInput) => boolean;
-  /** A request was not answered in time, so the connection may be dead. */
+  /** The server did not answer a request in time. */
   onUnanswered: (reason: string) => void;
   nextId: () => number;
   requestTimeoutMs: number;
@@ -17,13 +17,13 @@ export interface SubscriptionsOptions {
 
 interface Entry {
   subscription: Subscription;
-  /** The id of the `subscribe` request that has not been answered. */
+  /** The id of the unanswered `subscribe` request. */
   pending: number | undefined;
   timer: ReturnType<typeof setTimeout> | undefined;
   backoff: Backoff;
 }
 
-/** The subscriptions of one client. Each connection subscribes to all channels again, to each from its cursor. */
+/** The subscriptions of one client. Each connection subscribes to all channels again, from their cursors. */
 export class Subscriptions {
   readonly #options: SubscriptionsOptions;
   readonly #entries = new Map<string, Entry>();
@@ -58,13 +58,12 @@ export class Subscriptions {
     send({ type: "unsubscribe", channel: subscription.channel, id: nextId() });
   }
 
-  /** A new connection: subscribes to every channel again. */
   connected(): void {
     this.#connected = true;
     for (const entry of this.#entries.values()) this.#request(entry);
   }
 
-  /** The token was renewed: a channel that was refused may be allowed now. */
+  /** The token was renewed, so that a refused channel may be allowed now. */
   renewed(): void {
     for (const entry of this.#entries.values()) {
       if (entry.subscription.state.status === "refused") this.#request(entry);
@@ -87,7 +86,7 @@ export class Subscriptions {
     this.#entries.clear();
   }
 
-  /** Gives the event to each channel that it names, once. */
+  /** Delivers the event once to each of its channels. */
   event(event: DashboardEvent): void {
     if (event.channels === undefined) this.#entries.get(event.channel)?.subscription.event(event);
     else for (const channel of new Set(event.channels)) this.#entries.get(channel)?.subscription.event(event);
@@ -96,21 +95,19 @@ export class Subscriptions {
   answered(result: Extract<ServerMessage, { type: "subscription_result" }>): void {
     const entry = this.#entries.get(result.channel);
     if (entry === undefined) return;
-    // The answer to an earlier, abandoned request for this channel.
+    // The answer to an earlier request.
     if (result.id !== undefined && result.id !== entry.pending) return;
     this.#clear(entry);
     this.#settled(entry, entry.subscription.answered(result));
   }
 
-  /** An answer without a request id: the server has withdrawn the channel. */
+  /** Without a request id, the server has withdrawn the channel. */
   unsubscribed(result: Extract<ServerMessage, { type: "unsubscription_result" }>): void {
     const entry = this.#entries.get(result.channel);
     if (entry === undefined || result.id !== undefined) return;
     this.#clear(entry);
-    this.#settled(
-      entry,
-      entry.subscription.refuse(result.code ?? 0, result.error ?? "the server has withdrawn the channel"),
-    );
+    const reason = result.error ?? "the server has withdrawn the channel";
+    this.#settled(entry, entry.subscription.refuse(result.code ?? 0, reason));
   }
 
   /** @returns true if the error answers a `subscribe` request */

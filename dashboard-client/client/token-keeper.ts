@@ -1,13 +1,7 @@
-/** Milliseconds. A token that expires within this time is not used for a new connection. */
+/** A token that expires within this time is not used for a new connection. */
 const EXPIRY_MARGIN_MS = 30_000;
-/** Milliseconds that a token is used while no server has said when the token expires. */
+/** The lifetime of a token until a server has said when the token expires. */
 const UNKNOWN_LIFETIME_MS = 60_000;
-
-export interface TokenKeeperOptions {
-  getToken: () => string | Promise<string>;
-  /** How long `getToken` may take, milliseconds. A call that takes longer is regarded as failed. */
-  timeoutMs: number;
-}
 
 /** Keeps the token between connections, so that `getToken` is called only when a new token is needed. */
 export class TokenKeeper {
@@ -17,17 +11,17 @@ export class TokenKeeper {
   #expiresAt = 0;
   #proven = false;
 
-  constructor({ getToken, timeoutMs }: TokenKeeperOptions) {
+  constructor(getToken: () => string | Promise<string>, timeoutMs: number) {
     this.#getToken = getToken;
     this.#timeoutMs = timeoutMs;
   }
 
-  /** True if a server has accepted this token. If a server refuses it later, a new token may be accepted. */
+  /** Whether a server has accepted this token. */
   get proven(): boolean {
     return this.#proven;
   }
 
-  /** The current token, or a new one. @throws what `getToken` throws, or an `Error` if it takes too long */
+  /** @throws what `getToken` throws, or an `Error` after the timeout */
   async current(): Promise<string> {
     if (this.#token !== undefined && Date.now() < this.#expiresAt - EXPIRY_MARGIN_MS) return this.#token;
     return this.renewed();

@@ -2,10 +2,10 @@ import { z } from "zod";
 import { TokenRefusedError } from "../client/errors.ts";
 import type { TextStorage } from "../state/offline-cache.ts";
 
-/** Requests a token without signing in, which permits to see everything and to send commands to cameras. */
+/** The token without a sign-in permits to see everything and to send commands to cameras. */
 const OPEN_REQUEST = { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control"] };
 const LOGIN_NAME = "skylapse:login";
-/** Milliseconds. A token that expires within this time is replaced before it is used. */
+/** A token that expires within this time is replaced. */
 const EXPIRY_MARGIN_MS = 30_000;
 const TIMEOUT_MS = 15_000;
 
@@ -19,20 +19,19 @@ const keptSchema = z.object({
 });
 type KeptLogin = z.infer<typeof keptSchema>;
 
-export interface AccessOptions {
+interface AccessOptions {
   /** The address of the server, such as `location.href`. */
   base: string;
   fetch: typeof fetch;
-  /** Stores the login for all tabs and across restarts of the browser. If undefined, the login is kept in memory. */
+  /** Keeps the login for all tabs, and when the browser restarts. Undefined: the login is kept in memory. */
   storage: TextStorage | undefined;
 }
 
-/** The tokens of the page. They require a login, except on a server that only this machine can reach. */
+/** The tokens of the page, which require a login unless only this machine can reach the server. */
 export class Access {
   readonly #options: AccessOptions;
-  /** The text that `storage` holds, or would hold if it were usable. */
+  /** The login in `storage`, or in memory if the storage is not usable. */
   #kept: string | undefined;
-  /** The storage has failed, so the login is kept in memory and ends with this page. */
   #storageFailed = false;
   #token: string | undefined;
   #expiresAt = 0;
@@ -50,13 +49,12 @@ export class Access {
     return this.#pending;
   }
 
-  /** The current token, or a new one. */
   async current(): Promise<string> {
     if (this.#token !== undefined && Date.now() < this.#expiresAt - EXPIRY_MARGIN_MS) return this.#token;
     return this.fresh();
   }
 
-  /** Requests a resource with the current token. After a 401 the next request uses a new token. */
+  /** After a 401, the next request uses a new token. */
   async get(url: URL, signal: AbortSignal): Promise<Response> {
     const headers = { authorization: `Bearer ${await this.current()}` };
     const answer = await this.#options.fetch(url, { headers, signal });
@@ -71,7 +69,7 @@ export class Access {
     await this.#logIn(answer);
   }
 
-  /** The user who signed in last, also after the session has ended. */
+  /** The last user, also after the session has ended. */
   get userId(): string | undefined {
     return this.#login()?.userId;
   }
@@ -80,7 +78,7 @@ export class Access {
     return this.#login()?.refreshToken !== undefined;
   }
 
-  /** Ends the session, also at the server. If the server cannot be reached, the session expires there later. */
+  /** Ends the session here and at the server. If the server cannot be reached, the session expires there later. */
   async signOut(): Promise<void> {
     const refreshToken = this.#login()?.refreshToken;
     this.#token = undefined;
@@ -128,7 +126,7 @@ export class Access {
     });
   }
 
-  /** The stored login, as written by the tab that changed it last. */
+  /** Reads the storage each time, because another tab may have changed the login. */
   #login(): KeptLogin | undefined {
     const text = this.#stored();
     if (text === null || text === undefined) return undefined;
@@ -146,7 +144,7 @@ export class Access {
       if (this.#kept === undefined) storage?.removeItem(LOGIN_NAME);
       else storage?.setItem(LOGIN_NAME, this.#kept);
     } catch {
-      // The storage is full, or the browser's settings forbid it. The login works without the storage.
+      // The storage is full, or forbidden by the browser's settings.
       this.#storageFailed = true;
     }
   }
@@ -163,7 +161,6 @@ export class Access {
   }
 }
 
-/** The error message of the server, for the user. */
 async function reasonOf(answer: Response): Promise<string> {
   const said = refusalSchema.safeParse(await answer.json().catch(() => undefined));
   return said.success ? said.data.error.message : `The server did not issue a token (HTTP ${answer.status})`;

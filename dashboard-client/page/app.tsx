@@ -13,20 +13,18 @@ import { OfflineBanner } from "./components/offline-banner.tsx";
 import { PageHeader } from "./components/page-header.tsx";
 import { SignIn } from "./components/sign-in.tsx";
 import { SystemPanel } from "./components/system-panel.tsx";
-import type { Fleet } from "./fleet.ts";
 import type { Pictures } from "./pictures.ts";
 
-export interface AppProps {
+interface AppProps {
   /** The address of the server, such as `https://sky.example.org/`. */
   base: string;
   access: Access;
   pictures: Pictures;
-  fleet: Fleet;
-  /** Called after the cache was deleted, so that the next user sees none of it. */
+  /** Called when the user has changed, after the cache was deleted. */
   onRestart: () => void;
 }
 
-export function App({ base, access, pictures, fleet, onRestart }: AppProps): ReactNode {
+export function App({ base, access, pictures, onRestart }: AppProps): ReactNode {
   const data = useRealTimeData();
   const store = useDashboardStore(DASHBOARD);
   const [signedIn, setSignedIn] = useState(access.signedIn);
@@ -55,9 +53,9 @@ export function App({ base, access, pictures, fleet, onRestart }: AppProps): Rea
       <ErrorBoundary part="Header">
         <PageHeader
           data={data}
-          fleet={fleet}
+          base={base}
+          access={access}
           mustSignIn={mustSignIn}
-          userId={access.userId}
           onSignOut={signedIn && !mustSignIn ? signOut : undefined}
         />
       </ErrorBoundary>

@@ -1,14 +1,11 @@
 import type { Picture, Pictures } from "./pictures.ts";
 
-/**
- * The most concurrent loads: enough to fill a filmstrip quickly, but few enough that the live picture is not delayed on
- * a slow link.
- */
+/** The most concurrent loads. More loads would delay the live picture on a slow link. */
 const MAX_LOADS = 3;
-/** The most pictures in memory, which is more than a filmstrip shows. */
+/** The most pictures in memory, more than a filmstrip shows. */
 const MAX_HELD = 160;
 
-/** The pictures of one camera's filmstrip. Each is loaded once and on demand, a few at a time. */
+/** The pictures of one camera's filmstrip, loaded on demand, a few at a time. */
 export class Film {
   readonly #pictures: Pick<Pictures, "frame">;
   readonly #camera: string;
@@ -39,7 +36,6 @@ export class Film {
     return loading;
   }
 
-  /** Cancels all loads and releases all pictures. */
   close(): void {
     this.#ending.abort();
     for (const start of this.#waiting.splice(0)) start();
@@ -65,7 +61,7 @@ export class Film {
       return undefined;
     } finally {
       this.#loads--;
-      // The latest request first: that picture is visible now.
+      // The latest request first, because that picture is visible now.
       this.#waiting.pop()?.();
     }
   }

@@ -8,19 +8,16 @@ import { browserStorage } from "../state/dashboard-store.ts";
 import { Access } from "./access.ts";
 import { App } from "./app.tsx";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
-import { Fleet } from "./fleet.ts";
 import { Pictures } from "./pictures.ts";
 import { reloadOnce } from "./reload-once.ts";
 
-// The bridge serves the page, perhaps below a path of a proxy. All other addresses are relative to the address of this
-// page.
+// All addresses are relative to this page, which may be below a path of a proxy.
 const base = new URL(".", location.href).href;
 const socketUrl = new URL("ws", base);
 socketUrl.protocol = socketUrl.protocol === "https:" ? "wss:" : "ws:";
 
 const access = new Access({ base, fetch: fetch.bind(window), storage: browserStorage() ?? undefined });
 const client = createClient({ url: socketUrl.href, getToken: () => access.fresh() });
-const fleet = new Fleet({ base, access });
 const pictures = new Pictures({ base, access, fetch: fetch.bind(window) });
 
 function restart(): void {
@@ -34,7 +31,7 @@ createRoot(element).render(
   <StrictMode>
     <RealTimeProvider client={client}>
       <ErrorBoundary part="Skylapse" onError={reloadOnce}>
-        <App base={base} access={access} pictures={pictures} fleet={fleet} onRestart={restart} />
+        <App base={base} access={access} pictures={pictures} onRestart={restart} />
       </ErrorBoundary>
     </RealTimeProvider>
   </StrictMode>,

@@ -1,26 +1,25 @@
 import { type PreviewList, previewListSchema } from "../../contract/events.ts";
 import type { Access } from "./access.ts";
 
-/** A picture in the memory of this page. Call `release` once it is no longer shown. */
+/** A picture in the memory of this page. Call `release` when the picture disappears. */
 export interface Picture {
-  /** A `blob:` address, because the request needs a token, which an `<img>` cannot send. */
+  /** A `blob:` address, because an `<img>` cannot send a token. */
   src: string;
   etag: string | undefined;
   /** When the server received the picture, milliseconds since 1970. */
   receivedAt: number | undefined;
-  /** When the picture was taken, RFC 3339. Undefined if that is unknown. */
+  /** When the picture was taken, if known, RFC 3339. */
   takenAt: string | undefined;
   width: number;
   height: number;
   release(): void;
 }
 
-/** The server has no such picture of the camera. */
 export class NoPictureYetError extends Error {
   override name = "NoPictureYetError";
 }
 
-export interface PicturesOptions {
+interface PicturesOptions {
   base: string;
   access: Access;
   fetch: typeof fetch;
@@ -33,12 +32,12 @@ export class Pictures {
     this.#options = options;
   }
 
-  /** The latest picture of the camera. It is decoded already, so that it appears without flicker. */
+  /** The latest picture, already decoded, so that it appears without flicker. */
   latest(camera: string, signal: AbortSignal): Promise<Picture> {
     return this.#picture(["cameras", camera, "latest.jpg"], signal);
   }
 
-  /** One picture of the last 48 hours. */
+  /** A picture of the last 48 hours. */
   frame(camera: string, capture: string, signal: AbortSignal): Promise<Picture> {
     return this.#picture(["cameras", camera, "previews", `${capture}.jpg`], signal);
   }
@@ -76,7 +75,7 @@ export class Pictures {
     }
   }
 
-  /** Addresses are built here and never taken from an event or an answer, which could redirect the token elsewhere. */
+  /** An address from an event or a response could redirect the token to another server. */
   #address(path: readonly string[]): URL {
     return new URL(path.map(encodeURIComponent).join("/"), this.#options.base);
   }
@@ -88,7 +87,7 @@ export class Pictures {
     return response;
   }
 
-  /** Returns the copy in the browser's cache if the network fails. */
+  /** Uses the browser's cache if the network fails. */
   async #fetch(url: URL, signal: AbortSignal): Promise<Response> {
     try {
       return await this.#options.access.get(url, signal);

@@ -9,7 +9,7 @@ export function reloadOnce(): void {
     if (Date.now() - last < AT_MOST_EVERY_MS) return;
     sessionStorage.setItem(NAME, String(Date.now()));
   } catch {
-    // Without a storage the first failure cannot be distinguished from a loop.
+    // Without storage, a first failure and a loop look the same.
     return;
   }
   location.reload();

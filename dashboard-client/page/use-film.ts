@@ -2,9 +2,9 @@ import { useEffect, useRef, useState } from "react";
 import { Film } from "./film.ts";
 import type { Picture, Pictures } from "./pictures.ts";
 
-/** Pictures in a filmstrip: one for every 40 minutes of 48 hours. */
+/** One picture for every 40 minutes of 48 hours. */
 const FRAMES = 72;
-/** The list of pictures is loaded at most this often, milliseconds. Between two loads, new pictures are appended. */
+/** The shortest time between two loads of the list, milliseconds. In between, new pictures are added to the list. */
 const RENEW_MS = 60_000;
 
 export interface Frame {
@@ -16,14 +16,14 @@ export interface FilmView {
   film: Film | undefined;
   /** Newest first. */
   frames: readonly Frame[];
-  /** The number of pictures that the server has from these 48 hours. */
+  /** The number of pictures on the server. */
   total: number;
 }
 
 /**
  * The pictures of a camera of the last 48 hours.
  * @param latest the newest picture according to the events
- * @param isShown whether the filmstrip is shown; nothing is loaded while it is not
+ * @param isShown false loads nothing
  */
 export function useFilm(pictures: Pictures, camera: string, latest: Frame | undefined, isShown: boolean): FilmView {
   const [view, setView] = useState<FilmView>({ film: undefined, frames: [], total: 0 });
@@ -55,7 +55,7 @@ export function useFilm(pictures: Pictures, camera: string, latest: Frame | unde
         const frames = previews.map((preview) => ({ capture: preview.capture, takenAt: preview.taken_at }));
         setView((before) => ({ ...before, frames, total }));
       },
-      // The next picture causes another attempt. Until then, the filmstrip keeps its pictures.
+      // The next picture causes another attempt.
       () => undefined,
     );
     return () => ending.abort();
@@ -70,7 +70,7 @@ function withFrame(view: FilmView, frame: Frame): FilmView {
   return { ...view, frames: frames.slice(0, 2 * FRAMES), total: view.total + 1 };
 }
 
-/** A picture of the filmstrip, or undefined until it is loaded. @param capture undefined loads nothing */
+/** Undefined until the picture is loaded. @param capture undefined loads nothing */
 export function useFrame(film: Film | undefined, capture: string | undefined): Picture | undefined {
   const [, setLoaded] = useState<string>();
   useEffect(() => {

@@ -5,17 +5,17 @@ const RETRY_MS = 5000;
 
 export interface LatestPicture {
   picture: Picture | undefined;
-  /** The previous picture. The new one fades in over it. */
-  before: Picture | undefined;
-  /** `none`: the camera has not sent a picture. `failed`: there may be a picture, but it could not be loaded. */
+  /** The previous picture, over which the new picture fades in. */
+  before?: Picture | undefined;
+  /** `none`: the camera has not sent a picture. `failed`: the request failed. */
   status: "loading" | "shown" | "none" | "failed";
 }
 
-const NOTHING: LatestPicture = { picture: undefined, before: undefined, status: "loading" };
+const NOTHING: LatestPicture = { picture: undefined, status: "loading" };
 
 /**
- * The latest picture of a camera. It is loaded at the start, when `version` (the etag of the latest preview) changes,
- * and after a reconnect. At most two pictures of a camera are in memory.
+ * The latest picture of a camera, loaded at the start, after a reconnect, and when `version` (the etag of the latest
+ * preview) changes. At most two pictures of a camera are in memory.
  */
 export function useLatestPicture(
   pictures: Pictures,
@@ -39,7 +39,7 @@ export function useLatestPicture(
         show(replaced(held.current, await pictures.latest(camera, ending.signal)));
       } catch (error) {
         if (ending.signal.aborted) return;
-        // Without a connection, the last answer is still used: the camera had no picture.
+        // Without a connection, the page keeps the last answer.
         const stillNone = !live && version === undefined && held.current.status === "none";
         const status = error instanceof NoPictureYetError || stillNone ? "none" : "failed";
         if (held.current.picture === undefined) show({ ...held.current, status });
@@ -65,9 +65,7 @@ export function useLatestPicture(
   return shown;
 }
 
-/**
- * Keeps the shown picture if the loaded one is the same. Otherwise releases the picture before it, which has faded out.
- */
+/** Keeps the shown picture if the loaded picture is the same. */
 function replaced(held: LatestPicture, picture: Picture): LatestPicture {
   if (held.picture !== undefined && picture.etag !== undefined && held.picture.etag === picture.etag) {
     picture.release();

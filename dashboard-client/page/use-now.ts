@@ -7,6 +7,7 @@ const TICK_MS = 1000;
 let now = Date.now();
 let timer: ReturnType<typeof setInterval> | undefined;
 const listeners = new Listeners<void>(reportOnConsole);
+const current = (): number => now;
 
 function subscribe(listener: () => void): () => void {
   const remove = listeners.add(listener);
@@ -22,11 +23,7 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** The current time, updated every second by one timer for the whole page. Used to show ages. */
+/** The current time, updated every second by one timer for the whole page. */
 export function useNow(): number {
-  return useSyncExternalStore(
-    subscribe,
-    () => now,
-    () => now,
-  );
+  return useSyncExternalStore(subscribe, current, current);
 }

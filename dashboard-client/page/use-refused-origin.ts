@@ -6,9 +6,8 @@ const TIMEOUT_MS = 15_000;
 const answerSchema = z.object({ allowed: z.boolean(), message: z.string().optional() });
 
 /**
- * The setting that an operator must change, if the server refuses pages from this address. Undefined if the connection
- * is missing for another reason. A browser does not tell a page why its WebSocket failed, so the page asks for the
- * reason by HTTP.
+ * The setting that an operator must change, if the server refuses pages from this address. The page asks by HTTP, because
+ * a browser does not say why a WebSocket failed.
  */
 export function useRefusedOrigin(base: string, { status, cause }: ConnectionView): string | undefined {
   const [advice, setAdvice] = useState<string>();
@@ -24,7 +23,7 @@ export function useRefusedOrigin(base: string, { status, cause }: ConnectionView
       .then(({ allowed, message }) => {
         if (!allowed && !ending.signal.aborted) setAdvice(message);
       })
-      // The server does not answer. The banner already shows that the connection is lost.
+      // The server does not respond. The banner already shows that the connection is lost.
       .catch(() => {});
     return () => ending.abort();
   }, [base, lost]);

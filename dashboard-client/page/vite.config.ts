@@ -10,7 +10,7 @@ export default defineConfig({
   build: {
     outDir: fileURLToPath(new URL("../../dist/page", import.meta.url)),
     emptyOutDir: true,
-    // No inline assets: the content security policy of the page allows only files of its own origin.
+    // The content security policy of the page forbids inline assets.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     target: "es2022",

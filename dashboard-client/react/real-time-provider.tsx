@@ -2,7 +2,7 @@ import { createContext, type ReactNode, useContext } from "react";
 import type { Client } from "../client/client.ts";
 import { createDashboardStore, type DashboardStore, type DashboardStoreOptions } from "../state/dashboard-store.ts";
 
-export type StoreSettings = Omit<DashboardStoreOptions, "client" | "channel">;
+type StoreSettings = Omit<DashboardStoreOptions, "client" | "channel">;
 
 interface Stores {
   client: Client;
@@ -10,17 +10,14 @@ interface Stores {
   byChannel: Map<string, DashboardStore>;
 }
 
-/** Components that use the same channel of the same client share one store, and therefore one subscription. */
+/** Components with the same client and channel share a store, and therefore a subscription. */
 const storesOfClients = new WeakMap<Client, Stores>();
 
 const StoresContext = createContext<Stores | undefined>(undefined);
 
-export interface RealTimeProviderProps {
+interface RealTimeProviderProps {
   client: Client;
-  /**
-   * The options of {@link createDashboardStore}. The first provider of a client sets these options; those of later
-   * providers are ignored.
-   */
+  /** Options of {@link createDashboardStore}. Only the first provider of a client sets these options. */
   settings?: StoreSettings;
   children: ReactNode;
 }
@@ -38,10 +35,7 @@ function storesOf(client: Client, settings: StoreSettings): Stores {
   return stores;
 }
 
-/**
- * The store of a channel. Uses the given client, or the client of the nearest provider. @throws {Error} no client is
- * given, and there is no provider
- */
+/** @param client default: the client of the nearest provider. @throws {Error} there is neither a client nor a provider */
 export function useDashboardStore(channel: string, client?: Client): DashboardStore {
   const provided = useContext(StoresContext);
   const stores = client === undefined ? provided : storesOf(client, provided?.settings ?? {});

@@ -5,15 +5,14 @@ import type { Topic } from "../../contract/topics.ts";
 export const MAX_ENDED_ALERTS = 20;
 
 export interface AlertState extends Alert {
-  /** The camera that raised the alert, or undefined if a service did. */
+  /** The camera that raised the alert, if no service did. */
   camera?: string;
-  /** The processing service that raised the alert, or undefined if a camera did. */
+  /** The processing service that raised the alert, if no camera did. */
   service?: string;
-  /** When the alert was raised first, RFC 3339. */
+  /** When the alert was first raised, RFC 3339. */
   since: string;
 }
 
-/** An alert that has ended. It is still shown, so that people see that there was an alert. */
 export interface EndedAlert extends AlertState {
   /** When the alert ended, RFC 3339. */
   until: string;
@@ -26,12 +25,11 @@ export interface Alerts {
   endedAlerts: readonly EndedAlert[];
 }
 
-/** Whether an event clears its topic. `alert.cleared` clears its topic, although it has data: the alert that ended. */
+/** Whether an event clears its topic. The data of `alert.cleared` is the alert that ended. */
 export function isCleared({ event, data }: DashboardEvent): boolean {
   return data === null || event === "alert.cleared";
 }
 
-/** Applies an event on the topic of an alert. */
 export function applyAlert(
   { alerts, endedAlerts }: Alerts,
   topic: Extract<Topic, { kind: "camera-alert" | "service-alert" }>,
@@ -44,7 +42,7 @@ export function applyAlert(
   const read = isCleared(event) ? undefined : alertSchema.safeParse(event.data);
   if (read?.success === true) {
     const owner = isOfCamera ? { camera: topic.camera } : { service: topic.service };
-    // An alert that is raised again with another message is the same alert and keeps its start.
+    // An alert that is raised again, with another message, keeps its start.
     next.set(key, { ...read.data, ...owner, since: held?.since ?? event.timestamp });
     return { alerts: next, endedAlerts };
   }

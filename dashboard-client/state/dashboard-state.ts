@@ -1,74 +1,54 @@
-import {
-  type Job,
-  jobSchema,
-  type Resources,
-  resourcesSchema,
-  type SystemStatus,
-  systemStatusSchema,
-} from "../../contract/events.ts";
+import * as contract from "../../contract/events.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
-import { type Topic, topicTree } from "../../contract/topics.ts";
+import { isRetained, type Topic, topicTree } from "../../contract/topics.ts";
 import type { ReportedGap } from "../client/subscription.ts";
-import { type AlertState, applyAlert, type EndedAlert, isCleared } from "./alert-state.ts";
-import {
-  applyAbout,
-  applyLatest,
-  applyState,
-  type CameraState,
-  isKnownState,
-  isLatest,
-  type Known,
-} from "./camera-state.ts";
+import { type Alerts, applyAlert, isCleared } from "./alert-state.ts";
+import type { CameraState, Known } from "./camera-state.ts";
+import { applyAbout, applyLatest, applyState, isKnownState, isLatest } from "./camera-state.ts";
 import { RetainedEvents } from "./retained-events.ts";
 
 export const MAX_EVENTS = 100;
 export const MAX_METRIC_POINTS = 100;
 export const MAX_ENDED_JOBS = 20;
 
-export interface JobState extends Job {
+export interface JobState extends contract.Job {
   service: string;
   /** When the service last updated the job, RFC 3339. */
   at: string;
-  /** The service has removed the job. It is still shown, so that people see how it ended. */
+  /** The service has removed the job. The job is still shown, so that people see how it ended. */
   cleared: boolean;
 }
 
-export interface MetricPoint extends Resources {
+export interface MetricPoint extends contract.Resources {
   at: string;
 }
 
-/** A line of the activity list: an event, or a gap. */
 export type ActivityItem = { kind: "event"; event: DashboardEvent } | { kind: "gap"; gap: ReportedGap };
 
 /**
- * The state that results from the events of a channel. The state is immutable: {@link applyEvent} and the other
- * functions return a new state. `retained` and `latest` are the events from which the state was built. The cache keeps
- * these events across a reload.
+ * The state that results from the events of a channel. Immutable: {@link applyEvent} and the other functions return a new
+ * state. The cache stores the events in `retained` and `latest`, from which the state can be built again.
  */
-export interface DashboardState {
+export interface DashboardState extends Alerts {
   cameras: ReadonlyMap<string, CameraState>;
   /** The keys are `service/job`. */
   jobs: ReadonlyMap<string, JobState>;
-  /** The keys are `camera/alert` and `service:name/alert`. */
-  alerts: ReadonlyMap<string, AlertState>;
-  /** The last alerts that ended while this client ran, newest first. */
-  endedAlerts: readonly EndedAlert[];
   services: ReadonlyMap<string, Known<unknown>>;
-  system: { status?: Known<SystemStatus>; resources?: Known<Resources> };
+  system: { status?: Known<contract.SystemStatus>; resources?: Known<contract.Resources> };
   /** Newest last. */
   metrics: readonly MetricPoint[];
   /** The last {@link MAX_EVENTS} events, newest first, without those of a snapshot. */
   events: readonly DashboardEvent[];
-  /** Like `events`, without routine measurements and progress, and with the gaps in their places. */
+  /** Like `events`, without routine measurements and progress, but with gaps. */
   activity: readonly ActivityItem[];
   /** The latest gap. */
   gap: ReportedGap | undefined;
-  /** Events that were sent while this client ran, without those of a snapshot or of a camera's backlog. */
+  /** The number of events since the start of this client, without those of a snapshot or of a camera's backlog. */
   newEvents: number;
-  /** When the newest event was sent, RFC 3339. This includes events of a snapshot, but not historical events. */
+  /** When the newest event or state was sent, RFC 3339. Ignores historical events. */
   lastEventAt: string | undefined;
   retained: RetainedEvents;
-  /** Retained topics that exceeded a limit and were left out since the last snapshot began. */
+  /** The number of retained topics that were left out because of a limit, since the last snapshot began. */
   leftOut: number;
   /** The latest preview and captures of each camera. The keys are `camera event`. */
   latest: ReadonlyMap<string, DashboardEvent>;
@@ -98,7 +78,7 @@ export const EMPTY_STATE: DashboardState = {
   inSnapshot: false,
 };
 
-/** Events about measurements and progress. Only the latest values are shown, not each event. */
+/** Events that are not shown in `activity`. */
 const ROUTINE: ReadonlySet<string> = new Set([
   "system.status",
   "resource.update",
@@ -106,7 +86,7 @@ const ROUTINE: ReadonlySet<string> = new Set([
   "capture.started",
   "capture.progress",
   "preview.updated",
-  // The link.gap that follows says which events were dropped.
+  // A `link.gap` event follows, which has more details.
   "outbox.dropped",
   "job.progress",
   "camera.about",
@@ -127,9 +107,8 @@ export function applyEvent(state: DashboardState, event: DashboardEvent): Dashbo
   const historical = event.historical === true;
   let next = state;
   if (!historical) {
-    if (event.topic !== undefined && topic !== undefined && isRetained(topic)) {
+    if (event.topic !== undefined && topic !== undefined && isState(topic))
       next = retain(next, topic, event.topic, event);
-    }
     if (event.camera !== undefined && isLatest(event)) next = latest(next, event.camera, event);
     next = { ...next, lastEventAt: later(next.lastEventAt, event.timestamp) };
   }
@@ -140,7 +119,7 @@ export function snapshotStarted(state: DashboardState): DashboardState {
   return { ...state, round: state.round + 1, inSnapshot: true, leftOut: 0 };
 }
 
-/** Removes state that was not in the snapshot, and cameras that have nothing left but a picture. */
+/** Removes state that was not in the snapshot, and cameras without any retained topic. */
 export function snapshotCompleted(state: DashboardState): DashboardState {
   if (!state.inSnapshot) return state;
   let next: DashboardState = { ...state, inSnapshot: false };
@@ -160,19 +139,9 @@ export function applyGap(state: DashboardState, gap: ReportedGap): DashboardStat
   return { ...state, gap, activity: [item, ...state.activity].slice(0, MAX_EVENTS) };
 }
 
-function isRetained(topic: Topic): boolean {
-  switch (topic.kind) {
-    case "camera-about":
-    case "camera-state":
-    case "camera-alert":
-    case "service-link":
-    case "service-job":
-    case "service-alert":
-    case "system":
-      return true;
-    default:
-      return false;
-  }
+/** Whether {@link applyTopic} has a case for the topic. */
+function isState(topic: Topic): boolean {
+  return isRetained(topic) && topic.kind !== "camera-link" && !topic.kind.endsWith("-other");
 }
 
 function retain(state: DashboardState, topic: Topic, name: string, event: DashboardEvent): DashboardState {
@@ -210,14 +179,7 @@ function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent):
     case "service-job":
       return { ...state, jobs: jobs(state.jobs, topic, event) };
     case "service-link":
-      return {
-        ...state,
-        services: put(
-          state.services,
-          topic.service,
-          event.data === null ? undefined : { value: event.data, at: event.timestamp },
-        ),
-      };
+      return { ...state, services: put(state.services, topic.service, known(event)) };
     case "system":
       return system(state, topic.name, event);
     default:
@@ -225,7 +187,11 @@ function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent):
   }
 }
 
-/** Changes a camera. The camera is removed once none of its topics is retained. */
+function known({ data, timestamp }: DashboardEvent): Known<unknown> | undefined {
+  return data === null ? undefined : { value: data, at: timestamp };
+}
+
+/** Changes a camera, or removes a camera without any retained topic. */
 function withCamera(
   state: DashboardState,
   id: string,
@@ -234,7 +200,7 @@ function withCamera(
 ): DashboardState {
   const exists = !isCleared(event) || (event.topic !== undefined && state.retained.hasOwner(event.topic));
   if (exists) return { ...state, cameras: put(state.cameras, id, change(state.cameras.get(id) ?? { id })) };
-  // Its pictures are removed as well. Otherwise a reload would restore them from the cache, and the camera with them.
+  // A picture in the cache would restore the camera after a reload.
   const latest = new Map([...state.latest].filter(([, { camera }]) => camera !== id));
   return { ...state, latest, cameras: put(state.cameras, id, undefined) };
 }
@@ -244,11 +210,7 @@ function latest(state: DashboardState, camera: string, event: DashboardEvent): D
   const key = `${camera} ${event.event}`;
   const after = applyLatest(before ?? { id: camera }, event, state.latest.get(key));
   if (after === before) return state;
-  return {
-    ...state,
-    cameras: put(state.cameras, camera, after),
-    latest: put(state.latest, key, event),
-  };
+  return { ...state, cameras: put(state.cameras, camera, after), latest: put(state.latest, key, event) };
 }
 
 function jobs(
@@ -258,7 +220,7 @@ function jobs(
 ): DashboardState["jobs"] {
   const key = `${service}/${job}`;
   const before = held.get(key);
-  const read = jobSchema.safeParse(event.data);
+  const read = contract.jobSchema.safeParse(event.data);
   if (read.success) return put(held, key, { ...read.data, service, at: event.timestamp, cleared: false });
   const ended = before?.status === "completed" || before?.status === "failed";
   // A job that is missing in a snapshot was removed at an unknown time.
@@ -272,12 +234,12 @@ function system(state: DashboardState, name: string, event: DashboardEvent): Das
   const { timestamp: at, data } = event;
   if (name === "status") {
     const { status: _, ...rest } = state.system;
-    const read = systemStatusSchema.safeParse(data);
+    const read = contract.systemStatusSchema.safeParse(data);
     return { ...state, system: read.success ? { ...rest, status: { value: read.data, at } } : rest };
   }
   if (name === "resources") {
     const { resources: _, ...rest } = state.system;
-    const read = resourcesSchema.safeParse(data);
+    const read = contract.resourcesSchema.safeParse(data);
     if (!read.success) return { ...state, system: rest };
     const newest = state.metrics.at(-1);
     const metrics =
@@ -303,11 +265,7 @@ function later(one: string | undefined, other: string): string {
   return one === undefined || Date.parse(other) > Date.parse(one) ? other : one;
 }
 
-function put<Value>(
-  map: ReadonlyMap<string, Value>,
-  key: string,
-  value: Value | undefined,
-): ReadonlyMap<string, Value> {
+function put<Value>(map: ReadonlyMap<string, Value>, key: string, value: Value | undefined): typeof map {
   const next = new Map(map);
   if (value === undefined) next.delete(key);
   else next.set(key, value);

@@ -1,78 +1,53 @@
 import { grantsOf } from "../../contract/permissions.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { ChannelSubscription, Client } from "../client/client.ts";
-import type { CommandOptions, CommandResult } from "../client/commands.ts";
 import { type ConnectionQuality, qualityOf } from "../client/connection-quality.ts";
 import type { ConnectionState, LossCause } from "../client/connection-state.ts";
 import { Listeners } from "../client/listeners.ts";
 import { browserSignals, type PageSignals, watchPage } from "../client/page-signals.ts";
 import { type ProblemReporter, reportOnConsole } from "../client/problems.ts";
 import type { SubscriptionState } from "../client/subscription.ts";
-import {
-  applyEvent,
-  applyGap,
-  type DashboardState,
-  EMPTY_STATE,
-  snapshotCompleted,
-  snapshotStarted,
-} from "./dashboard-state.ts";
+import type { DashboardState } from "./dashboard-state.ts";
+import { applyEvent, applyGap, EMPTY_STATE, snapshotCompleted, snapshotStarted } from "./dashboard-state.ts";
 import { OfflineCache, type TextStorage } from "./offline-cache.ts";
 
 export interface ConnectionView {
   status: ConnectionState["status"];
   /** When the status began, milliseconds since 1970. */
   since: number;
-  /**
-   * When the next attempt begins, milliseconds since 1970. Undefined while the client is not waiting for an attempt.
-   */
+  /** When the next attempt begins, milliseconds since 1970. Undefined unless the client waits for an attempt. */
   retryAt: number | undefined;
   latencyMs: number | undefined;
   quality: ConnectionQuality;
   /** Why there is no connection. Undefined with a connection. */
   cause: LossCause | undefined;
-  /** The client no longer retries by itself. */
+  /** The client does not retry by itself. */
   stopped: boolean;
 }
 
-/** The data that a dashboard shows. Every change produces a new object; without a change, the object stays the same. */
-export interface RealTimeData
-  extends Pick<
-    DashboardState,
-    | "cameras"
-    | "jobs"
-    | "alerts"
-    | "endedAlerts"
-    | "services"
-    | "system"
-    | "metrics"
-    | "events"
-    | "activity"
-    | "gap"
-    | "newEvents"
-    | "lastEventAt"
-    | "leftOut"
-  > {
+/** The data that a dashboard shows. Every change produces a new object. */
+export interface RealTimeData extends Omit<DashboardState, "retained" | "latest" | "round" | "inSnapshot"> {
   connection: ConnectionView;
   subscription: SubscriptionState;
-  /** True if the data is current. If false, this is the last known data, which was right until `asOf`. */
+  /** True if the data is current. Otherwise the data was current until `asOf`. */
   live: boolean;
-  /** When the data was last known to be right, milliseconds since 1970. Undefined if there has never been any data. */
+  /** When the data was last known to be current, milliseconds since 1970. Undefined before any data has arrived. */
   asOf: number | undefined;
   /** The state of the channel has arrived, or was found in the cache. */
   loaded: boolean;
   canCommand(camera: string): boolean;
-  /** Sends a command to a camera: see {@link Client.command}. */
+  /** See {@link Client.command}. */
   command: Client["command"];
-  /** Connects now, also if the client no longer retries by itself. */
+  /** Connects now, also if the client does not retry by itself. */
   reconnect(): void;
 }
 
 export interface DashboardStoreOptions {
   client: Client;
   channel: string;
-  /** Where the state is cached across a reload. Null caches nothing. Default: the `localStorage` of the browser. */
+  /** The cache for a reload. Null: no cache. Default: the `localStorage` of the browser. */
   storage?: TextStorage | null;
-  /** Distinguishes caches that share a storage: include the address of the server and the user. Default `skylapse`. */
+  /** Distinguishes caches in one storage: include the server's address and the user. Default `skylapse`. */
   cacheKey?: string;
   /** The shortest time between two writes of the cache, milliseconds. Default 1,000. */
   saveIntervalMs?: number;
@@ -82,12 +57,12 @@ export interface DashboardStoreOptions {
   onProblem?: ProblemReporter;
 }
 
-/** The state of one channel. It is updated while there are listeners. Fits React's `useSyncExternalStore`. */
+/** The state of one channel, which is updated while there are listeners. For React's `useSyncExternalStore`. */
 export interface DashboardStore {
   getSnapshot(): RealTimeData;
-  /** The first listener starts the subscription to the channel, and removing the last one ends it. The state stays. */
+  /** The first listener starts the subscription to the channel. Removing the last listener ends it, and keeps the state. */
   subscribe(listener: () => void): () => void;
-  /** Deletes the cache and caches nothing from now on. For a sign-out. */
+  /** Deletes the cache, and caches nothing from now on. For a sign-out. */
   forget(): void;
 }
 
@@ -135,16 +110,12 @@ export function createDashboardStore({
     listeners.call();
   }
 
-  /**
-   * During the first snapshot, all state that has arrived is current. During a later snapshot, state from before it may
-   * be outdated.
-   */
+  /** All state is current during the first snapshot. During a later snapshot, earlier state may be outdated. */
   function isLive(): boolean {
     const status = subscription?.state.status;
     return client.state.status === "connected" && (status === "live" || (status === "snapshot" && isFirstSnapshot));
   }
 
-  /** Updates the cursor, and the time until which the state was right. */
   function updateCursor(): void {
     if (subscription === undefined) return;
     cursor = subscription.cursor;
@@ -155,15 +126,15 @@ export function createDashboardStore({
     clearTimeout(saveTimer);
     saveTimer = undefined;
     updateCursor();
-    // Until the state has arrived, an older cache is better than an empty one.
+    // Before the state has arrived, the old cache is better than an empty one.
     if (loaded && asOf !== undefined && !isForgotten) cache.save({ state, cursor, asOf });
   }
 
   function currentView(): RealTimeData {
     updateCursor();
     const { retained: _retained, latest: _latest, round: _round, inSnapshot: _inSnapshot, ...shown } = state;
-    const grants =
-      client.state.status === "connected" ? grantsOf(client.state.session.permissions, { tree }) : undefined;
+    const permissions = client.state.status === "connected" ? client.state.session.permissions : [];
+    const grants = grantsOf(permissions, { tree });
     return {
       ...shown,
       connection: connectionView(client),
@@ -171,13 +142,8 @@ export function createDashboardStore({
       live: isLive(),
       asOf,
       loaded,
-      canCommand: (camera) => grants?.canCommand(camera) ?? false,
-      command: (
-        camera: string,
-        name: string,
-        args?: Record<string, unknown>,
-        options?: CommandOptions,
-      ): Promise<CommandResult> => client.command(camera, name, args, options),
+      canCommand: grants.canCommand,
+      command: (...args) => client.command(...args),
       reconnect: () => client.connect(),
     };
   }
@@ -185,7 +151,7 @@ export function createDashboardStore({
   function start(): void {
     stopWatching = [
       client.onState((connection) => {
-        // The state was last known to be right when the connection was lost.
+        // The state was current until the connection was lost.
         if (connection.status !== "connected" && view.live) asOf = client.heardAt;
         notify();
       }),
@@ -257,7 +223,7 @@ function connectionView(client: Client): ConnectionView {
   };
 }
 
-/** The `localStorage` of the browser, which a reload and other tabs share. Null if it cannot be used. */
+/** Null if the storage cannot be used. */
 export function browserStorage(): TextStorage | null {
   try {
     return typeof localStorage === "undefined" ? null : localStorage;

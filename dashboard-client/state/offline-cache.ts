@@ -10,7 +10,7 @@ import type { ProblemReporter } from "../client/problems.ts";
 import type { ReportedGap } from "../client/subscription.ts";
 import { applyEvent, type DashboardState, EMPTY_STATE } from "./dashboard-state.ts";
 
-/** `localStorage`, `sessionStorage`, or another store of strings. */
+/** For example `localStorage`. */
 export interface TextStorage {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
@@ -19,19 +19,19 @@ export interface TextStorage {
 
 /** The most events, and the most gaps, that are kept. */
 export const MAX_CACHED_EVENTS = 50;
-/** The longest text that is written, UTF-16 units. Browsers allow a site about five million units in total. */
+/** The longest cache, UTF-16 units. Browsers allow a site about five million units. */
 const MAX_CACHE_LENGTH = 1_000_000;
 
 const cacheSchema = z.object({
   v: z.literal(1),
   cursor: sinceSchema.optional(),
-  /** Milliseconds since 1970: when the server was last heard. Until that time, the state was right. */
+  /** Until when the state was current, milliseconds since 1970. */
   asOf: z.number(),
   /** The events that the state is built from. */
   state: z.array(dashboardEventSchema),
   /** Newest first. */
   events: z.array(dashboardEventSchema).max(MAX_CACHED_EVENTS),
-  /** Newest first. Kept so that a gap in the activity list stays visible. */
+  /** Newest first. */
   gaps: z
     .array(
       z.object({
@@ -40,34 +40,30 @@ const cacheSchema = z.object({
         after: z.number(),
         before: z.number(),
         at: z.number(),
-        /**
-         * How many of `events` are newer than the gap. Positions do not show that, because they start again in a new
-         * epoch.
-         */
+        /** How many of `events` are newer than the gap. Positions do not show that, as each epoch has its own positions. */
         newer: z.number().int().nonnegative(),
       }),
     )
     .max(MAX_CACHED_EVENTS),
 });
 
-export interface Cached {
+interface Cached {
   state: DashboardState;
   cursor: Since | undefined;
   asOf: number;
 }
 
-export interface OfflineCacheOptions {
-  /** Undefined keeps nothing. */
+interface OfflineCacheOptions {
+  /** Undefined: nothing is kept. */
   storage: TextStorage | undefined;
   key: string;
   report: ProblemReporter;
 }
 
 /**
- * Keeps the state of a channel across a page reload. The cursor and the state that belongs to it are written as one
- * value by one call. A cursor without its state would skip the events that produced the state. A state without its
- * cursor would receive these events twice. The cache stores events as the server sent them, and the same code builds
- * the state from them again.
+ * Keeps the state of a channel across a page reload. One write contains both the cursor and the state: a cursor without
+ * the state would skip the events that produced the state, and a state without the cursor would receive these events
+ * twice. The state is stored as the events that produced it.
  */
 export class OfflineCache {
   readonly #options: OfflineCacheOptions;
@@ -77,7 +73,7 @@ export class OfflineCache {
     this.#options = options;
   }
 
-  /** @returns undefined if nothing was kept, or if it cannot be read */
+  /** Undefined if there is no cache, or if the cache cannot be read. */
   load(): Cached | undefined {
     const { storage, key } = this.#options;
     try {
@@ -104,7 +100,7 @@ export class OfflineCache {
     const stateEvents = [...[...state.retained.entries()].map(([, event]) => event), ...state.latest.values()];
     try {
       const whole = JSON.stringify({ v: 1, cursor, asOf, state: stateEvents, events, gaps });
-      // If there is too much state, state and cursor are left out. The client then asks the server for the state.
+      // Without state and cursor, the client asks the server for the state.
       const text = whole.length > MAX_CACHE_LENGTH ? JSON.stringify({ v: 1, asOf, state: [], events, gaps }) : whole;
       storage.setItem(key, text);
     } catch (error) {
@@ -127,13 +123,12 @@ export class OfflineCache {
   }
 }
 
-/** Restores an event in `events` and `activity` only: the state is restored separately. */
+/** Restores only `events` and `activity`. */
 function restoreEvent(state: DashboardState, event: DashboardEvent): DashboardState {
   const { events, activity } = applyEvent(state, event);
   return { ...state, events, activity };
 }
 
-/** The gaps, each with the number of events that are newer than the gap. */
 function placedGaps({ activity, events }: DashboardState): (ReportedGap & { newer: number })[] {
   return activity.flatMap((item, index) => {
     if (item.kind !== "gap") return [];

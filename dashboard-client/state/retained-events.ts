@@ -1,38 +1,28 @@
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 
-/** The most cameras and services whose state is kept. */
+/** The most cameras and services. */
 export const MAX_OWNERS = 5000;
-/**
- * The most topics that are kept of one camera or service. A camera of this system has 10 topics, in addition to its
- * alerts.
- */
+/** The most topics of one camera or service. A camera has 10 topics, and those of its alerts. */
 export const MAX_TOPICS_PER_OWNER = 128;
 
 interface HeldEvent {
   event: DashboardEvent;
-  /**
-   * The number of the snapshot in or after which the event arrived. The end of a snapshot removes events with a lower
-   * number.
-   */
+  /** The number of the latest snapshot when the event arrived. */
   round: number;
 }
 
-/** The events after a change, and the topic that was left out if a limit was exceeded. */
-export interface Retention {
+interface Retention {
   retained: RetainedEvents;
-  /** The new topic and its event, or an older topic of the same owner. */
+  /** If a limit was exceeded: the new topic and its event, or an older topic of the same owner. */
   leftOut?: readonly [topic: string, event: DashboardEvent];
 }
 
 /**
- * The last event of each retained topic, by owner: a camera or a service. Immutable: a change returns a new object. The
- * limit applies to each owner separately, so that a camera with a thousand states displaces only its own states.
+ * The last event of each retained topic, by owner (a camera or a service). Immutable: a change returns a new object. Each
+ * owner has its own limit, so that a camera with a thousand states displaces only its own states.
  */
 export class RetainedEvents {
-  /**
-   * Not a static field: in its initialiser, TypeScript 7 refers to the class by a name that has no value yet, so the
-   * built module would throw.
-   */
+  /** Not a static field: TypeScript 7 would refer to the class before the class has a value, and the module would throw. */
   static empty(): RetainedEvents {
     return new RetainedEvents(new Map());
   }
@@ -47,7 +37,7 @@ export class RetainedEvents {
     return this.#owners.size === 0;
   }
 
-  /** Whether any topic of the camera or service that owns `topic` is kept. */
+  /** Whether the owner of `topic` has any topic. */
   hasOwner(topic: string): boolean {
     return this.#owners.has(ownerOf(topic));
   }
@@ -56,13 +46,13 @@ export class RetainedEvents {
     for (const topics of this.#owners.values()) for (const [topic, { event }] of topics) yield [topic, event];
   }
 
-  /** @param isNeeded whether a topic is shown; a topic that is shown is displaced only if no other topic is left */
+  /** @param isNeeded whether a topic is shown; such a topic is displaced last */
   with(topic: string, event: DashboardEvent, round: number, isNeeded: (topic: string) => boolean): Retention {
     const owner = ownerOf(topic);
     const before = this.#owners.get(owner);
     if (before === undefined && this.#owners.size >= MAX_OWNERS) return { retained: this, leftOut: [topic, event] };
     const topics = new Map(before);
-    // The topic is deleted first, so that the newest topic is the last of the map.
+    // Deleted first, so that the newest topic is the last of the map.
     topics.delete(topic);
     topics.set(topic, { event, round });
     if (topics.size <= MAX_TOPICS_PER_OWNER) return { retained: this.#put(owner, topics) };
@@ -78,7 +68,7 @@ export class RetainedEvents {
     return topics.delete(topic) ? this.#put(owner, topics) : this;
   }
 
-  /** The events that arrived before the snapshot with this number, and did not arrive again in it. */
+  /** The events that arrived before the snapshot with this number, and were not in the snapshot. */
   olderThan(round: number): [topic: string, event: DashboardEvent][] {
     return [...this.#owners.values()].flatMap((topics) =>
       [...topics]

@@ -1,22 +1,21 @@
-import { type ReactNode, useState } from "react";
+import type { ReactNode } from "react";
 import type { AlertState } from "../../state/alert-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { alertName } from "../text/alert-text.ts";
+import { nameOf, zoneOf } from "../text/camera-status.ts";
 import { formatAge, formatDuration, formatMinute } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
-import { Icon } from "./icon.tsx";
+import { Row, useFirst } from "./row.tsx";
 
 const RANK = { critical: 0, warning: 1, info: 2 };
 const TONES = { critical: "bad", warning: "warn", info: "quiet" };
-/** How long an alert that has ended is shown, milliseconds. */
+/** How long an ended alert is shown, milliseconds. */
 const ENDED_SHOWN_MS = 10 * 60_000;
 const MAX_ENDED_SHOWN = 3;
-/**
- * How many alerts are shown: the most severe and newest ones. With more, activity and processing would be out of view.
- */
+/** The number of alerts that leaves enough space for activity and processing. */
 const SHOWN_AT_FIRST = 4;
 
-/** The active alerts, and those that ended recently. Renders nothing if there are no such alerts. */
+/** The active alerts (the most severe and newest first), and those that ended recently. */
 export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const alerts = [...data.alerts].sort(
@@ -25,63 +24,43 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
   const ended = data.endedAlerts
     .filter(({ until }) => now - Date.parse(until) < ENDED_SHOWN_MS)
     .slice(0, MAX_ENDED_SHOWN);
-  const [all, setAll] = useState(false);
+  const [shown, more] = useFirst(alerts, SHOWN_AT_FIRST);
   if (alerts.length === 0 && ended.length === 0) return null;
-  const shown = all ? alerts : alerts.slice(0, SHOWN_AT_FIRST);
   return (
     <section className="panel alerts" aria-label="Alerts" data-standing={alerts.length}>
       {/* A screen reader announces new alerts. */}
       <ul className="rows" aria-live="polite" aria-relevant="additions">
         {shown.map(([key, alert]) => (
-          <li
+          <Row
             key={key}
-            className="row"
-            data-testid="alert-row"
-            data-alert={alert.alert}
-            data-tone={TONES[alert.severity]}
-          >
-            <span className="row-icon">
-              <Icon name="alert" />
-            </span>
-            <div className="row-words">
-              <p className="row-title">{alert.message}</p>
-              <p className="row-detail">
+            testId="alert-row"
+            tone={TONES[alert.severity]}
+            icon="alert"
+            title={alert.message}
+            detail={
+              <>
                 <Owner data={data} alert={alert} />
-                <span>{` · since ${formatMinute(alert.since, zoneOf(data, alert), now)}`}</span>
-              </p>
-            </div>
-            <time className="row-time" dateTime={alert.since}>
-              {formatAge(alert.since, now)}
-            </time>
-          </li>
+                <span>{` · since ${formatMinute(alert.since, zoneOf(data, alert.camera), now)}`}</span>
+              </>
+            }
+            at={alert.since}
+            time={formatAge(alert.since, now)}
+          />
         ))}
         {ended.map((alert) => (
-          <li
+          <Row
             key={`${ownerOf(data, alert)} ${alert.alert} ${alert.until}`}
-            className="row"
-            data-testid="ended-alert-row"
-            data-tone="good"
-          >
-            <span className="row-icon">
-              <Icon name="check" />
-            </span>
-            <div className="row-words">
-              <p className="row-title">{`Ended: ${alertName(alert.alert).toLowerCase()}`}</p>
-              <p className="row-detail">
-                {`${ownerOf(data, alert)} · lasted ${formatDuration(Date.parse(alert.until) - Date.parse(alert.since))}`}
-              </p>
-            </div>
-            <time className="row-time" dateTime={alert.until}>
-              {formatAge(alert.until, now)}
-            </time>
-          </li>
+            testId="ended-alert-row"
+            tone="good"
+            icon="check"
+            title={`Ended: ${alertName(alert.alert).toLowerCase()}`}
+            detail={`${ownerOf(data, alert)} · lasted ${formatDuration(Date.parse(alert.until) - Date.parse(alert.since))}`}
+            at={alert.until}
+            time={formatAge(alert.until, now)}
+          />
         ))}
       </ul>
-      {alerts.length > SHOWN_AT_FIRST && (
-        <button type="button" className="text-button" aria-expanded={all} onClick={() => setAll(!all)}>
-          {all ? "Show fewer" : `${alerts.length - SHOWN_AT_FIRST} more`}
-        </button>
-      )}
+      {more}
     </section>
   );
 }
@@ -89,18 +68,10 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
 /** The name of a camera links to the camera. */
 function Owner({ data, alert }: { data: RealTimeData; alert: AlertState }): ReactNode {
   const name = ownerOf(data, alert);
-  return alert.camera !== undefined && data.cameras.has(alert.camera) ? (
-    <a href={`#${alert.camera}`}>{name}</a>
-  ) : (
-    <span>{name}</span>
-  );
+  const isShown = alert.camera !== undefined && data.cameras.has(alert.camera);
+  return isShown ? <a href={`#${alert.camera}`}>{name}</a> : <span>{name}</span>;
 }
 
 function ownerOf(data: RealTimeData, { camera, service }: AlertState): string {
-  if (camera === undefined) return service ?? "";
-  return data.cameras.get(camera)?.about?.value.name ?? camera;
-}
-
-function zoneOf(data: RealTimeData, { camera }: AlertState): string | undefined {
-  return camera === undefined ? undefined : data.cameras.get(camera)?.about?.value.location.timezone;
+  return nameOf(data, camera) ?? service ?? "";
 }

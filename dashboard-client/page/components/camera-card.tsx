@@ -15,7 +15,7 @@ import { Filmstrip } from "./filmstrip.tsx";
 import { Icon } from "./icon.tsx";
 import { LivePicture } from "./live-picture.tsx";
 
-export interface CameraCardProps {
+interface CameraCardProps {
   camera: CameraState;
   data: RealTimeData;
   pictures: Pictures;
@@ -24,19 +24,21 @@ export interface CameraCardProps {
 }
 
 /**
- * One camera: its latest picture, or an earlier one of the last 48 hours. On top of the picture are the status of the
- * camera, the time of the picture, and the button "Capture now". The featured card also has the filmstrip, the gaps and
- * the measurements.
+ * A picture of one camera, with the status, the time and the button "Capture now". The featured card also has the
+ * filmstrip, the gaps and the measurements.
  */
 export function CameraCard({ camera, data, pictures, featured, onFeature }: CameraCardProps): ReactNode {
   const now = useNow();
   const { id } = camera;
   const name = camera.about?.value.name ?? id;
   const timeZone = camera.about?.value.location.timezone;
+  const presence = camera.presence?.value.status ?? "unknown";
   const latest = useLatestPicture(pictures, id, camera.preview?.value.etag, data.live);
   const status = cameraStatus(camera, data.live, now);
   const [chosen, setChosen] = useState<Frame>();
+  const showLive = () => setChosen(undefined);
   const film = useFilm(pictures, id, frameOf(camera), featured);
+  /** The earlier picture that the user chose. */
   const back = featured ? chosen : undefined;
   const backPicture = useFrame(film.film, back?.capture);
   const gaps = recentGaps(camera, now);
@@ -51,15 +53,13 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
       data-testid={`camera-card-${id}`}
       data-featured={featured}
       data-live={data.live}
-      data-presence={camera.presence?.value.status ?? "unknown"}
+      data-presence={presence}
     >
       <div className="camera-view" data-back={back !== undefined}>
         <LivePicture
           camera={id}
           alt={`${back === undefined ? "Latest" : "Earlier"} picture of ${name}`}
-          latest={
-            back === undefined ? latest : { picture: backPicture ?? latest.picture, before: undefined, status: "shown" }
-          }
+          latest={back === undefined ? latest : { picture: backPicture ?? latest.picture, status: "shown" }}
           whole={featured}
         />
         <div className="camera-top">
@@ -67,7 +67,7 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
             className="pill status"
             data-testid={`camera-status-${id}`}
             data-tone={status.tone}
-            data-status={camera.presence?.value.status ?? "unknown"}
+            data-status={presence}
           >
             <span className="dot" aria-hidden="true" />
             <span>{status.label}</span>
@@ -80,12 +80,7 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
             </div>
           )}
           {back !== undefined && (
-            <button
-              type="button"
-              className="pill back-button"
-              data-testid="back-to-now"
-              onClick={() => setChosen(undefined)}
-            >
+            <button type="button" className="pill back-button" data-testid="back-to-now" onClick={showLive}>
               <Icon name="clock" />
               <span>Back to live</span>
             </button>
@@ -133,7 +128,6 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
   );
 }
 
-/** The newest preview as a frame of the filmstrip. */
 function frameOf({ preview }: CameraState): Frame | undefined {
   return preview && { capture: preview.value.capture, takenAt: preview.value.taken_at ?? preview.at };
 }

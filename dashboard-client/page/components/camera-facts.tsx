@@ -5,10 +5,11 @@ import { useNow } from "../use-now.ts";
 import { Icon, type IconName } from "./icon.tsx";
 import { lightOf, SunPath } from "./sun-path.tsx";
 
-/** The measurements and settings of a camera. A value that the camera has not sent is left out. */
+/** The measurements and settings that the camera has sent. */
 export function CameraFacts({ camera, live }: { camera: CameraState; live: boolean }): ReactNode {
   const { environment, storage, power, progress, settings, lastCapture } = camera;
   const shot = lastCapture?.value.settings ?? settings?.value;
+  const exposure = [shot?.iso && `ISO ${shot.iso}`, shot?.white_balance, shot?.hdr && "HDR"];
   if (!environment && !storage && !power && !progress && !shot) return null;
   return (
     <dl className="facts">
@@ -18,9 +19,7 @@ export function CameraFacts({ camera, live }: { camera: CameraState; live: boole
       {shot !== undefined && (
         <Fact icon="sliders" label="Exposure" at={lastCapture?.value.settings && lastCapture.at}>
           <b>{shot.exposure_s === undefined ? "Auto" : formatExposure(shot.exposure_s)}</b>
-          <span>
-            {[shot.iso && `ISO ${shot.iso}`, shot.white_balance, shot.hdr && "HDR"].filter(Boolean).join(" · ")}
-          </span>
+          <span>{exposure.filter(Boolean).join(" · ")}</span>
         </Fact>
       )}
       <StorageAndPower camera={camera} />
@@ -113,14 +112,14 @@ function StorageAndPower({ camera: { storage, power } }: { camera: CameraState }
 interface FactProps {
   icon: IconName;
   label: string;
-  /** When the value was measured, RFC 3339. Undefined for settings, which are valid until they are changed. */
+  /** When the value was measured, RFC 3339. Undefined for settings. */
   at: string | undefined;
   children: ReactNode;
 }
 
 /**
- * Milliseconds. A measurement that is older than this is shown with its age. A camera sends an unchanged reading again
- * after 30 minutes (the default of READINGS_MAX_AGE_S), at most one minute late.
+ * Older measurements are shown with their age. A camera sends an unchanged value again after 30 minutes (the default of
+ * READINGS_MAX_AGE_S), at most one minute late.
  */
 const OLD_MS = 35 * 60_000;
 

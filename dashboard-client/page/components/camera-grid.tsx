@@ -6,19 +6,16 @@ import type { Pictures } from "../pictures.ts";
 import { CameraCard } from "./camera-card.tsx";
 import { ErrorBoundary } from "./error-boundary.tsx";
 
-/**
- * One camera is featured (large), the others are beside it. The address of the page names the featured camera, so that
- * it can be bookmarked.
- */
+/** One camera is featured (large). The address of the page names this camera, for bookmarks. */
 export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: Pictures }): ReactNode {
   const [chosen, choose] = useChosenCamera();
   const cameras = worstFirst([...data.cameras.values()]);
   const featured = useFeatured(cameras, chosen, data.loaded);
   if (featured === undefined) return data.loaded ? <NoCameras /> : <LoadingCameras />;
-  // One list with keys, so that a card keeps its picture when it becomes the featured one.
+  // One list, so that a card keeps its picture when the camera becomes featured.
   const ordered = [featured, ...cameras.filter((camera) => camera !== featured)];
   return (
-    <section className="cameras" aria-label="Cameras" data-count={Math.min(cameras.length, 4)}>
+    <section className="cameras" aria-label="Cameras">
       {ordered.map((camera) => (
         <ErrorBoundary key={camera.id} part={camera.id}>
           <CameraCard
@@ -34,7 +31,7 @@ export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: P
   );
 }
 
-/** The camera that the address names. */
+/** The camera in the address. */
 function useChosenCamera(): [string, (id: string) => void] {
   const [chosen, setChosen] = useState(() => location.hash.slice(1));
   useEffect(() => {
@@ -53,10 +50,7 @@ function useChosenCamera(): [string, (id: string) => void] {
   return [chosen, choose];
 }
 
-/**
- * The camera that the user chose, otherwise the first camera that has sent its `about`. That camera stays featured when
- * other cameras connect.
- */
+/** The camera that the user chose, or the first camera with an `about`, which stays featured when others connect. */
 function useFeatured(cameras: readonly CameraState[], chosen: string, loaded: boolean): CameraState | undefined {
   const [kept, keep] = useState<string>();
   const featured =

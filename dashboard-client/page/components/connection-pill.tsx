@@ -5,7 +5,6 @@ import { useNow } from "../use-now.ts";
 
 const BARS = { excellent: 4, good: 3, fair: 2, poor: 1, unknown: 0 };
 
-/** The state of the connection, its latency, and its quality. */
 export function ConnectionPill({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const { connection, live } = data;
@@ -17,7 +16,6 @@ export function ConnectionPill({ data }: { data: RealTimeData }): ReactNode {
       data-testid="connection-state"
       data-status={status}
       data-live={live}
-      data-quality={quality}
       title={title}
       role="status"
     >

@@ -1,20 +1,20 @@
 import { Component, type ReactNode } from "react";
 
-export interface ErrorBoundaryProps {
+interface ErrorBoundaryProps {
   /** The name of this part of the page, for the user. */
   part: string;
   children: ReactNode;
   onError?: () => void;
 }
 
-/** Milliseconds between a failure and the next attempt to render the part. */
+/** The time between a failure and the next attempt to render the part. */
 const RETRY_MS = 2000;
-/** The most attempts to render the part again. After that only a reload of the page helps. */
+/** The most attempts. After that, only a reload of the page helps. */
 const MAX_RETRIES = 3;
 
 /**
- * Keeps the rest of the page if one part of it cannot be rendered. Without a boundary React removes the whole page.
- * Such a failure happens when a translator or an extension of the browser has changed the nodes that React manages.
+ * Without a boundary, React removes the whole page if one part cannot be rendered. A part fails, for example, after a
+ * translator or a browser extension has changed the nodes that React manages.
  */
 export class ErrorBoundary extends Component<ErrorBoundaryProps, { failed: boolean }> {
   override state = { failed: false };

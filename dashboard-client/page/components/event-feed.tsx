@@ -2,14 +2,15 @@ import { type ReactNode, useState } from "react";
 import type { ReportedGap } from "../../client/subscription.ts";
 import type { ActivityItem } from "../../state/dashboard-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
+import { nameOf, zoneOf } from "../text/camera-status.ts";
 import { formatTime } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { EventRow } from "./event-row.tsx";
-import { Icon } from "./icon.tsx";
+import { Row } from "./row.tsx";
 
 const MINUTE_MS = 60_000;
 
-/** The events, newest first. A gap is a line of its own. */
+/** The events and gaps, newest first. */
 export function EventFeed({ data }: { data: RealTimeData }): ReactNode {
   const [all, setAll] = useState(false);
   const now = useNow();
@@ -25,7 +26,7 @@ export function EventFeed({ data }: { data: RealTimeData }): ReactNode {
       {items.length === 0 ? (
         <p className="panel-empty">{data.loaded ? "No events since you opened this page." : "Loading…"}</p>
       ) : (
-        <ol className="rows" data-testid="event-feed" data-new-events={data.newEvents}>
+        <ol className="rows" data-testid="event-feed">
           {items.map((item) =>
             item.kind === "gap" ? (
               <GapRow key={`gap ${item.gap.at}`} gap={item.gap} now={now} />
@@ -55,23 +56,15 @@ const REASONS = {
 
 function GapRow({ gap, now }: { gap: ReportedGap; now: number }): ReactNode {
   return (
-    <li className="row gap-row" data-testid="gap-row" data-tone="warn">
-      <span className="row-icon">
-        <Icon name="gap" />
-      </span>
-      <div className="row-words">
-        <p className="row-title">Events may be missing here</p>
-        <p className="row-detail">`Earlier events cannot be shown: ${REASONS[gap.reason]}`</p>
-      </div>
-      <span className="row-time">{formatTime(gap.at, undefined, now)}</span>
-    </li>
+    <Row
+      className="row gap-row"
+      testId="gap-row"
+      tone="warn"
+      icon="gap"
+      title="Events may be missing here"
+      detail={`Earlier events cannot be shown: ${REASONS[gap.reason]}`}
+      at={new Date(gap.at).toISOString()}
+      time={formatTime(gap.at, undefined, now)}
+    />
   );
-}
-
-function nameOf(data: RealTimeData, camera: string | undefined): string | undefined {
-  return camera === undefined ? undefined : (data.cameras.get(camera)?.about?.value.name ?? camera);
-}
-
-function zoneOf(data: RealTimeData, camera: string | undefined): string | undefined {
-  return camera === undefined ? undefined : data.cameras.get(camera)?.about?.value.location.timezone;
 }

@@ -6,22 +6,22 @@ import { gapSpan, gapTitle } from "../text/gap-text.ts";
 import { type FilmView, type Frame, useFrame } from "../use-film.ts";
 import { Icon } from "./icon.tsx";
 
-export interface FilmstripProps {
+interface FilmstripProps {
   name: string;
   view: FilmView;
   gaps: readonly LinkGap[];
   timeZone: string | undefined;
   now: number;
-  /** The capture id of the shown picture, if that is an earlier one. Undefined while the latest picture is shown. */
+  /** The capture id of the shown picture. Undefined: the latest picture is shown. */
   chosen: string | undefined;
   onChoose: (frame: Frame | undefined) => void;
 }
 
-/** The last 48 hours as small pictures, the newest at the right. The arrow keys move from picture to picture. */
+/** Small pictures of the last 48 hours, the newest at the right. The arrow keys move from picture to picture. */
 export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }: FilmstripProps): ReactNode {
   const { film, frames, total } = view;
   const list = useRef<HTMLOListElement>(null);
-  /** The frame that the Tab key reaches. The arrow keys choose another frame. */
+  /** The frame that the Tab key reaches. The arrow keys change this frame. */
   const [current, setCurrent] = useState<string>();
   if (film === undefined || frames.length < 2) return null;
   const stop = frames.some(({ capture }) => capture === current) ? current : frames[0]?.capture;
@@ -36,10 +36,9 @@ export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }:
     setCurrent(frame.capture);
     const button = list.current?.querySelector<HTMLElement>(`[data-capture="${frame.capture}"]`);
     button?.focus({ preventScroll: true });
-    // Centred, so that its neighbours on both sides are visible.
+    // Centred, so that the next frames on both sides are visible.
     button?.scrollIntoView({ inline: "center", block: "nearest" });
-    // While an earlier picture is shown, the arrow keys show the picture that they move to. While the latest one is
-    // shown, only Enter or a click shows another picture.
+    // While the latest picture is shown, only Enter or a click shows another picture.
     if (chosen !== undefined) onChoose(frame);
   };
 
@@ -101,7 +100,7 @@ interface FrameItemProps {
   label: string;
   gap: LinkGap | undefined;
   timeZone: string | undefined;
-  /** The current day since 1970, so that frames are not rendered again every second. */
+  /** The current day since 1970, instead of the time, so that frames are not rendered again every second. */
   day: number;
   chosen: boolean;
   stop: boolean;
@@ -143,20 +142,15 @@ const FrameItem = memo(function FrameItem(props: FrameItemProps): ReactNode {
   );
 });
 
-/**
- * Whether the element is visible or almost visible. Stays true from then on, because the picture of the element is then
- * loaded.
- */
+/** Whether the element has ever been visible, or almost visible. */
 function useVisible(element: { current: Element | null }): boolean {
   const [seen, setSeen] = useState(false);
   useEffect(() => {
     if (seen || element.current === null) return;
-    const observer = new IntersectionObserver(
-      (entries) => {
-        if (entries.some(({ isIntersecting }) => isIntersecting)) setSeen(true);
-      },
-      { rootMargin: "0px 240px" },
-    );
+    const note = (entries: IntersectionObserverEntry[]) => {
+      if (entries.some(({ isIntersecting }) => isIntersecting)) setSeen(true);
+    };
+    const observer = new IntersectionObserver(note, { rootMargin: "0px 240px" });
     observer.observe(element.current);
     return () => observer.disconnect();
   }, [element, seen]);

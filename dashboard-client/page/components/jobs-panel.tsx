@@ -1,15 +1,16 @@
 import type { ReactNode } from "react";
 import type { JobState } from "../../state/dashboard-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
+import { nameOf } from "../text/camera-status.ts";
 import { useNow } from "../use-now.ts";
 
-/** How long a job that the service has removed is shown, milliseconds. */
+/** How long a removed job is shown, milliseconds. */
 const ENDED_SHOWN_MS = 60_000;
 const MAX_SHOWN = 6;
 
 const RANK = { processing: 0, queued: 1, failed: 2, completed: 3 };
 
-/** The jobs that run or wait, and those that ended recently. */
+/** The current jobs, and those that ended recently. */
 export function JobsPanel({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const jobs = [...data.jobs]
@@ -35,14 +36,9 @@ function JobRow({ job, camera }: { job: JobState; camera: string | undefined }):
   const kind = job.type === "timelapse_assembly" ? "Timelapse" : "Images";
   const title = job.simulated === true ? `Simulated ${kind.toLowerCase()}` : kind;
   const percent = Math.round(job.progress);
-  const state = {
-    queued: "Queued",
-    processing: `${percent} %`,
-    completed: "Done",
-    failed: "Failed",
-  }[job.status];
+  const state = { queued: "Queued", processing: `${percent} %`, completed: "Done", failed: "Failed" }[job.status];
   return (
-    <li className="job" data-testid="job-row" data-status={job.status} data-job={job.job}>
+    <li className="job" data-testid="job-row" data-status={job.status}>
       <p className="job-title">
         <span>
           <span>{title}</span>
@@ -63,8 +59,4 @@ function JobRow({ job, camera }: { job: JobState; camera: string | undefined }):
       {job.error !== undefined && <p className="job-error">{job.error}</p>}
     </li>
   );
-}
-
-function nameOf(data: RealTimeData, camera: string | undefined): string | undefined {
-  return camera === undefined ? undefined : (data.cameras.get(camera)?.about?.value.name ?? camera);
 }

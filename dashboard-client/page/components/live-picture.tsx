@@ -2,33 +2,22 @@ import type { ReactNode } from "react";
 import type { LatestPicture } from "../use-latest-picture.ts";
 import { Icon } from "./icon.tsx";
 
-const EMPTY = {
-  loading: "",
-  shown: "",
-  none: "No picture yet",
-  failed: "The picture could not be loaded",
-};
+const EMPTY = { loading: "", shown: "", none: "No picture yet", failed: "The picture could not be loaded" };
 
-export interface LivePictureProps {
+interface LivePictureProps {
   camera: string;
   alt: string;
   latest: LatestPicture;
-  /** Whether the card has the aspect ratio of the picture. Otherwise it has that of its neighbours. */
+  /** Whether the card has the aspect ratio of the picture. */
   whole: boolean;
 }
 
-/** A picture that fades over to the next one. Its box keeps the aspect ratio, so that the layout does not shift. */
+/** A picture that fades into the next picture. The box keeps the aspect ratio, so that the layout does not shift. */
 export function LivePicture({ camera, alt, latest: { picture, before, status }, whole }: LivePictureProps): ReactNode {
   const style = picture === undefined || !whole ? undefined : { aspectRatio: `${picture.width} / ${picture.height}` };
   return (
-    <div
-      className="picture"
-      data-testid={`live-picture-${camera}`}
-      data-status={status}
-      data-etag={picture?.etag}
-      style={style}
-    >
-      {before !== undefined && <img className="picture-before" src={before.src} alt="" />}
+    <div className="picture" data-testid={`live-picture-${camera}`} data-status={status} style={style}>
+      {before !== undefined && <img src={before.src} alt="" />}
       {picture !== undefined && <img key={picture.src} className="picture-now" src={picture.src} alt={alt} />}
       {picture === undefined && (
         <div className={status === "loading" ? "picture-empty skeleton" : "picture-empty"}>

@@ -5,36 +5,24 @@ import { formatAge, formatTime } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { useRefusedOrigin } from "../use-refused-origin.ts";
 
-/**
- * Warns that the page is not live, and says how old its data is. Renders nothing while the page is live, or is loading
- * for the first time.
- */
+/** Warns that the page is not live, and says how old the data is. */
 export function OfflineBanner({ data, base }: { data: RealTimeData; base: string }): ReactNode {
   const now = useNow();
   const refused = useRefusedOrigin(base, data.connection);
   const { connection, live, loaded, asOf } = data;
   if (live || (connection.cause === undefined && !loaded)) return null;
   const connected = connection.status === "connected";
+  const age =
+    asOf === undefined
+      ? "No data has arrived yet."
+      : `The data below is from ${formatTime(asOf, undefined, now)}, ${formatAge(asOf, now)}.`;
+  const words = [refused && `${refused}.`, age, connected && "Loading the missed events…"];
   return (
-    <div className="banner" data-testid="offline-banner" role="alert" data-stopped={connection.stopped}>
+    <div className="banner" data-testid="offline-banner" role="alert">
       <div className="banner-words">
-        <strong>
-          {connected
-            ? "Connected again"
-            : refused === undefined
-              ? headline(data)
-              : "The server refuses pages from this address"}
-        </strong>
-        {/* The age changes every second; a screen reader announces the headline only. */}
-        <span aria-live="off">
-          {[
-            ...(refused === undefined ? [] : [`${refused}.`]),
-            asOf === undefined
-              ? "No data has arrived yet."
-              : `The data below is from ${formatTime(asOf, undefined, now)}, ${formatAge(asOf, now)}.`,
-            ...(connected ? ["Loading the missed events…"] : []),
-          ].join(" ")}
-        </span>
+        <strong>{connected || !refused ? headline(data) : "The server refuses pages from this address"}</strong>
+        {/* The age changes every second. A screen reader announces only the headline. */}
+        <span aria-live="off">{words.filter(Boolean).join(" ")}</span>
       </div>
       {!connected && (
         <button type="button" className="button" onClick={data.reconnect}>
@@ -46,6 +34,7 @@ export function OfflineBanner({ data, base }: { data: RealTimeData; base: string
 }
 
 function headline({ connection: { cause, stopped, status } }: RealTimeData): string {
+  if (status === "connected") return "Connected again";
   if (stopped && cause?.code === CloseCode.connectionLimit) return "Too many open dashboards of this user: close one";
   if (stopped) return `Disconnected: ${cause?.reason ?? "the server closed the connection"}`;
   if (cause === undefined) return status === "connecting" ? "Connecting" : "Not connected";

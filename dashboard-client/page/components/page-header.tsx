@@ -1,23 +1,21 @@
 import { type ReactNode, useEffect } from "react";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
-import { countOffline } from "../camera-order.ts";
-import { type Fleet, type FleetCounts, useFleetCounts } from "../fleet.ts";
+import type { Access } from "../access.ts";
+import { countOffline, countOnline } from "../camera-order.ts";
+import { type FleetCounts, useFleetCounts } from "../fleet.ts";
 import { ConnectionPill } from "./connection-pill.tsx";
 
-export function PageHeader({
-  data,
-  fleet,
-  mustSignIn,
-  userId,
-  onSignOut,
-}: {
+interface PageHeaderProps {
   data: RealTimeData;
-  fleet: Fleet;
+  base: string;
+  access: Access;
   /** The connection state is not shown while the user must sign in. */
   mustSignIn: boolean;
-  userId: string | undefined;
   onSignOut: (() => void) | undefined;
-}): ReactNode {
+}
+
+export function PageHeader({ data, base, access, mustSignIn, onSignOut }: PageHeaderProps): ReactNode {
+  const counts = useFleetCounts(base, access, data);
   return (
     <header className="page-header">
       <h1 className="brand">
@@ -27,10 +25,10 @@ export function PageHeader({
         </svg>
         <span>Skylapse</span>
       </h1>
-      <Summary data={data} fleet={fleet} />
+      <Summary data={data} counts={counts} />
       {!mustSignIn && <ConnectionPill data={data} />}
       {onSignOut !== undefined && (
-        <button type="button" className="text-button sign-out" title={`Signed in as ${userId}`} onClick={onSignOut}>
+        <button type="button" className="text-button" title={`Signed in as ${access.userId}`} onClick={onSignOut}>
           Sign out
         </button>
       )}
@@ -38,9 +36,8 @@ export function PageHeader({
   );
 }
 
-/** The number of cameras and of offline cameras, in the header and in the title of the page. */
-function Summary({ data, fleet }: { data: RealTimeData; fleet: Fleet }): ReactNode {
-  const counts = useFleetCounts(fleet, data);
+/** The number of cameras, and of offline cameras, which is also in the title of the page. */
+function Summary({ data, counts }: { data: RealTimeData; counts: FleetCounts | undefined }): ReactNode {
   const offline = data.live ? (counts?.offline ?? countOffline(data)) : 0;
   const title = offline === 0 ? "Skylapse" : `${offline} offline · Skylapse`;
   useEffect(() => {
@@ -58,13 +55,13 @@ function Summary({ data, fleet }: { data: RealTimeData; fleet: Fleet }): ReactNo
   );
 }
 
-function summary({ cameras, live, loaded }: RealTimeData, counts: FleetCounts | undefined): string {
+function summary(data: RealTimeData, counts: FleetCounts | undefined): string {
+  const { cameras, live, loaded } = data;
   const total = counts?.total ?? cameras.size;
   if (!loaded || total === 0) return "";
   const count = `${total} ${total === 1 ? "camera" : "cameras"}`;
   if (!live) return count;
-  const online =
-    counts?.online ?? [...cameras.values()].filter(({ presence }) => presence?.value.status === "online").length;
+  const online = counts?.online ?? countOnline(data);
   const shown = cameras.size < total ? `, showing ${cameras.size}` : "";
   return `${count}, ${online === total ? (total === 1 ? "online" : "all online") : `${online} online`}${shown}`;
 }

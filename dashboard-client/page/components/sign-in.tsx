@@ -1,12 +1,12 @@
 import { type FormEvent, type ReactNode, useId, useState } from "react";
 import { Icon } from "./icon.tsx";
 
-export interface SignInProps {
-  /** Rejects with an error whose message is for the user. */
+interface SignInProps {
+  /** Rejects with a message for the user. */
   onSignIn: (userId: string, password: string) => Promise<void>;
-  /** The user who was signed in last. */
+  /** The last user. */
   userId: string | undefined;
-  /** Why the user must sign in, as the server or the page says. */
+  /** Why the user must sign in. */
   reason: string | undefined;
 }
 

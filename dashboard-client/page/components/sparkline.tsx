@@ -3,7 +3,7 @@ import type { ReactNode } from "react";
 const WIDTH = 120;
 const HEIGHT = 28;
 
-/** A small line chart without numbers. @param max the top of the chart; default: 1.25 times the highest value */
+/** A line chart without numbers. @param max the top of the chart; default: 1.25 times the highest value */
 export function Sparkline({ values, max }: { values: readonly number[]; max?: number }): ReactNode {
   if (values.length < 2) return <div className="sparkline" />;
   const top = Math.max(max ?? Math.max(...values) * 1.25, 1e-9);

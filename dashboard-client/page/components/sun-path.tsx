@@ -6,10 +6,7 @@ const HEIGHT = 36;
 const LOWEST = -30;
 const HIGHEST = 66;
 
-/**
- * The position of the sun: its azimuth (the chart starts and ends at north), its elevation, and the bands of golden and
- * blue hour.
- */
+/** The position of the sun, and the bands of golden and blue hour. North is at both ends of the chart. */
 export function SunPath({ elevation, azimuth }: { elevation: number; azimuth: number }): ReactNode {
   const x = ((((azimuth % 360) + 360) % 360) / 360) * WIDTH;
   const y = heightOf(Math.min(HIGHEST, Math.max(LOWEST, elevation)));
@@ -21,14 +18,7 @@ export function SunPath({ elevation, azimuth }: { elevation: number; azimuth: nu
       <rect className="sun-blue" x="0" width={WIDTH} y={heightOf(-6)} height={heightOf(-12) - heightOf(-6)} />
       <line className="sun-horizon" x1="0" x2={WIDTH} y1={heightOf(0)} y2={heightOf(0)} />
       {[0.25, 0.5, 0.75].map((share) => (
-        <line
-          key={share}
-          className="sun-tick"
-          x1={share * WIDTH}
-          x2={share * WIDTH}
-          y1={heightOf(0) - 2}
-          y2={heightOf(0) + 2}
-        />
+        <path key={share} className="sun-tick" d={`M${share * WIDTH} ${heightOf(0) - 2}v4`} />
       ))}
       <circle className="sun-glow" cx={x} cy={y} r="8" data-up={isUp} />
       <circle className="sun-disc" cx={x} cy={y} r="3.4" data-up={isUp} />
@@ -40,7 +30,7 @@ function heightOf(elevation: number): number {
   return ((HIGHEST - elevation) / (HIGHEST - LOWEST)) * HEIGHT;
 }
 
-/** What photographers call the light: blue hour from −12° to −6°, golden hour from −6° to 6°. */
+/** What photographers call the light. */
 export function lightOf(elevation: number): string {
   if (elevation < -12) return "Night";
   if (elevation < -6) return "Blue hour";

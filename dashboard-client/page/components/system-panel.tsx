@@ -4,14 +4,13 @@ import { formatBytes, formatDuration } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { Sparkline } from "./sparkline.tsx";
 
-/** The status and the resource usage that the backend reports. */
 export function SystemPanel({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const { status, resources } = data.system;
   if (status === undefined && resources === undefined) return null;
   const uptimeMs = status === undefined ? undefined : now - Date.parse(status.value.started_at);
   return (
-    <section className="panel system" aria-labelledby="system-title">
+    <section className="panel" aria-labelledby="system-title">
       <div className="panel-head">
         <h2 id="system-title">Backend</h2>
         {status !== undefined && (

@@ -13,13 +13,10 @@ const NAMES: Readonly<Record<CameraAlertName | ServiceAlertName, string>> = {
   "worker-silent": "Processing service silent",
 };
 
-/** Includes the alert `temperature`, which a camera raises itself. */
+/** With the alert `temperature`, which a camera raises itself. */
 const BY_NAME: ReadonlyMap<string, string> = new Map([...Object.entries(NAMES), ["temperature", "Camera too warm"]]);
 
-/**
- * The name of an alert in words. This name is shown when the alert has ended, because the message would read like a new
- * alert.
- */
+/** The name of an alert in words, for an ended alert: the alert's message would read like a new alert. */
 export function alertName(alert: string): string {
   return BY_NAME.get(alert) ?? alert.replaceAll("-", " ");
 }

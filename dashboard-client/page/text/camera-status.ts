@@ -1,17 +1,25 @@
 import type { CameraState } from "../../state/camera-state.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { formatAge, formatDuration, formatMinute, formatTime } from "./format.ts";
 
 export type Tone = "good" | "rest" | "warn" | "bad" | "quiet";
 
-export interface StatusText {
-  /** One or two words. */
+interface StatusText {
   label: string;
   /** Since when or until when the camera has this status, or why. */
   detail: string;
   tone: Tone;
 }
 
-/** The status of a camera in words. Without a connection it is the last known status. */
+export function nameOf({ cameras }: RealTimeData, camera: string | undefined): string | undefined {
+  return camera === undefined ? undefined : (cameras.get(camera)?.about?.value.name ?? camera);
+}
+
+export function zoneOf({ cameras }: RealTimeData, camera: string | undefined): string | undefined {
+  return camera === undefined ? undefined : cameras.get(camera)?.about?.value.location.timezone;
+}
+
+/** The status of a camera in words. Without a connection, the last known status. */
 export function cameraStatus(camera: CameraState, live: boolean, now: number): StatusText {
   const status = currentStatus(camera, now);
   return live ? status : { ...status, label: `Last known: ${status.label.toLowerCase()}`, tone: "quiet" };
@@ -34,12 +42,10 @@ function currentStatus(camera: CameraState, now: number): StatusText {
       return presence.until === undefined
         ? { label: "Sleeping", detail: since, tone: "rest" }
         : { label: `Sleeping until ${formatMinute(presence.until, zone, now)}`, detail: since, tone: "rest" };
-    case "overslept":
-      return {
-        label: "Overslept",
-        detail: `did not wake ${presence.until === undefined ? since : `at ${formatMinute(presence.until, zone, now)}`}`,
-        tone: "bad",
-      };
+    case "overslept": {
+      const when = presence.until === undefined ? since : `at ${formatMinute(presence.until, zone, now)}`;
+      return { label: "Overslept", detail: `did not wake ${when}`, tone: "bad" };
+    }
     case "never_seen":
       return { label: "Never connected", detail: `registered ${since}`, tone: "quiet" };
     case "stale":
@@ -51,7 +57,7 @@ function currentStatus(camera: CameraState, now: number): StatusText {
   }
 }
 
-/** When the shown picture was taken. If the camera did not send that time, when the server received the picture. */
+/** When the shown picture was taken, or was received if the camera did not send the time. */
 export function pictureTime(
   camera: CameraState,
   picture: { etag: string | undefined; takenAt: string | undefined; receivedAt: number | undefined } | undefined,
@@ -62,8 +68,6 @@ export function pictureTime(
   const taken = camera.pictureTaken?.etag === picture.etag ? camera.pictureTaken?.at : picture.takenAt;
   const at = taken ?? picture.receivedAt;
   if (at === undefined) return undefined;
-  return {
-    text: `${taken === undefined ? "Received" : "Taken"} ${formatTime(at, zone, now)}`,
-    age: formatAge(at, now),
-  };
+  const text = `${taken === undefined ? "Received" : "Taken"} ${formatTime(at, zone, now)}`;
+  return { text, age: formatAge(at, now) };
 }

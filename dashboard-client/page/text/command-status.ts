@@ -16,12 +16,12 @@ const STEPS: Record<Extract<CommandStatus, "sent" | "delivered" | "accepted">, s
   accepted: "Taking the picture…",
 };
 
-/** The text before the first step. A command for a sleeping camera is sent once the camera wakes up. */
+/** The text before the first status. A command for a sleeping camera is sent once the camera wakes up. */
 export function captureRequested(presence: Presence["status"] | undefined): CommandText {
   return { text: presence === "sleeping" ? "Waiting for the camera to wake up…" : "Sending…", tone: "busy" };
 }
 
-/** The progress of `capture.now`. "The camera has the command" appears only after the camera has acknowledged it. */
+/** The progress of `capture.now`. */
 export function captureProgress({ status, error, code }: CommandResult): CommandText {
   switch (status) {
     case "sent":
@@ -34,7 +34,7 @@ export function captureProgress({ status, error, code }: CommandResult): Command
       if (code === ReplyCode.deviceOffline) return bad("The camera is offline · no picture was taken");
       return bad(`Failed${because(error)}`);
     case "rejected":
-      // With any other code the server refused the command and did not send it to the camera.
+      // With any other code, the server did not send the command to the camera.
       return bad(`${code === ReplyCode.commandRejected ? "The camera refused" : "Not sent"}${because(error)}`);
     case "unknown":
       return bad(`The camera may have taken the picture${because(error)}`);

@@ -7,7 +7,7 @@ import type { Tone } from "./camera-status.ts";
 import { formatBytes } from "./format.ts";
 import { gapSpan, gapTitle } from "./gap-text.ts";
 
-export interface EventText {
+interface EventText {
   title: string;
   detail: string;
   icon: IconName;
@@ -47,15 +47,15 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["outbox.dropped", { title: "Camera dropped events: storage full", icon: "gap", tone: "warn" }],
 ]);
 
-/** The time zone of the camera and the current time. Both decide how times are written. */
 export interface Reader {
   timeZone: string | undefined;
   now: number;
 }
 
+const ALERT_TONES = { critical: "bad", warning: "warn", info: "quiet" } as const;
 const clearedSchema = z.object({ alert: z.string() });
 
-/** An event in words. An unknown event is shown by its name and the simple fields of its data. */
+/** An event in words. The text of an unknown event is its name and the simple fields of its data. */
 export function eventText(event: DashboardEvent, reader: Reader = { timeZone: undefined, now: Date.now() }): EventText {
   const shape = SHAPES.get(event.event) ?? { title: event.event, icon: "dot", tone: "quiet" };
   return { ...shape, ...special(event), detail: detail(event, reader) };
@@ -69,11 +69,7 @@ function special({ event, data }: DashboardEvent): Partial<Shape> {
     return { title: `${what} ${state}` };
   }
   const alert = event === "alert.raised" ? alertSchema.safeParse(data).data : undefined;
-  if (alert !== undefined)
-    return {
-      title: alert.message,
-      tone: alert.severity === "critical" ? "bad" : alert.severity === "info" ? "quiet" : "warn",
-    };
+  if (alert !== undefined) return { title: alert.message, tone: ALERT_TONES[alert.severity] };
   const cleared = event === "alert.cleared" ? clearedSchema.safeParse(data).data : undefined;
   if (cleared !== undefined) return { title: `Ended: ${alertName(cleared.alert).toLowerCase()}` };
   const gap = event === "link.gap" ? linkGapSchema.safeParse(data).data : undefined;
@@ -101,7 +97,7 @@ function detail({ event, data }: DashboardEvent, { timeZone, now }: Reader): str
 const MAX_PLAIN_FIELDS = 3;
 const MAX_PLAIN_LENGTH = 80;
 
-/** The first fields that are strings, numbers or booleans, for data of an unknown structure. */
+/** The first fields that are strings, numbers or booleans. */
 function plain(data: unknown): string {
   if (typeof data === "string" || typeof data === "number") return cut(String(data));
   if (typeof data !== "object" || data === null || Array.isArray(data)) return "";
@@ -109,12 +105,10 @@ function plain(data: unknown): string {
   for (const words of [all.get("error"), all.get("message"), all.get("text")])
     if (typeof words === "string") return cut(words);
   const fields = [...all].filter(([, value]) => ["string", "number", "boolean"].includes(typeof value));
-  return cut(
-    fields
-      .slice(0, MAX_PLAIN_FIELDS)
-      .map(([name, value]) => `${name.replaceAll("_", " ")} ${String(value)}`)
-      .join(" · "),
-  );
+  const words = fields
+    .slice(0, MAX_PLAIN_FIELDS)
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${String(value)}`);
+  return cut(words.join(" · "));
 }
 
 function cut(text: string): string {

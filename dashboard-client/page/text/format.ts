@@ -32,7 +32,7 @@ export function formatDuration(durationMs: number): string {
   return `${Math.floor(ms / DAY)} days`;
 }
 
-/** How long ago. A time less than a minute ahead is "just now", because clocks differ a little. */
+/** For example `3 min ago`. A time less than a minute ahead is "just now", because clocks differ a little. */
 export function formatAge(at: string | number, now: number): string {
   const ageMs = now - momentOf(at);
   if (Number.isNaN(ageMs)) return "at an unknown time";
@@ -43,9 +43,8 @@ export function formatAge(at: string | number, now: number): string {
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 /**
- * A time of day with its zone, `14:02:31 CET`. With the date if it is not today in that zone: `12 Mar, 14:02:31 CET`.
- *
- * @param timeZone an IANA name; an unknown name results in UTC
+ * For example `14:02:31 CET`, or `12 Mar, 14:02:31 CET` on another day.
+ * @param timeZone an IANA name; unknown: UTC
  */
 export function formatTime(at: string | number, timeZone: string | undefined, now: number): string {
   const moment = momentOf(at);
@@ -60,11 +59,7 @@ export function formatMinute(at: string | number, timeZone: string | undefined, 
   return format(isSameDay(moment, now, timeZone) ? "minute" : "dateMinute", timeZone).format(moment);
 }
 
-/**
- * A time span without seconds: `03:10–03:25 CET`. With the date if it is not today: `12 Mar, 03:10–03:25 CET`. With
- * both
- * dates if it spans several days. A span within one minute is a single time.
- */
+/** A period without seconds: `03:10–03:25 CET`, or `12 Mar, 03:10–03:25 CET` on another day. */
 export function formatSpan(from: string, to: string, timeZone: string | undefined, now: number): string {
   const [begin, end] = [momentOf(from), momentOf(to)];
   if (Number.isNaN(begin) || Number.isNaN(end)) return "unknown time";
@@ -89,19 +84,14 @@ function isSameDay(one: number, other: number, timeZone: string | undefined): bo
   return day.format(one) === day.format(other);
 }
 
+const MINUTES = { hour: "2-digit", minute: "2-digit", timeZoneName: "short" } as const;
+const DATE = { day: "numeric", month: "short" } as const;
 const SHAPES = {
   day: { year: "numeric", month: "2-digit", day: "2-digit" },
-  time: { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" },
-  minute: { hour: "2-digit", minute: "2-digit", timeZoneName: "short" },
-  dateMinute: { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZoneName: "short" },
-  date: {
-    day: "numeric",
-    month: "short",
-    hour: "2-digit",
-    minute: "2-digit",
-    second: "2-digit",
-    timeZoneName: "short",
-  },
+  time: { ...MINUTES, second: "2-digit" },
+  minute: MINUTES,
+  dateMinute: { ...DATE, ...MINUTES },
+  date: { ...DATE, ...MINUTES, second: "2-digit" },
 } satisfies Record<string, Intl.DateTimeFormatOptions>;
 
 function format(shape: keyof typeof SHAPES, timeZone = localZone()): Intl.DateTimeFormat {
@@ -114,7 +104,7 @@ function format(shape: keyof typeof SHAPES, timeZone = localZone()): Intl.DateTi
   } catch {
     created = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone: "UTC" });
   }
-  // The names of the zones come from cameras, so the size of the cache must be limited.
+  // Limited, because cameras choose the names of the time zones.
   if (formats.size > 1000) formats.clear();
   formats.set(key, created);
   return created;
