@@ -43,7 +43,6 @@ export function cameraChannel(camera: string): string {
   return `camera:${camera}`;
 }
 
-/** For example `north` for `camera:north`. */
 export function cameraOfChannel(channel: string): string | undefined {
   if (!channel.startsWith("camera:")) return undefined;
   const camera = channel.slice("camera:".length);

@@ -65,7 +65,6 @@ export const settingsChangeSchema = namingUnknown(
 /** `null`: reset. Absent: never set. */
 export type WantedSettings = z.infer<typeof settingsChangeSchema>;
 
-/** The commands of a camera, with the schema of their arguments. */
 export const commandArgs = {
   "capture.now": namingUnknown(z.object({})),
   "schedule.set": strictScheduleSchema,

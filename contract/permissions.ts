@@ -27,7 +27,6 @@ export interface Grants {
   readonly onlyCameras: ReadonlySet<string> | undefined;
   canCommand(camera: string): boolean;
   readonly canBroadcast: boolean;
-  /** Checked at every filtered delivery. */
   canReadTopic(topic: string): boolean;
   /** Whether a message of the topic may name a camera outside {@link onlyCameras}, so that each message must be read. */
   mustReadMessage(topic: string): boolean;
@@ -49,7 +48,6 @@ export function isKnownPermission(permission: string): boolean {
   return PERMISSIONS.has(permission) || ids.some(({ size }) => size > 0);
 }
 
-/** Named sets of permissions for user accounts. */
 export const ROLES = {
   /** Reads everything and changes nothing. */
   viewer: ["dashboard:read", "camera:read", "alerts:read", "jobs:read", "system:read"],
@@ -60,7 +58,6 @@ export type Role = keyof typeof ROLES;
 
 interface GrantsOptions {
   tree: TopicTree;
-  /** Default: none. */
   channels?: CustomChannels;
 }
 
@@ -84,20 +81,8 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     if (admin) return true;
     const camera = cameraOfChannel(channel);
     if (camera !== undefined) return held.has("camera:read") || readable.has(camera);
-    switch (channel) {
-      case DASHBOARD:
-        return dashboard;
-      case ALERTS:
-        return held.has("alerts:read");
-      case JOBS:
-        return held.has("jobs:read");
-      case SYSTEM:
-        return held.has("system:read");
-      default: {
-        const custom = channels.get(channel);
-        return custom !== undefined && held.has(custom.permission);
-      }
-    }
+    const needed = isNarrowedChannel(channel) ? `${channel}:read` : channels.get(channel)?.permission;
+    return needed !== undefined && held.has(needed);
   };
 
   const canCommand = (camera: string): boolean =>

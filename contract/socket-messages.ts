@@ -3,7 +3,6 @@ import { commandRequestSchema, commandStatusSchema } from "./commands.ts";
 
 /** The largest first frame, bytes. Small, because the sender is not authenticated yet. */
 export const MAX_AUTH_FRAME_BYTES = 8 * 1024;
-/** The largest later frame, bytes. */
 export const MAX_CLIENT_FRAME_BYTES = 64 * 1024;
 
 /** A request id, chosen by the client. The reply contains the same id. */
@@ -121,7 +120,7 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
    */
   z.object({ type: z.literal("ping"), position: z.number().int().optional() }),
   z.object({ type: z.literal("pong"), id: requestId }),
-  /** The client reads too slowly. Once the client reads again, the server sends the events, and only the newest value of each state. */
+  /** The client reads too slowly. The server sends the events later, and only the newest value of each state. */
   z.object({ type: z.literal("lagging"), position: z.number().int() }),
   z.object({ type: z.literal("error"), error: z.string(), code: z.number().int(), id: requestId }),
 ]);

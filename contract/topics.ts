@@ -63,7 +63,6 @@ export interface TopicTree {
   readonly root: string;
   parse(topic: string): Topic | undefined;
   build(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>): string;
-  /** Whether the topic or filter begins with the root. */
   owns(topicOrFilter: string): boolean;
 }
 

@@ -5,16 +5,7 @@ export { type ChannelSubscription, type Client, type ClientOptions, createClient
 export type { CommandOptions, CommandResult } from "./client/commands.ts";
 export { type ConnectionQuality, qualityOf } from "./client/connection-quality.ts";
 export type { ConnectionState, LossCause, Session } from "./client/connection-state.ts";
-export {
-  AlreadySubscribedError,
-  ClientClosedError,
-  ClientLimitError,
-  NotConnectedError,
-  NoWebSocketError,
-  OutcomeUnknownError,
-  RequestRefusedError,
-  TokenRefusedError,
-} from "./client/errors.ts";
+export * from "./client/errors.ts";
 export type { PageSignals } from "./client/page-signals.ts";
 export type { Problem, ProblemReporter } from "./client/problems.ts";
 export type { Socket, SocketConstructor } from "./client/socket.ts";

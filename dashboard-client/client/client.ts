@@ -1,7 +1,6 @@
 import type { ServerMessage, Since } from "../../contract/socket-messages.ts";
-import type { BackoffOptions } from "./backoff.ts";
-import { type CommandOptions, type CommandResult, Commands } from "./commands.ts";
-import { Connection } from "./connection.ts";
+import { type CommandOptions, type CommandResult, Commands, type CommandsSettings } from "./commands.ts";
+import { Connection, type ConnectionSettings } from "./connection.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import { ClientClosedError, NoWebSocketError } from "./errors.ts";
 import { Listeners } from "./listeners.ts";
@@ -9,39 +8,9 @@ import { browserSignals, type PageSignals, watchPage } from "./page-signals.ts";
 import { type ProblemReporter, reportOnConsole } from "./problems.ts";
 import type { SocketConstructor } from "./socket.ts";
 import type { SubscriptionListener, SubscriptionState } from "./subscription.ts";
-import { Subscriptions } from "./subscriptions.ts";
+import { Subscriptions, type SubscriptionsSettings } from "./subscriptions.ts";
 
-export interface ClientOptions {
-  /** The address of the server, such as `wss://example.org/ws`. */
-  url: string;
-  /**
-   * Returns a new token. Called only before the first connection, before the current token expires, and after a close
-   * code that asks for a new token. Throw {@link TokenRefusedError} if another call would be refused as well. After any
-   * other error the client retries.
-   */
-  getToken: () => string | Promise<string>;
-  /** Default: the `WebSocket` of the environment. */
-  WebSocket?: SocketConstructor;
-  /** The waits between attempts to connect, and between attempts to subscribe. */
-  backoff?: BackoffOptions;
-  /** The timeout for opening the socket, milliseconds. Default 10,000. */
-  connectTimeoutMs?: number;
-  /** The timeout for the server's answer to the token, milliseconds. Default 10,000. */
-  authTimeoutMs?: number;
-  /** The timeout for `getToken`, milliseconds. Default 15,000. */
-  tokenTimeoutMs?: number;
-  /** The timeout for the server's answer to a subscription, milliseconds. Default 10,000. */
-  requestTimeoutMs?: number;
-  /** Milliseconds of silence that the server may add to two of its ping intervals. Default 5,000. */
-  heartbeatGraceMs?: number;
-  /** Milliseconds between two measurements of the latency. 0 disables the measurements. Default 15,000. */
-  latencyIntervalMs?: number;
-  /** Milliseconds after a command's `expiresIn` until its outcome is regarded as unknown. Default 60,000. */
-  commandGraceMs?: number;
-  /** The most commands without an outcome. Default 32. */
-  maxPendingCommands?: number;
-  /** Default 64. */
-  maxSubscriptions?: number;
+export interface ClientOptions extends ConnectionSettings, SubscriptionsSettings, CommandsSettings {
   /** Called for failures that do not end a connection or a subscription. Default: writes a warning to the console. */
   onProblem?: ProblemReporter;
   /** The source of network and visibility changes. Default: the browser, if there is one. */
@@ -52,7 +21,7 @@ export interface ClientOptions {
 export interface ChannelSubscription {
   readonly channel: string;
   readonly state: SubscriptionState;
-  /** Where to resume. Store the cursor together with the state that the events produced. After a reload, pass it on. */
+  /** Where to resume. Store it with the state that the events produced. After a reload, pass it to `subscribe`. */
   readonly cursor: Since | undefined;
   unsubscribe(): void;
 }
@@ -103,7 +72,6 @@ export function createClient(options: ClientOptions): Client {
   const report = options.onProblem ?? reportOnConsole;
   const states = new Listeners<ConnectionState>(report);
   const latencies = new Listeners<number>(report);
-  const backoff = options.backoff ?? {};
   let latencyMs: number | undefined;
   let lastId = 0;
   const nextId = (): number => ++lastId;
@@ -111,13 +79,7 @@ export function createClient(options: ClientOptions): Client {
   const connection = new Connection({
     ...options,
     WebSocket: options.WebSocket ?? environmentSocket(),
-    connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
-    authTimeoutMs: options.authTimeoutMs ?? 10_000,
-    tokenTimeoutMs: options.tokenTimeoutMs ?? 15_000,
-    heartbeatGraceMs: options.heartbeatGraceMs ?? 5_000,
-    latencyIntervalMs: options.latencyIntervalMs ?? 15_000,
     nextId,
-    backoff,
     onState: (state, before) => {
       const was = before.status === "connected";
       const is = state.status === "connected";
@@ -138,22 +100,9 @@ export function createClient(options: ClientOptions): Client {
     report,
   });
   const send = connection.send.bind(connection);
-  const subscriptions = new Subscriptions({
-    send,
-    onUnanswered: (reason) => connection.drop(reason),
-    nextId,
-    requestTimeoutMs: options.requestTimeoutMs ?? 10_000,
-    maxSubscriptions: options.maxSubscriptions ?? 64,
-    backoff,
-    report,
-  });
-  const commands = new Commands({
-    send,
-    nextId,
-    graceMs: options.commandGraceMs ?? 60_000,
-    maxPending: options.maxPendingCommands ?? 32,
-    report,
-  });
+  const onUnanswered = connection.drop.bind(connection);
+  const subscriptions = new Subscriptions({ ...options, send, onUnanswered, nextId, report });
+  const commands = new Commands({ ...options, send, nextId, report });
   const stopWatching = watchPage(options.page ?? browserSignals(), {
     onAwake: () => connection.wake(),
     onOffline: () => connection.doubt(),

@@ -3,7 +3,6 @@ import type { ClientMessageInput, ServerMessage } from "../../contract/socket-me
 import { ClientLimitError, NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "./errors.ts";
 import { callListener, type ProblemReporter } from "./problems.ts";
 
-/** The progress of a command, or its outcome. */
 export interface CommandResult {
   status: CommandStatus;
   /** The id of the command in the journal and in the camera's log. */
@@ -22,12 +21,16 @@ export interface CommandOptions {
   onProgress?: (progress: CommandResult) => void;
 }
 
-interface CommandsOptions {
+export interface CommandsSettings {
+  /** Milliseconds after a command's `expiresIn` until the outcome is regarded as unknown. Default 60,000. */
+  commandGraceMs?: number;
+  /** The most commands without an outcome. Default 32. */
+  maxPendingCommands?: number;
+}
+
+interface CommandsOptions extends CommandsSettings {
   send: (message: ClientMessageInput) => boolean;
   nextId: () => number;
-  /** Milliseconds that a command may take after its latest status, in addition to `expiresIn`. */
-  graceMs: number;
-  maxPending: number;
   report: ProblemReporter;
 }
 
@@ -39,7 +42,6 @@ interface Pending {
   allowedMs: number;
 }
 
-/** Commands that were sent and have no outcome yet. */
 export class Commands {
   readonly #options: CommandsOptions;
   readonly #pending = new Map<number | string, Pending>();
@@ -54,15 +56,15 @@ export class Commands {
     args: Record<string, unknown>,
     { expiresIn = DEFAULT_COMMAND_EXPIRES_IN, onProgress }: CommandOptions,
   ): Promise<CommandResult> {
-    const { send, nextId, graceMs, maxPending } = this.#options;
-    if (this.#pending.size >= maxPending) {
-      const problem = `${maxPending} commands are pending (maxPendingCommands): wait for one to end`;
+    const { send, nextId, commandGraceMs = 60_000, maxPendingCommands = 32 } = this.#options;
+    if (this.#pending.size >= maxPendingCommands) {
+      const problem = `${maxPendingCommands} commands are pending (maxPendingCommands): wait for one to end`;
       return Promise.reject(new ClientLimitError(problem));
     }
     const id = nextId();
     if (!send({ type: "command", id, camera, name, args, expires_in: expiresIn }))
       return Promise.reject(new NotConnectedError());
-    const allowedMs = expiresIn * 1000 + graceMs;
+    const allowedMs = expiresIn * 1000 + commandGraceMs;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { onProgress, resolve, reject, allowedMs, timer: this.#watch(id, allowedMs) });
     });

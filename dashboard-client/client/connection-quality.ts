@@ -1,6 +1,5 @@
 export type ConnectionQuality = "excellent" | "good" | "fair" | "poor" | "unknown";
 
-/** Below 100 ms is excellent, below 300 ms good, and below one second fair. */
 export function qualityOf(latencyMs: number | undefined): ConnectionQuality {
   if (latencyMs === undefined) return "unknown";
   if (latencyMs < 100) return "excellent";

@@ -1,4 +1,3 @@
-/** The server's answer to a valid token. */
 export interface Session {
   connectionId: string;
   userId: string;
@@ -7,11 +6,9 @@ export interface Session {
   tokenExpiresAt: number;
 }
 
-/** Why there is no connection. */
 export interface LossCause {
   /** The WebSocket close code. 1006: no close code arrived. */
   code: number;
-  /** For people. */
   reason: string;
 }
 
@@ -80,11 +77,9 @@ export function transition(state: ConnectionState, event: ConnectionEvent, now: 
   }
 }
 
-function connecting(
-  state: Extract<ConnectionState, { status: "connecting" }>,
-  event: ConnectionEvent,
-  now: number,
-): ConnectionState {
+type Connecting = Extract<ConnectionState, { status: "connecting" }>;
+
+function connecting(state: Connecting, event: ConnectionEvent, now: number): ConnectionState {
   if (event.type === "lost" && state.phase !== "waiting") return lost(event, state.since, state.failures, now);
   switch (state.phase) {
     case "waiting":
@@ -98,12 +93,9 @@ function connecting(
   }
 }
 
-function lost(
-  { cause, retryAt }: Extract<ConnectionEvent, { type: "lost" }>,
-  since: number,
-  failures: number,
-  now: number,
-): ConnectionState {
+type Lost = Extract<ConnectionEvent, { type: "lost" }>;
+
+function lost({ cause, retryAt }: Lost, since: number, failures: number, now: number): ConnectionState {
   if (retryAt === undefined) return { status: "disconnected", reason: "stopped", since: now, cause };
   return { status: "connecting", phase: "waiting", since, failures: failures + 1, retryAt, cause };
 }

@@ -13,17 +13,34 @@ import { TokenKeeper } from "./token-keeper.ts";
 const ABNORMAL = 1006;
 const NORMAL = 1000;
 
-interface ConnectionOptions {
+export interface ConnectionSettings {
+  /** The address of the server, such as `wss://example.org/ws`. */
   url: string;
+  /**
+   * Returns a new token. Called only before the first connection, before the current token expires, and after a close
+   * code that asks for a new token. Throw {@link TokenRefusedError} if another call would be refused as well. After any
+   * other error the client retries.
+   */
   getToken: () => string | Promise<string>;
+  /** Default: the `WebSocket` of the environment. */
+  WebSocket?: SocketConstructor;
+  /** The waits between attempts to connect, and between attempts to subscribe. */
+  backoff?: BackoffOptions;
+  /** The timeout for opening the socket, milliseconds. Default 10,000. */
+  connectTimeoutMs?: number;
+  /** The timeout for the server's answer to the token, milliseconds. Default 10,000. */
+  authTimeoutMs?: number;
+  /** The timeout for `getToken`, milliseconds. Default 15,000. */
+  tokenTimeoutMs?: number;
+  /** Milliseconds of silence that the server may add to two of its ping intervals. Default 5,000. */
+  heartbeatGraceMs?: number;
+  /** Milliseconds between two measurements of the latency. 0 disables the measurements. Default 15,000. */
+  latencyIntervalMs?: number;
+}
+
+interface ConnectionOptions extends ConnectionSettings {
   WebSocket: SocketConstructor;
-  connectTimeoutMs: number;
-  authTimeoutMs: number;
-  tokenTimeoutMs: number;
-  heartbeatGraceMs: number;
-  latencyIntervalMs: number;
   nextId: () => number;
-  backoff: BackoffOptions;
   onState: (state: ConnectionState, before: ConnectionState) => void;
   /** Called for every message except `auth_*`, `token_expiring` and `pong`. */
   onMessage: (message: ServerMessage) => void;
@@ -54,15 +71,15 @@ export class Connection {
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#tokens = new TokenKeeper(options.getToken, options.tokenTimeoutMs);
+    this.#tokens = new TokenKeeper(options.getToken, options.tokenTimeoutMs ?? 15_000);
     this.#backoff = new Backoff(options.backoff);
     this.#heartbeat = new Heartbeat({
       nextId: options.nextId,
       sendPing: (id) => this.send({ type: "ping", id }),
       onDead: (silentMs) => this.drop(`the server was silent for ${Math.round(silentMs / 1000)} s`),
       onLatency: options.onLatency,
-      latencyIntervalMs: options.latencyIntervalMs,
-      graceMs: options.heartbeatGraceMs,
+      latencyIntervalMs: options.latencyIntervalMs ?? 15_000,
+      graceMs: options.heartbeatGraceMs ?? 5_000,
     });
   }
 
@@ -134,7 +151,7 @@ export class Connection {
   }
 
   #open(token: string): void {
-    const { url, connectTimeoutMs, authTimeoutMs, WebSocket } = this.#options;
+    const { url, connectTimeoutMs = 10_000, authTimeoutMs = 10_000, WebSocket } = this.#options;
     this.#dispatch({ type: "token" });
     let socket: Socket;
     try {

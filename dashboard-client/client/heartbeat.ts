@@ -5,7 +5,6 @@ interface HeartbeatOptions {
   /** Returns ids from the sequence of request ids, so that an error with an id is never ambiguous. */
   nextId: () => number;
   sendPing: (id: number) => void;
-  /** Called when the server has been silent for too long. */
   onDead: (silentMs: number) => void;
   onLatency: (latencyMs: number) => void;
   /** Milliseconds between two pings of this client, which measure the latency. 0: the client sends no pings. */

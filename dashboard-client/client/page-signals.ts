@@ -1,4 +1,3 @@
-/** The parts of a browser that report network and visibility changes. */
 export interface PageSignals {
   window: Pick<EventTarget, "addEventListener" | "removeEventListener">;
   document: Pick<EventTarget, "addEventListener" | "removeEventListener"> & { readonly visibilityState: string };

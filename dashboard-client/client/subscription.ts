@@ -9,14 +9,12 @@ export interface ReportedGap {
   reason: UnrecoverableReason | "interrupted";
   /** The last position before the gap, possibly of an earlier epoch. */
   after: number;
-  /** The first position after the gap. */
   before: number;
   /** When the gap was detected, milliseconds since 1970. */
   at: number;
 }
 
 export type SubscriptionState =
-  /** There is no connection, or no answer yet. */
   | { status: "waiting" }
   /** The state of the channel is arriving. */
   | { status: "snapshot" }
@@ -74,7 +72,6 @@ export class Subscription {
   #delivered = -1;
   /** Events after this position are live. Infinity: the subscription is live after `caught_up`. */
   #target = 0;
-  /** The cursor in the last request. */
   #requested: Since | undefined;
   /** Events that the server kept after a gap follow the snapshot. */
   #hasEventsAfterGap = false;
@@ -140,11 +137,12 @@ export class Subscription {
     const before = this.cursor ?? this.#snapshotAt;
     this.#epoch = epoch;
     this.#cursor = undefined;
-    this.#snapshotAt = { epoch, position };
+    const at = { epoch, position };
+    this.#snapshotAt = at;
     this.#delivered = position;
     this.#hasEventsAfterGap = result.recovered === false;
     this.#set({ status: "snapshot" });
-    const gap = this.#gapSince(before, result, position, epoch);
+    const gap = this.#gapSince(before, result, at);
     if (gap !== undefined) callListener(this.#report, this.#listener.onGap, gap);
     callListener(this.#report, this.#listener.onSnapshot, "started");
     return "accepted";
@@ -215,21 +213,16 @@ export class Subscription {
     this.#set({ status: this.#target === Number.POSITIVE_INFINITY ? "catching_up" : "live" });
   }
 
-  #gapSince(
-    before: Since | undefined,
-    { gap, reason }: Result,
-    position: number,
-    epoch: string,
-  ): ReportedGap | undefined {
+  #gapSince(before: Since | undefined, { gap, reason }: Result, at: Since): ReportedGap | undefined {
     if (before === undefined) return undefined;
-    const same = before.epoch === epoch;
-    if (same && before.position === position) return undefined;
+    const same = before.epoch === at.epoch;
+    if (same && before.position === at.position) return undefined;
     return {
       channel: this.channel,
       reason: reason ?? (same ? "interrupted" : "epoch_changed"),
       after: gap?.after ?? before.position,
       // No event up to the position of the answer is delivered, even if the server names an earlier position.
-      before: Math.max(gap?.before ?? 0, position + 1),
+      before: Math.max(gap?.before ?? 0, at.position + 1),
       at: Date.now(),
     };
   }

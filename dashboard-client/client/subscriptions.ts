@@ -4,20 +4,23 @@ import { AlreadySubscribedError, ClientLimitError } from "./errors.ts";
 import type { ProblemReporter } from "./problems.ts";
 import { Subscription, type SubscriptionListener } from "./subscription.ts";
 
-interface SubscriptionsOptions {
+export interface SubscriptionsSettings {
+  /** The timeout for the server's answer to a subscription, milliseconds. Default 10,000. */
+  requestTimeoutMs?: number;
+  /** The most subscriptions. Default 64. */
+  maxSubscriptions?: number;
+  backoff?: BackoffOptions;
+}
+
+interface SubscriptionsOptions extends SubscriptionsSettings {
   send: (message: ClientMessageInput) => boolean;
-  /** The server did not answer a request in time. */
   onUnanswered: (reason: string) => void;
   nextId: () => number;
-  requestTimeoutMs: number;
-  maxSubscriptions: number;
-  backoff: BackoffOptions;
   report: ProblemReporter;
 }
 
 interface Entry {
   subscription: Subscription;
-  /** The id of the unanswered `subscribe` request. */
   pending: number | undefined;
   timer: ReturnType<typeof setTimeout> | undefined;
   backoff: Backoff;
@@ -34,7 +37,7 @@ export class Subscriptions {
   }
 
   add(channel: string, listener: SubscriptionListener, since: Since | undefined): Subscription {
-    const { maxSubscriptions, report, backoff } = this.#options;
+    const { maxSubscriptions = 64, report, backoff } = this.#options;
     if (this.#entries.has(channel))
       throw new AlreadySubscribedError(`${channel} has a subscription already: share it, or end it first`);
     if (this.#entries.size >= maxSubscriptions)
@@ -95,7 +98,6 @@ export class Subscriptions {
   answered(result: Extract<ServerMessage, { type: "subscription_result" }>): void {
     const entry = this.#entries.get(result.channel);
     if (entry === undefined) return;
-    // The answer to an earlier request.
     if (result.id !== undefined && result.id !== entry.pending) return;
     this.#clear(entry);
     this.#settled(entry, entry.subscription.answered(result));
@@ -132,7 +134,7 @@ export class Subscriptions {
   }
 
   #request(entry: Entry): void {
-    const { send, nextId, requestTimeoutMs, onUnanswered } = this.#options;
+    const { send, nextId, requestTimeoutMs = 10_000, onUnanswered } = this.#options;
     this.#clear(entry);
     const { subscription } = entry;
     const since = subscription.request();

@@ -16,7 +16,6 @@ export class TokenKeeper {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Whether a server has accepted this token. */
   get proven(): boolean {
     return this.#proven;
   }

@@ -15,6 +15,13 @@ import { SignIn } from "./components/sign-in.tsx";
 import { SystemPanel } from "./components/system-panel.tsx";
 import type { Pictures } from "./pictures.ts";
 
+const PANELS = Object.entries({
+  Alerts: AlertsPanel,
+  Processing: JobsPanel,
+  Activity: EventFeed,
+  Backend: SystemPanel,
+});
+
 interface AppProps {
   /** The address of the server, such as `https://sky.example.org/`. */
   base: string;
@@ -69,18 +76,11 @@ export function App({ base, access, pictures, onRestart }: AppProps): ReactNode 
           <main className="layout">
             <CameraGrid data={data} pictures={pictures} />
             <aside className="side" aria-label="Alerts and activity">
-              <ErrorBoundary part="Alerts">
-                <AlertsPanel data={data} />
-              </ErrorBoundary>
-              <ErrorBoundary part="Processing">
-                <JobsPanel data={data} />
-              </ErrorBoundary>
-              <ErrorBoundary part="Activity">
-                <EventFeed data={data} />
-              </ErrorBoundary>
-              <ErrorBoundary part="Backend">
-                <SystemPanel data={data} />
-              </ErrorBoundary>
+              {PANELS.map(([part, Panel]) => (
+                <ErrorBoundary key={part} part={part}>
+                  <Panel data={data} />
+                </ErrorBoundary>
+              ))}
             </aside>
           </main>
         </>

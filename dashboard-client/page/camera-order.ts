@@ -4,7 +4,6 @@ import type { RealTimeData } from "../state/dashboard-store.ts";
 /** Cameras with a lower rank need attention first. */
 const RANK = { offline: 0, overslept: 1, stale: 2, unknown: 3, never_seen: 4, sleeping: 5, online: 6 };
 
-/** Sorted by rank, then by id. */
 export function worstFirst(cameras: readonly CameraState[]): CameraState[] {
   return cameras.toSorted((one, other) => rankOf(one) - rankOf(other) || one.id.localeCompare(other.id));
 }

@@ -5,7 +5,6 @@ const MAX_LOADS = 3;
 /** The most pictures in memory, more than a filmstrip shows. */
 const MAX_HELD = 160;
 
-/** The pictures of one camera's filmstrip, loaded on demand, a few at a time. */
 export class Film {
   readonly #pictures: Pick<Pictures, "frame">;
   readonly #camera: string;

@@ -18,7 +18,7 @@ socketUrl.protocol = socketUrl.protocol === "https:" ? "wss:" : "ws:";
 
 const access = new Access({ base, fetch: fetch.bind(window), storage: browserStorage() ?? undefined });
 const client = createClient({ url: socketUrl.href, getToken: () => access.fresh() });
-const pictures = new Pictures({ base, access, fetch: fetch.bind(window) });
+const pictures = new Pictures(base, access);
 
 function restart(): void {
   client.close();

@@ -19,17 +19,13 @@ export class NoPictureYetError extends Error {
   override name = "NoPictureYetError";
 }
 
-interface PicturesOptions {
-  base: string;
-  access: Access;
-  fetch: typeof fetch;
-}
-
 export class Pictures {
-  readonly #options: PicturesOptions;
+  readonly #base: string;
+  readonly #access: Access;
 
-  constructor(options: PicturesOptions) {
-    this.#options = options;
+  constructor(base: string, access: Access) {
+    this.#base = base;
+    this.#access = access;
   }
 
   /** The latest picture, already decoded, so that it appears without flicker. */
@@ -37,7 +33,6 @@ export class Pictures {
     return this.#picture(["cameras", camera, "latest.jpg"], signal);
   }
 
-  /** A picture of the last 48 hours. */
   frame(camera: string, capture: string, signal: AbortSignal): Promise<Picture> {
     return this.#picture(["cameras", camera, "previews", `${capture}.jpg`], signal);
   }
@@ -77,7 +72,7 @@ export class Pictures {
 
   /** An address from an event or a response could redirect the token to another server. */
   #address(path: readonly string[]): URL {
-    return new URL(path.map(encodeURIComponent).join("/"), this.#options.base);
+    return new URL(path.map(encodeURIComponent).join("/"), this.#base);
   }
 
   async #get(url: URL, signal: AbortSignal): Promise<Response> {
@@ -90,12 +85,10 @@ export class Pictures {
   /** Uses the browser's cache if the network fails. */
   async #fetch(url: URL, signal: AbortSignal): Promise<Response> {
     try {
-      return await this.#options.access.get(url, signal);
+      return await this.#access.get(url, signal);
     } catch (error) {
       if (signal.aborted) throw error;
-      const kept = await this.#options
-        .fetch(url, { cache: "only-if-cached", mode: "same-origin", signal })
-        .catch(() => undefined);
+      const kept = await fetch(url, { cache: "only-if-cached", mode: "same-origin", signal }).catch(() => undefined);
       if (kept?.ok) return kept;
       throw error;
     }

@@ -16,7 +16,6 @@ export interface FilmView {
   film: Film | undefined;
   /** Newest first. */
   frames: readonly Frame[];
-  /** The number of pictures on the server. */
   total: number;
 }
 

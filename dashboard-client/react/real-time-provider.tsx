@@ -22,7 +22,6 @@ interface RealTimeProviderProps {
   children: ReactNode;
 }
 
-/** Provides the client that `useRealTimeData` uses in the components below. */
 export function RealTimeProvider({ client, settings = {}, children }: RealTimeProviderProps): ReactNode {
   return <StoresContext value={storesOf(client, settings)}>{children}</StoresContext>;
 }

@@ -36,7 +36,6 @@ export interface CameraState extends Fields {
   pictureTaken?: { etag: string; at: string };
 }
 
-/** The fields of retained states. */
 const STATE_FIELDS: ReadonlyMap<string, Field> = new Map<string, Field>([
   [PRESENCE_STATE, "presence"],
   [GAPS_STATE, "gaps"],

@@ -41,7 +41,6 @@ export interface DashboardState extends Alerts {
   events: readonly DashboardEvent[];
   /** Like `events`, without routine measurements and progress, but with gaps. */
   activity: readonly ActivityItem[];
-  /** The latest gap. */
   gap: ReportedGap | undefined;
   /** The number of events since the start of this client, without those of a snapshot or of a camera's backlog. */
   newEvents: number;
@@ -54,7 +53,6 @@ export interface DashboardState extends Alerts {
   latest: ReadonlyMap<string, DashboardEvent>;
   /** The number of snapshots that have begun. */
   round: number;
-  /** A snapshot is arriving. */
   inSnapshot: boolean;
 }
 
@@ -213,11 +211,9 @@ function latest(state: DashboardState, camera: string, event: DashboardEvent): D
   return { ...state, cameras: put(state.cameras, camera, after), latest: put(state.latest, key, event) };
 }
 
-function jobs(
-  held: DashboardState["jobs"],
-  { service, job }: { service: string; job: string },
-  event: DashboardEvent,
-): DashboardState["jobs"] {
+type Jobs = DashboardState["jobs"];
+
+function jobs(held: Jobs, { service, job }: { service: string; job: string }, event: DashboardEvent): Jobs {
   const key = `${service}/${job}`;
   const before = held.get(key);
   const read = contract.jobSchema.safeParse(event.data);

@@ -19,7 +19,6 @@ export interface ConnectionView {
   retryAt: number | undefined;
   latencyMs: number | undefined;
   quality: ConnectionQuality;
-  /** Why there is no connection. Undefined with a connection. */
   cause: LossCause | undefined;
   /** The client does not retry by itself. */
   stopped: boolean;
@@ -36,7 +35,6 @@ export interface RealTimeData extends Omit<DashboardState, "retained" | "latest"
   /** The state of the channel has arrived, or was found in the cache. */
   loaded: boolean;
   canCommand(camera: string): boolean;
-  /** See {@link Client.command}. */
   command: Client["command"];
   /** Connects now, also if the client does not retry by itself. */
   reconnect(): void;
@@ -110,7 +108,7 @@ export function createDashboardStore({
     listeners.call();
   }
 
-  /** All state is current during the first snapshot. During a later snapshot, earlier state may be outdated. */
+  /** During the first snapshot, all state that has arrived is current. Later, earlier state may be outdated. */
   function isLive(): boolean {
     const status = subscription?.state.status;
     return client.state.status === "connected" && (status === "live" || (status === "snapshot" && isFirstSnapshot));

@@ -27,7 +27,6 @@ const cacheSchema = z.object({
   cursor: sinceSchema.optional(),
   /** Until when the state was current, milliseconds since 1970. */
   asOf: z.number(),
-  /** The events that the state is built from. */
   state: z.array(dashboardEventSchema),
   /** Newest first. */
   events: z.array(dashboardEventSchema).max(MAX_CACHED_EVENTS),

@@ -1,6 +1,5 @@
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 
-/** The most cameras and services. */
 export const MAX_OWNERS = 5000;
 /** The most topics of one camera or service. A camera has 10 topics, and those of its alerts. */
 export const MAX_TOPICS_PER_OWNER = 128;

@@ -5,7 +5,6 @@ import { useNow } from "../use-now.ts";
 import { Icon, type IconName } from "./icon.tsx";
 import { lightOf, SunPath } from "./sun-path.tsx";
 
-/** The measurements and settings that the camera has sent. */
 export function CameraFacts({ camera, live }: { camera: CameraState; live: boolean }): ReactNode {
   const { environment, storage, power, progress, settings, lastCapture } = camera;
   const shot = lastCapture?.value.settings ?? settings?.value;

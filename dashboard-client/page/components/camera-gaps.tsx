@@ -10,14 +10,12 @@ import { useFirst } from "./row.tsx";
 const SHOWN_MS = 48 * 3_600_000;
 const SHOWN_AT_FIRST = 2;
 
-/** Newest first. */
 export function recentGaps({ gaps }: CameraState, now: number): readonly LinkGap[] {
   return (gaps?.value.gaps ?? [])
     .filter(({ to }) => now - Date.parse(to) < SHOWN_MS)
     .sort((one, other) => Date.parse(other.to) - Date.parse(one.to));
 }
 
-/** One line for each gap. */
 export function CameraGaps({ camera }: { camera: CameraState }): ReactNode {
   const now = useNow();
   const gaps = recentGaps(camera, now);

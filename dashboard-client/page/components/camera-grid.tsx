@@ -31,7 +31,6 @@ export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: P
   );
 }
 
-/** The camera in the address. */
 function useChosenCamera(): [string, (id: string) => void] {
   const [chosen, setChosen] = useState(() => location.hash.slice(1));
   useEffect(() => {

@@ -6,7 +6,6 @@ import { Icon } from "./icon.tsx";
 /** How long an outcome is shown, milliseconds. */
 const SHOWN_MS = 12_000;
 
-/** A button that commands the camera to take a picture, and the progress of the command. */
 export function CaptureNow({ camera, name, data }: { camera: string; name: string; data: RealTimeData }): ReactNode {
   const [progress, setProgress] = useState<CommandText>();
   const run = useRef(0);

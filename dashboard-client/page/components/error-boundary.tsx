@@ -1,13 +1,11 @@
 import { Component, type ReactNode } from "react";
 
 interface ErrorBoundaryProps {
-  /** The name of this part of the page, for the user. */
   part: string;
   children: ReactNode;
   onError?: () => void;
 }
 
-/** The time between a failure and the next attempt to render the part. */
 const RETRY_MS = 2000;
 /** The most attempts. After that, only a reload of the page helps. */
 const MAX_RETRIES = 3;

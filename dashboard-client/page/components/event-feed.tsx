@@ -10,7 +10,6 @@ import { Row } from "./row.tsx";
 
 const MINUTE_MS = 60_000;
 
-/** The events and gaps, newest first. */
 export function EventFeed({ data }: { data: RealTimeData }): ReactNode {
   const [all, setAll] = useState(false);
   const now = useNow();

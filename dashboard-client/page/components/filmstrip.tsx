@@ -29,8 +29,7 @@ export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }:
   const move = (event: KeyboardEvent): void => {
     if (event.key === "Escape") onChoose(undefined);
     const at = frames.findIndex(({ capture }) => capture === stop);
-    const next = target(event.key, at, frames.length);
-    const frame = next === undefined ? undefined : frames[next];
+    const frame = frames[target(event.key, at, frames.length) ?? -1];
     if (frame === undefined) return;
     event.preventDefault();
     setCurrent(frame.capture);
@@ -73,18 +72,10 @@ const DAY_MS = 86_400_000;
 
 /** The frames are sorted newest first, so the right arrow moves towards index 0. */
 function target(key: string, at: number, count: number): number | undefined {
-  switch (key) {
-    case "ArrowLeft":
-      return Math.min(count - 1, at + 1);
-    case "ArrowRight":
-      return Math.max(0, at - 1);
-    case "Home":
-      return count - 1;
-    case "End":
-      return 0;
-    default:
-      return undefined;
-  }
+  if (key === "ArrowLeft") return Math.min(count - 1, at + 1);
+  if (key === "ArrowRight") return Math.max(0, at - 1);
+  if (key === "Home") return count - 1;
+  return key === "End" ? 0 : undefined;
 }
 
 /** The gap between a frame and the next newer one. */

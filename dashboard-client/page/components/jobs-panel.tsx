@@ -10,7 +10,6 @@ const MAX_SHOWN = 6;
 
 const RANK = { processing: 0, queued: 1, failed: 2, completed: 3 };
 
-/** The current jobs, and those that ended recently. */
 export function JobsPanel({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const jobs = [...data.jobs]

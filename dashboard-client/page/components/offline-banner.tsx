@@ -5,7 +5,6 @@ import { formatAge, formatTime } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { useRefusedOrigin } from "../use-refused-origin.ts";
 
-/** Warns that the page is not live, and says how old the data is. */
 export function OfflineBanner({ data, base }: { data: RealTimeData; base: string }): ReactNode {
   const now = useNow();
   const refused = useRefusedOrigin(base, data.connection);

@@ -36,7 +36,6 @@ export function PageHeader({ data, base, access, mustSignIn, onSignOut }: PageHe
   );
 }
 
-/** The number of cameras, and of offline cameras, which is also in the title of the page. */
 function Summary({ data, counts }: { data: RealTimeData; counts: FleetCounts | undefined }): ReactNode {
   const offline = data.live ? (counts?.offline ?? countOffline(data)) : 0;
   const title = offline === 0 ? "Skylapse" : `${offline} offline · Skylapse`;

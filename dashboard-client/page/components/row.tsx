@@ -10,11 +10,9 @@ interface RowProps {
   detail: ReactNode;
   /** The time of the row, RFC 3339. */
   at: string;
-  /** The time in words. */
   time: string;
 }
 
-/** A line of a panel: an icon, a title with the time, and a detail below. */
 export function Row({ className = "row", testId, tone, icon, title, detail, at, time }: RowProps): ReactNode {
   return (
     <li className={className} data-testid={testId} data-tone={tone}>

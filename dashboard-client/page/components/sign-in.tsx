@@ -1,19 +1,16 @@
-import { type FormEvent, type ReactNode, useId, useState } from "react";
+import { type ComponentProps, type FormEvent, type ReactNode, useId, useState } from "react";
 import { Icon } from "./icon.tsx";
 
 interface SignInProps {
   /** Rejects with a message for the user. */
   onSignIn: (userId: string, password: string) => Promise<void>;
-  /** The last user. */
   userId: string | undefined;
-  /** Why the user must sign in. */
   reason: string | undefined;
 }
 
 export function SignIn({ onSignIn, userId, reason }: SignInProps): ReactNode {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string>();
-  const [userField, passwordField] = [useId(), useId()];
 
   const submit = (event: FormEvent<HTMLFormElement>): void => {
     event.preventDefault();
@@ -35,24 +32,13 @@ export function SignIn({ onSignIn, userId, reason }: SignInProps): ReactNode {
         </span>
         <h2>Sign in</h2>
         <p>{reason ?? "Sign in to see the cameras"}</p>
-        <label htmlFor={userField}>User</label>
-        <input
-          id={userField}
-          name="user"
-          autoComplete="username"
-          autoCapitalize="none"
-          spellCheck={false}
-          defaultValue={userId}
-          required
-        />
-        <label htmlFor={passwordField}>Password</label>
-        <input
-          id={passwordField}
+        <Field label="User" name="user" autoComplete="username" autoCapitalize="none" defaultValue={userId} />
+        <Field
+          label="Password"
           name="password"
           type="password"
           autoComplete="current-password"
-          required
-          aria-invalid={error !== undefined}
+          aria-invalid={!!error}
         />
         {error !== undefined && (
           <p className="sign-in-error" role="alert">
@@ -68,5 +54,15 @@ export function SignIn({ onSignIn, userId, reason }: SignInProps): ReactNode {
         </p>
       </form>
     </main>
+  );
+}
+
+function Field({ label, ...input }: ComponentProps<"input"> & { label: string }): ReactNode {
+  const id = useId();
+  return (
+    <>
+      <label htmlFor={id}>{label}</label>
+      <input id={id} spellCheck={false} required {...input} />
+    </>
   );
 }

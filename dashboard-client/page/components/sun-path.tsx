@@ -30,7 +30,6 @@ function heightOf(elevation: number): number {
   return ((HIGHEST - elevation) / (HIGHEST - LOWEST)) * HEIGHT;
 }
 
-/** What photographers call the light. */
 export function lightOf(elevation: number): string {
   if (elevation < -12) return "Night";
   if (elevation < -6) return "Blue hour";

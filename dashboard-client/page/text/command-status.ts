@@ -21,7 +21,6 @@ export function captureRequested(presence: Presence["status"] | undefined): Comm
   return { text: presence === "sleeping" ? "Waiting for the camera to wake up…" : "Sending…", tone: "busy" };
 }
 
-/** The progress of `capture.now`. */
 export function captureProgress({ status, error, code }: CommandResult): CommandText {
   switch (status) {
     case "sent":
