@@ -111,15 +111,7 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
       </div>
       {featured && (
         <>
-          <Filmstrip
-            name={name}
-            view={film}
-            gaps={gaps}
-            timeZone={timeZone}
-            now={now}
-            chosen={back?.capture}
-            onChoose={setChosen}
-          />
+          <Filmstrip name={name} view={film} gaps={gaps} zone={timeZone} chosen={back?.capture} onChoose={setChosen} />
           <CameraGaps camera={camera} />
           <CameraFacts camera={camera} live={data.live} />
         </>

@@ -4,22 +4,23 @@ import type { Film } from "../film.ts";
 import { formatMinute } from "../text/format.ts";
 import { gapSpan, gapTitle } from "../text/gap-text.ts";
 import { type FilmView, type Frame, useFrame } from "../use-film.ts";
+import { useNow } from "../use-now.ts";
 import { Icon } from "./icon.tsx";
 
 interface FilmstripProps {
   name: string;
   view: FilmView;
   gaps: readonly LinkGap[];
-  timeZone: string | undefined;
-  now: number;
+  zone: string | undefined;
   /** The capture id of the shown picture. Undefined: the latest picture is shown. */
   chosen: string | undefined;
   onChoose: (frame: Frame | undefined) => void;
 }
 
 /** Small pictures of the last 48 hours, the newest at the right. The arrow keys move from picture to picture. */
-export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }: FilmstripProps): ReactNode {
+export function Filmstrip({ name, view, gaps, zone, chosen, onChoose }: FilmstripProps): ReactNode {
   const { film, frames, total } = view;
+  const now = useNow();
   const list = useRef<HTMLOListElement>(null);
   /** The frame that the Tab key reaches. The arrow keys change this frame. */
   const [current, setCurrent] = useState<string>();
@@ -53,10 +54,8 @@ export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }:
             key={frame.capture}
             film={film}
             frame={frame}
-            label={formatMinute(frame.takenAt, timeZone, now)}
-            gap={gapBetween(frame, frames[index - 1], gaps)}
-            timeZone={timeZone}
-            day={Math.floor(now / DAY_MS)}
+            label={formatMinute(frame.takenAt, zone, now)}
+            gap={gapText(gapBetween(frame, frames[index - 1], gaps), zone, now)}
             chosen={frame.capture === chosen}
             stop={frame.capture === stop}
             onChoose={onChoose}
@@ -67,8 +66,6 @@ export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }:
     </section>
   );
 }
-
-const DAY_MS = 86_400_000;
 
 /** The frames are sorted newest first, so the right arrow moves towards index 0. */
 function target(key: string, at: number, count: number): number | undefined {
@@ -85,14 +82,16 @@ function gapBetween(frame: Frame, newer: Frame | undefined, gaps: readonly LinkG
   return gaps.find(({ to }) => begin <= Date.parse(to) && Date.parse(to) < end);
 }
 
+function gapText(gap: LinkGap | undefined, zone: string | undefined, now: number): string | undefined {
+  return gap && `${gapTitle(gap)}, ${gapSpan(gap, zone, now)}`;
+}
+
+/** Without the current time, so that frames are not rendered again every second. */
 interface FrameItemProps {
   film: Film;
   frame: Frame;
   label: string;
-  gap: LinkGap | undefined;
-  timeZone: string | undefined;
-  /** The current day since 1970, instead of the time, so that frames are not rendered again every second. */
-  day: number;
+  gap: string | undefined;
   chosen: boolean;
   stop: boolean;
   onChoose: (frame: Frame) => void;
@@ -100,7 +99,7 @@ interface FrameItemProps {
 }
 
 const FrameItem = memo(function FrameItem(props: FrameItemProps): ReactNode {
-  const { film, frame, label, gap, timeZone, day, chosen, stop, onChoose, onFocus } = props;
+  const { film, frame, label, gap, chosen, stop, onChoose, onFocus } = props;
   const button = useRef<HTMLButtonElement>(null);
   const isVisible = useVisible(button);
   const picture = useFrame(film, isVisible ? frame.capture : undefined);
@@ -125,7 +124,7 @@ const FrameItem = memo(function FrameItem(props: FrameItemProps): ReactNode {
         </span>
       </button>
       {gap !== undefined && (
-        <span className="frame-gap" title={`${gapTitle(gap)}, ${gapSpan(gap, timeZone, day * DAY_MS)}`}>
+        <span className="frame-gap" title={gap}>
           <Icon name="gap" />
         </span>
       )}
