@@ -35,7 +35,6 @@ import { startSockets } from "./websocket/server.ts";
 /** A running bridge. The caller stops what it passed in, such as the journal. */
 export interface Bridge {
   address: string;
-  /** The bound port. For port 0, a free one. */
   port: number;
   /**
    * Accepts no new work: `/readyz` reports the stop, new connections are refused, and dashboards are disconnected a few
@@ -63,17 +62,13 @@ export interface BridgeOptions {
   /** The folder of the built dashboard page, served at `/`. Default: no page. */
   pagePath?: string;
   version: string;
-  /** Included in `/stats`. */
   brokerStats?: () => object;
   /** Messages for the operator while the server works, included in `/readyz`. Default: none. */
   notices?: () => readonly string[];
   logger: Logger;
 }
 
-/**
- * Starts the parts of the bridge.
- * @throws the error of the first part that cannot start, such as `EADDRINUSE`; the parts already started are stopped
- */
+/** @throws the error of the first part that cannot start, such as `EADDRINUSE`; the parts already started are stopped */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { config, cluster, journal, ingest, link, authority, mqttClients, tree, channels, previews, version } = options;
   const { clock = SYSTEM_CLOCK, brokerStats, logger } = options;

@@ -118,7 +118,6 @@ function withAliases(env: EnvironmentSource["env"]): Record<string, string | und
   return named;
 }
 
-/** @throws {ConfigurationError} */
 function readChannels(env: EnvironmentSource["env"], readFile: EnvironmentSource["readFile"]): CustomChannels {
   const file = env.CHANNELS_FILE?.trim();
   if (!file) return new Map();

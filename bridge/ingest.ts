@@ -17,13 +17,13 @@ import { MqttForwarding } from "./mqtt-forwarding.ts";
 import { PreviewIngest } from "./preview-ingest.ts";
 import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
 
-/** QoS 0 writes under way at most. Further QoS 0 publications are dropped, which QoS 0 permits. */
+/** The most QoS 0 writes under way. Further QoS 0 publications are dropped, which QoS 0 permits. */
 const MAX_UNAWAITED = 10_000;
-/** Topics in one generation of the cache, which has two. */
+/** Topics per generation of the cache, which has two generations. */
 const CACHED_TOPICS = 10_000;
 /** Journal channels reserved for registered cameras: one for each camera that can be registered. */
 export const RESERVED_CHANNELS = MAX_DEVICES;
-/** An event's fields besides its payload (names, times, topic) take at most this many characters. */
+/** The most characters of an event without its payload: names, times, topic. */
 const STATE_OVERHEAD_CHARS = 2048;
 /** The sender of events that name none. */
 const BACKEND = "backend";
@@ -45,7 +45,6 @@ export interface IngestOptions {
   tree: TopicTree;
   channels: CustomChannels;
   previews: Pick<Previews, "save">;
-  /** Larger payloads are refused. */
   maxPayloadBytes: number;
   /** Whether a camera is registered. The journal keeps a channel for each registered camera. Default: false. */
   isRegistered?: (camera: string) => boolean;
@@ -255,7 +254,7 @@ class JournalIngest implements BridgeIngest {
       this.#options.logger.warn({ ...from, reason, dropped: this.#stats.dropped }, "QoS 0 message dropped");
   }
 
-  /** Records and acknowledges a command. The relay then sends it to the camera, or reports to the sender why not. */
+  /** Records and acknowledges a command. The relay then sends the command to the camera, or a refusal to its sender. */
   async #acceptCommand(
     publication: IncomingPublication,
     facts: TopicFacts,
@@ -315,8 +314,8 @@ class JournalIngest implements BridgeIngest {
 }
 
 /**
- * Whether the timestamp shows the camera's clock as it is now. This is so for a birth message and for an event outside
- * a backlog. A will has an older timestamp: the camera wrote it before it lost its link.
+ * Whether the timestamp shows the camera's present clock, as that of a birth message or a live event does. A will has
+ * an older timestamp: the camera wrote the will before it lost its link.
  */
 function isCurrent(
   topic: Topic,
@@ -329,7 +328,6 @@ function isCurrent(
   );
 }
 
-/** Messages for the operator. */
 export function channelNotices({ freeChannels }: Pick<Journal, "freeChannels">): string[] {
   return freeChannels > RESERVED_CHANNELS
     ? []

@@ -50,7 +50,6 @@ export function clearedData(topic: Topic): { alert: string } | null {
   return topic.kind === "camera-alert" || topic.kind === "service-alert" ? { alert: topic.name } : null;
 }
 
-/** The MQTT payload of an event of the backend. */
 export function envelopePayload(
   { id, timestamp, event, historical }: Pick<Envelope, "id" | "timestamp" | "event" | "historical">,
   dataText: string | undefined,

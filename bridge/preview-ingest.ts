@@ -14,7 +14,6 @@ import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
 const MAX_CONCURRENT = 32;
 const MAX_CONCURRENT_PER_SENDER = 4;
 
-/** Stores the previews that cameras publish, and makes the events about them. */
 export class PreviewIngest {
   readonly #options: { previews: Pick<Previews, "save">; now: () => number };
   readonly #queue = new FairQueue({ maxRunning: MAX_CONCURRENT, maxPerOwner: MAX_CONCURRENT_PER_SENDER });

@@ -1,4 +1,4 @@
-/** A map that stops growing at a limit. */
+/** A map with a maximum size. */
 export class BoundedMap<Value> extends Map<string, Value> {
   readonly #maxSize: number;
 

@@ -42,7 +42,6 @@ export type PresenceSignal =
   /** The camera sent a live publication, not one from a backlog. */
   | { type: "heard"; at: number }
   | { type: "captured"; at: number }
-  /** @param staleAt see `staleness.ts` */
   | { type: "tick"; at: number; connected: boolean; staleAt: number | undefined };
 
 /** The initial presence: `never_seen` of a registered camera, `unknown` of a camera that sends its first message. */

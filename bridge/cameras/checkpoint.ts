@@ -1,6 +1,8 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import { DASHBOARD } from "../../contract/channels.ts";
+import type { TopicTree } from "../../contract/topics.ts";
+import type { Publish } from "../broker-link/publish.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
 import type { CheckpointedRules } from "./watcher-rules.ts";
@@ -8,10 +10,22 @@ import type { CheckpointedRules } from "./watcher-rules.ts";
 export interface CheckpointOptions {
   journal: Pick<Journal, "epoch" | "head" | "follow" | "replay" | "recovery" | "snapshot">;
   documents: Pick<Documents, "list" | "get" | "put" | "delete">;
-  /** Milliseconds between two saves. A start after a crash replays at most this much of the journal. Default 60,000. */
-  saveIntervalMs?: number | undefined;
   logger: Logger;
 }
+
+/** The options of a watcher that publishes what it derives from the journal. */
+export interface PublishingWatcherOptions extends CheckpointOptions {
+  journal: CheckpointOptions["journal"] & Pick<Journal, "state">;
+  tree: TopicTree;
+  publish: Publish;
+  /** Cameras above this number are not watched. */
+  maxCameras?: number;
+  /** The server's own clock, milliseconds. Default: the system's. */
+  now?: () => number;
+}
+
+/** Milliseconds between two saves. A start after a crash replays at most this much of the journal. */
+const SAVE_INTERVAL_MS = 60_000;
 
 /** The name is on disk and in Redis: it must not change. */
 const CHECKPOINTS = "fold-checkpoints";
@@ -24,7 +38,7 @@ const MAX_CONCURRENT_WRITES = 64;
  * @throws {StoreUnavailableError}
  */
 export async function followFromCheckpoint(rules: CheckpointedRules, options: CheckpointOptions) {
-  const { journal, documents, saveIntervalMs = 60_000, logger } = options;
+  const { journal, documents, logger } = options;
   const { collection } = rules;
   let position = 0;
   /** New entries that arrive during the replay. */
@@ -97,7 +111,7 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
   }
   for (const entry of waiting) apply(entry, false);
   waiting = undefined;
-  const timer = setInterval(() => void enqueueSave(), saveIntervalMs);
+  const timer = setInterval(() => void enqueueSave(), SAVE_INTERVAL_MS);
   timer.unref();
 
   return {

@@ -1,4 +1,3 @@
-import type { Logger } from "pino";
 import { z } from "zod";
 import {
   LINK_GAP_EVENT,
@@ -10,16 +9,15 @@ import {
   presenceSchema,
   timestampSchema,
 } from "../../contract/events.ts";
-import { GAPS_STATE, PRESENCE_STATE, type Topic, type TopicTree } from "../../contract/topics.ts";
+import { GAPS_STATE, PRESENCE_STATE, type Topic } from "../../contract/topics.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { TopicCache } from "../../platform/topic-cache.ts";
-import type { Publish } from "../broker-link/publish.ts";
 import type { Json } from "../cluster/cluster.ts";
 import { dataOf, endOf } from "../journal/entry-body.ts";
-import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
+import type { Entry, StateEntry } from "../journal/journal.ts";
 import { addBoot } from "./boot-history.ts";
 import { BoundedMap } from "./bounded-map.ts";
-import type { CheckpointOptions } from "./checkpoint.ts";
+import type { PublishingWatcherOptions } from "./checkpoint.ts";
 import { CAMERA_DEFAULTS } from "./config.ts";
 import { eventIdOf } from "./event-id.ts";
 import { PublishQueue } from "./publish-queue.ts";
@@ -34,23 +32,14 @@ import {
 import { startCheckpointedWatcher, type Watcher } from "./watcher.ts";
 import type { CheckpointedRules } from "./watcher-rules.ts";
 
-interface LinkGapsOptions extends Partial<GapLimits>, CheckpointOptions {
-  journal: CheckpointOptions["journal"] & Pick<Journal, "state">;
-  tree: TopicTree;
-  publish: Publish;
-  /** Cameras above this number are not watched. */
-  maxCameras?: number;
-  /** The server's own clock, milliseconds. Default: the system's. */
-  now?: () => number;
-  logger: Logger;
-}
+type LinkGapsOptions = PublishingWatcherOptions & Partial<GapLimits>;
 
 /** How long a gap is listed in a camera's state `gaps`, milliseconds. */
 const LISTED_MS = 48 * 3_600_000;
 const MAX_LISTED = 32;
 /** How long sequence numbers are ignored after two devices alternated: they come from two outboxes. Milliseconds. */
 const ALTERNATING_MS = 120_000;
-/** Parsed topics in the cache; it keeps at most twice as many. */
+/** Topics per generation of the cache, which has two generations. */
 const CACHED_TOPICS = 10_000;
 const DROPPED_EVENT = "outbox.dropped";
 
@@ -264,7 +253,6 @@ class LinkGapRules implements CheckpointedRules {
   }
 }
 
-/** The meaning of a topic for gaps. */
 type Meaning = "presence" | "link" | "dropped" | "other" | "not-the-camera";
 
 function meaningOf(topic: Topic | undefined): Meaning {

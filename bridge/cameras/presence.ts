@@ -115,7 +115,6 @@ class PresenceRules implements WatcherRules {
   apply(entry: Entry): void {
     if (entry.camera === undefined) return;
     const topic = this.#options.tree.parse(entry.topic);
-    // A job that names a camera is not a message of that camera.
     if (topic === undefined || !("camera" in topic)) return;
     // Only the backend clears this topic: the camera was removed.
     if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear") {
@@ -206,7 +205,6 @@ class PresenceRules implements WatcherRules {
     else if (published?.status !== "unknown") this.#publish(name, camera);
   }
 
-  /** The camera's last link message, and its presence as last published. */
   #lastPublished(camera: string) {
     const { journal, tree } = this.#options;
     const linkEntry = journal.state(tree.build({ kind: "camera-link", camera }));

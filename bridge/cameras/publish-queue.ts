@@ -2,24 +2,20 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { BackendEvent, Publish } from "../broker-link/publish.ts";
 
-interface PublishQueueOptions {
-  publish: Publish;
-  /** Milliseconds between two attempts. Default 5,000. */
-  retryMs?: number;
-  /** The most events that wait; further events are dropped. Default 1,000. */
-  maxWaiting?: number;
-  logger: Logger;
-}
+/** Milliseconds between two attempts. */
+const RETRY_MS = 5_000;
+/** The most events that wait. Further events are dropped. */
+const MAX_WAITING = 1_000;
 
 /** Publishes events one after the other, and retries each until it is durable. */
 export class PublishQueue {
-  readonly #options: Required<PublishQueueOptions>;
+  readonly #options: { publish: Publish; logger: Logger };
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
   readonly #stopping = new AbortController();
 
-  constructor({ retryMs = 5_000, maxWaiting = 1_000, ...options }: PublishQueueOptions) {
-    this.#options = { retryMs, maxWaiting, ...options };
+  constructor(options: { publish: Publish; logger: Logger }) {
+    this.#options = options;
   }
 
   /**
@@ -27,7 +23,7 @@ export class PublishQueue {
    * @returns false when the event was dropped: the queue was full or is stopped
    */
   async add(message: () => BackendEvent | undefined): Promise<boolean> {
-    if (this.#stopping.signal.aborted || this.#waiting >= this.#options.maxWaiting) return false;
+    if (this.#stopping.signal.aborted || this.#waiting >= MAX_WAITING) return false;
     this.#waiting++;
     const published = this.#last.then(() => this.#publish(message)).finally(() => this.#waiting--);
     this.#last = published;
@@ -50,7 +46,7 @@ export class PublishQueue {
         return true;
       } catch (error) {
         this.#options.logger.debug({ err: error, event: next.event }, "event not published, retrying");
-        await sleep(this.#options.retryMs, undefined, { ref: false, signal }).catch(() => undefined);
+        await sleep(RETRY_MS, undefined, { ref: false, signal }).catch(() => undefined);
       }
     }
     return false;

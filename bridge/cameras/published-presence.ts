@@ -14,7 +14,6 @@ export function presenceIn(entry: StateEntry): Presence | undefined {
   return presenceSchema.safeParse(bodyOf(entry)?.data).data;
 }
 
-/** Converts a published presence to that of the state machine. */
 export function fromPublished(published: Presence, entry: StateEntry, connected: boolean): CameraPresence {
   const { status, since, until, session, offline_since } = published;
   return {

@@ -18,8 +18,6 @@ interface RemovedDevicesOptions {
   tree: TopicTree;
   publish: Publish;
   link: Pick<BrokerLink, "publish" | "retainedBelow">;
-  /** How long late messages are also cleared, such as wills from a restarted broker, milliseconds. Default 600,000. */
-  lingerMs?: number;
   /** The server's own clock, milliseconds. Default: the system's. */
   now?: () => number;
   logger: Logger;
@@ -27,6 +25,8 @@ interface RemovedDevicesOptions {
 
 type Retained = Exclude<Topic, { kind: "camera-other" | "service-other" }>;
 
+/** How long late messages are also cleared, such as wills from a restarted broker, milliseconds. */
+const LINGER_MS = 600_000;
 /** When the broker's retained messages are checked after a clearing, milliseconds. */
 const BROKER_CHECKS_MS = [250, 1_000, 5_000];
 /** Milliseconds between two checks of all removed devices, which retry what failed during a store outage. */
@@ -38,11 +38,11 @@ const CHECK_INTERVAL_MS = 60_000;
  * @throws {StoreUnavailableError} the removed devices cannot be read
  */
 export async function startRemovedDevices(options: RemovedDevicesOptions): Promise<Watcher> {
-  const { journal, documents, devices, lingerMs = 600_000 } = options;
+  const { journal, documents, devices } = options;
   const rules = new RemovedDeviceRules(options);
   const watcher = startWatcher(rules, {
     journal,
-    checkIntervalMs: Math.min(CHECK_INTERVAL_MS, lingerMs),
+    checkIntervalMs: CHECK_INTERVAL_MS,
     unsubscribe: [documents.watch(REMOVALS, (id) => rules.reload(id)), devices.onChange((id) => void rules.clear(id))],
   });
   try {
@@ -59,7 +59,7 @@ class RemovedDeviceRules implements WatcherRules {
   readonly #queue: PublishQueue;
   readonly #now: () => number;
   readonly #removals = new Map<string, Removal>();
-  /** Timers of checks of the broker, by device. */
+  /** By device. */
   readonly #brokerChecks = new Map<string, NodeJS.Timeout[]>();
   #isStopped = false;
 
@@ -70,7 +70,6 @@ class RemovedDeviceRules implements WatcherRules {
     this.#queue = new PublishQueue({ publish, logger });
   }
 
-  /** @throws {StoreUnavailableError} */
   async load(): Promise<void> {
     const removals = await this.#options.documents.list(REMOVALS);
     this.#removals.clear();
@@ -115,13 +114,12 @@ class RemovedDeviceRules implements WatcherRules {
   }
 
   async #checkAll(): Promise<void> {
-    const { documents, lingerMs = 600_000 } = this.#options;
     await this.load();
     for (const [id, { removedAt }] of this.#removals) {
-      if (!(await this.clear(id)) || Date.now() < removedAt + lingerMs) continue;
+      if (!(await this.clear(id)) || Date.now() < removedAt + LINGER_MS) continue;
       this.#removals.delete(id);
       this.#endBrokerChecks(id);
-      await documents.delete(REMOVALS, id);
+      await this.#options.documents.delete(REMOVALS, id);
     }
   }
 

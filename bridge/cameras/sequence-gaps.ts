@@ -16,7 +16,6 @@ export interface SequenceGap {
   reported: GapCounts | undefined;
 }
 
-/** The number of missing messages, and the first and last missing number. */
 interface GapCounts {
   count: number;
   first: number;

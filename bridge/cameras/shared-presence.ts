@@ -6,22 +6,20 @@ import { publishedPresence } from "./published-presence.ts";
 
 interface SharedPresenceOptions extends Omit<PresenceOptions, "trusted" | "watchedUntil"> {
   cluster: Pick<Cluster, "leases" | "nodeId" | "nodes" | "documents">;
-  /** Milliseconds between two records. After a crash, `last_heard_at` is off by at most this. Default 15,000. */
-  recordIntervalMs?: number;
 }
 
 /** Records until when presence was watched, by the server's own clock. The names are stored: they must not change. */
 const WATCHED = { collection: "presence", key: "followed" } as const;
 const watchedSchema = z.object({ until: z.number() });
+/** Milliseconds between two records. After a crash, `last_heard_at` is off by at most this time. */
 const RECORD_INTERVAL_MS = 15_000;
 
 /** Presence, computed on one node at a time, so that each change is published once. Other nodes read the result. */
 export function sharePresence({ cluster, ...options }: SharedPresenceOptions): PresenceService {
-  const { journal, tree, logger, now = Date.now, recordIntervalMs = RECORD_INTERVAL_MS } = options;
+  const { journal, tree, logger, now = Date.now } = options;
   const { documents } = cluster;
   /** Undefined while another node computes presence. */
   let local: PresenceService | undefined;
-  /** This node has computed presence before. */
   let wasLocal = false;
 
   const record = () =>
@@ -38,7 +36,7 @@ export function sharePresence({ cluster, ...options }: SharedPresenceOptions): P
       const presence = startPresence({ ...options, trusted, watchedUntil });
       local = presence;
       wasLocal = true;
-      const timer = setInterval(() => void record(), recordIntervalMs);
+      const timer = setInterval(() => void record(), RECORD_INTERVAL_MS);
       timer.unref();
       return {
         async stop() {

@@ -8,9 +8,8 @@ interface WatcherOptions {
   journal: Pick<Journal, "follow" | "snapshot">;
   /** Milliseconds between two calls of `check`. */
   checkIntervalMs?: number;
-  /** End the watcher's subscriptions to sources other than the journal. */
+  /** Unsubscribe from sources other than the journal. */
   unsubscribe?: readonly (() => void)[];
-  /** Flushed when the watcher stops. */
   limitedLog?: LimitedLog;
 }
 

@@ -28,7 +28,6 @@ interface WatchersOptions {
   publish: Publish;
   link: BrokerLink;
   devices: DeviceStore;
-  /** The server's own clock, milliseconds. */
   now: () => number;
   logger: Logger;
 }

@@ -10,7 +10,6 @@ import type { AuditAction } from "../auth/audit-entry.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import { forbidden, unauthorized } from "./errors.ts";
 
-/** The sender of an HTTP request, and what this sender may do. */
 export interface Caller {
   /** `local`: a program on this machine in trial mode. */
   kind: "operator" | "user" | "local";

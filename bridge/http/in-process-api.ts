@@ -12,15 +12,14 @@ export interface OperatorRequest {
   body?: object | undefined;
 }
 
-/** The routes for users, devices and tokens, without a port. */
 export interface InProcessApi {
   answer(request: OperatorRequest): Promise<{ status: number; text: string }>;
   stop(): Promise<void>;
 }
 
 /**
- * Opens the server's own routes without a port, so that checks and audit entries exist once. The API asks for no key: a
- * program that can open the store needs none.
+ * Opens the routes for users, devices and tokens without a port, so that their checks exist once. The API asks for no
+ * key: a program that can open the store needs none.
  */
 export function openInProcessApi(services: OperatorServices): InProcessApi {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });

@@ -11,7 +11,6 @@ import type { Services } from "./services.ts";
 export interface ProtectionOptions {
   http: Pick<Services["http"], "maxRequestsPerSecond" | "maxRequestsPerMinute">;
   addressOf: Services["addressOf"];
-  /** The origins whose pages may call this server. */
   origins: Pick<Origins, "allows" | "noteRefusal">;
 }
 

@@ -36,11 +36,8 @@ interface HttpServer {
 interface HttpServerOptions {
   host: string;
   port: number;
-  /** The origins whose pages may call this server. */
   origins: Origins;
-  /** The folder of the built dashboard page. */
   pagePath: string | undefined;
-  /** Checks each request for proxies that are not trusted. */
   forwarding: Pick<ForwardingWatch, "check">;
   /** Called for each connection before anything is stored for it. Destroys a refused connection. */
   admit: (socket: Socket) => boolean;

@@ -17,7 +17,6 @@ import type { Sockets } from "../websocket/sockets.ts";
 import type { Callers } from "./callers.ts";
 import type { HttpConfig } from "./config.ts";
 
-/** The parts of the server that the routes use. */
 export interface Services {
   http: HttpConfig;
   callers: Callers;
@@ -43,7 +42,6 @@ export interface Services {
   checkStore: () => Promise<string | undefined>;
   /** Messages for the operator. Everybody can read them, so they name no user and no secret. */
   notices: () => readonly string[];
-  /** Metrics of the parts, for `/stats`. */
   metrics: () => Record<string, unknown>;
   logger: Logger;
 }

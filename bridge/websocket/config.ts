@@ -81,7 +81,6 @@ export function socketConfig(read: ValuesOf<typeof socketSettings & Pick<typeof 
 export interface SocketsConfig extends ReturnType<typeof socketConfig> {
   /** The most messages of one connection at once. Default: twice `maxMessagesPerSecond`. */
   messageBurst?: number;
-  /** The origins whose pages may connect. */
   origins: Pick<Origins, "allows" | "noteRefusal">;
   /** How long before the expiry of its token a client is warned. Default 60,000. */
   tokenWarningMs?: number;

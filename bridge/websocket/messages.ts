@@ -7,7 +7,6 @@ import { withoutBom } from "../../platform/byte-order-mark.ts";
 /** The id of a request. The reply repeats it. */
 export type RequestId = ClientMessage["id"];
 
-/** A message as `ws` delivers it. */
 export type MessageBytes = Buffer | ArrayBuffer | Buffer[];
 
 type Json = { ok: true; value: unknown; text: string } | { ok: false; problem: string };

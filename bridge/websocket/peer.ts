@@ -23,7 +23,6 @@ type Stage =
 
 const CONNECTED: Stage = { kind: "connected" };
 
-/** A connection, authenticated or not. */
 export class Peer {
   readonly connection: Connection;
   stage: Stage = CONNECTED;

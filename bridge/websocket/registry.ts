@@ -1,8 +1,8 @@
-import { CloseCode } from "../../contract/codes.ts";
+import type { CloseCode } from "../../contract/codes.ts";
 import { MAX_UNANSWERED_PINGS } from "./heartbeat.ts";
 import type { Peer } from "./peer.ts";
 import type { Session } from "./session.ts";
-import type { ConnectionInfo, RevokedTokens, SocketsStats } from "./sockets.ts";
+import type { ConnectionInfo, SocketsStats } from "./sockets.ts";
 
 /** Every connection of this node, from its upgrade to its end. */
 export class Registry {
@@ -58,21 +58,6 @@ export class Registry {
     }
     const connections = sessions.length;
     return { connections, unauthenticated: this.#peers.size - connections, users: users.size, healthy, lagging };
-  }
-
-  /** Closes the connections whose token matches every given field. @returns their number */
-  revoke({ tokenId, userId, issuedBefore }: RevokedTokens): number {
-    if (tokenId === undefined && userId === undefined && issuedBefore === undefined) return 0;
-    let revoked = 0;
-    for (const { connection, identity } of this.sessions()) {
-      if (!connection.open) continue;
-      if (tokenId !== undefined && identity.tokenId !== tokenId) continue;
-      if (userId !== undefined && identity.userId !== userId) continue;
-      if (issuedBefore !== undefined && identity.issuedAt >= issuedBefore) continue;
-      connection.close(CloseCode.revoked, "the token was revoked");
-      revoked++;
-    }
-    return revoked;
   }
 
   /** Closes all connections. Terminates those that are still open after `timeoutMs`. */

@@ -33,7 +33,6 @@ export class RequestLoop {
   #refusedInARow = 0;
   /** Requests handled in this turn. */
   #handled = 0;
-  /** Requests for the next turn. */
   readonly #waiting: (() => void)[] = [];
   #turn: NodeJS.Immediate | undefined;
   #stopped = false;

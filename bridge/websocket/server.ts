@@ -23,7 +23,7 @@ import { OutageNotice, STORE_OUTAGE } from "./outage-notice.ts";
 import { Peer } from "./peer.ts";
 import { Registry } from "./registry.ts";
 import type { SessionContext } from "./session.ts";
-import type { ConnectionInfo, RevokedTokens, Sockets, SocketsStats } from "./sockets.ts";
+import type { ConnectionInfo, Sockets, SocketsStats } from "./sockets.ts";
 
 export interface SocketsOptions
   extends Pick<AuthenticationOptions, "register">,
@@ -149,14 +149,10 @@ class SocketServer implements Sockets {
     return this.#subscriptionCounts.get(channel) ?? 0;
   }
 
-  closeConnection(connectionId: string, code: CloseCode = CloseCode.revoked): boolean {
+  closeConnection(connectionId: string): boolean {
     const peer = this.#registry.get(connectionId);
-    peer?.connection.close(code, "closed by an operator");
+    peer?.connection.close(CloseCode.revoked, "closed by an operator");
     return peer !== undefined;
-  }
-
-  revoke(match: RevokedTokens): number {
-    return this.#registry.revoke(match);
   }
 
   review(): void {

@@ -61,10 +61,8 @@ export class Session implements RequestHandler {
     this.#identity = identity;
     this.#context = context;
     this.#grants = context.grantsOf(identity.permissions);
-    this.subscriber = context.delivery.open(connection, {
-      user: identity.userId,
-      onlyCameras: this.#grants.onlyCameras,
-    });
+    const { onlyCameras } = this.#grants;
+    this.subscriber = context.delivery.open(connection, { user: identity.userId, onlyCameras });
     this.#requests = new RequestLoop(connection, context, this);
     this.#commands = new CommandRequests(connection, context);
   }

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { CloseCode } from "../../contract/codes.ts";
+import { z } from "zod";
 import type { BackfillStats } from "../delivery/backfill.ts";
 import type { FanOutStats } from "../delivery/fan-out.ts";
 
@@ -16,13 +16,10 @@ export interface Sockets {
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   connections(): ConnectionInfo[];
   stats(): SocketsStats;
-  /** Subscriptions by channel. */
   channelCounts(): Record<string, number>;
   subscribers(channel: string): number;
-  /** @param code default: `revoked` @returns false when there is no such connection */
-  closeConnection(connectionId: string, code?: CloseCode): boolean;
-  /** Closes the connections whose token matches every given field. @returns how many */
-  revoke(match: RevokedTokens): number;
+  /** @returns false if there is no such connection */
+  closeConnection(connectionId: string): boolean;
   /** Re-checks every session: closes it with 4005 if its token is invalid now, and applies changed permissions. */
   review(): void;
   /**
@@ -35,20 +32,20 @@ export interface Sockets {
   stop(): Promise<void>;
 }
 
-/** An authenticated connection. */
-export interface ConnectionInfo {
-  connection_id: string;
-  user_id: string;
-  /** RFC 3339. */
-  connected_at: string;
-  ip_address: string;
-  /** When the client was last heard, RFC 3339. */
-  last_seen: string;
-  channels: string[];
+/** An authenticated connection. Times are RFC 3339. */
+export const connectionInfoSchema = z.object({
+  connection_id: z.string(),
+  user_id: z.string(),
+  connected_at: z.string(),
+  ip_address: z.string(),
+  /** When the client was last heard. */
+  last_seen: z.string(),
+  channels: z.array(z.string()),
   /** The socket was full: the events for this connection wait in the journal. */
-  lagging: boolean;
-  queued_bytes: number;
-}
+  lagging: z.boolean(),
+  queued_bytes: z.number(),
+});
+export type ConnectionInfo = z.infer<typeof connectionInfoSchema>;
 
 export interface SocketsStats {
   /** Authenticated. */
@@ -66,11 +63,4 @@ export interface SocketsStats {
   refused: number;
   /** By close code: those of the contract, some of RFC 6455, and `other`. */
   closes: Record<string, number>;
-}
-
-export interface RevokedTokens {
-  tokenId?: string;
-  userId?: string;
-  /** Milliseconds since 1970. */
-  issuedBefore?: number;
 }

@@ -1,13 +1,11 @@
-import type { Logger } from "pino";
-import { type Alert, CAMERA_ALERTS, SERVICE_ALERTS } from "../../../contract/events.ts";
-import { PRESENCE_STATE, type Topic, type TopicTree } from "../../../contract/topics.ts";
+import { CAMERA_ALERTS, SERVICE_ALERTS } from "../../../contract/events.ts";
+import { PRESENCE_STATE, type Topic } from "../../../contract/topics.ts";
 import { LimitedLog } from "../../../platform/limited-log.ts";
 import { TopicCache } from "../../../platform/topic-cache.ts";
-import type { Publish } from "../../broker-link/publish.ts";
 import type { Json } from "../../cluster/cluster.ts";
-import type { Entry, Journal, StateEntry } from "../../journal/journal.ts";
+import type { Entry, StateEntry } from "../../journal/journal.ts";
 import { BoundedMap } from "../bounded-map.ts";
-import type { CheckpointOptions } from "../checkpoint.ts";
+import type { PublishingWatcherOptions } from "../checkpoint.ts";
 import { CAMERA_DEFAULTS } from "../config.ts";
 import { eventIdOf } from "../event-id.ts";
 import { startCheckpointedWatcher, type Watcher } from "../watcher.ts";
@@ -17,23 +15,15 @@ import { type AlertThresholds, DEFAULT_ALERT_THRESHOLDS } from "./config.ts";
 import { CAMERA_RULES, SERVICE_RULES, type Verdict } from "./rules.ts";
 import { noteService, restoreService, type ServiceFacts, saveService, unknownService } from "./service-facts.ts";
 
-interface AlertsOptions extends CheckpointOptions {
-  journal: CheckpointOptions["journal"] & Pick<Journal, "state">;
-  tree: TopicTree;
-  publish: Publish;
+interface AlertsOptions extends PublishingWatcherOptions {
   thresholds?: Partial<AlertThresholds>;
-  /** Cameras above this number are not watched. */
-  maxCameras?: number;
-  /** Milliseconds between two checks of all cameras and services. Default 5,000. */
-  checkIntervalMs?: number;
-  /** The server's own clock, milliseconds. Default: the system's. */
-  now?: () => number;
-  logger: Logger;
 }
 
 type AlertTopic = Extract<Topic, { kind: "camera-alert" | "service-alert" }>;
 
-/** Parsed topics in the cache; it keeps at most twice as many. */
+/** Milliseconds between two checks of all cameras and services. */
+const CHECK_INTERVAL_MS = 5_000;
+/** Topics per generation of the cache, which has two generations. */
 const CACHED_TOPICS = 10_000;
 const MAX_SERVICES = 1_000;
 
@@ -43,9 +33,9 @@ const MAX_SERVICES = 1_000;
  * @throws {StoreUnavailableError} the saved state cannot be read
  */
 export async function startAlerts(options: AlertsOptions): Promise<Watcher> {
-  const { checkIntervalMs = 5_000 } = options;
   const rules = new AlertRules(options);
-  const watcher = await startCheckpointedWatcher(rules, { ...options, checkIntervalMs, limitedLog: rules.limitedLog });
+  const { limitedLog } = rules;
+  const watcher = await startCheckpointedWatcher(rules, { ...options, checkIntervalMs: CHECK_INTERVAL_MS, limitedLog });
   rules.check();
   return watcher;
 }
@@ -114,10 +104,10 @@ class AlertRules implements CheckpointedRules {
       if (entry.state === "set") this.#raised.add(alertKey(topic));
       else if (entry.state === "clear") this.#raised.delete(alertKey(topic));
     }
-    if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear")
-      this.#remove(topic.camera);
-    // A cleared topic must not add an unknown camera.
-    else if (entry.state !== "clear" || !("camera" in topic) || this.#cameras.has(topic.camera))
+    if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear") {
+      if (this.#cameras.delete(topic.camera)) this.changed.add(`camera:${topic.camera}`);
+      // A cleared topic must not add an unknown camera.
+    } else if (entry.state !== "clear" || !("camera" in topic) || this.#cameras.has(topic.camera))
       this.#note(topic, entry, false);
   }
 
@@ -162,10 +152,6 @@ class AlertRules implements CheckpointedRules {
     }
   }
 
-  #remove(name: string): void {
-    if (this.#cameras.delete(name)) this.changed.add(`camera:${name}`);
-  }
-
   #moment(): Moment {
     return { at: this.#now(), position: this.#options.journal.head };
   }
@@ -176,7 +162,7 @@ class AlertRules implements CheckpointedRules {
     const name = tree.build(topic);
     const raised = journal.state(name);
     if ((verdict.is === "raise") === (raised !== undefined) || this.#publishing.has(name)) return;
-    const done = (verdict.is === "raise" ? this.#raise(topic, verdict) : this.#clear(topic, raised?.position ?? 0))
+    const done = this.#publish(topic, name, verdict, raised?.position ?? 0)
       .catch((error: unknown) =>
         this.#options.logger.warn({ err: error, topic: name }, "alert not published, retrying"),
       )
@@ -184,21 +170,15 @@ class AlertRules implements CheckpointedRules {
     this.#publishing.set(name, done);
   }
 
-  async #raise(topic: AlertTopic, { cause, severity, message }: Extract<Verdict, { is: "raise" }>): Promise<void> {
-    const { publish, tree, journal, logger } = this.#options;
-    const data: Alert = { alert: topic.name, severity, message };
-    const name = tree.build(topic);
-    const id = eventIdOf("alert.raised", journal.epoch, name, cause);
-    await publish({ topic, event: "alert.raised", data, retain: true, id });
-    this.limitedLog.note(`raised ${name}`, (times) => logger.info({ topic: name, severity, times }, "alert raised"));
-  }
-
-  async #clear(topic: AlertTopic, raisedPosition: number): Promise<void> {
-    const { publish, tree, journal, logger } = this.#options;
-    const name = tree.build(topic);
-    const id = eventIdOf("alert.cleared", journal.epoch, name, raisedPosition);
-    await publish({ topic, event: "alert.cleared", data: null, retain: true, id });
-    this.limitedLog.note(`cleared ${name}`, (times) => logger.info({ topic: name, times }, "alert cleared"));
+  async #publish(topic: AlertTopic, name: string, verdict: Verdict, raisedPosition: number): Promise<void> {
+    const { publish, journal, logger } = this.#options;
+    const { severity, message, cause } = verdict.is === "raise" ? verdict : { cause: raisedPosition };
+    const event = verdict.is === "raise" ? "alert.raised" : "alert.cleared";
+    const data = verdict.is === "raise" ? { alert: topic.name, severity, message } : null;
+    await publish({ topic, event, data, retain: true, id: eventIdOf(event, journal.epoch, name, cause) });
+    this.limitedLog.note(`${event} ${name}`, (times) =>
+      logger.info({ topic: name, severity, times }, verdict.is === "raise" ? "alert raised" : "alert cleared"),
+    );
   }
 }
 

@@ -29,7 +29,6 @@ interface DiskUsage {
   ownLimit: number | undefined;
 }
 
-/** The facts that decide the alerts about a camera. */
 export interface CameraFacts {
   presence: Presence["status"];
   presenceSince: number;

@@ -6,7 +6,6 @@ import { dataOf, endOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";
 import type { Moment } from "./camera-facts.ts";
 
-/** The facts that decide the alerts about a processing service. */
 export interface ServiceFacts {
   link: "online" | "offline" | "sleeping" | "unknown";
   session: string | undefined;
@@ -14,7 +13,6 @@ export interface ServiceFacts {
   heard: Moment;
   /** When the link went offline; undefined while it is not offline. */
   offlineSince: Moment | undefined;
-  /** Unfinished jobs. */
   jobs: Map<string, "queued" | "processing">;
   /** The position of the last change of the queue. */
   queuedAt: number;

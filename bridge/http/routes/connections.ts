@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { answerNodes, askNodes } from "../../cluster/ask.ts";
-import type { ConnectionInfo } from "../../websocket/sockets.ts";
+import { type ConnectionInfo, connectionInfoSchema } from "../../websocket/sockets.ts";
 import { adminOf, auditedAdmin } from "../callers.ts";
 import { notFound } from "../errors.ts";
 import { readPath } from "../request-body.ts";
@@ -13,21 +13,7 @@ const LIST = "connections";
 const CLOSE = "close-connection";
 
 const paramsSchema = z.object({ id: z.string().min(1).max(64) });
-const listSchema = z.object({
-  connections: z.array(
-    z.object({
-      connection_id: z.string(),
-      user_id: z.string(),
-      connected_at: z.string(),
-      ip_address: z.string(),
-      last_seen: z.string(),
-      channels: z.array(z.string()),
-      lagging: z.boolean(),
-      queued_bytes: z.number(),
-    }),
-  ),
-  total: z.number(),
-});
+const listSchema = z.object({ connections: z.array(connectionInfoSchema), total: z.number() });
 const closeSchema = z.object({ id: z.string() });
 
 /** `GET /connections` and `DELETE /connections/{id}`, over all nodes: for admins. */

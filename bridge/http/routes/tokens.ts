@@ -26,7 +26,7 @@ const revokeSchema = z.strictObject({
 });
 
 /** The longest lifetime of a token that is minted without the operator key. */
-const FIRST_TRY_TOKEN_TTL_SECONDS = 900;
+const TRIAL_TOKEN_TTL_SECONDS = 900;
 
 const HOW_TO_GET_ONE =
   "Use the operator key: Authorization: Bearer <OPERATOR_KEY>, or npx skylapse token on the server's machine";
@@ -43,19 +43,14 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
   server.post("/auth/token", limited, async (request) => {
     const caller = callers.orLocal(request, NEEDS_KEY);
     if (caller.kind === "user") throw forbidden("Tokens are minted with the operator key, not with a token");
-    const firstTry = caller.kind === "local";
-    const longest = firstTry ? FIRST_TRY_TOKEN_TTL_SECONDS : http.tokenTtlSeconds;
+    const trial = caller.kind === "local";
+    const longest = trial ? TRIAL_TOKEN_TTL_SECONDS : http.tokenTtlSeconds;
     const { user_id, permissions, expires_in = longest } = readBody(bodySchema, request.body);
     checkPermissions(permissions, channels);
-    if (expires_in > longest) throw tooLong(expires_in, longest, firstTry);
-    if (firstTry && permissions.includes("admin"))
+    if (expires_in > longest) throw tooLong(expires_in, longest, trial);
+    if (trial && permissions.includes("admin"))
       throw forbidden(`The permission admin is not granted without a key. ${HOW_TO_GET_ONE}`);
-    const { token, tokenId } = authority.mint({
-      userId: user_id,
-      permissions,
-      ttlSeconds: expires_in,
-      trial: firstTry,
-    });
+    const { token, tokenId } = authority.mint({ userId: user_id, permissions, ttlSeconds: expires_in, trial });
     stats.add("tokens_minted");
     const target = `user:${user_id} token:${tokenId} ${permissions.join(" ")}`;
     audit.record({ action: "token.mint", who: caller.name, address: addressOf(request.raw), target, outcome: "done" });
@@ -71,8 +66,8 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
   });
 }
 
-function tooLong(asked: number, longest: number, firstTry: boolean): RequestError {
-  const reason = firstTry ? "a token that is minted without a key lives no longer" : "TOKEN_TTL_SECONDS allows no more";
+function tooLong(asked: number, longest: number, trial: boolean): RequestError {
+  const reason = trial ? "a token that is minted without a key lives no longer" : "TOKEN_TTL_SECONDS allows no more";
   return wrongFields([{ field: "expires_in", message: `must be at most ${longest}, not ${asked}: ${reason}` }]);
 }
 

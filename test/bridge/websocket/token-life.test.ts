@@ -89,32 +89,3 @@ describe("a token on a live connection", () => {
     ]);
   });
 });
-
-describe("revoking", () => {
-  it("one token closes the connections that use this token, and no other connections", async () => {
-    const { url, token, tokens, sockets } = await startRealtime();
-    const minted = tokens.mint({ userId: "alice", permissions: ["dashboard:read"], ttlSeconds: 900 });
-    const revoked = await connect(url, minted.token);
-    const other = await connect(url, token("alice"));
-    expect(sockets.revoke({ tokenId: minted.tokenId })).toBe(1);
-    expect((await revoked.closed).code).toBe(4005);
-    expect(await other.subscribe("dashboard")).toMatchObject({ success: true });
-  });
-
-  it("a user's tokens from before a time does not affect later tokens or other users", async () => {
-    const { url, token, sockets } = await startRealtime();
-    const alice = await connect(url, token("alice"));
-    const bob = await connect(url, token("bob"));
-    expect(sockets.revoke({ userId: "alice", issuedBefore: Date.now() - 60_000 })).toBe(0);
-    expect(sockets.revoke({ userId: "alice", issuedBefore: Date.now() + 1_000 })).toBe(1);
-    expect((await alice.closed).code).toBe(4005);
-    expect(await bob.subscribe("dashboard")).toMatchObject({ success: true });
-  });
-
-  it("without criteria closes no connection", async () => {
-    const { url, token, sockets } = await startRealtime();
-    await connect(url, token());
-    expect(sockets.revoke({})).toBe(0);
-    expect(sockets.connections()).toHaveLength(1);
-  });
-});
