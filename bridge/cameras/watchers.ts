@@ -8,20 +8,16 @@ import { runAsSingleton, type Singleton } from "../cluster/singleton.ts";
 import type { Journal } from "../journal/journal.ts";
 import { startAlerts } from "./alerts/alerts.ts";
 import type { AlertThresholds } from "./alerts/config.ts";
+import type { cameraConfig } from "./config.ts";
 import { startDuplicateDevices } from "./duplicate-devices.ts";
 import { startLinkGaps } from "./link-gaps.ts";
 import type { PresenceService } from "./presence.ts";
 import { startRemovedDevices } from "./removed-devices.ts";
-import type { GapLimits } from "./sequence-gaps.ts";
 import { sharePresence } from "./shared-presence.ts";
 import type { Watcher } from "./watcher.ts";
 
 interface WatchersOptions {
-  config: {
-    presence: { graceMs: number; maxCameras: number };
-    linkGaps: Partial<GapLimits>;
-    alerts: Partial<AlertThresholds>;
-  };
+  config: ReturnType<typeof cameraConfig> & { alerts: Partial<AlertThresholds> };
   cluster: Cluster;
   journal: Journal;
   tree: TopicTree;

@@ -8,11 +8,6 @@ import { TooManyRevocationsError } from "../auth/revocations.ts";
 import { RefreshRefusedError } from "../auth/sessions.ts";
 import { InvalidTokenError } from "../auth/tokens.ts";
 
-/** The body of an error response. `code` is for programs, `message` for people. */
-export interface ErrorBody {
-  error: { code: string; message: string; details?: unknown };
-}
-
 /** A refusal with its HTTP status. The message is for the sender of the request. */
 export class RequestError extends Error {
   override name = "RequestError";
@@ -33,21 +28,11 @@ export class AccessError extends RequestError {
   override name = "AccessError";
 }
 
-export function badRequest(message: string, details?: unknown): RequestError {
-  return new RequestError(400, "bad_request", message, details);
-}
-
-export function unauthorized(message: string): AccessError {
-  return new AccessError(401, "unauthorized", message);
-}
-
-export function forbidden(message: string): AccessError {
-  return new AccessError(403, "permission_denied", message);
-}
-
-export function notFound(message: string): RequestError {
-  return new RequestError(404, "not_found", message);
-}
+export const badRequest = (message: string, details?: unknown) =>
+  new RequestError(400, "bad_request", message, details);
+export const unauthorized = (message: string) => new AccessError(401, "unauthorized", message);
+export const forbidden = (message: string) => new AccessError(403, "permission_denied", message);
+export const notFound = (message: string) => new RequestError(404, "not_found", message);
 
 /** Codes by status, for the errors of Fastify and its plugins. */
 const CODES: ReadonlyMap<number, string> = new Map([
@@ -75,7 +60,7 @@ const NAMED = [
 ] as const;
 
 /** Maps any error to its response. An unexpected error becomes 500, without details of the server. */
-export function toHttp(error: unknown): { statusCode: number; body: ErrorBody; retryAfterSeconds?: number } {
+export function toHttp(error: unknown): ReturnType<typeof response> & { retryAfterSeconds?: number } {
   if (error instanceof RequestError) {
     const { statusCode, code, message, details } = error;
     return response(statusCode, code, message, details);
@@ -98,6 +83,7 @@ export function toHttp(error: unknown): { statusCode: number; body: ErrorBody; r
   return response(500, "internal", "the server failed; its log says why");
 }
 
+/** `code` is for programs, `message` for people. */
 function response(statusCode: number, code: string, message: string, details?: unknown) {
   return { statusCode, body: { error: { code, message, ...(details === undefined ? {} : { details }) } } };
 }

@@ -12,16 +12,11 @@ export interface OperatorRequest {
   body?: object | undefined;
 }
 
-export interface InProcessApi {
-  answer(request: OperatorRequest): Promise<{ status: number; text: string }>;
-  stop(): Promise<void>;
-}
-
 /**
  * Opens the routes for users, devices and tokens without a port, so that their checks exist once. The API asks for no
  * key: a program that can open the store needs none.
  */
-export function openInProcessApi(services: OperatorServices): InProcessApi {
+export function openInProcessApi(services: OperatorServices) {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });
   readBodiesAsJson(server);
   server.setErrorHandler((error, _request, reply) => {
@@ -32,7 +27,7 @@ export function openInProcessApi(services: OperatorServices): InProcessApi {
   });
   for (const routes of [deviceRoutes, tokenRoutes, userRoutes]) routes(server, services);
   return {
-    async answer({ method, path, body }) {
+    async answer({ method, path, body }: OperatorRequest) {
       const { statusCode, payload } = await server.inject({
         ...{ method, url: path },
         ...(body === undefined ? {} : { body, headers: { "content-type": "application/json" } }),

@@ -25,14 +25,6 @@ import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
 import type { Services } from "./services.ts";
 
-interface HttpServer {
-  address: string;
-  /** The bound port. For port 0, a free one. */
-  port: number;
-  /** Stops accepting. Requests under way have {@link STOP_TIMEOUT_MS} to finish. */
-  stop(): Promise<void>;
-}
-
 interface HttpServerOptions {
   host: string;
   port: number;
@@ -52,7 +44,7 @@ const IDLE_TIMEOUT_MS = 120_000;
 const NO_UPGRADE_HERE = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /** Starts Fastify with its limits, headers and routes, and the WebSocket path. Resolves when the port is open. */
-export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+export async function startHttpServer(options: HttpServerOptions) {
   const { host, port, services, origins } = options;
   const { stats } = services;
   const server = createServer(services);
@@ -97,6 +89,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   let stopping: Promise<void> | undefined;
   return {
     ...boundAddress(server),
+    /** Stops accepting. Requests under way have {@link STOP_TIMEOUT_MS} to finish. */
     stop() {
       stopping ??= stop(server);
       return stopping;

@@ -11,6 +11,7 @@ import type { CommandRunner } from "../commands/command-relay.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { Subscriber } from "../delivery/subscriber.ts";
 import { type CommandMessage, CommandRequests } from "./command-requests.ts";
+import type { SocketsConfig } from "./config.ts";
 import type { Connection } from "./connection.ts";
 import { count } from "./counts.ts";
 import type { MessageBytes, RequestId } from "./messages.ts";
@@ -25,7 +26,8 @@ interface StoreState {
   unavailableReason: () => string | undefined;
 }
 
-export interface SessionContext extends RequestLoopOptions {
+type Limits = "pingIntervalMs" | "tokenWarningMs" | "tokenGraceMs" | "maxSubscriptions";
+export interface SessionContext extends RequestLoopOptions, Pick<Required<SocketsConfig>, Limits> {
   delivery: Pick<Delivery, "open" | "close">;
   tokens: Pick<Tokens, "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
@@ -36,10 +38,6 @@ export interface SessionContext extends RequestLoopOptions {
   logger: Logger;
   /** Subscriptions of all sessions, by channel. */
   subscriptionCounts: Map<string, number>;
-  pingIntervalMs: number;
-  tokenWarningMs: number;
-  tokenGraceMs: number;
-  maxSubscriptions: number;
 }
 
 type MessageOf<Type extends ClientMessage["type"]> = Extract<ClientMessage, { type: Type }>;
