@@ -41,7 +41,7 @@ export interface Authority extends Tokens {
   stop(): void;
 }
 
-/** The id of a token that was issued without a key begins with this. */
+/** The prefix of the ids of tokens that were issued without a key. */
 const TRIAL_TOKEN_PREFIX = "first-try-";
 
 interface AuthorityOptions {

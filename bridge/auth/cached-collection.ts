@@ -1,10 +1,11 @@
+import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { z } from "zod";
 import type { Documents, StoredDocument } from "../cluster/cluster.ts";
 
 /** The pause between two attempts to read changes while the store is unavailable. */
 const RETRY_MS = 500;
-/** With more changed documents, the whole collection is read instead of each of them. */
+/** The most changed documents that are read one by one. With more, the whole collection is read. */
 const MAX_CHANGED_KEYS = 1_000;
 
 /** Options of the stores of accounts, devices and revocations. */
@@ -32,9 +33,8 @@ export class CachedCollection<Value> {
   #allChanged = false;
   #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   #reading = false;
-  #retry: { timer: NodeJS.Timeout; end: () => void } | undefined;
   #unwatch = () => {};
-  #stopped = false;
+  readonly #stopped = new AbortController();
 
   private constructor(options: CachedCollectionOptions<Value>) {
     this.#options = options;
@@ -70,7 +70,9 @@ export class CachedCollection<Value> {
     return this.#values.keys();
   }
 
-  /** Calls back with the keys that may have changed; undefined: any may have changed. @returns unsubscribes */
+  /**
+   * Calls back with the keys of changed documents; undefined when any document may have changed. @returns unsubscribes
+   */
   onChange(listener: (keys: readonly string[] | undefined) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -93,9 +95,8 @@ export class CachedCollection<Value> {
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#stopped.abort();
     this.#unwatch();
-    this.#retry?.end();
     this.#listeners.clear();
   }
 
@@ -110,7 +111,7 @@ export class CachedCollection<Value> {
   /** Runs one read at a time, so that an older result never overwrites a newer one. */
   async #readChanges(): Promise<void> {
     let failureReported = false;
-    while (!this.#stopped && (this.#allChanged || this.#changedKeys.size > 0)) {
+    while (!this.#stopped.signal.aborted && (this.#allChanged || this.#changedKeys.size > 0)) {
       const keys = this.#allChanged ? undefined : [...this.#changedKeys];
       const waiting = this.#waiting.splice(0);
       this.#allChanged = false;
@@ -126,7 +127,7 @@ export class CachedCollection<Value> {
         if (!failureReported)
           logger.warn({ err: error, collection }, "changes cannot be read: the cached documents stay in use");
         failureReported = true;
-        await this.#pause();
+        await after(RETRY_MS, undefined, { signal: this.#stopped.signal, ref: false }).catch(() => undefined);
       }
     }
     // A caller may schedule another read as soon as its promise resolves: that read must start a new loop.
@@ -153,17 +154,5 @@ export class CachedCollection<Value> {
       logger.error({ collection, key, reason: read.error.message }, "damaged document ignored");
     if (read?.success) values.set(key, read.data);
     else values.delete(key);
-  }
-
-  #pause(): Promise<void> {
-    return new Promise((resolve) => {
-      const end = () => {
-        clearTimeout(this.#retry?.timer);
-        this.#retry = undefined;
-        resolve();
-      };
-      this.#retry = { timer: setTimeout(end, RETRY_MS), end };
-      this.#retry.timer.unref();
-    });
   }
 }

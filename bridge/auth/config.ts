@@ -74,7 +74,7 @@ export const authSettings = {
     times(10, "MAX_LOGIN_FAILURES", "ten times"),
   ),
   LOGIN_FAILURE_WINDOW_SECONDS: setting(
-    "Time for which failed logins count, from the first of them.",
+    "Time for which failed logins count, from the first failed login.",
     positiveVariable.default(900),
   ),
   AUDIT_LOG: setting(

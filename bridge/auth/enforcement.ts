@@ -4,7 +4,9 @@ import type { RefusedPublication } from "../../platform/publications.ts";
 import type { Authority } from "./authority.ts";
 import { InvalidTokenError } from "./tokens.ts";
 
-/** The shortest interval between two reviews of all connections. One review handles all changes since the last. */
+/**
+ * The shortest interval between two reviews of all connections. One review handles all changes since the previous one.
+ */
 const MIN_INTERVAL_MS = 100;
 
 /** The MQTT clients of this node. */

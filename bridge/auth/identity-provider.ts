@@ -94,7 +94,7 @@ export function createIdentityProvider(options: IdentityProviderOptions): Identi
   };
 }
 
-/** Fails the reading of the body after {@link MAX_KEYS_BYTES}. */
+/** Limits the body: reading more than {@link MAX_KEYS_BYTES} fails. */
 function limited(response: Response): Response {
   let size = 0;
   const body = response.body?.pipeThrough(

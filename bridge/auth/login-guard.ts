@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Signals } from "../cluster/cluster.ts";
 
-/** The most counted user ids, addresses and pairs, and remembered pairs. Above this, the oldest is removed. */
+/** The most user ids, addresses and pairs that are kept. Above this, the oldest is removed. */
 const MAX_COUNTED = 10_000;
 const FAILED = "login-failed";
 const DONE = "login-done";

@@ -1,5 +1,6 @@
 import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from "node:crypto";
 import { availableParallelism } from "node:os";
+import { promisify } from "node:util";
 import { z } from "zod";
 
 export const MIN_PASSWORD_LENGTH = 10;
@@ -40,7 +41,7 @@ export class TooManyHashesError extends Error {
   override name = "TooManyHashesError";
 }
 
-/** Checking the password of an unknown user takes as long as that of a known user. */
+/** An unknown user's password is compared with this hash, so the check takes as long as for a known user. */
 const UNKNOWN_USER_HASH: PasswordHash = {
   salt: randomBytes(SALT_BYTES).toString("base64url"),
   hash: randomBytes(KEY_BYTES).toString("base64url"),
@@ -59,7 +60,9 @@ export class Passwords {
     return { salt: salt.toString("base64url"), hash: hash.toString("base64url"), scrypt: COST };
   }
 
-  /** @param stored undefined for an unknown user: returns false after the same time @throws {TooManyHashesError} */
+  /**
+   * @param stored undefined for an unknown user: the result is false, after the same time @throws {TooManyHashesError}
+   */
   async matches(password: string, stored: PasswordHash | undefined): Promise<boolean> {
     const { salt, hash, scrypt: cost } = stored ?? UNKNOWN_USER_HASH;
     const derived = await this.#derive(password, Buffer.from(salt, "base64url"), cost);
@@ -76,7 +79,7 @@ export class Passwords {
     } else this.#running++;
     try {
       // Different keyboards encode the same accented letter differently.
-      return await derive(password.normalize("NFKC"), salt, { ...cost, maxmem: 2 * 128 * cost.N * cost.r });
+      return await derive(password.normalize("NFKC"), salt, KEY_BYTES, { ...cost, maxmem: 2 * 128 * cost.N * cost.r });
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#running--;
@@ -85,11 +88,4 @@ export class Passwords {
   }
 }
 
-function derive(password: string, salt: Buffer, options: ScryptOptions): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    scrypt(password, salt, KEY_BYTES, options, (error, key) => {
-      if (error === null) resolve(key);
-      else reject(error);
-    });
-  });
-}
+const derive = promisify<string, Buffer, number, ScryptOptions, Buffer>(scrypt);

@@ -32,7 +32,7 @@ export interface Revocations {
    * revocation may cover tokens up to a later time. A new token then needs that later time.
    */
   issueTime(userId: string): number;
-  /** Durable and in effect on this node. @throws {TooManyRevocationsError} @throws {StoreUnavailableError} */
+  /** Then durable and in effect on this node. @throws {TooManyRevocationsError} @throws {StoreUnavailableError} */
   add(revocation: Revocation): Promise<void>;
   onChange(listener: () => void): () => void;
   stop(): void;

@@ -83,7 +83,7 @@ interface SessionsOptions {
 
 const documentSchema = z.object({
   userId: z.string(),
-  /** The key of the tags of all secrets, from which the next secret is derived too. */
+  /** The key for the tags of all secrets, and for deriving the next secret. */
   seed: z.string(),
   /** SHA-256 of the current secret, base64url. The secret is random, so it needs no slow or salted hash. */
   hash: z.string(),
@@ -155,7 +155,8 @@ export function createSessions(options: SessionsOptions): Sessions {
           const condition = { ifVersion: version, expiresAt: expiresAt() };
           const written = await documents.put(COLLECTION, sessionId, rotated, condition);
           if (written !== undefined) return grant(account, sessionId, next);
-          // Another request was faster. If it used the same refresh token, the next attempt grants the same new one.
+          // Another request was faster. If that request used the same refresh token, the next attempt grants the same
+          // new token.
         } else if (equal(hash, session.previous ?? "") && now() - session.rotatedAt <= REFRESH_GRACE_MS) {
           return grant(account, sessionId, next);
         } else if (hasValidTag(secret, session.seed)) {

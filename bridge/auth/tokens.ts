@@ -30,7 +30,9 @@ export interface Tokens {
 }
 
 interface TokensOptions {
-  /** The first one signs, all verify: so a secret can be replaced while its tokens are valid. 32 characters or more. */
+  /**
+   * The first secret signs; all verify, so a secret can be replaced while its tokens are valid. At least 32 characters.
+   */
   secrets: readonly string[];
   /** Tokens of this identity provider are accepted too. Default: none. */
   provider?: IdentityProvider | undefined;

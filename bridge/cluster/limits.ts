@@ -7,11 +7,9 @@ export const MAX_DOCUMENT_LENGTH = 256 * 1024;
 export const MAX_WAITING_WRITES = 10_000;
 
 /** @throws {RangeError} */
-export function checkCollection(collection: string): void {
-  if (!/^[a-z][a-z0-9-]{0,63}$/.test(collection))
-    throw new RangeError(
-      `"${collection}" is not a name of a collection: at most 64 lower-case letters, digits and hyphens`,
-    );
+export function checkCollection(name: string): void {
+  if (!/^[a-z][a-z0-9-]{0,63}$/.test(name))
+    throw new RangeError(`"${name}" is not a name of a collection: at most 64 lower-case letters, digits and hyphens`);
 }
 
 /** @throws {RangeError} */

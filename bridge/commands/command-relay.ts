@@ -170,7 +170,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     });
   }
 
-  /** The camera has a new connection. It may not have received a command that it did not acknowledge on the old one. */
+  /** The camera has a new connection: a command that it did not acknowledge on the old connection may be lost. */
   function resend(camera: string): void {
     const inFlight = byCamera.get(camera)?.inFlight;
     if (inFlight?.status === "sent") send(inFlight);

@@ -5,14 +5,8 @@ export const commandSettings = {
     "Commands of one user in a minute, by HTTP, WebSocket and MQTT together. By HTTP also of one address.",
     limitVariable.default(60),
   ),
-  MAX_COMMANDS_PER_CAMERA: setting(
-    "Commands that wait for one camera behind the one in flight.",
-    limitVariable.default(16),
-  ),
-  MAX_PENDING_COMMANDS: setting(
-    "Commands that wait or are in flight, all cameras together.",
-    limitVariable.default(10_000),
-  ),
+  MAX_COMMANDS_PER_CAMERA: setting("Waiting commands of one camera. One more is in flight.", limitVariable.default(16)),
+  MAX_PENDING_COMMANDS: setting("Commands waiting or in flight, all cameras together.", limitVariable.default(10_000)),
 };
 
 export function commandConfig(read: ValuesOf<typeof commandSettings>) {

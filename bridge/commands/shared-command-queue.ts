@@ -7,7 +7,7 @@ interface SharedCommandQueueOptions {
   cluster: Pick<Cluster, "documents" | "nodeId" | "nodes">;
   /** Includes the command in flight. */
   maxPerCamera: number;
-  /** How often this node checks whether nodes have stopped that have commands in the same queues. Default 1,000. */
+  /** The interval of checks for stopped nodes, whose commands block the queues. Default 1,000. */
   checkIntervalMs?: number;
   logger: Logger;
 }
@@ -18,7 +18,7 @@ const COLLECTION = "command-queues";
  * is in flight.
  */
 const EXPIRY_MARGIN_MS = 2_000;
-/** Nodes that change one queue at the same time retry. A node should never need this many attempts. */
+/** Nodes that change a queue at the same time retry. A node should never need this many attempts. */
 const MAX_ATTEMPTS = 50;
 const MAX_RETRY_MS = 20;
 

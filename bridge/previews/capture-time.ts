@@ -4,7 +4,7 @@ const ULID = /^[0-7][0-9a-hjkmnp-tv-z]{25}$/;
 const TIME_DIGITS = 10;
 /** How far a capture's time may be in the future. */
 const MAX_AHEAD_MS = 5 * 60_000;
-/** A camera whose clock shows an earlier time has never set its clock. */
+/** No capture is older: a camera whose clock shows an earlier time has never set its clock. */
 const FIRST_PLAUSIBLE = Date.UTC(2020, 0, 1);
 
 /**

@@ -31,7 +31,7 @@ export class FilePreviewStore implements PreviewStore {
     this.#now = now;
   }
 
-  /** Reads the folder. Call it first. */
+  /** Lists the stored previews. Call this method before all others. */
   async load(): Promise<void> {
     const found: { camera: string; previews: StoredPreview[] }[] = [];
     for await (const one of this.#files.load()) found.push(one);
@@ -41,7 +41,7 @@ export class FilePreviewStore implements PreviewStore {
     const replaced: Promise<void>[] = [];
     for (const { camera, previews } of found) {
       const stored = this.#camera(camera);
-      // The program may have been killed after it wrote a preview, and before it removed the one that it replaced.
+      // The program may have been killed after it wrote a preview and before it removed the replaced one.
       for (const preview of previews.sort((one, other) => one.savedAt - other.savedAt)) {
         const older = stored.get(preview.capture);
         if (older !== undefined) replaced.push(this.#drop(camera, stored, older));

@@ -74,7 +74,7 @@ export function openRedisPreviews(options: Omit<PreviewsOptions, "path"> & { red
 
 function createPreviews(
   store: PreviewStore,
-  { maxPictureBytes = MAX_PREVIEW_BYTES, now = Date.now, wall = now }: Omit<PreviewsOptions, "path">,
+  { maxPictureBytes: maxBytes = MAX_PREVIEW_BYTES, now = Date.now, wall = now }: Omit<PreviewsOptions, "path">,
 ): Previews {
   /** How far the system's clock is ahead of the store's clock, in whole minutes. */
   const wallAheadMs = () => {
@@ -93,10 +93,8 @@ function createPreviews(
       if (!isId(camera)) throw new PreviewRefusedError(`"${camera}" is not a camera id`);
       if (!isId(capture)) throw new PreviewRefusedError(`"${capture}" is not a capture id`);
       const sizeBytes = jpeg.length;
-      if (sizeBytes > maxPictureBytes)
-        throw new PreviewRefusedError(
-          `the preview has ${sizeBytes} bytes, more than ${maxPictureBytes}: make it smaller`,
-        );
+      if (sizeBytes > maxBytes)
+        throw new PreviewRefusedError(`the preview has ${sizeBytes} bytes, more than ${maxBytes}: make it smaller`);
       refuseUnreadable(jpeg);
       const savedAt = now();
       const namedTime = captureTime(capture, wall(), senderAheadMs);

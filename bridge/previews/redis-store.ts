@@ -57,13 +57,8 @@ export class RedisPreviewStore implements PreviewStore {
       const found = new Map<string, StoredPreview>();
       await Promise.all(
         cameras.map(async (camera) => {
-          const [capture, taken, meta] = await this.#redis.hmget(
-            this.#key("newest", camera),
-            "capture",
-            "taken",
-            "meta",
-          );
-          const preview = toPreview(capture, taken, meta);
+          const [name, taken, meta] = await this.#redis.hmget(this.#key("newest", camera), "capture", "taken", "meta");
+          const preview = toPreview(name, taken, meta);
           if (preview !== undefined) found.set(camera, preview);
         }),
       );

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { Script } from "../../../platform/redis/script.ts";
 import type { Link } from "./link.ts";
 
-/** About a millisecond of Redis' time. */
+/** One write-back call takes about a millisecond of Redis' time. */
 const DOCUMENTS_PER_WRITE = 100;
 const PRUNE_INTERVAL_MS = 60_000;
 

@@ -178,7 +178,7 @@ export class RedisDocuments implements Documents {
     return (await this.#options.link.run(script, keys, args)) === 1;
   }
 
-  /** The last arguments of scripts that change a document: the time, its member in the expiry index, the notice. */
+  /** The last arguments of scripts that change a document: time, member of the expiry index, channel and notice. */
   #commonArgs(collection: string, key: string): (string | number)[] {
     const { now, channel } = this.#options;
     return [now(), `${collection}!${key}`, channel, JSON.stringify({ kind: "document", collection, key })];

@@ -100,7 +100,7 @@ export class Heartbeat {
     this.#gone = options.link.key("gone");
   }
 
-  /** Now, and then at an interval. Concurrent calls share one heartbeat. @throws {StoreUnavailableError} */
+  /** Sends a heartbeat now, then at an interval. Concurrent calls share one. @throws {StoreUnavailableError} */
   beat(): Promise<void> {
     this.#beating ??= this.#beat().finally(() => {
       this.#beating = undefined;

@@ -58,7 +58,7 @@ export class RedisLeases implements Leases {
   }
 
   #schedule(held: Held): void {
-    // Fires no later than the lease expires, even while a renewal waits for its reply.
+    // The timer fires before or when the lease expires, even while a renewal waits for its reply.
     const waitMs = Math.min(this.#leaseMs / 3, held.until - performance.now());
     held.timer = setTimeout(() => this.#renew(held), Math.max(0, waitMs)).unref();
   }

@@ -42,18 +42,10 @@ const START_RETRY_MS = 100;
  * reachable again, the node registers its connections again.
  * @throws {StoreUnavailableError} Redis did not accept a write within `startTimeoutMs`
  */
-export async function openRedisCluster({
-  redis,
-  lastStore,
-  onDamage = () => {},
-  logger,
-  heartbeatMs = 3_000,
-  nodeTimeoutMs = 30_000,
-  leaseMs = 10_000,
-  commandTimeoutMs = 2_000,
-  startTimeoutMs = 15_000,
-  expiryNow = Date.now,
-}: RedisClusterOptions): Promise<Cluster> {
+export async function openRedisCluster(options: RedisClusterOptions): Promise<Cluster> {
+  const { redis, lastStore, onDamage = () => {}, logger, expiryNow = Date.now } = options;
+  const { heartbeatMs = 3_000, nodeTimeoutMs = 30_000, leaseMs = 10_000 } = options;
+  const { commandTimeoutMs = 2_000, startTimeoutMs = 15_000 } = options;
   const nodeId = randomBytes(6).toString("hex");
   const link = new Link({ redis, logger, commandTimeoutMs });
   const bus = new Bus({

@@ -68,7 +68,7 @@ export class RedisRegister implements ConnectionRegister {
   /** Registrations without a reply. */
   #entering = 0;
   #inDoubt = false;
-  /** Consecutive comparisons in which Redis differed. */
+  /** Consecutive comparisons in which Redis differed from memory. */
   #differed = 0;
   #aligning: Promise<void> | undefined;
 
