@@ -12,11 +12,13 @@ import { greeting } from "./greeting.ts";
 import { createLogger } from "./logger.ts";
 
 /**
- * The server stops within this time plus SHUTDOWN_SPREAD_MS, because somebody who pressed Ctrl-C is waiting. Excludes the
- * time in which this machine was suspended.
+ * The server stops within this time plus SHUTDOWN_SPREAD_MS, because somebody who pressed Ctrl-C is waiting. Excludes
+ * the time in which this machine was suspended.
  */
 const STOP_TIMEOUT_MS = 1900;
-/** A second signal within this time is ignored: npm repeats a signal that the terminal has also sent to this process. */
+/**
+ * A second signal within this time is ignored: npm repeats a signal that the terminal has also sent to this process.
+ */
 const SECOND_SIGNAL_MS = 300;
 
 try {

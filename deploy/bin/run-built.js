@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 
 /**
- * Runs a built program. The files in `bin` must exist before the build: npx creates its links only once, and never again
- * if the files were missing then.
+ * Runs a built program. The files in `bin` must exist before the build: npx creates its links only once, and never
+ * again if the files were missing then.
  * @param {string} program the path of the program below `dist`
  */
 export async function runBuilt(program) {

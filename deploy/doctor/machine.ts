@@ -19,8 +19,8 @@ export function checkNode(version: string, needed: string): Finding {
 }
 
 /**
- * The most files and sockets that a process may open; undefined if the limit is unknown. This is the hard limit, because
- * Node.js raises the soft limit to the hard limit.
+ * The most files and sockets that a process may open; undefined if the limit is unknown. This is the hard limit,
+ * because Node.js raises the soft limit to the hard limit.
  */
 export function openFileLimit(): number | undefined {
   try {

@@ -13,8 +13,8 @@ import { type Finding, ok, warn, wrong } from "./finding.ts";
 const MAX_LISTED_GAPS = 20;
 
 /**
- * Compares each file of the stores with its checksums, reads each row, and checks the journal for gaps. Repairs nothing.
- * The rows can be read only while no server has the stores open.
+ * Compares each file of the stores with its checksums, reads each row, and checks the journal for gaps. Repairs
+ * nothing. The rows can be read only while no server has the stores open.
  */
 export async function verifyData(dataPath: string): Promise<Finding[]> {
   const findings: Finding[] = [];

@@ -67,8 +67,8 @@ export function resultOf({ status, text }: { status: number; text: string }): un
 }
 
 /**
- * The operator key that the server generated at its first start. This key is never sent to another machine, because only
- * this machine can reach the server of the key.
+ * The operator key that the server generated at its first start. This key is never sent to another machine, because
+ * only this machine can reach the server of the key.
  * @throws {OperatorApiError} `url` is on another machine, or there is no key
  */
 export function generatedKey(dataPath: string, url: string): string {

@@ -9,7 +9,7 @@ export interface RedisAccess {
    * Creates a connection that reconnects without a limit. Never throws. The options decide what happens while Redis is
    * unavailable:
    *
-   * - By default, a command rejects after {@link COMMAND_TIMEOUT_MS}. Redis may have run the command, or may still run it.
+   * - By default, a command rejects after {@link COMMAND_TIMEOUT_MS}. Redis may have run it, or may still run it.
    * - To answer a client without delay, pass `enableOfflineQueue: false, maxRetriesPerRequest: 0,
    *   autoResendUnfulfilledCommands: false`. A command then rejects as soon as the connection is lost. The caller must
    *   wait for `ready`.

@@ -33,8 +33,8 @@ export class BackupError extends Error {
 }
 
 /**
- * Copies a DATA_PATH, even while the server runs. Copies the journal before the MQTT sessions: the next start publishes an
- * event again that is only in the journal. In the reverse order, the journal could lack an event of the sessions.
+ * Copies a DATA_PATH, even while the server runs. Copies the journal before the MQTT sessions: the next start publishes
+ * an event again that is only in the journal. In the reverse order, the journal could lack an event of the sessions.
  * @throws {BackupError}
  */
 export async function backUp(dataPath: string, target: string): Promise<Catalog> {

@@ -97,7 +97,9 @@ function clockOf(cluster: Cluster, redis: RedisAccess | undefined, parts: Runnin
   return { documents, sharedWall: async () => redisTimeOf(await connection.time()) };
 }
 
-/** The name stays the same, so that a restarted node immediately completes the events that it accepted before a crash. */
+/**
+ * The name stays the same, so that a restarted node immediately completes the events that it accepted before a crash.
+ */
 function nodeNameOf(dataPath: string): string {
   return `${hostname()}:${resolve(dataPath)}`;
 }

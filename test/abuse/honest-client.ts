@@ -14,13 +14,13 @@ const DASHBOARDS = 4;
 const PAYLOAD_BYTES = 400;
 const HEALTH_EVERY_MS = 50;
 
-/** What an honest client measured in a period. */
+/** The measurements of an honest client in a period. */
 export interface Experience {
   /** Latency from camera to screen, 99th percentile. */
   screenMs: number;
   /** `GET /livez`, 99th percentile. */
   healthMs: number;
-  /** Losses, repetitions, disconnects and refusals; empty when there were none. */
+  /** Losses, repetitions, disconnects and refusals. */
   harm: readonly string[];
 }
 

@@ -11,9 +11,9 @@ import { startServer, type Target } from "./server.ts";
 
 /** The largest allowed factor between the 99th percentiles with and without an abuser. */
 const MAX_RATIO = 3;
-/** Milliseconds. Below this value, the measurement shows only how three processes are scheduled on two cores. */
+/** Milliseconds. A smaller value only shows the scheduling of three processes on two cores. */
 const FLOOR_MS = 5;
-/** Milliseconds. The longest wait until an abuser has taken all places that it can get. */
+/** Milliseconds. The longest wait until an abuser has taken all available connections or entries. */
 const FILL_TIMEOUT_MS = 120_000;
 
 const USAGE = `Measures an honest client beside an abuser, for everything that clients share.
@@ -92,7 +92,7 @@ async function measure(attack: Attack, program: URL, seconds: number): Promise<R
     const without = await timed();
     const complaints: string[] = [];
     abuser = await startAbuser(attack, server.target);
-    // A run in which the attack does not work proves nothing.
+    // A run without a working attack proves nothing.
     const ended = once(abuser, "message").then(([text]) => {
       if (String(text).startsWith("failed")) complaints.push(`the abuser ${text}`);
     });
@@ -150,7 +150,7 @@ function render({ attack, without, beside, wrong }: Row): string {
 }
 
 async function startAbuser(attack: Attack, target: Target): Promise<ChildProcess> {
-  // A real abuser has a machine of its own. Here the abuser gets only the CPU time that the server and the honest
+  // A real abuser has its own machine. Here, the abuser gets only the CPU time that the server and the honest
   // client leave.
   const atLeisure = { execPath: "chrt", execArgv: ["--idle", "0", process.execPath] };
   const child = fork(fileURLToPath(new URL("./abuser.js", import.meta.url)), atLeisure);

@@ -13,7 +13,7 @@ export interface RawLogin {
   address?: string;
 }
 
-/** An MQTT client that ignores the protocol's rules: it sends any bytes and reports the answers. */
+/** An MQTT client that sends any bytes, even against the protocol, and reports the answers. */
 export class RawMqtt {
   readonly socket: Socket;
   /** Received packets, by `cmd`. */
@@ -35,7 +35,7 @@ export class RawMqtt {
     });
   }
 
-  /** @returns the client and the return code of its CONNACK; -1 if the connection was closed instead */
+  /** @returns the client and the return code of the CONNACK, or -1 if the connection was closed */
   static async open(
     target: Target,
     { clean = true, address = ABUSER_ADDRESS, ...login }: RawLogin,
@@ -72,7 +72,7 @@ export class RawMqtt {
     this.#onPacket = listener;
   }
 
-  /** Writes the same bytes repeatedly, as fast as the server reads, until the connection ends. */
+  /** Repeats the same bytes as fast as the server reads, until the connection ends. */
   async flood(next: () => Buffer): Promise<void> {
     const ending = new AbortController();
     this.socket.once("close", () => ending.abort());

@@ -4,12 +4,12 @@ import { JWT_SECRET, signToken } from "../bench/servers/tokens.ts";
 
 const OPERATOR_KEY = "operator-key-of-the-abuse-table";
 
-/** What a client needs to reach the server under test, with the credentials of every role. */
+/** The addresses of the server under test, and the credentials of every role. */
 export interface Target {
   httpPort: number;
   mqttPort: number;
   dataPath: string;
-  /** Secrets by device: `honest` for the honest camera, `abuser` for the abuser's. */
+  /** Secrets of the devices `honest` and `abuser`. */
   secrets: Readonly<Record<string, string>>;
 }
 
@@ -24,7 +24,7 @@ export interface AbusedServer {
 
 /**
  * Starts the program with its default limits and registers the cameras `honest` and `abuser`.
- * @param program `deploy/start.js` of a build; builds of two versions can be compared
+ * @param program `deploy/start.js` of a build, which may be of another version
  * @param options.profileTo a folder for a CPU profile
  */
 export async function startServer(
@@ -74,7 +74,7 @@ export async function startServer(
 
 export const OPERATOR_HEADERS = { authorization: `Bearer ${OPERATOR_KEY}`, "content-type": "application/json" };
 
-/** A user's token, signed by an issuer that shares the secret. */
+/** A user's token, signed with the shared secret. */
 export function tokenOf(user: string, ...permissions: string[]): string {
   return signToken(user, permissions);
 }

@@ -15,7 +15,7 @@ import { temporaryFolder } from "./servers/leftovers.ts";
 import { startSkylapse } from "./servers/skylapse.ts";
 import { signToken } from "./servers/tokens.ts";
 
-/** The most common camera takes pictures of 16 megapixels. */
+/** The pictures of the most common camera have 16 megapixels. */
 const [WIDTH, HEIGHT] = [4656, 3496];
 const CAPTURE_INTERVAL_S = 30;
 const BACKLOG_HOURS = 24;

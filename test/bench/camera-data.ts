@@ -90,7 +90,9 @@ function measure(options: BenchOptions): Promise<Sample> {
 
 type CameraOptions = Parameters<typeof startCamera>[0];
 
-/** Runs a camera. @returns the bytes on its link during the work, which begins 5 s after the first connection attempt */
+/**
+ * Runs a camera. The work begins 5 s after the first attempt to connect. @returns the bytes on the link during the work
+ */
 async function during(link: MeteredLink, camera: CameraOptions, work: () => Promise<unknown>): Promise<number> {
   const program = await startCamera(camera);
   try {
@@ -132,7 +134,7 @@ async function sendCommands(port: number): Promise<void> {
   }
 }
 
-/** Begins to measure after two minutes, in which the back-off of both cameras grows. */
+/** Measures after two minutes, when the back-off of both cameras has grown. */
 async function measureDuel(
   link: MeteredLink,
   place: (name: string) => CameraOptions,
@@ -155,7 +157,7 @@ async function measureDuel(
   }
 }
 
-/** Noise, so that the preview reaches the largest allowed size. */
+/** Noise makes the preview as large as allowed. */
 async function picture(): Promise<Buffer> {
   const noise = { type: "gaussian", mean: 128, sigma: 40 } as const;
   return sharp({ create: { width: 1280, height: 960, channels: 3, background: "grey", noise } })

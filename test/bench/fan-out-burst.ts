@@ -6,7 +6,7 @@ import { startSocketIo } from "./servers/socket-io.ts";
 
 const DASHBOARDS = 1000;
 const BURST = 20;
-/** The number of bursts in flight: enough that the server never waits for the next one. */
+/** Bursts in flight: enough so that the server never waits for the next burst. */
 const BURSTS_UNDER_WAY = 5;
 
 export const fanOutBurst: Row = {

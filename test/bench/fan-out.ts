@@ -4,13 +4,12 @@ import type { Delivered } from "./load/worker.ts";
 import { type Cost, costOf, type Sample } from "./row.ts";
 import type { EventServer } from "./servers/server.ts";
 
-/** How long a server works before the measurement, so that its code is compiled. */
+/** Warm-up before the measurement, so that the server's code is compiled. */
 export const WARM_UP_SECONDS = 2;
 
 /** An event in its envelope, with some 400 bytes of `data`. */
 export const EVENT_BYTES = 550;
 
-/** Milliseconds between two single events. */
 export const SINGLE_INTERVAL_MS = 20;
 
 export interface FanOutOptions {
@@ -35,7 +34,7 @@ export async function openFanOut(
   });
 }
 
-/** Measures single events to a number of dashboards, once the server's code is warm. */
+/** Measures single events to a number of dashboards, after the warm-up. */
 export async function costOfSingles(
   server: EventServer,
   generator: Generator,
@@ -43,7 +42,7 @@ export async function costOfSingles(
 ): Promise<Sample> {
   await openFanOut(server, generator, { dashboards });
   const everyMs = SINGLE_INTERVAL_MS;
-  // With single events alone, it would take minutes until their whole path is compiled, as in a server that runs for
+  // With single events alone, the warm-up would need minutes to compile the whole path, as in a server that runs for
   // days.
   await generator.call("publishBursts", { size: 20, window: 40, seconds: WARM_UP_SECONDS });
   await generator.call("publishSingly", { everyMs, seconds: 1 });

@@ -4,7 +4,7 @@ import type { EventServer } from "./servers/server.ts";
 import { startSkylapse } from "./servers/skylapse.ts";
 import { startSocketIo } from "./servers/socket-io.ts";
 
-/** Dashboards that connect before the first measurement, so that it includes the one-time allocations of the server. */
+/** Dashboards before the first measurement, so that it includes one-time allocations of the server. */
 const EARLIER = 100;
 
 function count({ quick }: BenchOptions): number {

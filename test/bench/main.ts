@@ -89,11 +89,11 @@ async function run(): Promise<void> {
   }
   if (flags.json !== undefined)
     writeFileSync(flags.json, `${JSON.stringify(toJson(results, options), undefined, 2)}\n`);
-  // A missed target is a result; a missing delivery makes the run fail.
+  // A missed target is a result, but a missing delivery makes the run fail.
   if (results.some(({ failure }) => failure !== undefined)) process.exitCode = 1;
 }
 
-/** Alternates between our server and its peer, so that other load on the machine affects both. */
+/** Alternates between our server and its peer, so that other load on the machine affects both servers. */
 async function measure(row: Row, options: BenchOptions): Promise<RowResult> {
   const sides = row.sides(options);
   const samples = sides.map((): Sample[] => []);
@@ -144,7 +144,7 @@ function describeEnvironment() {
 
 function mosquittoVersion(): string {
   try {
-    // Mosquitto has no --version. Its help begins with the version, and asking for help exits with an error.
+    // Mosquitto has no --version. Its help begins with the version, and exits with an error.
     execFileSync(MOSQUITTO, ["-h"], { stdio: "pipe" });
   } catch (error) {
     if (typeof error === "object" && error !== null && "stdout" in error) return firstLine(String(error.stdout));

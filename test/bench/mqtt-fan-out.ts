@@ -8,7 +8,7 @@ import { benchTopic, startSkylapse } from "./servers/skylapse.ts";
 
 const SUBSCRIBERS = 100;
 const PAYLOAD_BYTES = 400;
-/** Events in flight: enough to keep a server busy, and far below the limit at which either server drops messages. */
+/** Events in flight: enough to keep a server busy, and far below the limits at which the servers drop messages. */
 const WINDOW = 20;
 const QOS = [0, 1] as const;
 

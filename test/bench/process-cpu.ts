@@ -4,17 +4,17 @@ import { readFileSync } from "node:fs";
 const TICKS_PER_SECOND = 100;
 
 /**
- * CPU seconds (user and system) of all threads of a process since its start. Does not include the time that is spent
- * waiting for a core, so other busy programs hardly change the result.
+ * CPU seconds (user and system) of all threads of a process since its start. Excludes the time of
+ * waiting for a core, so that other busy programs hardly change the result.
  */
 export function cpuSecondsOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  // The second field is the program's name in parentheses and may contain blanks, so the count starts after that name.
+  // Fields are counted after the program's name in parentheses, because the name may contain blanks.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
-/** Microseconds of the machine's monotonic clock, which all processes share and can compare. */
+/** Microseconds of the monotonic clock, which all processes share. */
 export function clockMicros(): number {
   const [seconds, nanoseconds] = process.hrtime();
   return seconds * 1e6 + Math.floor(nanoseconds / 1000);

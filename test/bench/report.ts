@@ -9,7 +9,7 @@ export interface RowResult {
   row: Pick<Row, "name" | "title" | "figures">;
   method: string;
   sides: readonly SideResult[];
-  /** Why the row has no result, such as a missing delivery or a server that exited. */
+  /** The reason for a missing result, such as a missing delivery or an exited server. */
   failure: string | undefined;
 }
 
@@ -65,7 +65,7 @@ export function median(values: readonly number[]): number {
   return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2;
 }
 
-/** A row as text: the work, medians with the lowest and highest round, the ratio, and the target. */
+/** The text of a row: the work, medians with the lowest and highest round, the ratio, and the target. */
 export function renderRow(result: RowResult): string {
   const { row, method, sides, failure } = result;
   const heading = `\n${row.name}: ${row.title}\n${method}\n`;

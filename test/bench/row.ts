@@ -2,19 +2,19 @@ import { type Generator, startGenerator } from "./load/generator.ts";
 import type { Server } from "./servers/server.ts";
 
 export interface BenchOptions {
-  /** Shorter and fewer rounds: for a quick look, not for publication. */
+  /** Shorter and fewer rounds, not for publication. */
   quick: boolean;
   rounds: number;
   /** Duration of a measurement, seconds. */
   seconds: number;
-  /** A folder for CPU profiles of Node servers. Profiling slows these servers down. Default: none. */
+  /** A folder for CPU profiles of Node.js servers. Profiling slows a server down. Default: none. */
   profileTo: string | undefined;
 }
 
 /** The results of one side in one round, by key. */
 export type Sample = Readonly<Record<string, number>>;
 
-/** The target of a result: the ratio of the first side to the second, or the first side's value. */
+/** The target of a result: the ratio of the first side to the second side, or the value of the first side. */
 export type Target = { ratioAtMost: number } | { ratioAtLeast: number } | { atMost: number } | { atLeast: number };
 
 export interface Figure {
@@ -29,18 +29,18 @@ export interface Side {
   measure: () => Promise<Sample>;
 }
 
-/** One row of the table: a kind of work and its cost on each side. */
+/** One row of the table. */
 export interface Row {
   name: string;
   title: string;
-  /** What exactly is measured, and how the comparison is fair or unfair. */
+  /** What is measured, and how fair the comparison is. */
   method: (options: BenchOptions) => string;
   figures: readonly Figure[];
-  /** This system alone, or this system and its peer. */
+  /** Our server alone, or our server and its peer. */
   sides: (options: BenchOptions) => readonly Side[];
 }
 
-/** Runs the work on a new server, with load generators that end with it. */
+/** Runs the work on a new server, with load generators that end with the work. */
 export async function onServer<Kind extends Server>(
   start: () => Promise<Kind>,
   work: (server: Kind, newGenerator: () => Promise<Generator>) => Promise<Sample>,
@@ -64,7 +64,10 @@ export interface Cost<Result> {
   result: Result;
   /** CPU seconds of the server during the work. */
   serverSeconds: number;
-  /** CPU seconds of the load generator during the work: far below the server's, unless the generator is the bottleneck. */
+  /**
+   * CPU seconds of the load generator during the work. If they are not far below the server's, the generator is the
+   * bottleneck.
+   */
   generatorSeconds: number;
 }
 

@@ -53,7 +53,7 @@ async function subscribe(server: EventServer): Promise<Sample> {
   await once(socket, "open");
   socket.send(JSON.stringify({ type: "auth", token: server.tokens(1)[0] }));
   await once(socket, "message");
-  // Parsed afterwards, because the measurement would otherwise include the parsing of ten thousand messages.
+  // Parsed after the measurement, which would otherwise include the parsing of ten thousand messages.
   const frames: { text: string; at: number }[] = [];
   const caughtUp = new Promise<void>((resolve) =>
     socket.on("message", (data) => {

@@ -142,7 +142,9 @@ async function watchLink(): Promise<{ status: string; at: number }[]> {
   return words;
 }
 
-/** Checks that each event arrived once, live events in order, late events in order, and no state after a newer state. */
+/**
+ * Checks that each event arrived once, live events in order, late events in order, and no state after a newer state.
+ */
 function expectAllInOrder(count: number): void {
   for (const name of ["capture.started", "capture.completed"]) {
     const ids = eventsNamed(name).map(({ id }) => id);

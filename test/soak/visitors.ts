@@ -6,13 +6,13 @@ import { clockMicros } from "../bench/process-cpu.ts";
 export interface VisitorsOptions {
   port: number;
   tokens: readonly string[];
-  /** Dashboards that are open at the same time. */
+  /** Number of open dashboards. */
   atOnce: number;
 }
 
 const STAY_SECONDS = 60;
 
-/** Dashboards that connect, watch and disconnect. Each must receive every event from its first to its last, in order. */
+/** Dashboards that connect, watch and disconnect. Each dashboard must receive all events of its connection in order. */
 export class Visitors {
   opened = 0;
   readonly failures: string[] = [];

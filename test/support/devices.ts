@@ -4,7 +4,9 @@ import { type DeviceStore, openDevices } from "../../bridge/auth/devices.ts";
 import type { Documents } from "../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
 
-/** Opens the devices in the data path of a stopped server. @param now milliseconds since 1970. Default: the system clock */
+/**
+ * Opens the devices in the data path of a stopped server. @param now milliseconds since 1970. Default: the system clock
+ */
 export async function openDevicesOf(
   dataPath: string,
   now = Date.now,

@@ -6,8 +6,8 @@ import { ImageStore } from "../../device/capture/image-store.ts";
 export const PICTURE_BYTES = 300_000;
 
 /**
- * Stores pictures one after the other, as fast as the disk allows, until the program is killed: `picture-program <folder>`.
- * Prints the name of each picture, with an exclamation mark before the name if storing failed.
+ * Stores pictures one after the other, as fast as the disk allows, until the program is killed: `picture-program
+ * <folder>`. Prints the name of each picture, with an exclamation mark before the name if storing failed.
  */
 const [dataPath = ""] = process.argv.slice(2);
 const store = new ImageStore({ dataPath, logger: pino({ level: "silent" }) });

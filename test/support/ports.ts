@@ -1,9 +1,9 @@
 import { createServer } from "node:net";
 
 /**
- * Ports below the ephemeral range (from 32768 on Linux). An ephemeral port could be taken by a connection of another test
- * before the program listens on it or while the program is down. A client that retries such a port could even connect to
- * itself.
+ * Ports below the ephemeral range (from 32768 on Linux). An ephemeral port could be taken by a connection of another
+ * test before the program listens on it or while the program is down. A client that retries such a port could even
+ * connect to itself.
  */
 const [LOWEST, HIGHEST] = [15_000, 32_767];
 

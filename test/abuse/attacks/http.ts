@@ -33,7 +33,7 @@ function ask(
   });
 }
 
-/** Sends requests on the given number of connections; each request follows once the previous one is answered. */
+/** Sends requests on several connections. Each request waits for the answer to the previous request. */
 async function askAlways(connections: number, one: () => Promise<number>): Promise<void> {
   const again = async () => {
     for (;;) if ((await one()) === 0) await sleep(20);

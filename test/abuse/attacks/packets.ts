@@ -15,7 +15,7 @@ function openReader(target: Target, ...permissions: string[]): Promise<{ client:
   });
 }
 
-/** Floods the server, and reconnects and repeats this whenever the server has closed the connection. */
+/** Floods the server. After a closed connection, reconnects and floods again. */
 async function insist(
   open: () => Promise<{ client: RawMqtt }>,
   flood: (client: RawMqtt) => Promise<void>,

@@ -15,7 +15,7 @@ export interface Publication {
   retain?: boolean;
 }
 
-/** Keeps a number of QoS 1 publications in flight: each PUBACK sends the next, until none is left or the connection ends. */
+/** Keeps several QoS 1 publications in flight. Stops after the last publication or at the end of the connection. */
 export async function publishInFlight(
   client: RawMqtt,
   inFlight: number,

@@ -7,9 +7,9 @@ import { LeanWebSocket } from "./web-socket.ts";
 
 const DIALECTS: Record<DialectName, Dialect> = { skylapse: skylapseDialect, "socket-io": socketIoDialect };
 
-/** Connections that are opened at the same time: fewer than a server's listen backlog of 511. */
+/** Connections that are opened together: fewer than a server's listen backlog of 511. */
 const MAX_OPENING = 200;
-/** Connections from one loopback address before the next address is used. */
+/** Connections from each loopback address. */
 const PER_ADDRESS = 8000;
 const READY_TIMEOUT_MS = 60_000;
 
@@ -20,16 +20,16 @@ export interface DashboardsOptions {
   tokens: readonly string[];
   /** The number of the first event that each dashboard expects. */
   first: number;
-  /** Whether each dashboard keeps its position after every event, which costs some CPU time. Default false. */
+  /** Whether each dashboard stores its position after every event, which costs some CPU time. Default false. */
   keepPlaces?: boolean;
   /** The resume position of each dashboard. Default: live events only. */
   since?: readonly Place[];
 }
 
-/** Many dashboards of one kind: connected, authenticated, subscribed, and counting the events they receive. */
+/** Many dashboards of one kind, which connect, authenticate, subscribe, and count received events. */
 export class Dashboards {
   readonly tally: Tally;
-  /** How often the server reported one of the dashboards as lagging. */
+  /** Number of lagging reports from the server. */
   laggingNotices = 0;
   readonly #options: DashboardsOptions;
   readonly #sockets: LeanWebSocket[] = [];
@@ -42,7 +42,7 @@ export class Dashboards {
     this.tally = new Tally("dashboard", options.tokens.length, options.first);
   }
 
-  /** Resolves when all are subscribed. */
+  /** Resolves when all dashboards are subscribed. */
   async open(): Promise<void> {
     const { length: count } = this.#options.tokens;
     let next = 0;
@@ -97,7 +97,7 @@ export class Dashboards {
     });
   }
 
-  /** The position of each dashboard: after its last event if positions are kept, otherwise where it subscribed. */
+  /** The position of each dashboard: of its last event if positions are stored, otherwise of its subscription. */
   places(): Place[] {
     return this.#places.map((place, index) => {
       const event = this.#lastEvents[index];

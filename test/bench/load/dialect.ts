@@ -1,4 +1,3 @@
-/** A dashboard's position in the stream, to resume from. */
 export interface Place {
   /** The stream: an epoch of Skylapse, or a session of Socket.IO. */
   stream: string;
@@ -6,20 +5,19 @@ export interface Place {
   position: string;
 }
 
-/** What a dashboard does between the WebSocket upgrade and its first event. Each connection has its own object. */
+/** Handles one connection of a dashboard from the WebSocket upgrade to the first event. */
 export interface Conversation {
-  /** What the client sends when the socket is open; undefined if the server sends first. */
+  /** The client sends this text when the socket opens. Undefined if the server sends first. */
   greeting(): string | undefined;
-  /** Handles a text that carries no numbered event. */
+  /** Handles a text without a numbered event. */
   heard(text: string): Turn;
-  /** The position after an event, given the event's whole text. */
+  /** The position after an event. `text` is the whole text of the event. */
   placeAfter(text: string): Place;
 }
 
-/** The reaction to a text of the server. */
 export interface Turn {
   reply?: string;
-  /** The dashboard is subscribed. The server has promised every event after the resume position, if there was one. */
+  /** The dashboard is subscribed. After a resume, the server has promised every event after the resume position. */
   ready?: Place;
   problem?: string;
   /** The server reports that this client reads too slowly. */

@@ -1,4 +1,4 @@
-/** The first event number: every number has nine digits, so that an event can be patched in place. */
+/** Every event number has nine digits, so that an event can be patched in place. */
 export const FIRST_NUMBER = 100_000_000;
 const NUMBER_DIGITS = 9;
 const MICROS_DIGITS = 16;
@@ -11,7 +11,6 @@ export const EVENT_NAME = "capture.progress";
 export interface EventTemplateOptions {
   /** The sender's session, and the prefix of its events' ids. */
   session: string;
-  /** Size of the whole payload, bytes. */
   payloadBytes: number;
 }
 
@@ -38,7 +37,7 @@ export class EventTemplate {
     return this.#payload.length;
   }
 
-  /** Writes the event numbered `number` into `target`. */
+  /** Writes the event with the given number into `target`. */
   writeTo(target: Buffer, offset: number, number: number, sentMicros: number): void {
     this.#payload.copy(target, offset);
     for (const at of this.#numbers) writeDigits(target, offset + at, number, NUMBER_DIGITS);
@@ -46,7 +45,7 @@ export class EventTemplate {
   }
 }
 
-/** An envelope of the contract whose `data` holds the number, the send time and padding. */
+/** An envelope of the contract. `data` contains the number, the send time and padding. */
 function envelope(session: string, padding: number): string {
   return JSON.stringify({
     v: 1,
@@ -67,18 +66,18 @@ function writeDigits(target: Buffer, offset: number, value: number, digits: numb
   }
 }
 
-/** The index of the event number in `buffer` from `start`; -1 if the text is not an event of the benchmark. */
+/** The index of the event number in `buffer`, or -1 if the text after `start` is no event of the benchmark. */
 export function findNumber(buffer: Buffer, start: number, end: number): number {
   const mark = buffer.indexOf(MARK, start);
   return mark === -1 || mark + SENT_OFFSET + MICROS_DIGITS > end ? -1 : mark + MARK.length;
 }
 
-/** The event number at the index that {@link findNumber} returned. */
+/** The event number at an index from {@link findNumber}. */
 export function readNumber(buffer: Buffer, at: number): number {
   return readDigits(buffer, at, NUMBER_DIGITS);
 }
 
-/** The send time, in microseconds of the monotonic clock, of the event whose number is at `at`. */
+/** The send time of an event whose number is at `at`, in microseconds of the monotonic clock. */
 export function readSentMicros(buffer: Buffer, at: number): number {
   return readDigits(buffer, at - MARK.length + SENT_OFFSET, MICROS_DIGITS);
 }

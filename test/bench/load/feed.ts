@@ -5,9 +5,9 @@ import { clockMicros } from "../process-cpu.ts";
 export interface Feed {
   /** The number of the next event. */
   readonly next: number;
-  /** Sends the given number of events in one write. */
+  /** Sends `count` events in one write. */
   publish(count: number): void;
-  /** Resolves when at most the given number of events is unacknowledged; without acknowledgements, resolves at once. */
+  /** Resolves when at most the given number of events is unacknowledged. Without acknowledgements, resolves at once. */
   pending(atMost: number): Promise<void>;
   close(): void;
 }

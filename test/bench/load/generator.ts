@@ -6,7 +6,7 @@ import type { Calls, Reply, Request } from "./worker.ts";
 
 const PROGRAM = fileURLToPath(new URL("./worker.js", import.meta.url));
 
-/** A process of its own that generates load, so that the measured CPU time of the server does not include this work. */
+/** A separate process that generates load, so that the measured CPU time of the server excludes this work. */
 export interface Generator {
   cpuSeconds(): number;
   /** @throws the error that the call threw in the process */

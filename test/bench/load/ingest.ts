@@ -6,7 +6,7 @@ export interface IngestOptions {
   inFlight: number;
 }
 
-/** Publishers that each keep a number of QoS 1 messages in flight: every acknowledgement sends a new message. */
+/** Publishers with a constant number of QoS 1 messages in flight: every acknowledgement triggers a new message. */
 export class Ingest {
   acknowledged = 0;
   #feeds: Feed[] = [];
@@ -29,7 +29,7 @@ export class Ingest {
     for (const feed of this.#feeds) feed.publish(inFlight);
   }
 
-  /** Resolves when every sent message is acknowledged. @throws when a connection was lost */
+  /** Resolves when all sent messages are acknowledged. @throws after a lost connection */
   async stop(): Promise<void> {
     this.#running = false;
     await Promise.all(this.#feeds.map((feed) => feed.pending(0)));

@@ -9,7 +9,7 @@ export interface MqttFeedOptions extends Login {
   topic: string;
   qos: 0 | 1;
   payloadBytes: number;
-  /** Called with the number of acknowledgements that arrived. */
+  /** Called with the number of new acknowledgements. */
   onAcknowledged?: (count: number) => void;
 }
 

@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 
-/** One read buffer for all sockets of the process. Reading is synchronous, so the buffer is free again at once. */
+/** One read buffer for all sockets. Reading is synchronous, so the buffer is immediately free again. */
 const shared = Buffer.allocUnsafe(256 * 1024);
 
 export interface RawConnectionOptions {
@@ -12,7 +12,7 @@ export interface RawConnectionOptions {
 }
 
 /**
- * Opens a TCP connection that bypasses Node's streams, which would cost the load generator more than the measured work
+ * Opens a TCP connection without Node's streams. Streams would cost the load generator more than the measured work
  * costs the server.
  */
 export async function openRaw({ port, localAddress, onBytes, onClose }: RawConnectionOptions): Promise<Socket> {

@@ -11,7 +11,7 @@ export interface SubscribersOptions {
   first: number;
 }
 
-/** MQTT subscribers that count the events they receive. */
+/** MQTT subscribers that count received events. */
 export async function openSubscribers({ port, filter, qos, logins, first }: SubscribersOptions): Promise<Tally> {
   const tally = new Tally("subscriber", logins.length, first);
   for (const [index, login] of logins.entries()) {

@@ -13,7 +13,7 @@ export class IncompleteDeliveryError extends Error {
   override name = "IncompleteDeliveryError";
 }
 
-/** Counts deliveries to many receivers and requires that each receives every event once and in order. */
+/** Counts deliveries to many receivers. Requires that each receiver gets every event once and in order. */
 export class Tally {
   total = 0;
   readonly receivers: number;
@@ -33,7 +33,7 @@ export class Tally {
     this.#next = new Array<number>(count).fill(first);
   }
 
-  /** Counts an event that reached a receiver; the event's number is at `at`. */
+  /** Counts an event that reached a receiver. The event number is at `at`. */
   record(receiver: number, buffer: Buffer, at: number): void {
     const number = readNumber(buffer, at);
     const expected = this.#next[receiver];
@@ -52,7 +52,7 @@ export class Tally {
     this.#waiting?.reject(this.#failure);
   }
 
-  /** Resolves when the given number of deliveries was made. @throws {IncompleteDeliveryError} */
+  /** Resolves after the given number of deliveries. @throws {IncompleteDeliveryError} */
   async reached(total: number, timeoutMs = 60_000): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.total >= total) return;

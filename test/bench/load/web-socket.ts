@@ -12,13 +12,13 @@ export interface LeanWebSocketOptions {
   port: number;
   path: string;
   localAddress?: string | undefined;
-  /** The text between `start` and `end` of a buffer that is valid only during the call. */
+  /** The text is between `start` and `end`. The buffer is valid only during the call. */
   onText: (buffer: Buffer, start: number, end: number) => void;
-  /** The connection ended without a call of {@link LeanWebSocket.destroy}. */
+  /** Called when the connection ends without {@link LeanWebSocket.destroy}. */
   onClose: (reason: string) => void;
 }
 
-/** A WebSocket client (RFC 6455) with only what a load generator needs: whole text frames, pings, close. */
+/** A minimal WebSocket client (RFC 6455) for load generators: whole text frames, pings, close. */
 export class LeanWebSocket {
   readonly #options: LeanWebSocketOptions;
   #socket: Socket | undefined;
@@ -55,7 +55,7 @@ export class LeanWebSocket {
     this.#socket?.write(frame(TEXT, Buffer.from(text)));
   }
 
-  /** Stops reading until {@link resume}: sent data fills the system's buffers, then the server's. */
+  /** Stops reading until {@link resume}: data fills the system's buffers, then the server's buffers. */
   pause(): void {
     this.#socket?.pause();
   }
@@ -117,7 +117,7 @@ export class LeanWebSocket {
   }
 }
 
-/** A client's frame. RFC 6455, 5.3 requires a mask; all zeros mask nothing, which is fine on loopback. */
+/** A client's frame. RFC 6455, 5.3 requires a mask. A mask of zeros changes nothing, which is safe on loopback. */
 function frame(opcode: number, payload: Buffer): Buffer {
   const { length } = payload;
   const head = length < 126 ? [0x80 + length] : [0x80 + 126, length >> 8, length & 0xff];

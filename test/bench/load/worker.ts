@@ -19,14 +19,14 @@ export interface Delivered {
   seconds: number;
 }
 
-/** The parts of a load generator, kept between calls. A call that needs a part throws if that part was not opened. */
+/** The parts of a load generator, kept between calls. A call throws if its part is not open. */
 let dashboards: Dashboards | undefined;
 let receivers: Tally | undefined;
 let feed: Feed | undefined;
 let ingest: Ingest | undefined;
 let pacing: AbortController | undefined;
 
-/** The calls of a load generator process, which the benchmark's main process makes by name. */
+/** The main process of the benchmark makes these calls by name. */
 const calls = {
   async openDashboards(options: DashboardsOptions): Promise<void> {
     dashboards = new Dashboards(options);
@@ -34,7 +34,7 @@ const calls = {
     await dashboards.open();
   },
 
-  /** Opens all lagging dashboards at once; resolves when each has its missed events. */
+  /** Opens all lagging dashboards at once. Resolves when each dashboard has its missed events. */
   async resumeDashboards(options: DashboardsOptions & { missed: number }): Promise<Delivered> {
     const begin = clockMicros();
     await calls.openDashboards(options);
@@ -71,7 +71,10 @@ const calls = {
     feed = options.kind === "mqtt" ? await openMqttFeed(options) : await openSocketIoFeed(options);
   },
 
-  /** Publishes single events for the given time; the next event waits for all receivers and for the interval. */
+  /**
+   * Publishes single events for the given time. Each event waits for all receivers of the last event and for the
+   * interval.
+   */
   async publishSingly({ everyMs, seconds }: { everyMs: number; seconds: number }): Promise<Delivered> {
     return publishing(seconds, async (publish) => {
       const interval = sleep(everyMs);
@@ -93,7 +96,7 @@ const calls = {
     return publishing(seconds, (publish) => publish(size, window - size));
   },
 
-  /** Publishes as fast as acknowledgements arrive, whether the events are delivered or not. */
+  /** Publishes as fast as acknowledgements arrive, independent of deliveries. */
   async publishAll({ count }: { count: number }): Promise<void> {
     await publishAll(needed(feed, "feed"), count);
   },
@@ -151,8 +154,8 @@ const calls = {
 export type Calls = typeof calls;
 
 /**
- * Repeats a step for the given time, then waits for the outstanding deliveries. A step publishes a number of events.
- * The next step waits until no receiver lacks more than `ahead` events.
+ * Repeats a step for the given time, then waits for outstanding deliveries. A step publishes several events.
+ * Each step waits until no receiver lacks more than `ahead` events.
  */
 async function publishing(
   seconds: number,
@@ -175,7 +178,7 @@ async function publishing(
 export interface Request {
   id: number;
   name: keyof Calls;
-  /** The sender is part of this program, too, so the argument has the type that the call expects. */
+  /** This program also contains the sender, so the argument has the correct type. */
   argument: never;
 }
 
@@ -194,5 +197,5 @@ process.on("message", async (text: string) => {
     process.send?.(JSON.stringify({ id, error: error instanceof Error ? `${error.message}` : String(error) }));
   }
 });
-// Without the main process there is no work.
+// Without the main process, there is no work.
 process.on("disconnect", () => process.exit());

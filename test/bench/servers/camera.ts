@@ -6,7 +6,6 @@ import { signToken } from "./tokens.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../device/main.js", import.meta.url));
 export const CAMERA = "bench";
-/** The largest possible previews. */
 export const BENCH_PREVIEW = { width: 960, maxBytes: 65_536 };
 /** The memory settings of deploy/skylapse-camera.service. */
 const AS_THE_UNIT_DOES = {
@@ -21,14 +20,14 @@ export interface CameraOptions {
   /** The folder with the stand-in for `rpicam-still`. */
   programs: string;
   captureIntervalS: number;
-  /** Whether to use default previews instead of the largest. */
+  /** Whether to use default previews instead of the largest previews. */
   defaultPreviews?: boolean;
-  /** Default: a token. The server sends commands only to a device with a secret of its own. */
+  /** Default: a token. The server sends commands only to a device with its own secret. */
   secret?: string;
   env?: Record<string, string>;
 }
 
-/** Starts the real camera program. Resolves once the program has tried to connect. */
+/** Starts the real camera program. Resolves after the first attempt to connect. */
 export async function startCamera(options: CameraOptions) {
   const { mqttPort, dataPath, programs, captureIntervalS, defaultPreviews = false, secret, env = {} } = options;
   const previews = {
@@ -58,7 +57,7 @@ export async function startCamera(options: CameraOptions) {
   return { ...camera, memory: () => memoryOf(camera) };
 }
 
-/** Resident memory in bytes, now and at its highest, as counted by the system. */
+/** Present and highest resident memory in bytes, as counted by the system. */
 function memoryOf({ pid }: ServerProcess): { rss: number; highest: number } {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * 1024;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 const cleanups = new Set<() => void>();
 
 process.on("exit", () => {
-  // The newest first: a server ends before its folder is removed.
+  // The newest first, so that a server ends before its folder is removed.
   for (const cleanup of [...cleanups].reverse()) cleanup();
 });
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));

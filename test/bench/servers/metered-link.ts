@@ -24,7 +24,7 @@ export interface MeteredLink {
   close(): Promise<void>;
 }
 
-/** A TCP proxy that counts bytes. Each read is regarded as one segment, and each segment as acknowledged. */
+/** A TCP proxy that counts bytes. It regards each read as one acknowledged segment. */
 export async function openMeteredLink(target: number): Promise<MeteredLink> {
   const traffic: Traffic = { billedBytes: 0, payloadBytes: 0, connections: 0 };
   const sockets = new Set<Socket>();

@@ -22,7 +22,7 @@ export async function startMosquitto(): Promise<MqttServer> {
       "persistence false",
       "set_tcp_nodelay true",
       "connection_messages false",
-      // Started by root, Mosquitto would drop its rights, and then could not read its configuration.
+      // Without this user, Mosquitto would drop root's rights, and could not read its configuration.
       ...(process.getuid?.() === 0 ? ["user root"] : []),
       "",
     ].join("\n"),
@@ -40,7 +40,7 @@ export async function startMosquitto(): Promise<MqttServer> {
   };
 }
 
-/** Mosquitto cannot choose a free port itself, so this function finds one. */
+/** Finds a free port, because Mosquitto cannot choose a port itself. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -2,7 +2,6 @@ import { createRequire } from "node:module";
 
 const require = createRequire(import.meta.url);
 
-/** The version of an installed package. */
 export function packageVersion(name: string): string {
   const content: { version: string } = require(`${name}/package.json`);
   return content.version;

@@ -1,4 +1,4 @@
-/** Loaded into the Node servers under test: reports their memory on request. */
+/** Loaded into the Node.js servers under test. Reports their memory on request. */
 
 export interface Memory {
   /** Resident set, bytes. */

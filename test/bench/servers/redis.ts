@@ -1,7 +1,7 @@
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { whenInterrupted } from "./leftovers.ts";
 
-/** A new redis-server with AOF, synced every second as by default, that ends with the benchmark. */
+/** A new redis-server with AOF and the default fsync every second. Ends with the benchmark. */
 export async function withRedis<Result>(work: (redis: RedisServer) => Promise<Result>): Promise<Result> {
   const redis = await startRedis();
   const done = whenInterrupted(() => redis.process.kill("SIGKILL"));

@@ -12,7 +12,7 @@ const PROBE = new URL("./probe.js", import.meta.url).href;
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
 
-/** A server under test in its own process. */
+/** A server under test, in its own process. */
 export interface Server {
   name: string;
   /** CPU seconds of all threads since the start. */
@@ -28,7 +28,7 @@ export interface EventServer extends Server {
   memory(): Promise<Memory>;
   /** The number of dashboards, as reported by the server. */
   connections(): Promise<number>;
-  /** One token for each of the given number of users, who may read the dashboard. */
+  /** One token for each of `count` users with the permission to read the dashboard. */
   tokens(count: number): string[];
   feed(payloadBytes: number): FeedOptions;
 }
@@ -51,11 +51,11 @@ export interface ServerProcessOptions {
   command: string;
   args: readonly string[];
   env?: Record<string, string>;
-  /** The output that marks readiness. */
+  /** The output of a ready server. */
   ready: RegExp;
 }
 
-/** Starts a server; resolves when it reports that it is ready. */
+/** Starts a server. Resolves when the server reports that it is ready. */
 export async function startProcess({ command, args, env = {}, ready }: ServerProcessOptions): Promise<ServerProcess> {
   const child = spawn(command, args, {
     env: { PATH: process.env.PATH, ...env },
@@ -73,7 +73,7 @@ export async function startProcess({ command, args, env = {}, ready }: ServerPro
     const fail = (why: string) => reject(new Error(`${command} ${args.join(" ")} ${why}:\n${output}`));
     const timer = setTimeout(() => fail(`was not ready within ${START_TIMEOUT_MS / 1000} s`), START_TIMEOUT_MS);
     const read = (chunk: Buffer) => {
-      // Later output is read, so that the server does not block, and dropped.
+      // Later output is read and dropped, so that the server does not block.
       if (output.length < 65_536) output += chunk;
       if (!ready.test(output)) return;
       clearTimeout(timer);
@@ -106,7 +106,7 @@ export interface NodeServerOptions {
   program: URL;
   env?: Record<string, string>;
   ready: RegExp;
-  /** A folder for a CPU profile. Profiling costs time. Default: no profile. */
+  /** A folder for a CPU profile, which costs time. Default: no profile. */
   profileTo: string | undefined;
 }
 
@@ -130,7 +130,7 @@ export async function startNodeServer({ program, env, ready, profileTo }: NodeSe
   return { ...server, memory: askMemory };
 }
 
-/** The number of connections of our server or the peer's: both answer at `/health`. */
+/** The number of connections. Our server and its peer report this number at `/health`. */
 export async function healthConnections(port: number): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${port}/health`);
   const health: { connections: number } = await response.json();

@@ -4,7 +4,7 @@ import { temporaryFolder } from "./leftovers.ts";
 import { type EventServer, healthConnections, type MqttServer, startNodeServer } from "./server.ts";
 import { JWT_SECRET, signToken, viewerTokens } from "./tokens.ts";
 
-/** The topic of the benchmark's events, in which each publisher is a separate camera. */
+/** The topic of the benchmark's events. Each publisher is a separate camera. */
 export function benchTopic(camera = "bench"): string {
   return topicTree().build({ kind: "camera-event", camera, event: EVENT_NAME });
 }

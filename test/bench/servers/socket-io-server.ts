@@ -8,7 +8,7 @@ import { Server } from "socket.io";
  * A server as one would build it with Socket.IO alone: tokens checked at connect, one room, events sent to the room.
  * WebSocket only and without compression, its fastest setting. socket-io.ts starts it, with options in the environment.
  */
-// A key object, because jsonwebtoken first tries to parse a text as a public key, which takes longer than all the rest.
+// A key object, because jsonwebtoken first parses a text as a public key, which takes most of the time.
 const secret = createSecretKey(Buffer.from(process.env.JWT_SECRET ?? ""));
 const recovery = process.env.RECOVERY === "1";
 
@@ -41,7 +41,7 @@ io.on("connection", (socket) => {
 
 let position = 0;
 
-/** Each event has the same fields and data bytes as an event of our dashboard. */
+/** Each event has the fields and the data bytes of an event of our dashboard. */
 function emit(text: string): void {
   const { id, event, data, timestamp } = JSON.parse(text);
   const channel = "dashboard";

@@ -2,7 +2,7 @@ import { type EventServer, healthConnections, startNodeServer } from "./server.t
 import { JWT_SECRET, viewerTokens } from "./tokens.ts";
 
 export interface SocketIoOptions {
-  /** Whether to keep events and sessions in memory, so that clients can resume. Default false, as in Socket.IO. */
+  /** Whether to keep events and sessions in memory for resuming clients. Default false, as in Socket.IO. */
   recovery?: boolean;
   profileTo?: string | undefined;
 }

@@ -1,9 +1,9 @@
 import jsonwebtoken from "jsonwebtoken";
 
-/** Both servers verify the same kind of token with the same secret. */
+/** Shared, so that all servers verify the same kind of token with the same secret. */
 export const JWT_SECRET = "a secret of the benchmarks, known to all of them";
 
-/** A token as a third-party issuer would sign it. */
+/** A token like that of a third-party issuer. */
 export function signToken(userId: string, permissions: readonly string[]): string {
   return jsonwebtoken.sign({ permissions, jti: `bench-${userId}` }, JWT_SECRET, {
     algorithm: "HS256",
@@ -12,7 +12,7 @@ export function signToken(userId: string, permissions: readonly string[]): strin
   });
 }
 
-/** One token for each of the given number of users, so that per-user state of a server is not shared. */
+/** One token for each of `count` users, so that the dashboards do not share per-user state of the server. */
 export function viewerTokens(count: number): string[] {
   return Array.from({ length: count }, (_, index) => signToken(`viewer-${index}`, ["dashboard:read"]));
 }
