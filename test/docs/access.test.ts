@@ -12,6 +12,6 @@ it("lists every permission", () => {
 
 it.each(Object.entries(ROLES))("lists the permissions of the role %s", (role, permissions) => {
   const sentence =
-    new RegExp(`The role \`${role}\` is ([^.:]+(?::(?:read|control|write)[^.:]*)*)`).exec(section)?.[1] ?? "";
+    new RegExp(`The role \`${role}\` contains ([^.:]+(?::(?:read|control|write)[^.:]*)*)`).exec(section)?.[1] ?? "";
   expect(namesIn(sentence)).toEqual(permissions);
 });
