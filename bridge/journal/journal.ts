@@ -87,6 +87,29 @@ export interface ReplayPage {
   gap?: Gap;
 }
 
+/** A request for entries of the whole journal, whatever their channels. */
+export interface ReadRequest {
+  /** Only entries above this position. */
+  after: number;
+  /** The largest number of entries. Default 100. */
+  maxEvents?: number;
+  /** The largest total length of the bodies. A page has at least one entry if there is one. Default 262,144. */
+  maxBytes?: number;
+}
+
+export interface JournalPage {
+  entries: readonly Entry[];
+  /** The cursor for the next page: every kept entry up to and including this position has been read. */
+  next: number;
+  /** The missing positions directly after the cursor. The entries of the page follow them. Undefined: none. */
+  gap?: MissingRange;
+}
+
+export interface MissingRange extends Gap {
+  /** `trimmed`: retention removed the entries. `damaged`: the store lost them. */
+  reason: "trimmed" | "damaged";
+}
+
 /**
  * Whether the journal still has every entry after a client's cursor. If not, the gap is the range of missing positions:
  * above `after` and below `before`. `replay` returns the entries after the gap.
@@ -139,6 +162,11 @@ export interface Journal {
   follow(onEntries: (entries: readonly Entry[]) => void): () => void;
   /** Reads one page of entries. @throws {StoreUnavailableError} the store cannot be read */
   replay(request: ReplayRequest): Promise<ReplayPage>;
+  /**
+   * Reads one page of the whole journal in order of position: for a follower that copies every entry. An entry is kept
+   * as long as any of its channels keeps it. @throws {StoreUnavailableError} the store cannot be read
+   */
+  read(request: ReadRequest): Promise<JournalPage>;
   /** Whether the journal still has every entry of `channel` after the cursor `since`. */
   recovery(channel: string, since: { epoch: string; position: number }): Recovery;
   /**

@@ -4,6 +4,8 @@ import type {
   Entry,
   Journal,
   JournalMessage,
+  JournalPage,
+  ReadRequest,
   Recovery,
   ReplayPage,
   ReplayRequest,
@@ -80,6 +82,11 @@ class SharedChannels implements Journal {
   async replay(request: ReplayRequest): Promise<ReplayPage> {
     const channels = request.channels.flatMap((channel) => this.#logsOf(channel));
     const page = await this.#journal.replay({ ...request, channels });
+    return { ...page, entries: allWithChannelNames(page.entries) };
+  }
+
+  async read(request: ReadRequest): Promise<JournalPage> {
+    const page = await this.#journal.read(request);
     return { ...page, entries: allWithChannelNames(page.entries) };
   }
 

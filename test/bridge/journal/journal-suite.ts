@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
 import { describeAgainstModel } from "./journal-model.ts";
 import { describeSessions } from "./journal-sessions.ts";
-import { from, message, positions, range, readAll, state, withId } from "./messages.ts";
+import { from, message, positions, range, readAll, readWhole, state, withId } from "./messages.ts";
 
 export interface OpenOptions {
   /** Default 10,000. */
@@ -272,6 +272,44 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         for (let round = 0; round < 20; round++) await readAll(journal, ["dashboard"]);
         isOver = true;
         expect(turns).toBeGreaterThanOrEqual(20);
+      });
+    });
+
+    describe("reading everything", () => {
+      test("returns every entry once, page by page, whatever its channels", async () => {
+        const channels = [["dashboard", "camera:north"], ["camera:north"], [], ["jobs"]];
+        await Promise.all(range(1, 400).map((n) => journal.append(message({ channels: channels[n % 4] ?? [] }))));
+        for (const reopened of [false, true]) {
+          if (reopened) journal = await place.open();
+          const read = await readWhole(journal, { maxEvents: 70 });
+          expect(positions(read.entries)).toEqual(range(1, 400));
+          expect(read.missing).toEqual([]);
+        }
+        expect((await journal.read({ after: 0, maxBytes: 1 })).entries).toHaveLength(1);
+        expect(await journal.read({ after: 400 })).toEqual({ entries: [], next: 400 });
+      });
+
+      test("names the positions that retention removed", async () => {
+        journal = await place.open({ retentionEvents: 5 });
+        for (const position of range(1, 100))
+          await journal.append(message({ channels: [position % 20 === 0 ? "jobs" : "dashboard"] }));
+        await journal.trim();
+        journal = await place.open({ retentionEvents: 5 });
+        const { entries, missing } = await readWhole(journal, {});
+        // A store may keep removed entries for a while.
+        expect(positions(entries)).toEqual(expect.arrayContaining([20, 40, 60, 80, ...range(95, 100)]));
+        expect([...positions(entries), ...missing].sort((one, other) => one - other)).toEqual(range(1, 100));
+      });
+
+      test("names the positions up to the newest if no entry is left", async () => {
+        let now = HOUR_MS;
+        journal = await place.open({ retentionHours: 1, now: () => now });
+        await journal.append(message());
+        now += 2 * HOUR_MS;
+        await journal.trim();
+        journal = await place.open({ retentionHours: 1, now: () => now });
+        const { entries, missing } = await readWhole(journal, {});
+        expect([...positions(entries), ...missing]).toEqual([1]);
       });
     });
 

@@ -4,7 +4,7 @@ import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { createLevelPlace, type LevelPlace } from "./level-place.ts";
-import { message, positions, range } from "./messages.ts";
+import { message, positions, range, readWhole } from "./messages.ts";
 
 let place: LevelPlace;
 let journal: Journal;
@@ -107,6 +107,9 @@ describe("8 flipped bytes in a table", () => {
     expect(given.at(-1)).toBe(3_000);
     const gap = { after: missing[0] === undefined ? 0 : missing[0] - 1, before: (missing.at(-1) ?? 0) + 1 };
     expect([...given, ...missing].sort((a, b) => a - b)).toEqual(range(1, 3_000));
+    const whole = await readWhole(journal, { maxEvents: 500 });
+    expect({ given: positions(whole.entries), missing: whole.missing }).toEqual({ given, missing });
+    expect((await journal.read({ after: gap.after })).gap).toEqual({ ...gap, reason: "damaged" });
     expect(journal.recovery("dashboard", { epoch, position: 5 })).toEqual({ complete: false, reason: "damaged", gap });
     expect(journal.recovery("dashboard", { epoch, position: gap.before - 1 })).toEqual({ complete: true });
   });

@@ -1,4 +1,4 @@
-import type { Entry, Journal, JournalMessage, ReplayRequest } from "../../../bridge/journal/journal.ts";
+import type { Entry, Journal, JournalMessage, ReadRequest, ReplayRequest } from "../../../bridge/journal/journal.ts";
 
 let count = 0;
 
@@ -45,6 +45,23 @@ export async function readAll(
     if (read.next <= after) throw new Error(`a page after ${after} continues at ${read.next}`);
     after = read.next;
   }
+}
+
+/** Reads the whole journal, page by page. @returns the entries, and the positions reported as missing */
+export async function readWhole(
+  journal: Journal,
+  page: Partial<ReadRequest>,
+): Promise<{ entries: Entry[]; missing: number[] }> {
+  const entries: Entry[] = [];
+  const missing: number[] = [];
+  for (let after = 0; after < journal.head; ) {
+    const read = await journal.read({ ...page, after });
+    entries.push(...read.entries);
+    if (read.gap !== undefined) missing.push(...range(read.gap.after + 1, read.gap.before - 1));
+    if (read.next <= after) throw new Error(`a page after ${after} continues at ${read.next}`);
+    after = read.next;
+  }
+  return { entries, missing };
 }
 
 export function positions(entries: readonly { position: number }[]): number[] {

@@ -104,6 +104,13 @@ export class ChannelLogs {
     return this.#logs.get(name)?.floor ?? this.#meta.forgottenFloor;
   }
 
+  /** The highest position that retention has removed from any channel. */
+  highestFloor(): number {
+    let highest = this.#meta.forgottenFloor;
+    for (const { floor } of this.#logs.values()) highest = Math.max(highest, floor);
+    return highest;
+  }
+
   recovery(channel: string, since: { epoch: string; position: number }, head: number): Recovery {
     const floor = this.floorOf(channel);
     if (since.epoch !== this.#meta.epoch)

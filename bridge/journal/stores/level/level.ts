@@ -24,6 +24,8 @@ import type {
   Entry,
   Journal,
   JournalMessage,
+  JournalPage,
+  ReadRequest,
   Recovery,
   ReplayPage,
   ReplayRequest,
@@ -212,6 +214,11 @@ class LevelJournal implements Journal {
   async replay(request: ReplayRequest): Promise<ReplayPage> {
     this.#assertOpen();
     return await this.#reader.replay(request, this.#head);
+  }
+
+  async read(request: ReadRequest): Promise<JournalPage> {
+    this.#assertOpen();
+    return await this.#reader.read(request, this.#head);
   }
 
   recovery(channel: string, since: { epoch: string; position: number }): Recovery {

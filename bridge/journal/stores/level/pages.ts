@@ -2,6 +2,7 @@ import { isDamage } from "../../../../platform/level/errors.ts";
 import type { Database } from "../../../../platform/level/write-set.ts";
 import type { Entry, ReplayPage } from "../../journal.ts";
 import type { RecentEntries } from "../../recent-entries.ts";
+import type { WholePage } from "../../whole-page.ts";
 import { countBits } from "./bit-mask.ts";
 import type { ChannelLog } from "./channel-logs.ts";
 import { parseChunk, readChunk } from "./chunk.ts";
@@ -106,6 +107,27 @@ export async function scanPage(db: Database, request: PageRequest, knownGaps: Kn
         if (!readChunk(chunk, page.floorOf, page.take) || last >= request.until) return page.finish();
         readTo = last;
       }
+    }
+  } finally {
+    await iterator.close();
+  }
+}
+
+/** Reads chunks one after the other until the page ends. */
+export async function readWhole(db: Database, page: WholePage): Promise<void> {
+  const { after, maxEvents, maxBytes } = page;
+  const highWaterMarkBytes = Math.min(maxBytes, maxEvents * 512);
+  const iterator = db.iterator({ gte: chunkKey(after + 1), lt: rowsOf("m").lt, highWaterMarkBytes });
+  const floorOf = () => after;
+  try {
+    for (;;) {
+      const rows = await iterator.nextv(Math.min(maxEvents, 1_000));
+      for (const [key, text] of rows) {
+        const last = positionOfKey(key);
+        const chunk = parseChunk(last, text);
+        if (chunk !== undefined && !readChunk(chunk, floorOf, page.take)) return;
+      }
+      if (rows.length === 0) return;
     }
   } finally {
     await iterator.close();

@@ -1,10 +1,11 @@
 import { DASHBOARD } from "../../../../contract/channels.ts";
 import type { Store } from "../../../../platform/level/store.ts";
-import type { ReplayPage, ReplayRequest } from "../../journal.ts";
+import type { JournalPage, ReadRequest, ReplayPage, ReplayRequest } from "../../journal.ts";
 import type { RecentEntries } from "../../recent-entries.ts";
+import { recentJournalPage, WholePage } from "../../whole-page.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import type { KnownGaps } from "./known-gaps.ts";
-import { gatherPage, type PageRequest, recentPage, scanPage } from "./pages.ts";
+import { gatherPage, type PageRequest, readWhole, recentPage, scanPage } from "./pages.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;
@@ -42,6 +43,19 @@ export class Reader {
       maxBytes: request.maxBytes ?? DEFAULT_PAGE_BYTES,
     });
     return this.#withGap(page, request);
+  }
+
+  /** Reads a page of all channels. @throws {StoreUnavailableError} the store cannot be read */
+  async read({ after, maxEvents, maxBytes }: ReadRequest, head: number): Promise<JournalPage> {
+    const page = new WholePage({
+      after,
+      until: head,
+      maxEvents: Math.max(1, maxEvents ?? DEFAULT_PAGE_EVENTS),
+      maxBytes: maxBytes ?? DEFAULT_PAGE_BYTES,
+    });
+    if (this.#recentEntries.reaches(after)) return recentJournalPage(this.#recentEntries, page);
+    await this.#store.read((db) => readWhole(db, page));
+    return page.finish(() => this.#channels.highestFloor());
   }
 
   async #read(request: PageRequest): Promise<ReplayPage> {

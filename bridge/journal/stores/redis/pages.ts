@@ -1,4 +1,5 @@
-import type { Entry, ReplayPage, ReplayRequest } from "../../journal.ts";
+import type { Entry, JournalPage, ReadRequest, ReplayPage, ReplayRequest } from "../../journal.ts";
+import { recentJournalPage, WholePage } from "../../whole-page.ts";
 import type { Channels } from "./channels.ts";
 import { type Chunk, entriesOf, readChunk } from "./chunk.ts";
 import type { Connection } from "./connection.ts";
@@ -106,6 +107,35 @@ export class PageReader {
     let floor = 0;
     for (const name of request.channels) floor = Math.max(floor, channels.floorOf(name));
     return floor > after ? { ...page, gap: { after, before: floor + 1 } } : page;
+  }
+
+  /** Reads a page of all channels. @throws {StoreUnavailableError} Redis cannot be read */
+  async read({ after, maxEvents, maxBytes }: ReadRequest, view: JournalView): Promise<JournalPage> {
+    const page = new WholePage({
+      after,
+      until: view.head,
+      maxEvents: Math.max(1, maxEvents ?? DEFAULT_PAGE_EVENTS),
+      maxBytes: maxBytes ?? DEFAULT_PAGE_BYTES,
+    });
+    if (view.recentEntries.reaches(after)) return recentJournalPage(view.recentEntries, page);
+    await this.#readWhole(page);
+    // Redis removes chunks from its log only by retention.
+    return page.finish(() => Number.POSITIVE_INFINITY);
+  }
+
+  async #readWhole(page: WholePage): Promise<void> {
+    for (let from = page.after; ; ) {
+      const start = `(${from}-0`;
+      const rows = await this.#connection.do((redis) =>
+        redis.xrangeBuffer(this.#keys.log, start, "+", "COUNT", CHUNKS_PER_READ),
+      );
+      for (const [id, fields] of rows) {
+        const chunk = readChunk(id, fields);
+        for (const entry of entriesOf(chunk)) if (entry.position > page.after && !page.take(entry)) return;
+        from = chunk.base + chunk.size;
+      }
+      if (rows.length < CHUNKS_PER_READ) return;
+    }
   }
 
   async #read(request: PageRequest): Promise<ReplayPage> {

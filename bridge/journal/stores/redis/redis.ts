@@ -25,6 +25,8 @@ import type {
   Entry,
   Journal,
   JournalMessage,
+  JournalPage,
+  ReadRequest,
   Recovery,
   ReplayPage,
   ReplayRequest,
@@ -291,6 +293,11 @@ class RedisJournal implements Journal {
   async replay(request: ReplayRequest): Promise<ReplayPage> {
     this.#assertOpen();
     return await this.#pages.replay(request, this.#loaded.view);
+  }
+
+  async read(request: ReadRequest): Promise<JournalPage> {
+    this.#assertOpen();
+    return await this.#pages.read(request, this.#loaded.view);
   }
 
   recovery(channel: string, since: { epoch: string; position: number }): Recovery {

@@ -1,0 +1,60 @@
+import type { Entry, JournalPage } from "./journal.ts";
+import type { RecentEntries } from "./recent-entries.ts";
+
+interface WholePageRequest {
+  after: number;
+  /** The newest position. */
+  until: number;
+  maxEvents: number;
+  maxBytes: number;
+}
+
+/** Collects the entries of a page of the whole journal. Ends the page before positions that are missing. */
+export class WholePage {
+  readonly after: number;
+  readonly until: number;
+  readonly maxEvents: number;
+  readonly maxBytes: number;
+  readonly #entries: Entry[] = [];
+  #bytes = 0;
+  /** Whether the page ends before entries that the store has, so that nothing after the last entry is missing. */
+  #isEnded = false;
+
+  constructor({ after, until, maxEvents, maxBytes }: WholePageRequest) {
+    this.after = after;
+    this.until = until;
+    this.maxEvents = maxEvents;
+    this.maxBytes = maxBytes;
+  }
+
+  /** Adds the next entry that the store has. @returns false when the page ends before the entry */
+  readonly take = (entry: Entry): boolean => {
+    const last = this.#entries.at(-1);
+    // An entry above `until` was written while the page was read.
+    if (entry.position > this.until) return false;
+    const bytes = this.#bytes + entry.body.length;
+    if (last !== undefined && entry.position !== last.position + 1) this.#isEnded = true;
+    if (this.#entries.length >= this.maxEvents || (bytes > this.maxBytes && last !== undefined)) this.#isEnded = true;
+    if (this.#isEnded) return false;
+    this.#bytes = bytes;
+    this.#entries.push(entry);
+    return true;
+  };
+
+  /** Returns the page. @param highestFloor the highest position that retention has removed from any channel */
+  finish(highestFloor: () => number): JournalPage {
+    const { after, until } = this;
+    const [first] = this.#entries;
+    const next = this.#entries.at(-1)?.position ?? Math.max(after, until);
+    const before = first?.position ?? next + 1;
+    if (before <= after + 1) return { entries: this.#entries, next };
+    const reason = before - 1 <= highestFloor() ? "trimmed" : "damaged";
+    return { entries: this.#entries, next, gap: { after, before, reason } };
+  }
+}
+
+/** Reads a page from the recent entries in memory, which have no gaps. */
+export function recentJournalPage(recentEntries: RecentEntries, page: WholePage): JournalPage {
+  recentEntries.read(page.after, page.until, page.take);
+  return page.finish(() => 0);
+}
