@@ -1,12 +1,11 @@
-/** Removes the IPv6 prefix that a dual-stack socket puts before an IPv4 address: `::ffff:10.0.0.5` is `10.0.0.5`. */
+/** Removes the prefix of an IPv4 address on a dual-stack socket: `::ffff:10.0.0.5` is `10.0.0.5`. */
 export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
 }
 
 /**
- * The network to which limits per address apply: an IPv4 address itself, or the /64 network of an IPv6 address. An
- * internet provider gives one customer a whole /64 network, so limits on single IPv6 addresses would limit nobody.
- * @param address as reported by a socket or a trusted proxy; other text is returned unchanged
+ * The network for limits per address: an IPv4 address itself, or the /64 network of an IPv6 address, which an internet
+ * provider gives to one customer. Returns other text unchanged.
  */
 export function networkOf(address: string): string {
   const plain = plainAddress(address);

@@ -2,15 +2,14 @@ import type { IncomingMessage } from "node:http";
 import { BlockList, isIP } from "node:net";
 import { plainAddress } from "./addresses.ts";
 
-/** Finds the client address of a request behind trusted proxies. */
 export interface ClientAddresses {
-  /** The client's address: the nearest one that is not a trusted proxy. */
+  /** The nearest address that is not a trusted proxy. */
   of(request: IncomingMessage): string;
-  /** Whether the address is that of a trusted proxy. */
+  /** Whether this is the address of a trusted proxy. */
   trusts(address: string): boolean;
 }
 
-/** Explains what is wrong with an entry of `TRUSTED_PROXIES`. @returns undefined for a valid entry */
+/** Explains what is wrong with an entry of `TRUSTED_PROXIES`; undefined for a valid entry. */
 export function proxyProblem(entry: string): string | undefined {
   const [address = "", prefix, ...rest] = entry.split("/");
   const family = isIP(address);
@@ -22,8 +21,7 @@ export function proxyProblem(entry: string): string | undefined {
 }
 
 /**
- * Reads `X-Forwarded-For` from the right, and stops at the first machine that is not trusted: any client can send this
- * header with made-up values.
+ * Reads `X-Forwarded-For` from the right up to the first address that is not trusted: a client can send made-up values.
  * @param trustedProxies addresses and networks, such as `10.0.0.0/8`
  */
 export function clientAddresses(trustedProxies: readonly string[]): ClientAddresses {
@@ -54,7 +52,7 @@ export function clientAddresses(trustedProxies: readonly string[]): ClientAddres
   };
 }
 
-/** Removes the port that some proxies append: `203.0.113.7:4711`, `[2001:db8::1]:4711`. */
+/** Removes a port: `203.0.113.7:4711`, `[2001:db8::1]:4711`. */
 function withoutPort(hop: string): string {
   return hop.replace(/^\[([^\]]*)\](?::\d+)?$/, "$1").replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, "$1");
 }
@@ -64,7 +62,7 @@ export function isLoopbackAddress(address: string): boolean {
   return bare === "::1" || (isIP(bare) === 4 && bare.startsWith("127."));
 }
 
-/** Whether a server that listens on this `HOST` can be reached from its own machine only. */
+/** Whether a server on this `HOST` can be reached only from its own machine. */
 export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || isLoopbackAddress(host);
 }

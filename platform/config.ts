@@ -3,7 +3,7 @@ import { topicProblem } from "../contract/topics.ts";
 import { quoted } from "../contract/visible-text.ts";
 import { withoutBom } from "./byte-order-mark.ts";
 
-/** All problems of a program's settings. The text of each problem begins with the name of the variable. */
+/** All problems of a program's settings. Each problem begins with the name of the variable. */
 export class ConfigurationError extends Error {
   override name = "ConfigurationError";
   readonly problems: readonly string[];
@@ -14,53 +14,45 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** What the schema of a setting cannot say about the setting. */
-export interface SettingInfo {
-  /** What the setting does, as Markdown for `docs/configuration.md`. */
+/** What a setting's schema cannot express. */
+interface SettingInfo {
+  /** Markdown for `docs/configuration.md`. */
   description: string;
-  /**
-   * A secret may also be given as `NAME_FILE`, the path of a file that holds the secret. No error message shows a
-   * secret.
-   */
+  /** A secret may be set by `NAME_FILE`, the path of a file with the secret, and is not shown in error messages. */
   isSecret?: boolean;
-  /** The default in words, if the schema has no default value, or has one that does not explain itself. */
+  /** The default in words, if the schema has no default or an unclear one. */
   defaultText?: string;
   /** Computes the default from the value of another setting. */
   defaultFrom?: { name: string; value: (other: string) => string };
-  /** The unit of the value, if the name of the variable does not end in the unit. */
+  /** The unit, if the name of the variable does not end with it. */
   unit?: string;
-  /** The allowed values as Markdown, if the schema cannot express them. */
+  /** The allowed values as Markdown. */
   values?: string;
 }
 
-/** Settings by the name of their environment variable. */
+/** Settings by environment variable. */
 export type Settings = z.ZodRawShape;
-/** The values that were read for the given settings. */
 export type ValuesOf<Shape extends Settings> = z.output<z.ZodObject<Shape>>;
 
 const infos = z.registry<SettingInfo>();
 
-/** Describes one setting: the schema reads and limits its value and holds its default. */
 export function setting<Schema extends z.ZodType>(
   description: string,
   schema: Schema,
   info: Omit<SettingInfo, "description"> = {},
 ): Schema {
-  // The schema is copied, because one schema may be used for several settings.
+  // One schema may be used for several settings.
   const copy = schema.clone();
   infos.add(copy, { description, ...info });
   return copy;
 }
 
-/** What was passed to {@link setting} with this schema; undefined for a schema that {@link setting} did not return. */
+/** What was passed to {@link setting}. */
 export function infoOf(schema: Settings[string]): SettingInfo | undefined {
   return infos.get(schema);
 }
 
-/**
- * A default that is `factor` times another setting, rounded up. If the other setting means no limit, so does this
- * default.
- */
+/** A default that is a multiple of another setting. The default is no limit if the other setting is no limit. */
 export function times(factor: number, name: string, inWords: string): Omit<SettingInfo, "description"> {
   return {
     defaultText: `${inWords} \`${name}\``,
@@ -68,7 +60,7 @@ export function times(factor: number, name: string, inWords: string): Omit<Setti
   };
 }
 
-/** The names of all variables that are read for the given settings, including `NAME_FILE` for secrets. */
+/** All variables of the settings, including `NAME_FILE` for secrets. */
 export function variablesOf(settings: Settings): string[] {
   return Object.entries(settings).flatMap(([name, schema]) =>
     infoOf(schema)?.isSecret === true ? [name, `${name}_FILE`] : [name],
@@ -76,16 +68,13 @@ export function variablesOf(settings: Settings): string[] {
 }
 
 export interface EnvironmentSource {
-  /** Such as `process.env`. A variable with a blank value is regarded as not set. */
+  /** A variable with a blank value is not set. */
   env: Readonly<Record<string, string | undefined>>;
-  /** Reads the file that `NAME_FILE` names; throws if the file is unreadable. */
+  /** Reads the file of a `NAME_FILE`. @throws the file is unreadable */
   readFile: (path: string) => string;
 }
 
-/**
- * Reads settings from the environment.
- * @throws {ConfigurationError} every wrong variable by name, but never the value of a secret
- */
+/** @throws {ConfigurationError} every wrong variable, without values of secrets */
 export function readEnvironment<Shape extends Settings>(
   settings: Shape,
   { env, readFile }: EnvironmentSource,
@@ -114,7 +103,7 @@ export function readEnvironment<Shape extends Settings>(
     const schema = settings[name];
     const info = schema === undefined ? undefined : infoOf(schema);
     const value = given[name];
-    // This default comes from another setting, which is wrong and has a problem of its own in the list.
+    // The default comes from another setting, which is wrong and has its own problem.
     if (value === undefined && info?.defaultFrom !== undefined) continue;
     const shown = value === undefined || info?.isSecret === true ? "" : `, not ${quoted(withoutPassword(value))}`;
     problems.push(`${name}: ${issue.message}${shown}`);
@@ -123,12 +112,12 @@ export function readEnvironment<Shape extends Settings>(
   return result.data;
 }
 
-/** The defaults of the given settings. @throws {ConfigurationError} one of them must be set */
+/** @throws {ConfigurationError} a setting has no default */
 export function defaultsOf<Shape extends Settings>(settings: Shape): ValuesOf<Shape> {
   return readEnvironment(settings, { env: {}, readFile: () => "" });
 }
 
-/** The default value that is written in the schema of a setting; undefined when the schema has none. */
+/** The default in the schema of a setting. */
 export function defaultOf(schema: Settings[string] | undefined): unknown {
   return schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined;
 }
@@ -143,10 +132,7 @@ function derivedDefaults(settings: Settings, given: Readonly<Record<string, stri
   return derived;
 }
 
-/**
- * Runs several readers of configuration.
- * @throws {ConfigurationError} the problems of all readers, each problem once
- */
+/** Runs several readers of configuration. @throws {ConfigurationError} the problems of all readers, each once */
 export function readAll<Configs extends Record<string, unknown>>(
   readers: { [Name in keyof Configs]: () => Configs[Name] },
 ): Configs {
@@ -168,12 +154,11 @@ function isComplete<Configs>(configs: Partial<Configs>, readers: Record<keyof Co
   return Object.keys(readers).every((name) => name in configs);
 }
 
-/** Removes a byte order mark and trailing carriage returns: Windows shells and files with CR line ends leave them. */
+/** Removes the byte order mark and the carriage returns that Windows programs leave. */
 export function plainValue(value: string | undefined): string | undefined {
   return value === undefined ? undefined : withoutBom(value).replace(/\r+$/, "");
 }
 
-/** Replaces user and password of a URL by an ellipsis. */
 function withoutPassword(value: string): string {
   return value.replace(/\/\/[^/]*@/, "//…@");
 }
@@ -185,22 +170,18 @@ export const portVariable = z.coerce
   .min(0, "must be a port")
   .max(65_535, "must be a port");
 
-/** A whole number of at least 0. */
 export const countVariable = z.coerce
   .number("must be a whole number")
   .int("must be a whole number")
   .min(0, "must not be negative");
 
-/** A whole number of at least 1. */
 export const positiveVariable = countVariable.min(1, "must be at least 1");
 
 /** A limit: a whole number, where 0 means no limit and reads as `Infinity`. */
 export const limitVariable = countVariable.transform((limit) => (limit === 0 ? Number.POSITIVE_INFINITY : limit));
 
-/** A number of hours above 0; fractions are allowed. */
 export const hoursVariable = z.coerce.number("must be a number of hours").positive("must be a number of hours above 0");
 
-/** Seconds up to a day; fractions are allowed. */
 export const secondsVariable = z.coerce
   .number("must be a number of seconds")
   .min(1, "must be at least 1 second")
@@ -216,7 +197,7 @@ function degreesVariable(what: string, limit: number) {
     .max(limit, `must be at most ${limit}`);
 }
 
-/** A list separated by commas. Blanks around the parts are ignored. */
+/** A list separated by commas, without the blanks around the parts. */
 export const listVariable = z.string().transform((text) =>
   text
     .split(",")
@@ -224,13 +205,11 @@ export const listVariable = z.string().transform((text) =>
     .filter((part) => part !== ""),
 );
 
-/** Where topics begin. */
 export const topicRootVariable = z.string().superRefine((root, context) => {
   const problem = topicProblem(root) ?? (root.startsWith("$") ? "must not begin with $" : undefined);
   if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
 });
 
-/** A name of the IANA time zone database. */
 export const timeZoneVariable = z.string().refine(isTimeZone, "must be an IANA time zone such as Europe/Zurich");
 
 function isTimeZone(name: string): boolean {

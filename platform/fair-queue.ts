@@ -1,13 +1,9 @@
 interface Owner {
   running: number;
-  /** In order of arrival. */
   readonly waiting: (() => void)[];
 }
 
-/**
- * Runs a limited number of tasks at once, with a lower limit for each owner. Further tasks wait. Owners are served in
- * rotation, so an owner with many tasks delays only its own tasks.
- */
+/** Limits the running tasks, in all and per owner. Serves owners in rotation, so that no owner delays the others. */
 export class FairQueue {
   readonly #maxRunning: number;
   readonly #maxPerOwner: number;
@@ -23,7 +19,7 @@ export class FairQueue {
   async run<Result>(name: string, task: () => Promise<Result>): Promise<Result> {
     const owner = this.#ownerOf(name);
     if (this.#running >= this.#maxRunning || owner.running >= this.#maxPerOwner || owner.waiting.length > 0)
-      // The next task that ends hands its place to a waiting one.
+      // A task that ends resumes a waiting one.
       await new Promise<void>((resolve) => owner.waiting.push(resolve));
     else this.#begin(owner);
     try {

@@ -1,11 +1,11 @@
 const WINDOW_MS = 60_000;
-/** The most keys counted at once. When there are more, the oldest windows are removed. */
+/** Keys counted at once. Beyond this, the oldest windows are removed. */
 const MAX_KEYS = 10_000;
 
-/** Counts events by key in windows of one minute. A key's window starts at its first event. */
+/** Counts events by key in windows of one minute, which start at a key's first event. */
 export class FixedWindowCounter {
   readonly #now: () => number;
-  /** The keys are in the order in which their windows end. */
+  /** Ordered by the end of the window. */
   readonly #counts = new Map<string, { count: number; until: number }>();
 
   /** @param now milliseconds of a monotonic clock. Default: `performance.now()`. */
@@ -13,7 +13,7 @@ export class FixedWindowCounter {
     this.#now = now;
   }
 
-  /** Counts one event. @returns the number of events in the key's window, including this one */
+  /** @returns the events in the key's window, including this one */
   add(key: string): number {
     const now = this.#now();
     for (const [known, { until }] of this.#counts) {

@@ -6,41 +6,35 @@ const TEM = 0x01;
 const PREFIX = 0xff;
 
 /**
- * The most scans of one picture. A decoder walks all blocks of a picture once per scan, so a file of 65 kB with a
- * thousand scans keeps the decoder busy for minutes. Encoders such as libjpeg-turbo and MozJPEG write about 10 scans.
- * libjpeg-turbo took 0.5 s to decode 100 scans of 16 megapixels.
+ * A decoder processes all blocks once per scan, so a file of 65 kB with a thousand scans takes minutes. Encoders write
+ * about 10 scans. libjpeg-turbo took 0.5 s to decode 100 scans of 16 megapixels.
  */
-export const MAX_JPEG_SCANS = 100;
+const MAX_JPEG_SCANS = 100;
 
-export interface JpegPicture {
+interface JpegPicture {
   width: number;
   height: number;
   scans: number;
-  /**
-   * The bytes up to the end of the picture, including EOI. After it, some makers append trailers, and streams append
-   * boundaries.
-   */
+  /** The bytes up to and including EOI. Some makers and streams append other bytes. */
   pictureBytes: number;
 }
 
-export interface JpegLimits {
-  /** The largest width and the largest height, pixels. Default: 65,535, the limit of the format. */
+interface JpegLimits {
+  /** The largest width and height. Default: 65,535, the limit of the format. */
   maxPixels?: number;
   /** Default {@link MAX_JPEG_SCANS}. */
   maxScans?: number;
 }
 
-/**
- * The bytes are not a picture that decoders accept. The message is a noun phrase: "a JPEG without its end: 200 bytes".
- */
+/** The bytes are no acceptable picture. The message is a noun phrase: "a JPEG without its end: 200 bytes". */
 export class JpegError extends Error {
   override name = "JpegError";
 }
 
 /**
- * Reads the markers of a picture up to its end without decoding it. Accepts what libjpeg and browsers accept: fill
- * bytes before markers, stray bytes between segments, restart markers, thumbnails inside segments, any bytes after EOI.
- * @throws {JpegError} the bytes are not a JPEG, are truncated, or exceed the limits
+ * Reads the markers of a picture without decoding it. Accepts what libjpeg and browsers accept: fill bytes before
+ * markers, stray bytes between segments, restart markers, thumbnails inside segments, any bytes after EOI.
+ * @throws {JpegError}
  */
 export function readJpeg(
   bytes: Uint8Array,
@@ -77,10 +71,7 @@ export function readJpeg(
   }
 }
 
-/**
- * The index of the second byte of the next marker. Skips fill bytes (0xff) and bytes that are not a marker. In coded
- * data, a data byte 0xff is written as ff00.
- */
+/** The index of the second byte of the next marker. Skips fill bytes (0xff) and data bytes 0xff, written as ff00. */
 function markerFrom(bytes: Uint8Array, from: number): number {
   for (let at = bytes.indexOf(PREFIX, from); at >= 0; at = bytes.indexOf(PREFIX, at)) {
     while (bytes[at] === PREFIX) at++;
@@ -89,7 +80,7 @@ function markerFrom(bytes: Uint8Array, from: number): number {
   return bytes.length;
 }
 
-/** The length of a segment, including its two length bytes. @throws {JpegError} the segment is truncated */
+/** Includes the two length bytes. @throws {JpegError} the segment is truncated */
 function segmentLength(bytes: Uint8Array, at: number): number {
   const length = word(bytes, at);
   if (length === undefined) throw endless(bytes);
@@ -98,13 +89,11 @@ function segmentLength(bytes: Uint8Array, at: number): number {
   return length;
 }
 
-/** @throws {JpegError} browsers cannot decode such a frame, or it is too large */
+/** @throws {JpegError} browsers cannot decode the frame, or it is too large */
 function sizeOf(bytes: Uint8Array, at: number, marker: number, maxPixels: number): { width: number; height: number } {
   // SOF0 to SOF2: baseline, extended and progressive with Huffman codes.
   if (marker > 0xc2 || bytes[at + 2] !== 8)
-    throw new JpegError(
-      `a JPEG of a kind that browsers do not show: SOF${marker - 0xc0} with ${bytes[at + 2]} bits a sample`,
-    );
+    throw new JpegError(`a JPEG that browsers do not show: SOF${marker - 0xc0} with ${bytes[at + 2]} bits a sample`);
   const [height, width] = [word(bytes, at + 3), word(bytes, at + 5)];
   if (!height || !width) throw new JpegError("a JPEG without a size");
   if (height > maxPixels || width > maxPixels)
@@ -127,7 +116,7 @@ function isSegment(marker: number): boolean {
   );
 }
 
-/** SOF0 to SOF15, without the three numbers among them that mean DHT, JPG and DAC. */
+/** SOF0 to SOF15. Three numbers in this range are DHT, JPG and DAC. */
 function isFrame(marker: number): boolean {
   return marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
 }

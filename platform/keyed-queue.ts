@@ -1,4 +1,4 @@
-/** Runs the tasks of one key one after the other, in order of arrival. Tasks of different keys run side by side. */
+/** Runs the tasks of one key in order, one at a time. Tasks of different keys run concurrently. */
 export class KeyedQueue {
   readonly #last = new Map<string, Promise<unknown>>();
 
@@ -13,7 +13,7 @@ export class KeyedQueue {
     return running;
   }
 
-  /** Resolves when all tasks that are queued now have ended. */
+  /** Resolves when all tasks that are queued now have ended, even if a task failed. */
   async idle(): Promise<void> {
     await Promise.allSettled(this.#last.values());
   }

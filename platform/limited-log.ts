@@ -1,32 +1,32 @@
 const INTERVAL_MS = 60_000;
-/** The most keys that are counted at once. When there are more, the line of the oldest key is written early. */
+/** Keys counted at once. Beyond this, the line of the oldest key is written early. */
 const MAX_KEYS = 10_000;
 
 /** @param times occurrences since the last line of this key, including this one */
 export type WriteLine = (times: number) => void;
 
 interface Counted {
-  /** Occurrences that no line has reported yet. */
+  /** Occurrences since the last line. */
   unwritten: number;
   until: number;
   write: WriteLine;
 }
 
-export interface LimitedLogOptions {
-  /** Milliseconds between two lines of one key. Default: one minute. */
+interface LimitedLogOptions {
+  /** The time between two lines of one key. Default: one minute. */
   intervalMs?: number;
   /** Milliseconds of a monotonic clock. Default: `performance.now()`. */
   now?: () => number;
 }
 
 /**
- * Limits log lines that a client can cause at will. The first occurrence of a key is written at once. Later occurrences
- * are counted, and one line in each interval reports their number.
+ * Limits log lines that a client can cause at will. The first occurrence of a key is logged at once. Later occurrences
+ * are counted and logged once per interval.
  */
 export class LimitedLog {
   readonly #intervalMs: number;
   readonly #now: () => number;
-  /** The keys are in the order in which their intervals end. */
+  /** Ordered by the end of the interval. */
   readonly #counted = new Map<string, Counted>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -35,10 +35,7 @@ export class LimitedLog {
     this.#now = now;
   }
 
-  /**
-   * @param write called now, or at the end of the key's interval. Of several callbacks for one interval, the newest is
-   * called
-   */
+  /** @param write called now, or at the end of the interval unless a newer callback has replaced it */
   note(key: string, write: WriteLine): void {
     this.#endDueIntervals();
     const counted = this.#counted.get(key);
@@ -53,7 +50,7 @@ export class LimitedLog {
     write(1);
   }
 
-  /** Writes a line for each key with occurrences that no line has reported yet. */
+  /** Writes the pending lines. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -81,10 +78,7 @@ export class LimitedLog {
     }
   }
 
-  /**
-   * Ends the key's interval. If the key has unwritten occurrences, they are written and a new interval begins, so the
-   * next line of the key is at least an interval later.
-   */
+  /** Ends the key's interval. Writes a pending line, and then begins a new interval. */
   #end(key: string): void {
     const counted = this.#counted.get(key);
     this.#counted.delete(key);

@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 
-/** A set of listeners. An error that a listener throws is logged and does not affect the other listeners. */
+/** Logs the error of a listener and calls the other listeners. */
 export class Listeners<Args extends readonly unknown[]> {
   readonly #logger: Logger;
   #listeners: readonly ((...args: Args) => void)[] = [];
@@ -13,10 +13,8 @@ export class Listeners<Args extends readonly unknown[]> {
     return this.#listeners.length;
   }
 
-  /** @returns removes the listener */
+  /** A listener that is added twice is called twice. @returns removes the listener */
   add(listener: (...args: Args) => void): () => void {
-    // Each call makes a new function: a listener that is added twice is called twice, and can be removed once for each
-    // time.
     const added = (...args: Args) => listener(...args);
     this.#listeners = [...this.#listeners, added];
     return () => {
@@ -35,7 +33,6 @@ export class Listeners<Args extends readonly unknown[]> {
   }
 }
 
-/** Sets of listeners by name. */
 export class NamedListeners<Args extends readonly unknown[]> {
   readonly #logger: Logger;
   readonly #byName = new Map<string, Listeners<Args>>();

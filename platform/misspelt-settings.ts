@@ -1,14 +1,11 @@
 import { nearestName } from "../contract/nearest-name.ts";
 import { visible } from "../contract/visible-text.ts";
 
-/** Shorter names are not checked: names of other programs, such as HOME, are too similar to HOST. */
+/** Shorter names of other programs are too similar to settings, such as HOME to HOST. */
 const MIN_LENGTH = 5;
 const MAX_CHANGES = 3;
 
-/**
- * A warning for each variable that is no setting but differs from a setting in a letter or two: such a variable is
- * ignored, and the default applies. It is not an error, because the environment also holds variables of other programs.
- */
+/** A warning for each variable that resembles a setting. Not an error: the variable may be another program's. */
 export function misspeltSettings(
   env: Readonly<Record<string, string | undefined>>,
   settings: ReadonlySet<string>,

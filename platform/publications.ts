@@ -1,8 +1,8 @@
 import type { RefusalReason } from "../contract/events.ts";
 
-/** A publication by an MQTT client that passed authentication and topic access. */
+/** A publication of an authenticated MQTT client with write access to the topic. */
 export interface IncomingPublication {
-  /** `device:north`, `user:alice`. The last will of a disconnected client still has the identity of this client. */
+  /** `device:north`, `user:alice`. A will has the identity of its client. */
   identity: string;
   topic: string;
   payload: Buffer;
@@ -12,28 +12,27 @@ export interface IncomingPublication {
 
 /** What the broker does with a publication after ingest accepted it. */
 export interface Acceptance {
-  /** Passed to {@link Ingest.delivered} after forwarding. Undefined when the delivery is not tracked. */
+  /** For {@link Ingest.delivered}. Undefined when the delivery is not tracked. */
   position: number | undefined;
-  /** False for a duplicate: the broker acknowledges it and does not forward it. */
+  /** False for a duplicate, which the broker acknowledges and does not forward. */
   forward: boolean;
-  /** The publication is from a backlog: it is forwarded to current subscribers and replaces no retained message. */
+  /** The publication is from a backlog and replaces no retained message. */
   historical?: boolean;
-  /** The reason why a publication with the retain flag is not retained: there is no room for it. */
+  /** Why there is no room to retain the publication. */
   notRetained?: string;
 }
 
-/** A publication that ingest will never accept, however often it is sent. */
+/** Ingest will never accept the publication. */
 export interface PermanentRefusal extends Error {
   permanent: true;
   reason: RefusalReason;
 }
 
-/** The place where a publication becomes durable before the broker acknowledges it. */
 export interface Ingest {
   /**
-   * Resolves when the publication is durable. The broker acknowledges and forwards it only then.
-   * @throws {PermanentRefusal} the broker acknowledges the publication and drops it: sending it again would not help
-   * @throws any other error: the broker does not acknowledge, so that the client sends the publication again
+   * Resolves when the publication is durable. The broker then acknowledges and forwards it.
+   * @throws {PermanentRefusal} the broker acknowledges and drops the publication
+   * @throws any other error: the broker does not acknowledge, so the client resends the publication
    */
   accept(publication: IncomingPublication): Promise<Acceptance>;
   /** Called when the publication has reached MQTT subscribers or their queues. */
@@ -41,20 +40,10 @@ export interface Ingest {
 }
 
 /** A publication by the backend to MQTT subscribers. */
-export interface OutgoingPublication {
-  topic: string;
-  payload: Buffer;
-  qos: 0 | 1 | 2;
-  retain: boolean;
-}
+export type OutgoingPublication = Omit<IncomingPublication, "identity">;
 
-/** A message that an MQTT client has acknowledged (PUBACK). */
-export interface Delivery {
-  /** The client that acknowledged. */
-  identity: string;
-  topic: string;
-  payload: Buffer;
-}
+/** A message that the client of the identity has acknowledged (PUBACK). */
+export type Delivery = Pick<IncomingPublication, "identity" | "topic" | "payload">;
 
 /** A newer connection with the same client id replaced an older one. */
 export interface TakeOver {
@@ -62,7 +51,7 @@ export interface TakeOver {
   identity: string;
 }
 
-/** Publications of one sender that were acknowledged and, for one reason, not kept. */
+/** Publications of one sender that were acknowledged and discarded for one reason. */
 export interface RefusedPublication {
   /** `device:north`, `service:stacker`, `user:alice`. */
   readonly identity: string;
@@ -72,6 +61,6 @@ export interface RefusedPublication {
   why: string;
   /** The topic of the newest publication. */
   topic: string;
-  /** Publications since the last report about this sender and reason. */
+  /** Publications since the last report. */
   times: number;
 }

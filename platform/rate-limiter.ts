@@ -1,40 +1,28 @@
 import { TokenBucket } from "./token-bucket.ts";
 
-/**
- * After a pause, a sender may send in one burst what the rate allows in this many seconds: a camera that was offline
- * has a backlog to send.
- */
+/** The rate of so many seconds may be sent in one burst after a pause: a camera that was offline has a backlog. */
 const BURST_SECONDS = 2;
-/**
- * A burst is read at this multiple of the rate, and not at once: reading 4,000 packets at once blocked the event loop
- * for 380 ms.
- */
+/** A burst is read at this multiple of the rate: reading 4,000 packets at once blocked the event loop for 380 ms. */
 const PEAK_FACTOR = 2;
-/** The packets and bytes that are read at once. The number of bytes equals the default size limit of a message. */
+/** Packets and bytes that are read at once. The bytes equal the default size limit of a message. */
 const PEAK_MESSAGES = 32;
 const PEAK_BYTES = 262_144;
-/**
- * The broker reads from a throttled sender at most a hundred times a second: a thousand reads a second would cost more
- * than the data itself.
- */
+/** Between two reads from a throttled sender: a thousand reads a second would cost more than the data itself. */
 const MIN_WAIT_MS = 10;
 
 /** `Infinity` means no limit. */
 export interface RateLimits {
-  /**
-   * Packets a second that need an answer from the broker. In SUBSCRIBE and UNSUBSCRIBE, each filter is counted as a
-   * packet.
-   */
+  /** Packets that need an answer. Each filter of a SUBSCRIBE or UNSUBSCRIBE is a packet. */
   messagesPerSecond: number;
-  /** Bytes a second: packets received, and retained messages sent for a subscription. */
+  /** Packets received, and retained messages sent for a subscription. */
   bytesPerSecond: number;
-  /** Payload bytes that were read and are not yet durable or refused. */
+  /** Payload bytes that are neither durable nor refused yet. */
   pendingBytes: number;
 }
 
 /**
- * Limits the rate of one identity over all of its connections to this node. The limiter refuses nothing: the broker
- * reads more slowly from the identity's connections, and TCP holds the sender back.
+ * Limits the rate of one identity over all of its connections to this node. Nothing is refused: the broker reads more
+ * slowly, and TCP holds the sender back.
  */
 export class RateLimiter {
   readonly #messages: Allowance;
@@ -52,26 +40,24 @@ export class RateLimiter {
     this.#maxPendingBytes = pendingBytes;
   }
 
-  /** Whether the broker may read from the identity now. */
+  /** Whether the broker may read now. */
   get isOpen(): boolean {
     return this.#messages.isOpen && this.#bytes.isOpen && this.#pendingBytes < this.#maxPendingBytes;
   }
 
-  /**
-   * Whether all buckets are full and nothing waits: a new limiter would behave the same, so this one can be dropped.
-   */
+  /** Whether a new limiter would behave the same, so that this one can be dropped. */
   get isRested(): boolean {
     this.#refill();
     return this.#messages.isFull && this.#bytes.isFull && this.#pendingBytes === 0 && this.#waiting.length === 0;
   }
 
-  /** Charges the identity. The amounts may exceed what the identity has left; then the identity owes the rest. */
+  /** The identity owes what exceeds its remaining allowance. */
   spend(messages: number, bytes: number): void {
     this.#messages.spend(messages);
     this.#bytes.spend(bytes);
   }
 
-  /** Counts payload bytes that are being written to the store, until {@link settled}. */
+  /** Counts payload bytes until {@link settled}. */
   pending(bytes: number): void {
     this.#pendingBytes += bytes;
   }
@@ -81,10 +67,7 @@ export class RateLimiter {
     if (this.#waiting.length > 0) this.#release();
   }
 
-  /**
-   * Refills the buckets.
-   * @returns true when the limiter is open; otherwise false, and `resume` is called when it opens
-   */
+  /** @returns whether the limiter is open; if not, `resume` is called when the limiter opens */
   openOr(resume: () => void): boolean {
     this.#refill();
     if ((this.#waiting.length === 0 || this.#isReleasing) && this.isOpen) return true;
@@ -103,17 +86,13 @@ export class RateLimiter {
     if (this.#isReleasing) return;
     this.#refill();
     this.#isReleasing = true;
-    // Each connection reads, and so spends, before the next connection is resumed. A connection that must wait again
-    // goes to the end of the queue.
+    // A connection reads, and so spends, before the next connection is resumed. It may have to wait again at the end.
     for (let count = this.#waiting.length; count > 0 && this.isOpen; count--) this.#waiting.shift()?.();
     this.#isReleasing = false;
     if (this.#waiting.length > 0) this.#wake();
   }
 
-  /**
-   * Schedules the next release. While too many payload bytes wait for the store, {@link settled} releases the
-   * connections instead.
-   */
+  /** Schedules the next release, unless {@link settled} will release the connections. */
   #wake(): void {
     if (this.#timer !== undefined || this.#pendingBytes >= this.#maxPendingBytes) return;
     const waitMs = Math.ceil(Math.max(MIN_WAIT_MS, this.#messages.waitMs, this.#bytes.waitMs));
@@ -125,7 +104,7 @@ export class RateLimiter {
   }
 }
 
-/** Two token buckets: the long-run rate with its burst, and the peak rate at which a burst is read. */
+/** The long-run rate with its burst, and the peak rate at which a burst is read. */
 class Allowance {
   readonly #sustained: TokenBucket;
   readonly #peak: TokenBucket;

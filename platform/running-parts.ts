@@ -1,11 +1,10 @@
 import type { Logger } from "pino";
 
-/** A part of a program that was started and can be stopped. */
-export interface RunningPart {
+interface RunningPart {
   stop(): void | Promise<void>;
 }
 
-/** The parts of a program in the order of their start. They are stopped in reverse order. */
+/** The parts of a program, which are stopped in the reverse order of their start. */
 export class RunningParts {
   readonly #parts: RunningPart[] = [];
   readonly #logger: Logger;
@@ -15,15 +14,12 @@ export class RunningParts {
     this.#logger = logger;
   }
 
-  /** @returns the given part */
   add<Part extends RunningPart>(part: Part): Part {
     this.#parts.push(part);
     return part;
   }
 
-  /**
-   * Stops all parts. If a part fails to stop, the failure is logged, and the other parts are still stopped. Idempotent.
-   */
+  /** Logs the failure of a part, and stops the other parts. Idempotent. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;

@@ -4,7 +4,7 @@ import { quoted } from "../contract/visible-text.ts";
 import { limitVariable, listVariable, setting, topicRootVariable } from "./config.ts";
 import { normalOrigin } from "./origins.ts";
 
-/** The settings that more than one part of the server reads. */
+/** Settings of several parts of the server. */
 export const serverSettings = {
   HOST: setting(
     "Address to listen on. On any address other than loopback, `JWT_SECRET` and `OPERATOR_KEY` must be set.",

@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
 
-/** Makes the name of a new or renamed file durable: syncs the folder that contains the file (fsync(2)). */
+/** Makes the name of a new or renamed file durable (fsync(2)). */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, "r");
   try {

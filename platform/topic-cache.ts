@@ -1,7 +1,6 @@
 /**
- * Caches what was computed for a topic, so that a topic in use is parsed once and not for every message. The cache has
- * two generations. A topic that is asked for moves to the young generation. A full young generation becomes the old
- * one, and the previous old one is dropped. This costs less than an LRU list and is close enough to one.
+ * Caches what was computed for a topic, in two generations: a used topic moves to the young generation, and a full
+ * young generation replaces the old one. This approximates an LRU list at a lower cost.
  */
 export class TopicCache<Value> {
   readonly #compute: (topic: string) => Value;
@@ -9,7 +8,7 @@ export class TopicCache<Value> {
   #young = new Map<string, Value>();
   #old = new Map<string, Value>();
 
-  /** @param size topics in one generation; the cache holds at most twice as many */
+  /** @param size topics in one generation */
   constructor(compute: (topic: string) => Value, size: number) {
     this.#compute = compute;
     this.#size = size;

@@ -4,30 +4,29 @@ import type { ClientAddresses } from "./client-addresses.ts";
 import { LimitedLog } from "./limited-log.ts";
 import { Occurrences } from "./occurrences.ts";
 
-/** An unlisted proxy is a lasting fault of the configuration: one log line an hour is enough. */
+/** An unlisted proxy is a lasting fault of the configuration. */
 const LOG_INTERVAL_MS = 3_600_000;
 const FORWARDED_FOR = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
 export interface ForwardingWatch {
-  /** Checks whether an untrusted peer forwarded the request. */
+  /** Notes an untrusted peer that has forwarded the request. */
   check(request: IncomingMessage): void;
-  /** The untrusted peers that have forwarded requests since the start, with the number of these requests. */
+  /** The untrusted peers that have forwarded requests since the start. */
   list(): ReturnType<Occurrences["list"]>;
   stop(): void;
 }
 
-/** Tells an operator what to do about an untrusted peer that forwards requests. */
+/** For an operator. */
 export function proxyAdvice(address: string): string {
   return `${address} forwards requests of others: if it is your proxy, set TRUSTED_PROXIES=${address}. Until then all its clients share the limits of one address`;
 }
 
-export function watchForwarding({
-  addresses,
-  warn,
-}: {
+interface ForwardingOptions {
   addresses: Pick<ClientAddresses, "trusts">;
   warn: (fields: { address: string; times: number }, message: string) => void;
-}): ForwardingWatch {
+}
+
+export function watchForwarding({ addresses, warn }: ForwardingOptions): ForwardingWatch {
   const log = new LimitedLog({ intervalMs: LOG_INTERVAL_MS });
   const peers = new Occurrences(log);
   return {

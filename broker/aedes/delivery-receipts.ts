@@ -1,19 +1,18 @@
 import type { AedesPublishPacket } from "aedes";
 
-/** Messages tracked per client. When there are more, the oldest is no longer tracked. */
+/** Messages tracked per client. Beyond this, the oldest is dropped. */
 const MAX_UNACKNOWLEDGED = 256;
 const MAX_MESSAGE_ID = 65_535;
 
 /**
- * The tracked messages that a client with a clean session has not acknowledged yet, by message id. Aedes keeps no
- * record of such messages, so its `ack` event cannot tell which one was acknowledged. This class assigns the message
- * ids: Aedes uses an id that a packet already has.
+ * The tracked messages that a client with a clean session has not acknowledged yet. Aedes has no record of them, so its
+ * `ack` event cannot name the acknowledged message. This class assigns the message ids, which Aedes keeps.
  */
 export class DeliveryReceipts {
   readonly #sent = new Map<number, AedesPublishPacket>();
   #lastId = 0;
 
-  /** Returns the packet with a new message id, and tracks it until {@link take}. */
+  /** Returns the packet with a new message id. */
   track(packet: AedesPublishPacket): AedesPublishPacket {
     this.#lastId = this.#lastId >= MAX_MESSAGE_ID ? 1 : this.#lastId + 1;
     this.#sent.delete(this.#lastId);
@@ -25,7 +24,7 @@ export class DeliveryReceipts {
     return { ...packet, messageId: this.#lastId };
   }
 
-  /** Returns the tracked message that was sent with this id, and stops tracking it. */
+  /** Returns the message that was sent with this id, and stops tracking the message. */
   take(messageId: number): AedesPublishPacket | undefined {
     const packet = this.#sent.get(messageId);
     this.#sent.delete(messageId);
@@ -33,7 +32,7 @@ export class DeliveryReceipts {
   }
 }
 
-/** The message that Aedes' `ack` event carries; undefined when Aedes does not know the message. */
+/** The message of Aedes' `ack` event; undefined when Aedes does not know the message. */
 export function acknowledgedMessage(packet: unknown): { topic: string; payload: Buffer } | undefined {
   if (typeof packet !== "object" || packet === null || !("topic" in packet) || !("payload" in packet)) return undefined;
   const { topic, payload } = packet;

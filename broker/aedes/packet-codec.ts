@@ -1,4 +1,4 @@
-/** A message as the store keeps it, or the PUBREL that has taken its place. */
+/** A stored message, or the PUBREL that has replaced it. */
 export interface KeptPacket {
   cmd: "publish" | "pubrel";
   topic: string;
@@ -16,10 +16,7 @@ const HEADER_BYTES = 20;
 const RETAIN = 8;
 const PUBREL = 16;
 
-/**
- * Encodes a packet in one buffer: flags, message id, counter, lengths, then broker id, topic and payload. Queues are
- * written for every subscriber and read at every reconnect: this encoding takes a tenth of the time of a general one.
- */
+/** Encodes a packet in a tenth of the time of a general encoding. */
 export function encodePacket(packet: KeptPacket): Buffer {
   const brokerId = Buffer.from(packet.brokerId);
   const topic = Buffer.from(packet.topic);
@@ -51,8 +48,7 @@ export function decodePacket(buffer: Buffer): KeptPacket {
     payload: buffer.subarray(payloadAt, end),
     qos: qos === 2 ? 2 : qos === 1 ? 1 : 0,
     retain: (flags & RETAIN) !== 0,
-    // A message with an id was sent before, so it is a duplicate [MQTT-3.3.1-1]. A PUBREL has no DUP flag
-    // [MQTT-3.6.1-1].
+    // A message with an id was sent before [MQTT-3.3.1-1]. A PUBREL has no DUP flag [MQTT-3.6.1-1].
     dup: (flags & PUBREL) === 0 && buffer.readUInt16BE(2) > 0,
     brokerId: buffer.toString("utf8", HEADER_BYTES, topicAt),
     brokerCounter: buffer.readDoubleBE(4),

@@ -3,14 +3,11 @@ interface Node<Value> {
   values: Value[];
 }
 
-/**
- * Topic filters with values. Finds the filters that match a topic by the rules of MQTT 3.1.1 section 4.7. Each level is
- * a key of a Map, so levels called `constructor` or `__proto__` need no special treatment.
- */
+/** Topic filters with values. Matches topics by the rules of MQTT 3.1.1, section 4.7. */
 export class TopicIndex<Value> {
   readonly #root: Node<Value> = { children: new Map(), values: [] };
 
-  /** Adds the value. Equal values of one filter are kept separately. */
+  /** Keeps equal values of one filter separately. */
   add(filter: string, value: Value): void {
     let node = this.#root;
     for (const level of filter.split("/")) {
@@ -25,7 +22,7 @@ export class TopicIndex<Value> {
     node.values = [...node.values, value];
   }
 
-  /** Removes one occurrence of the value, if there is one. */
+  /** Removes at most one occurrence. */
   remove(filter: string, value: Value): void {
     const levels = filter.split("/");
     const path = [this.#root];
@@ -46,7 +43,6 @@ export class TopicIndex<Value> {
     }
   }
 
-  /** The values of every filter that matches the topic. */
   match(topic: string): Value[] {
     const found: Value[] = [];
     const levels = topic.split("/");
@@ -56,13 +52,7 @@ export class TopicIndex<Value> {
   }
 }
 
-function collect<Value>(
-  node: Node<Value>,
-  levels: readonly string[],
-  depth: number,
-  literal: boolean,
-  found: Value[],
-): void {
+function collect<Value>(node: Node<Value>, levels: string[], depth: number, literal: boolean, found: Value[]): void {
   const level = levels[depth];
   if (!literal) {
     // '#' also matches the parent level: `a/#` matches `a` [MQTT-4.7.1-2].

@@ -1,23 +1,22 @@
 import type { Duplex } from "node:stream";
 
 /**
- * Writes, with one system call, all messages that are sent to a client in one turn of the event loop. Aedes writes each
- * delivery separately, and most of the cost is the system call: with bursts of 20 messages, batching halves the cost of
- * a delivery. A single message waits until the next turn, which starts immediately.
+ * Writes all messages to a client in one turn of the event loop with one system call. Aedes writes each delivery
+ * separately: with bursts of 20 messages, batching halves the cost of a delivery. A single message waits until the next
+ * turn, which starts immediately.
  */
 export class WriteBatch {
   readonly #held = new Set<Duplex>();
   #scheduled = false;
 
-  /** Buffers everything that is written to the connection until the end of the next turn. */
+  /** Buffers writes to the connection until the end of the next turn. */
   hold(connection: Duplex): void {
     if (this.#held.has(connection)) return;
     connection.cork();
     this.#held.add(connection);
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // Aedes delivers in `setImmediate` too. The first callback may run before the deliveries of this turn, the second
-    // runs after them.
+    // Aedes delivers in `setImmediate` too: only the second callback certainly runs after the deliveries of this turn.
     setImmediate(() => setImmediate(this.#releaseAll));
   }
 

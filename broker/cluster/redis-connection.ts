@@ -3,13 +3,13 @@ import type { Logger } from "pino";
 import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connections.ts";
 import { isTimeout } from "../../platform/redis/failure-reason.ts";
 
-/** A Redis server that hangs does not close connections: without a timeout its commands would never fail. */
+/** A Redis server that hangs closes no connections: without a timeout, commands would never fail. */
 const COMMAND_TIMEOUT_MS = 5_000;
-/** Redis is regarded as unavailable when it has not answered for this long. Reconnecting takes less time. */
+/** Redis is unavailable when it has not answered for this long. Reconnecting takes less time. */
 export const UNAVAILABLE_AFTER_MS = 2_000;
 const MIN_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 1_000;
-/** Consecutive failures before a warning is logged: the first ones may precede the first connection. */
+/** Consecutive failures before a warning: the first ones may precede the first connection. */
 const WARNED_AT = 3;
 
 /** The store does not accept operations at the moment. */
@@ -23,7 +23,7 @@ export class RetryingConnection {
   readonly #logger: Logger;
   #failures = 0;
   #closed = false;
-  /** The last error of the connection itself; undefined while it is connected. */
+  /** The last error of the connection itself; undefined while connected. */
   #connectionError: string | undefined;
   /** The last error of Redis or of the connection; undefined while Redis answers. */
   unavailableReason: string | undefined;
@@ -44,8 +44,7 @@ export class RetryingConnection {
   }
 
   /**
-   * Runs the command, and retries it until Redis answers. The command must be idempotent: one that timed out may have
-   * been executed.
+   * Runs the command until Redis answers. It must be idempotent: Redis may have executed a command that timed out.
    * @throws {StorageUnavailableError} the connection is closed
    */
   async retry<Result>(command: (connection: Redis | Cluster) => Promise<Result>): Promise<Result> {

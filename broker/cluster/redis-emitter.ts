@@ -1,20 +1,13 @@
-import { TopicIndex } from "../aedes/topic-index.ts";
+import type { KeptPacket } from "../aedes/packet-codec.ts";
+import { nothing, SubscriptionIndex } from "../aedes/topic-emitter.ts";
 
-/** What Aedes passes to its emitter. */
-export interface ClusterPublication {
+/** A publication as Aedes passes it to its emitter. */
+export interface ClusterPublication extends Omit<KeptPacket, "cmd" | "payload" | "messageId"> {
   cmd: "publish";
-  topic: string;
   payload: Buffer | string;
-  qos: 0 | 1 | 2;
-  retain: boolean;
-  dup: boolean;
-  brokerId: string;
-  /** Grows with each publication. */
-  brokerCounter: number;
 }
 
 type Done = (error?: Error) => void;
-type Listener = (message: ClusterPublication, done: () => void) => void;
 
 /** The emitter that dispatches publications in order: `topic-emitter.ts`. */
 export interface BrokerEmitter {
@@ -23,57 +16,39 @@ export interface BrokerEmitter {
   close(done?: () => void): this;
 }
 
-/** The topic under which all publications pass through the ordering emitter, which is used only to order them. */
+/** The topic of all publications in the ordering emitter. */
 const IN_ORDER = "in-order";
 
 interface RedisEmitterOptions {
   order: BrokerEmitter;
-  /**
-   * Appends to the log. All nodes, this one too, read the log and call {@link RedisEmitter.deliver}. Resolves when the
-   * publication is appended.
-   */
+  /** Appends to the log. All nodes, even this one, read the log and call {@link RedisEmitter.deliver}. */
   append(publication: ClusterPublication): Promise<void>;
   /** For QoS 0. */
   bus: { send(publication: ClusterPublication): void };
 }
 
 /**
- * Dispatches each publication to the subscriptions of all nodes. Replaces Aedes' emitter.
+ * Dispatches each publication to the subscriptions of all nodes.
  *
- * - QoS 1, QoS 2 and retained publications go through the log in Redis. This node's subscriptions also get them only
- *   from the log: every node dispatches the same messages in the same order, and none is missing.
- * - QoS 0 publications go directly to this node's subscriptions, and to the other nodes through mqemitter-redis. In the
- *   log they would only displace the other publications. They are not ordered relative to QoS 1, and MQTT requires no
- *   such order [MQTT-4.6.0-6].
- * - Aedes' own messages (`$SYS`) stay on this node. A take-over is announced in the log together with the client's
- *   identity: if a message on a topic announced it, any client with write access could disconnect any other.
+ * - QoS 1, QoS 2 and retained publications are appended to the log in Redis. Even this node's subscriptions get them
+ *   from the log: every node dispatches the same messages in the same order.
+ * - QoS 0 publications are sent directly to this node's subscriptions, and to other nodes through mqemitter-redis: in
+ *   the log they would displace other publications. MQTT requires no order relative to QoS 1 [MQTT-4.6.0-6].
+ * - Aedes' own messages (`$SYS`) stay on this node. The log announces a take-over: if a message on a topic announced
+ *   it, any client with write access could disconnect any other.
  *
  * Filters are matched here. mqemitter-redis subscribes to a Redis pattern per filter: filters with `constructor`,
  * `__proto__` or `[x]` never match, and Redis would compare each publication with the filters of all clients.
  */
-export class RedisEmitter {
-  /** Read by Aedes. */
-  readonly concurrency = 0;
+export class RedisEmitter extends SubscriptionIndex<ClusterPublication> {
   readonly #options: RedisEmitterOptions;
-  readonly #listeners = new TopicIndex<Listener>();
   /** Publications inside the ordering emitter. */
   readonly #ordered = new Map<number, { message: ClusterPublication; done: Done }>();
 
   constructor(options: RedisEmitterOptions) {
+    super();
     this.#options = options;
     options.order.on(IN_ORDER, ({ brokerCounter }) => this.#dispatch(brokerCounter));
-  }
-
-  on(filter: string, listener: Listener, done?: () => void): this {
-    this.#listeners.add(filter, listener);
-    if (done !== undefined) setImmediate(done);
-    return this;
-  }
-
-  removeListener(filter: string, listener: Listener, done?: () => void): this {
-    this.#listeners.remove(filter, listener);
-    if (done !== undefined) setImmediate(done);
-    return this;
   }
 
   emit(message: ClusterPublication, done: Done = nothing): this {
@@ -92,9 +67,9 @@ export class RedisEmitter {
     return this;
   }
 
-  /** Dispatches a publication from the log or from another node to this node's subscriptions. */
+  /** Dispatches a publication to this node's subscriptions. */
   deliver(message: ClusterPublication): void {
-    for (const listener of this.#listeners.match(message.topic)) listener(message, nothing);
+    for (const listener of this.listeners.match(message.topic)) listener(message, nothing);
   }
 
   #dispatch(brokerCounter: number): void {
@@ -113,5 +88,3 @@ export class RedisEmitter {
     setImmediate(done);
   }
 }
-
-function nothing(): void {}

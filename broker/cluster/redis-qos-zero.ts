@@ -7,7 +7,7 @@ import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connectio
 import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 import type { ClusterPublication } from "./redis-emitter.ts";
 
-/** Messages being sent to Redis. When there are more, further ones are dropped, as QoS 0 permits. */
+/** Messages being sent to Redis. Further ones are dropped, as QoS 0 permits. */
 const MAX_UNANSWERED = 10_000;
 
 interface QosZeroBusOptions {
@@ -20,15 +20,14 @@ interface QosZeroBusOptions {
 const messageSchema = z.object({ from: z.string(), packet: z.instanceof(Buffer) });
 
 /**
- * Sends QoS 0 messages between the nodes with mqemitter-redis, which uses Redis' PUBLISH and SUBSCRIBE: messages sent
- * while a connection is broken are lost, as QoS 0 permits. Faults of mqemitter-redis, and how each is worked around:
+ * Sends QoS 0 messages between the nodes with mqemitter-redis, which uses Redis' PUBLISH and SUBSCRIBE: a broken
+ * connection loses messages, as QoS 0 permits. This class works around these faults of mqemitter-redis:
  *
- * - Without an `error` listener on its `state`, the process exits when Redis becomes unavailable: there is a listener.
- * - Filters with `[x]`, `constructor` or `__proto__` never match: all nodes use one channel and match filters
+ * - The process exits without Redis if `state` has no `error` listener.
+ * - Filters with `[x]`, `constructor` or `__proto__` never match. So all nodes use one channel and match filters
  *   themselves.
- * - It waits for Redis forever, or for 20 attempts: its connections fail at once, and pending messages are bounded.
- * - `close` waits for Redis and causes an unhandled rejection when Redis is unavailable: the connections are closed
- *   directly.
+ * - It waits for Redis forever, or for 20 attempts. Here connections fail at once, and pending messages are bounded.
+ * - `close` causes an unhandled rejection without Redis. Here the connections are closed directly.
  */
 export class QosZeroBus {
   readonly #options: QosZeroBusOptions;
@@ -38,23 +37,17 @@ export class QosZeroBus {
   #brokerId = "";
   #unanswered = 0;
   #closed = false;
-  /** Messages of this node that were not sent to the other nodes. */
-  dropped = 0;
 
   constructor(options: QosZeroBusOptions) {
     this.#options = options;
     const { redis, logger } = options;
     this.#channel = `${redis.prefix}mqtt:qos-0`;
     this.#connections = {
-      // This connection resubscribes after reconnecting. A pending subscription may wait without a timeout.
+      // Resubscribes after reconnecting. A pending subscription may wait without a timeout.
       subConn: redis.connect("mqtt-qos-0-in", { maxRetriesPerRequest: null, commandTimeout: undefined }),
-      pubConn: redis.connect("mqtt-qos-0-out", {
-        ...FAIL_FAST,
-        enableAutoPipelining: true,
-        commandTimeout: 5_000,
-      }),
+      pubConn: redis.connect("mqtt-qos-0-out", { ...FAIL_FAST, enableAutoPipelining: true, commandTimeout: 5_000 }),
     };
-    // The package's types lack Redis clusters, but it works with them.
+    // The package supports Redis clusters, but its types do not.
     const connections: object = this.#connections;
     this.#emitter = MQEmitterRedis(connections);
     const state: unknown = "state" in this.#emitter ? this.#emitter.state : undefined;
@@ -71,8 +64,7 @@ export class QosZeroBus {
       try {
         const { from, packet } = messageSchema.parse(message);
         if (from === this.#brokerId) return;
-        const decoded = decodePacket(packet);
-        this.#options.onPacket({ ...decoded, cmd: "publish" });
+        this.#options.onPacket({ ...decodePacket(packet), cmd: "publish" });
       } catch (error) {
         this.#options.logger.warn({ err: error }, "message of another node unreadable");
       }
@@ -80,16 +72,12 @@ export class QosZeroBus {
   }
 
   send(publication: ClusterPublication): void {
-    if (this.#closed || this.#unanswered >= MAX_UNANSWERED) {
-      this.dropped++;
-      return;
-    }
+    if (this.#closed || this.#unanswered >= MAX_UNANSWERED) return;
     const payload = typeof publication.payload === "string" ? Buffer.from(publication.payload) : publication.payload;
     const packet = encodePacket({ ...publication, payload, messageId: undefined });
     this.#unanswered++;
-    this.#emitter.emit({ topic: this.#channel, from: this.#brokerId, packet }, (error) => {
+    this.#emitter.emit({ topic: this.#channel, from: this.#brokerId, packet }, () => {
       this.#unanswered--;
-      if (error) this.dropped++;
     });
   }
 

@@ -6,12 +6,10 @@ import type { ClientRegistry } from "../access/client-registry.ts";
 import type { PacketLimits } from "./packet-meter.ts";
 import { throttleReading } from "./throttled-reading.ts";
 
-/** The client sent an oversized or malformed packet, or its first packet is not a CONNECT. */
 class PacketRefusedError extends Error {
   override name = "PacketRefusedError";
 }
 
-/** The client got no CONNACK in time. */
 class ConnectTimeoutError extends Error {
   override name = "ConnectTimeoutError";
 }
@@ -27,11 +25,11 @@ interface ConnectionsOptions {
 
 interface Unauthenticated {
   deadline: NodeJS.Timeout;
-  /** Ends the limit on bytes that applies before the CONNACK. */
+  /** Ends the limit on bytes before the CONNACK. */
   stopCounting(): void;
 }
 
-/** Guards each connection from its opening to its CONNACK, and throttles reading from it. */
+/** Limits each connection until its CONNACK, and throttles reading from the connection. */
 export class Connections {
   readonly #options: ConnectionsOptions;
   readonly #origins = new WeakMap<Duplex, Origin>();
@@ -58,13 +56,13 @@ export class Connections {
       socket: request?.socket ?? connection,
       limits,
       clientOf: () => registry.get(client),
-      // Emitted immediately, before Aedes' parser finds another error in the same bytes.
+      // Emitted before Aedes' parser finds another error in the same bytes.
       onProblem: (problem) => client.emit("error", new PacketRefusedError(problem)),
     });
     this.#unauthenticated.set(connection, { deadline, stopCounting });
   };
 
-  /** The broker has accepted the client: its CONNACK is sent. */
+  /** The client's CONNACK is sent. */
   accepted(connection: Duplex): void {
     this.#options.admission.authenticated(connection);
     const unauthenticated = this.#unauthenticated.get(connection);
@@ -72,9 +70,7 @@ export class Connections {
     clearTimeout(unauthenticated?.deadline);
   }
 
-  /**
-   * Aedes' timeout ends with the CONNECT, so authentication that never finishes would keep the connection open forever.
-   */
+  /** Aedes' timeout ends with the CONNECT: authentication that never finishes would keep the connection open. */
   #startDeadline(connection: Duplex): NodeJS.Timeout {
     const { connectTimeoutMs } = this.#options;
     const deadline = setTimeout(() => {

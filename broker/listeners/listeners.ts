@@ -12,39 +12,26 @@ import type { LinkProbe } from "../access/link-watch.ts";
 import { createWebSocketListener } from "./websocket-listener.ts";
 
 /**
- * The kernel probes a TCP connection after this much silence, so a dead peer is detected even when its MQTT keep-alive
- * is long or 0. libuv sets ten probes, one a second: the connection closes after 70 s.
+ * The kernel probes a TCP connection after this much silence, so that a dead peer without MQTT keep-alive is detected.
+ * libuv sets ten probes, one a second: the connection closes after 70 s.
  */
 const TCP_KEEPALIVE_MS = 60_000;
 
-/** The port of MQTT over TLS and its PEM files. */
 export interface TlsConfig {
   port: number;
   certPath: string;
   keyPath: string;
-  /**
-   * The authorities that issue client certificates. When set, a client without such a certificate is refused during the
-   * TLS handshake.
-   */
   clientCaPath: string | undefined;
 }
 
-/** The ports to open and their settings. */
+/** See `broker/config.ts`. */
 interface ListenersConfig {
-  /** `HOST`: the address that all listeners bind. */
   host: string;
-  /** `MQTT_PORT`: plain TCP. 0 chooses a free port. */
+  /** 0 chooses a free port. */
   mqttPort: number;
-  /** `MQTT_TLS_PORT`, `TLS_CERT`, `TLS_KEY`, `TLS_CLIENT_CA`: undefined without a certificate. */
   tls: TlsConfig | undefined;
-  /** `MQTT_WS_PORT`: MQTT over WebSocket. */
   webSocketPort: number;
-  /**
-   * `ALLOWED_ORIGINS`: origins of web pages that may connect over WebSocket, such as `https://example.org`. The
-   * server's own origin is always allowed. A client that sends no Origin is not a browser and is not checked.
-   */
   allowedOrigins: readonly string[];
-  /** `MQTT_CONNECT_TIMEOUT_MS`: the longest time from the opening of a connection to its CONNACK. */
   connectTimeoutMs: number;
 }
 
@@ -55,7 +42,6 @@ interface ListenersOptions {
   config: ListenersConfig;
   addresses: ClientAddresses;
   admission: Admission;
-  /** The largest MQTT packet, bytes. */
   maxPacketBytes: number;
   logger: Logger;
   onConnection(connection: Duplex, origin: Origin, request?: IncomingMessage): void;
@@ -76,7 +62,7 @@ export class ListenError extends Error {
   }
 }
 
-/** The open ports; `mqtts` only with a certificate. */
+/** The open ports. `mqtts` needs a certificate. */
 export interface Ports {
   mqtt?: number;
   mqtts?: number;
@@ -85,14 +71,11 @@ export interface Ports {
 
 export interface OpenListeners {
   ports: Ports;
-  /** Accepts no more connections. Open connections stay open. */
+  /** Open connections stay open. */
   close(): void;
 }
 
-/**
- * Opens the listeners for MQTT over TCP, TLS and WebSocket. If one cannot be opened, those already open are closed.
- * @throws {ListenError}
- */
+/** Opens all listeners, or none. @throws {ListenError} */
 export async function openListeners(options: ListenersOptions): Promise<OpenListeners> {
   const { config } = options;
   const opened: Server[] = [];
@@ -148,12 +131,12 @@ function tlsListener({ config, admission, onConnection }: ListenersOptions, tls:
     },
   );
   server.prependListener("connection", (socket: Socket) => admission.admit(socket));
-  // The peer does not speak TLS or has no valid certificate. Only that peer's connection is closed.
+  // The peer uses no TLS or has no valid certificate.
   server.on("tlsClientError", (_error, socket) => socket.destroy());
   return server;
 }
 
-/** The certificate's common name; undefined when there is none or more than one. */
+/** Undefined when the certificate has no common name or more than one. */
 function commonNameOf(socket: TLSSocket): string | undefined {
   const name: unknown = socket.authorized ? socket.getPeerCertificate().subject?.CN : undefined;
   return typeof name === "string" ? name : undefined;

@@ -12,11 +12,9 @@ const MAX_LENGTH_BYTES = 4;
 const NOTHING = Buffer.alloc(0);
 
 export interface PacketLimits {
-  /** The whole CONNECT packet, bytes. */
+  /** Bytes of the whole CONNECT packet. */
   maxConnectBytes: number;
-  /**
-   * Any later packet, bytes. A larger PUBLISH is truncated to this length, so that it can be acknowledged and refused.
-   */
+  /** Bytes of any later packet. A larger PUBLISH is truncated, so that it can be acknowledged and refused. */
   maxPacketBytes: number;
   /** Filters of one SUBSCRIBE or UNSUBSCRIBE. */
   maxFilters: number;
@@ -24,55 +22,49 @@ export interface PacketLimits {
 
 /** Charges the client for its packets. */
 export interface PacketCharges {
-  /** False before authentication: then nothing is charged, and the limit on bytes before the CONNACK applies. */
+  /** False before authentication, when nothing is charged and the limit on bytes before the CONNACK applies. */
   readonly isAuthenticated: boolean;
   /** Called before each packet. False when the client has to wait. */
   mayRead(): boolean;
-  /** A packet begins. @param isAcknowledgement PUBACK, PUBREC or PUBCOMP, which answer a message of the broker */
+  /** A packet begins. @param isAcknowledgement whether it is PUBACK, PUBREC or PUBCOMP */
   packet(isAcknowledgement: boolean): void;
   /** Charges for a filter after the first one of a packet. */
   filter(): void;
-  /** The client has sent DISCONNECT. */
   disconnect(): void;
 }
 
-/** The part of the input that may be passed on. */
 export interface Reading {
+  /** The input that may be passed on. */
   bytes: Buffer;
   /** Whether `bytes` contains the end of a packet. */
   endsPacket: boolean;
-  /** The part that has to wait. Its first byte begins a packet. */
+  /** The input that has to wait. Its first byte begins a packet. */
   rest: Buffer;
-  /** Why the connection must be closed; undefined when it may stay open. */
+  /** Why the connection must be closed. */
   problem: string | undefined;
 }
 
 /**
- * Splits the input of a client into packets, charges for each, and stops where the client has to wait. Detects a packet
- * that is too large, and a first packet that is not a CONNECT, as soon as the packet's header has arrived. Aedes'
- * parser has no limits: it would buffer a packet of 256 MB before the access rules are checked, and would handle 65,000
- * PINGREQs in one turn of the event loop.
+ * Splits a client's input into packets, charges for each, and stops where the client has to wait. Detects a packet that
+ * is too large, and a first packet that is not a CONNECT, in the packet's header. Aedes' parser has no limits: it would
+ * buffer 256 MB before the access rules apply, and would handle 65,000 PINGREQs in one turn of the event loop.
  */
 export class PacketMeter {
   readonly #limits: PacketLimits;
   /** The beginning of an incomplete fixed header. */
   #header = NOTHING;
-  /** Bytes of the current packet that have not arrived yet and will be passed on. */
+  /** Bytes of the current packet that have yet to arrive and will be passed on. */
   #body = 0;
-  /** Bytes of the current packet that follow those of `#body` and will be dropped. */
+  /** Bytes of the current packet after `#body` that will be dropped. */
   #excess = 0;
   #type = 0;
   #filters: FilterCount | undefined;
   #connectSeen = false;
-  #connectRead = false;
+  /** Whether a complete CONNECT within the limits has arrived. */
+  connectRead = false;
 
   constructor(limits: PacketLimits) {
     this.#limits = limits;
-  }
-
-  /** Whether a complete CONNECT within the limits has arrived. */
-  get connectRead(): boolean {
-    return this.#connectRead;
   }
 
   read(chunk: Buffer, charges: PacketCharges): Reading {
@@ -91,9 +83,9 @@ export class PacketMeter {
         this.#body -= end - at;
         at = end;
         if (this.#body > 0) continue;
-        this.#connectRead = true;
+        this.connectRead = true;
         endsPacket = true;
-        // Retained messages are charged when the broker has handled the SUBSCRIBE, before the client's next packet.
+        // The broker charges for retained messages before the client's next packet.
         if (this.#type === SUBSCRIBE && charges.isAuthenticated) break;
         continue;
       }
@@ -152,13 +144,13 @@ export class PacketMeter {
   }
 }
 
-/** Counts the filters in the body of a SUBSCRIBE or UNSUBSCRIBE that arrives in pieces of any size [MQTT-3.8.3]. */
+/** Counts the filters of a SUBSCRIBE or UNSUBSCRIBE that arrives in pieces of any size [MQTT-3.8.3]. */
 class FilterCount {
-  /** The number of bytes after each filter: in a SUBSCRIBE 1, the QoS. */
+  /** Bytes after each filter: the QoS in a SUBSCRIBE. */
   readonly #trailer: number;
   /** Bytes to skip. The body begins with the packet id. */
   #skip = 2;
-  /** The high byte of a filter's length, when its low byte has not arrived yet. */
+  /** The high byte of a filter's length, until the low byte arrives. */
   #high: number | undefined;
   count = 0;
 
@@ -188,22 +180,16 @@ class FilterCount {
   }
 }
 
-interface Header {
-  type: number;
-  length: number;
-  /** The index at which the body begins. */
-  bodyAt: number;
-}
-
-function readHeader(input: Buffer, from: number): Header | "incomplete" | "malformed" {
+/** `bodyAt` is the index of the body. */
+function readHeader(input: Buffer, from: number) {
   let length = 0;
   for (let index = 1; index <= MAX_LENGTH_BYTES; index++) {
     const byte = input[from + index];
-    if (byte === undefined) return "incomplete";
+    if (byte === undefined) return "incomplete" as const;
     length += (byte & 0x7f) * 128 ** (index - 1);
     if ((byte & 0x80) === 0) return { type: (input[from] ?? 0) >> 4, length, bodyAt: from + index + 1 };
   }
-  return "malformed";
+  return "malformed" as const;
 }
 
 function headerOf(firstByte: number, length: number): Buffer {

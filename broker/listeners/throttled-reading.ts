@@ -1,30 +1,22 @@
 import type { Duplex } from "node:stream";
-import type { RateLimiter } from "../../platform/rate-limiter.ts";
+import type { ClientAccess } from "../access/client-registry.ts";
 import { type PacketCharges, type PacketLimits, PacketMeter } from "./packet-meter.ts";
 
 /**
- * Packets of one connection that are passed on in one turn of the event loop. A packet takes 30 to 100 µs, and other
- * connections wait for it. With 512, three connections that sent UNSUBSCRIBEs delayed an honest camera's events by
- * 270 ms (`npm run test:abuse`).
+ * Packets of one connection in one turn of the event loop. A packet takes 30 to 100 µs. With 512, three connections
+ * that sent UNSUBSCRIBEs delayed an honest camera's events by 270 ms (`npm run test:abuse`).
  */
 const MAX_PACKETS_PER_TURN = 32;
 /**
  * Bytes read from a connection at once: as many as Node.js reads from the socket at once. A read that empties the
- * buffer makes Node.js read more, so bytes put back with `unshift` would accumulate: three connections that sent
- * PINGREQs took 40 % of the event loop and 120 MB for copies.
+ * buffer makes Node.js read more, so bytes that are put back would accumulate: three connections that sent PINGREQs
+ * took 40 % of the event loop and 120 MB.
  */
 const MAX_READ_BYTES = 65_536;
 /** Bytes on the wire per byte of a CONNECT: a WebSocket frame with two bytes of payload has a header of six. */
 const FRAMING_FACTOR = 4;
 
-/** The part of an authenticated client's state that concerns reading. */
-interface ThrottledClient {
-  readonly rateLimiter: RateLimiter;
-  /** Acknowledgements that the client still has to send for messages delivered to it. They are free of charge. */
-  expectedAcks: number;
-  /** Why the client's connection ends; undefined until a reason is known. */
-  disconnectReason: string | undefined;
-}
+type ThrottledClient = Pick<ClientAccess, "rateLimiter" | "expectedAcks" | "disconnectReason">;
 
 interface ThrottledReadingOptions {
   /** The raw socket, below any WebSocket. */
@@ -38,13 +30,13 @@ interface ThrottledReadingOptions {
 
 /**
  * Limits how fast Aedes reads from a connection: {@link PacketMeter} splits the input into packets, and the client's
- * {@link RateLimiter} decides how many may be read now. The rest stays in the connection's own buffer. When the buffer
- * is full, TCP holds the peer back, and the end of the stream is seen after everything before it.
+ * rate limiter decides how many may be read now. The rest stays in the connection's buffer, and TCP holds back the peer
+ * when the buffer is full.
  *
- * Before the CONNACK, the received bytes are limited too, as they are buffered for a client that is not authenticated:
- * further packets, because a client need not wait for the CONNACK, and frames of a WebSocket message that never ends.
+ * Before the CONNACK, the received bytes are limited too: packets that the client sends early, and frames of a
+ * WebSocket message that never ends, are buffered for a client that is not authenticated.
  *
- * Call it after Aedes' `handle`.
+ * Call this function after Aedes' `handle`.
  * @returns a function that ends the limit on bytes: call it when the CONNACK is sent
  */
 export function throttleReading(connection: Duplex, options: ThrottledReadingOptions): () => void {
@@ -64,7 +56,7 @@ export function throttleReading(connection: Duplex, options: ThrottledReadingOpt
   };
   const count = (chunk: Buffer): void => {
     received += chunk.length;
-    // Checked later, because a WebSocket passes the chunk's content to the meter only after this event.
+    // Checked later: a WebSocket passes the chunk's content to the meter after this event.
     if (received > FRAMING_FACTOR * limits.maxConnectBytes) setImmediate(check);
   };
   const stop = (): void => {
@@ -81,13 +73,13 @@ class ThrottledReading implements PacketCharges {
   readonly #options: ThrottledReadingOptions;
   readonly #read: (size?: number) => Buffer | null;
   #client: ThrottledClient | undefined;
-  /** Packets passed on in this turn of the event loop. */
+  /** Packets in this turn of the event loop. */
   #packets = 0;
-  /** The client's rate limiter is closed and will call back. */
+  /** The client's rate limiter will call back. */
   #isThrottled = false;
-  /** This turn's portion has been passed on, and more has arrived. */
+  /** The rest of the input waits for the next turn. */
   #isTurnOver = false;
-  /** Aedes has asked for more in this turn, and must be notified in the next. */
+  /** Aedes must read again in the next turn. */
   #hasMoreToRead = false;
   #hasEnded = false;
 
@@ -129,7 +121,7 @@ class ThrottledReading implements PacketCharges {
   #next(): Buffer | null {
     if (this.#hasEnded || this.#isThrottled) return null;
     if (this.#isTurnOver) {
-      // Aedes may call while its parser is still working on the last portion and cannot handle another one.
+      // Aedes may call while its parser still works on the last portion.
       this.#hasMoreToRead = true;
       return null;
     }
@@ -139,7 +131,7 @@ class ThrottledReading implements PacketCharges {
       return null;
     }
     const { readableLength } = this.#connection;
-    // Reading from an empty buffer fills it, and detects the end of the stream.
+    // A read from an empty buffer fills the buffer, and detects the end of the stream.
     const chunk = readableLength === 0 ? this.#read() : this.#read(Math.min(MAX_READ_BYTES, readableLength));
     if (chunk === null) return null;
     this.#packets = 0;
@@ -154,8 +146,7 @@ class ThrottledReading implements PacketCharges {
       this.#connection.unshift(rest);
       this.#endTurnLater();
     } else if (!endsPacket && this.#connection.readableLength > 0) {
-      // Aedes reads again only after a complete packet or when more arrives, but the rest of this packet may already be
-      // buffered.
+      // Aedes reads again only after a complete packet or when more arrives. The rest of this packet may be buffered.
       this.#hasMoreToRead = true;
       this.#endTurnLater();
     }

@@ -6,30 +6,28 @@ import type { Origins } from "../../platform/origins.ts";
 
 /** The names of MQTT 3.1.1 and MQTT 3.1 in `Sec-WebSocket-Protocol`. */
 const SUBPROTOCOLS = ["mqtt", "mqttv3.1"];
-/** Close code of RFC 6455: the endpoint received data of a type that it cannot accept. */
+/** Close code of RFC 6455 for data of a type that cannot be accepted. */
 const UNSUPPORTED_DATA = 1003;
-/** Fragments of one message. Each takes more memory than its bytes, and real clients send unfragmented messages. */
+/** Fragments of one message. Each takes more memory than its bytes. Real clients send unfragmented messages. */
 const MAX_FRAGMENTS = 1024;
-/** Node.js checks its timeouts at least this often: its default of 30 s would make the timeout ineffective. */
+/** The longest interval at which Node.js checks its timeouts. The default of 30 s would make a timeout ineffective. */
 const MAX_CHECK_INTERVAL_MS = 1000;
 
 interface WebSocketListenerOptions {
-  /** The origins whose pages may connect. */
   origins: Pick<Origins, "allows" | "noteRefusal">;
-  /** The largest WebSocket message, bytes. */
   maxMessageBytes: number;
   connectTimeoutMs: number;
-  /** Called with the raw socket of each connection. It has closed the socket when it returns false. */
+  /** Called with the raw socket of each connection. Closes the socket and returns false to refuse it. */
   admit(socket: Socket): boolean;
-  /** Called with the upgrade request, whose headers may name the client behind a proxy. False refuses the request. */
+  /** False refuses the upgrade request, whose headers may name the client behind a proxy. */
   admitRequest(request: IncomingMessage): boolean;
   /** @param ping sends a WebSocket ping, which WebSocket clients answer automatically */
   onConnection(connection: Duplex, request: IncomingMessage, ping: () => void): void;
 }
 
 /**
- * MQTT over WebSocket: an HTTP server that only handles upgrades. It uses ws directly, because websocket-stream applies
- * no backpressure to a client that sends faster than the broker reads (it buffered 721 MB in 5 s, this listener 32 MB).
+ * MQTT over WebSocket: an HTTP server that only handles upgrades. It does not use websocket-stream, which applies no
+ * backpressure to a fast sender (websocket-stream buffered 721 MB in 5 s, this listener 32 MB).
  */
 export function createWebSocketListener(options: WebSocketListenerOptions): Server {
   const { origins, maxMessageBytes, connectTimeoutMs, admit, admitRequest, onConnection } = options;
@@ -46,8 +44,7 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
     requestTimeout: connectTimeoutMs,
     connectionsCheckingInterval: Math.min(connectTimeoutMs, MAX_CHECK_INTERVAL_MS),
   });
-  // By default Node.js drops headers after the 2,000th. One of them could be the header in which a proxy names the
-  // client.
+  // Node.js drops headers after the 2,000th by default, perhaps the header in which a proxy names the client.
   server.maxHeadersCount = 0;
   server.on("connection", (socket) => admit(socket));
   server.on("request", (_request, response) => {
@@ -55,7 +52,7 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
     response.end("This is MQTT over WebSocket: connect with an MQTT client.\n");
   });
   server.on("upgrade", (request, duplex, head) => {
-    // No other listener handles errors of a refused socket. A connection reset would crash the process.
+    // A connection reset of a refused socket would crash the process.
     duplex.on("error", () => duplex.destroy());
     const isAllowed = origins.allows(request);
     if (!isAllowed) origins.noteRefusal(request);
@@ -64,7 +61,7 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
       duplex.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => duplex.destroy());
       return;
     }
-    // `duplex` is this socket. Its type also allows other streams.
+    // This socket is `duplex`, whose type also allows other streams.
     request.socket.setNoDelay(true);
     upgrades.handleUpgrade(request, duplex, head, (webSocket) => {
       onConnection(streamOf(webSocket), request, () => webSocket.ping());

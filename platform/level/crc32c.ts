@@ -1,12 +1,9 @@
-/**
- * The polynomial of CRC-32C (Castagnoli), the checksum of LevelDB's files. Eight bytes are processed in each step: 8 MB
- * take about 20 ms.
- */
+/** CRC-32C (Castagnoli), the checksum of LevelDB's files. Each step processes eight bytes: 8 MB take about 20 ms. */
 const POLYNOMIAL = 0x82f63b78;
 const SLICES = 8;
 const TABLE = makeTable();
 
-/** The checksum of `bytes` from index `from` to index `to`, without the byte at `to`. */
+/** The checksum of the bytes from index `from` to before index `to`. */
 export function crc32c(bytes: Uint8Array, from: number, to: number): number {
   let crc = 0xffffffff;
   let at = from;
@@ -27,7 +24,7 @@ export function crc32c(bytes: Uint8Array, from: number, to: number): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** Unmasks a stored checksum. LevelDB masks checksums, because a CRC over data that contains CRCs is weak. */
+/** LevelDB masks stored checksums, because a CRC over data that contains CRCs is weak. */
 export function unmasked(stored: number): number {
   const rotated = (stored - 0xa282ead8) >>> 0;
   return ((rotated >>> 17) | (rotated << 15)) >>> 0;

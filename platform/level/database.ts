@@ -3,10 +3,7 @@ import { join } from "node:path";
 import { type OpenedStore, openLevel, openStore, repairStore } from "./open-store.ts";
 import type { Database } from "./write-set.ts";
 
-/**
- * Bytes of free space that are needed in addition to the size of the store's write-ahead log, which LevelDB rewrites at
- * opening.
- */
+/** Free bytes that are needed besides the size of the write-ahead log, which LevelDB rewrites at opening. */
 const SPARE_BYTES = 512 * 1024;
 const PROBE_BYTES = 64 * 1024;
 
@@ -15,7 +12,7 @@ const DATABASE_FOLDER = "log";
 const OPTIONS = {
   keyEncoding: "utf8",
   valueEncoding: "utf8",
-  // Four times the default, so that a burst of writes is sorted in memory and not written to many small files.
+  // Four times the default, so that a burst of writes is sorted in memory.
   writeBufferSize: 16 * 1024 * 1024,
   maxFileSize: 8 * 1024 * 1024,
 } as const;
@@ -24,33 +21,21 @@ export function databasePath(path: string): string {
   return join(path, DATABASE_FOLDER);
 }
 
-/**
- * Opens the store below `path`. Creates a missing store and repairs a damaged one.
- * @param what the content, for messages: "the journal"
- * @throws {StoreUnusableError} another process uses the store, it is not accessible, or it is damaged beyond repair
- */
+/** See {@link openStore}. @param what the content, for messages: "the journal" */
 export function openDatabase(path: string, what: string): Promise<OpenedStore<string>> {
   return openStore({ folder: databasePath(path), what, level: OPTIONS });
 }
 
-/**
- * Repairs a store that could be opened but holds unreadable rows. Close the store first.
- * @throws {StoreUnusableError}
- */
+/** See {@link repairStore}. */
 export function repairDatabase(path: string, what: string, cause: unknown): Promise<OpenedStore<string>> {
   return repairStore({ folder: databasePath(path), what, level: OPTIONS }, cause);
 }
 
-/** Reopens a store that this process has closed. */
 export function reopenDatabase(path: string): Promise<Database> {
   return openLevel(databasePath(path), { ...OPTIONS, createIfMissing: false });
 }
 
-/**
- * Checks, without touching the store, whether the disk accepts writes again. On a full disk the store stays open, so
- * that it can still be read.
- * @throws the disk's error
- */
+/** Checks, without touching the store, whether the disk accepts writes. @throws the disk's error */
 export async function probeDisk(path: string): Promise<void> {
   const folder = databasePath(path);
   let needed = SPARE_BYTES;

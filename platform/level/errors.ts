@@ -15,13 +15,11 @@ export function isLocked(error: unknown): boolean {
   return codesOf(error).includes("LEVEL_LOCKED");
 }
 
-/** Whether the store is damaged: neither reopening nor waiting helps, but a repair may. */
+/** Whether the store is damaged: a repair may help. */
 export function isDamage(error: unknown): boolean {
   if (isLocked(error)) return false;
-  return (
-    codesOf(error).includes("LEVEL_CORRUPTION") ||
-    /corruption|no such file|does not exist|not an sstable/i.test(messagesOf(error))
-  );
+  const isText = /corruption|no such file|does not exist|not an sstable/i.test(messagesOf(error));
+  return isText || codesOf(error).includes("LEVEL_CORRUPTION");
 }
 
 function codesOf(error: unknown): string[] {

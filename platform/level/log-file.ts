@@ -5,8 +5,8 @@ const BLOCK_BYTES = 32 * 1024;
 const HEADER_BYTES = 7;
 
 /**
- * The parts of a write-ahead log that LevelDB skips when it reads the log: a record that does not match its checksum,
- * and the rest of its 32 KiB block. A torn record at the end is not damage, because its write was never acknowledged.
+ * The parts of a write-ahead log that LevelDB skips: a record that does not match its checksum, and the rest of its
+ * 32 KiB block. A torn record at the end is no damage, because its write was never acknowledged.
  * @see https://github.com/google/leveldb/blob/main/doc/log_format.md
  */
 export function unreadableParts(file: Buffer): Buffer[] {
@@ -17,7 +17,7 @@ export function unreadableParts(file: Buffer): Buffer[] {
       const length = file.readUInt16LE(at + 4);
       const type = file[at + 6];
       const next = at + HEADER_BYTES + length;
-      // From here on, space was reserved and not written.
+      // The rest was reserved and not written.
       if (type === 0 && length === 0) break;
       if (next > end) {
         if (end < file.length) parts.push(file.subarray(at, end));

@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { ClassicLevel, type DatabaseOptions } from "classic-level";
 import { diskFailure } from "./disk-failure.ts";
 import { isDamage, isLocked, messagesOf, StoreUnusableError } from "./errors.ts";
-import { type StoreScan, scanStore } from "./scan.ts";
+import { ignoreMissing, type StoreScan, scanStore } from "./scan.ts";
 import { type KeyRange, UNREADABLE_TYPE } from "./table-file.ts";
 
-export interface OpenStoreOptions<Value> {
-  /** The folder of LevelDB's files; created if missing. */
+interface OpenStoreOptions<Value> {
+  /** Created if missing. */
   folder: string;
   /** The content, for messages: "the journal". */
   what: string;
@@ -16,13 +16,12 @@ export interface OpenStoreOptions<Value> {
 
 /** Rows that a store may have lost. */
 export interface Loss {
-  /** What was found, for an operator. */
+  /** For an operator. */
   reason: string;
-  /** Key ranges of lost rows. If {@link isBounded} is false, other rows may be lost too. */
   ranges: readonly KeyRange[];
-  /** Whether only the rows in `ranges` are affected. */
+  /** Whether all lost rows are in `ranges`. */
   isBounded: boolean;
-  /** The unreadable parts of the write-ahead log. These bytes may still show which names are affected. */
+  /** The unreadable parts of the write-ahead log, which may still show the affected names. */
   logParts: readonly Buffer[];
 }
 
@@ -32,19 +31,19 @@ export interface OpenedStore<Value> {
   loss: Loss | undefined;
 }
 
-/** The name of a file that exists while a repair runs. The file remains if the repair crashes the process. */
+/** The name of a file that exists while a repair runs, and that remains if the repair crashes the process. */
 const REPAIR_MARKER = "repairing";
 
 /**
- * The only way to open a store. Creates a missing store, compares all files with their checksums, repairs damage once,
- * and reports what may be missing.
+ * Opens or creates a store. Compares all files with their checksums, repairs damage once, and reports what may be
+ * missing.
  * @throws {StoreUnusableError} another process uses the store, it is damaged beyond repair, or the disk fails
  */
 export async function openStore<Value>(options: OpenStoreOptions<Value>): Promise<OpenedStore<Value>> {
   const { folder } = options;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    // A folder without its CURRENT file is a damaged store. LevelDB would create an empty store in its place.
+    // LevelDB would create an empty store in the place of a damaged one without a CURRENT file.
     const isNew = !(await holdsStore(folder));
     const scan = await scanStore(folder);
     if (scan.tables.length > 0) return await repairAndOpen(options, await setAside(options, scan));
@@ -55,30 +54,20 @@ export async function openStore<Value>(options: OpenStoreOptions<Value>): Promis
   }
 }
 
-/**
- * Repairs a store that could be opened but holds unreadable rows. Close the store first.
- * @throws {StoreUnusableError}
- */
-export async function repairStore<Value>(
-  options: OpenStoreOptions<Value>,
-  cause: unknown,
-): Promise<OpenedStore<Value>> {
+/** Repairs a store that holds unreadable rows. Close the store first. @throws {StoreUnusableError} */
+export async function repairStore<Value>(options: OpenStoreOptions<Value>, cause: unknown) {
   try {
     await checkUnlocked(options);
     const { logParts } = await scanStore(options.folder);
-    const reason = `it was damaged and had to be repaired (${messagesOf(cause)})`;
-    return await repairAndOpen(options, { reason, ranges: [], isBounded: false, logParts });
+    return await repairAndOpen(options, unboundedLoss(cause, logParts));
   } catch (error) {
     if (error instanceof StoreUnusableError) throw error;
     throw unusable(options, error);
   }
 }
 
-/** Opens a store that is known to be sound, without checking its files. */
-export async function openLevel<Value>(
-  folder: string,
-  level: DatabaseOptions<string, Value>,
-): Promise<ClassicLevel<string, Value>> {
+/** Opens a store without checking its files. */
+export async function openLevel<Value>(folder: string, level: DatabaseOptions<string, Value>) {
   const db = new ClassicLevel<string, Value>(folder, level);
   await db.open();
   return db;
@@ -95,17 +84,21 @@ async function openChecked<Value>(
     db = await openLevel(folder, { ...level, createIfMissing });
   } catch (error) {
     if (!isDamage(error)) throw error;
-    const reason = `it was damaged and had to be repaired (${messagesOf(error)})`;
-    return await repairAndOpen(options, { reason, ranges: [], isBounded: false, logParts });
+    return await repairAndOpen(options, unboundedLoss(error, logParts));
   }
   const note = await droppedNote(folder);
   if (note === undefined) return { db, loss: undefined };
   return { db, loss: { reason: `its log has unreadable records (${note})`, ranges: [], isBounded: false, logParts } };
 }
 
+function unboundedLoss(cause: unknown, logParts: readonly Buffer[]): Loss {
+  const reason = `it was damaged and had to be repaired (${messagesOf(cause)})`;
+  return { reason, ranges: [], isBounded: false, logParts };
+}
+
 /**
- * Makes damaged blocks unreadable for LevelDB, so that a repair leaves out exactly these blocks. LevelDB does not
- * compare checksums and would accept changed bytes as data.
+ * Makes damaged blocks unreadable, so that a repair leaves out exactly these blocks. LevelDB does not compare checksums
+ * and would accept changed bytes as data.
  */
 async function setAside<Value>(options: OpenStoreOptions<Value>, scan: StoreScan): Promise<Loss> {
   await checkUnlocked(options);
@@ -128,10 +121,7 @@ async function setAside<Value>(options: OpenStoreOptions<Value>, scan: StoreScan
   return { reason: reasons.join("; "), ranges, isBounded, logParts: scan.logParts };
 }
 
-/**
- * Refuses a store that another process has open, because LevelDB would repair even such a store. All other errors are
- * left to the repair.
- */
+/** Throws only if another process has the store open: LevelDB would repair even such a store. */
 async function checkUnlocked<Value>({ folder, level }: OpenStoreOptions<Value>): Promise<void> {
   await openLevel(folder, { ...level, createIfMissing: false }).then(
     (db) => db.close(),
@@ -142,10 +132,7 @@ async function checkUnlocked<Value>({ folder, level }: OpenStoreOptions<Value>):
 }
 
 async function poison(file: string, at: number): Promise<void> {
-  const handle = await open(file, "r+").catch((error: unknown) => {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw error;
-  });
+  const handle = await open(file, "r+").catch(ignoreMissing);
   if (handle === undefined) return;
   try {
     await handle.write(Buffer.of(UNREADABLE_TYPE), 0, 1, at);
@@ -157,7 +144,7 @@ async function poison(file: string, at: number): Promise<void> {
 
 async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss): Promise<OpenedStore<Value>> {
   const { folder, level, what } = options;
-  // If only filters are damaged, LevelDB skips them, so no row is lost and no repair is needed.
+  // Only filters are damaged, and LevelDB skips these: no row is lost.
   if (loss.reason === "") return await openChecked(options, false, loss.logParts);
   const marker = join(folder, REPAIR_MARKER);
   try {
@@ -165,15 +152,13 @@ async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss
       const isThere = error instanceof Error && "code" in error && error.code === "EEXIST";
       throw isThere ? new Error("an earlier repair crashed", { cause: error }) : error;
     });
-    // A repair that fails without a crash, as on a full disk, may be tried again.
+    // A repair that fails without a crash may be tried again.
     await ClassicLevel.repair(folder).finally(() => rm(marker));
     const dropped = await droppedNote(folder);
     const db = await openLevel(folder, { ...level, createIfMissing: false });
     if (dropped === undefined) return { db, loss };
-    return {
-      db,
-      loss: { ...loss, reason: `${loss.reason}; its log has unreadable records (${dropped})`, isBounded: false },
-    };
+    const reason = `${loss.reason}; its log has unreadable records (${dropped})`;
+    return { db, loss: { ...loss, reason, isBounded: false } };
   } catch (error) {
     if (isLocked(error)) throw error;
     const failure = diskFailure(error, folder);
@@ -190,7 +175,7 @@ async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss
   }
 }
 
-/** How many bytes of the write-ahead log LevelDB dropped. LevelDB reports this number only in its own log file. */
+/** The dropped bytes of the write-ahead log, which LevelDB reports only in its own log file. */
 async function droppedNote(folder: string): Promise<string | undefined> {
   const notes = await readFile(join(folder, "LOG"), "utf8").catch(() => "");
   const dropped = notes.split("\n").filter((line) => /dropping \d+ bytes/.test(line));

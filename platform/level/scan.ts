@@ -3,35 +3,27 @@ import { join } from "node:path";
 import { unreadableParts } from "./log-file.ts";
 import { checkTable, type TableDamage } from "./table-file.ts";
 
-export interface DamagedTable {
-  file: string;
-  damages: TableDamage[];
-}
-
 export interface StoreScan {
-  tables: DamagedTable[];
+  /** The damaged tables. */
+  tables: { file: string; damages: TableDamage[] }[];
   /** The parts of the write-ahead logs that LevelDB leaves out. */
   logParts: Buffer[];
-  /** Number of files read. */
   files: number;
   bytes: number;
 }
 
-/** Reads every file of a store and compares it with its checksums. Changes no file; the store may be open. */
+/** Compares every file of a store with its checksums. The store may be open. */
 export async function scanStore(folder: string): Promise<StoreScan> {
   const scan: StoreScan = { tables: [], logParts: [], files: 0, bytes: 0 };
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-  // LevelDB has only regular files. Reading another kind of file, such as a pipe, might never end.
+  // Reading another kind of file, such as a pipe, might never end.
   const names = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
   for (const name of names.sort()) {
     const isTable = /\.(ldb|sst)$/.test(name);
     if (!isTable && !/^\d+\.log$/.test(name)) continue;
     const file = join(folder, name);
-    const bytes = await readFile(file).catch((error: unknown) => {
-      // After the folder was read, the process that has the store open removed this file by a compaction.
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-      throw error;
-    });
+    // A compaction may remove a file of an open store.
+    const bytes = await readFile(file).catch(ignoreMissing);
     if (bytes === undefined) continue;
     scan.files++;
     scan.bytes += bytes.length;
@@ -45,11 +37,17 @@ export async function scanStore(folder: string): Promise<StoreScan> {
   return scan;
 }
 
+/** Undefined for a missing file. @throws any other error */
+export function ignoreMissing(error: unknown): undefined {
+  if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+  throw error;
+}
+
 /**
- * Searches unreadable bytes for keys, and returns the names in them. Most of the bytes are intact: in 32 KiB, perhaps
- * 8 bytes have changed. Each key is preceded by its length.
+ * The names in the keys of an unreadable part of a file, of which only a few bytes have changed. A key follows its
+ * length.
  * @param keyStart matches the start of a key; must have the flag `g`
- * @param nameOf returns the name in a key; undefined for a key without a name
+ * @param nameOf the name in a key
  */
 export function namesIn(
   parts: readonly Buffer[],
@@ -67,10 +65,7 @@ export function namesIn(
   return [...names].sort();
 }
 
-/**
- * Reads the varint that ends at `end`. A number up to 127 takes one byte, a larger one takes two; the high bit of the
- * first of two is set.
- */
+/** Reads the varint that ends at `end`. Two bytes hold a number above 127; the high bit of the first byte is set. */
 function lengthBefore(bytes: Buffer, end: number): number {
   const high = bytes[end - 1] ?? 0;
   const low = bytes[end - 2] ?? 0;

@@ -25,7 +25,7 @@ export function uncompress(bytes: Buffer): Buffer {
       written += count;
       continue;
     }
-    // This element copies earlier output. Source and target may overlap.
+    // A copy of earlier output. Source and target may overlap.
     const offsetBytes = (tag & 3) === 3 ? 4 : tag & 3;
     const isShort = (tag & 3) === 1;
     const count = isShort ? ((tag >> 2) & 7) + 4 : (tag >> 2) + 1;

@@ -5,23 +5,22 @@ import { messagesOf } from "./errors.ts";
 import { writeFailureReason } from "./write-failure-reason.ts";
 import { type Database, WriteSet } from "./write-set.ts";
 
-/** Milliseconds between two probes of the disk while the store is unavailable and no append makes it try. */
 const PROBE_INTERVAL_MS = 1_000;
 
-export interface StoreOptions {
+interface StoreOptions {
   path: string;
   sync: boolean;
   logger: Logger;
-  /** The content, for log messages. Default "journal". */
+  /** The content, for messages. Default "journal". */
   what?: string;
-  /** Returns the value that a row must have, according to memory; undefined when there must be no row. */
+  /** The value of a row according to memory; undefined when there must be no row. */
   truth: (key: string) => string | Uint8Array | undefined;
   /** Adds a row whose write proves that the disk accepts writes again. */
   proof: (set: WriteSet) => void;
 }
 
 /**
- * A database that recovers from failed writes.
+ * A database that recovers from a failed write.
  *
  * ```
  *            write fails                      probe written, database reopened,
@@ -30,9 +29,9 @@ export interface StoreOptions {
  *                            └─────┘ next append, or a second later
  * ```
  *
- * After a failed write, nothing more may be written to this LevelDB instance: its log may end with a part of the
- * record, and every record after that part would be unreadable at the next start. Reopening the database begins a new
- * log. The old log may or may not hold the failed rows, so recovery rewrites each of them from memory.
+ * The log of LevelDB may then end with a part of a record, and every record after that part would be unreadable. So the
+ * database is reopened, which begins a new log. The failed rows are rewritten, because the old log may or may not hold
+ * them.
  */
 export class Store {
   readonly #options: StoreOptions;
@@ -59,18 +58,15 @@ export class Store {
     return this.#unavailableReason;
   }
 
-  /**
-   * Resolves when a write may be tried; an unavailable store tries to recover first.
-   * @throws {StoreUnavailableError} the store did not recover
-   */
+  /** An unavailable store tries to recover. @throws {StoreUnavailableError} it did not recover */
   async ready(): Promise<void> {
     if (this.#unavailableReason !== undefined) await this.#recover();
   }
 
   /**
-   * Writes the rows of a group and the chores in one batch.
-   * @param chores further rows; after a failure, the caller passes the same rows again
-   * @throws {StoreUnavailableError} the write failed; the store is now unavailable
+   * Writes all rows in one batch.
+   * @param chores rows that the caller passes again after a failure
+   * @throws {StoreUnavailableError} the store is now unavailable
    */
   async write(group: WriteSet, chores: WriteSet, sync = this.#options.sync): Promise<void> {
     const set = chores.size === 0 ? group : new WriteSet();
@@ -86,7 +82,7 @@ export class Store {
     }
   }
 
-  /** Reads; retries once if the database was reopened meanwhile. @throws {StoreUnavailableError} */
+  /** Retries once if the database was reopened meanwhile. @throws {StoreUnavailableError} */
   async read<Result>(read: (db: Database) => Promise<Result>): Promise<Result> {
     const db = this.#db;
     try {
@@ -94,18 +90,15 @@ export class Store {
     } catch (error) {
       await this.#recovering?.catch(() => {});
       if (this.#db !== db) return await read(this.#db);
-      // An unavailable store may be closed between two attempts to reopen it. The failure of the store was logged
-      // already.
-      if (this.#unavailableReason === undefined)
-        this.#options.logger.error({ err: error }, `${this.#what} cannot be read`);
-      throw new StoreUnavailableError(
-        `the ${this.#what} in ${this.#options.path} cannot be read: ${messagesOf(error)}`,
-        { cause: error },
-      );
+      const { path, logger } = this.#options;
+      // An unavailable store may be closed between two attempts to reopen it.
+      if (this.#unavailableReason === undefined) logger.error({ err: error }, `${this.#what} cannot be read`);
+      const why = `the ${this.#what} in ${path} cannot be read: ${messagesOf(error)}`;
+      throw new StoreUnavailableError(why, { cause: error });
     }
   }
 
-  /** Records why writing fails, and starts to probe the disk. */
+  /** Starts to probe the disk. @returns the error for the caller to throw */
   failed(error: unknown): Error {
     const unavailableReason = writeFailureReason(error, this.#options.path);
     if (this.#unavailableReason === undefined)

@@ -1,21 +1,18 @@
 import { crc32c, unmasked } from "./crc32c.ts";
 import { uncompress } from "./snappy.ts";
 
-/**
- * The keys that a damaged block may have held: above `from`, up to and including `to`. If `from` is unknown, it is "".
- */
+/** The keys that a damaged block may have held: above `from` ("" if unknown), up to and including `to`. */
 export interface KeyRange {
   from: string;
   to: string;
 }
 
-/** The damage of one table. */
 export type TableDamage =
-  /** The index is unreadable, and with it the whole table. */
+  /** The index, and so the whole table, is unreadable. */
   | { kind: "table"; reason: string }
-  /** One block is damaged. `typeAt` is the offset of the byte that states the compression of the block. */
+  /** One block is damaged. `typeAt` is the offset of its compression type. */
   | { kind: "rows"; range: KeyRange; typeAt: number; bytes: number }
-  /** The filter is damaged. A filter only speeds up reads: no row is lost, but an existing row could seem missing. */
+  /** The filter, which only speeds up reads, is damaged: an existing row could seem missing. */
   | { kind: "filter"; typeAt: number };
 
 interface Handle {
@@ -25,14 +22,13 @@ interface Handle {
 
 const FOOTER_BYTES = 48;
 const MAGIC = "57fb808b247547db";
-/** Each block is followed by its compression type and checksum. */
+/** The compression type and checksum after each block. */
 const TRAILER_BYTES = 5;
-/** Each key of a table ends with its sequence number and kind. */
+/** The sequence number and kind at the end of each key. */
 const SEQUENCE_BYTES = 8;
 const [RAW, SNAPPY] = [0, 1];
 /**
- * A value that is no compression type. LevelDB treats a block with this type as unreadable. If the index of a filter
- * has this type, LevelDB treats the filter as missing.
+ * No compression type. LevelDB regards a block with this type as unreadable, and a filter with this type as missing.
  */
 export const UNREADABLE_TYPE = 0xff;
 
@@ -41,8 +37,8 @@ class UnreadableBlockError extends Error {
 }
 
 /**
- * Compares each block of a table with its checksum. When `classic-level` reads a store, LevelDB never compares
- * checksums: it accepts changed bytes as data, and silently skips a block that it cannot decompress.
+ * Compares each block of a table with its checksum. With `classic-level`, LevelDB compares no checksums: it accepts
+ * changed bytes as data, and silently skips a block that it cannot decompress.
  * @see https://github.com/google/leveldb/blob/main/doc/table_format.md
  */
 export function checkTable(file: Buffer): TableDamage[] {
@@ -59,8 +55,8 @@ export function checkTable(file: Buffer): TableDamage[] {
     return [{ kind: "table", reason: reasonOf(error) }];
   }
   const damages: TableDamage[] = [];
-  if (!isFilterSound(file, metaIndex) && !isSetAside(file, metaIndex))
-    damages.push({ kind: "filter", typeAt: metaIndex.offset + metaIndex.size });
+  const typeAt = metaIndex.offset + metaIndex.size;
+  if (!isFilterSound(file, metaIndex) && file[typeAt] !== UNREADABLE_TYPE) damages.push({ kind: "filter", typeAt });
   let from = "";
   try {
     for (const { key, value } of rowsOf(index)) {
@@ -90,10 +86,6 @@ function isFilterSound(file: Buffer, metaIndex: Handle): boolean {
   }
 }
 
-function isSetAside(file: Buffer, { offset, size }: Handle): boolean {
-  return file[offset + size] === UNREADABLE_TYPE;
-}
-
 function isSound(file: Buffer, { offset, size }: Handle): boolean {
   const end = offset + size;
   if (end + TRAILER_BYTES > file.length) return false;
@@ -110,10 +102,7 @@ function readBlock(file: Buffer, handle: Handle): Buffer {
   throw new UnreadableBlockError(`its index is compressed in an unknown way (${type})`);
 }
 
-/**
- * Reads the rows of a block. Of each key, only the part that differs from the key before is stored. Restart points
- * follow the rows.
- */
+/** Reads the rows of a block. A key is stored without the part that it shares with the key before. */
 function* rowsOf(block: Buffer): Generator<{ key: Buffer; value: Buffer }> {
   const end = block.length - 4 - 4 * block.readUInt32LE(block.length - 4);
   let key = Buffer.alloc(0);
@@ -134,7 +123,7 @@ function readHandle(bytes: Buffer, from: number): { handle: Handle; end: number 
   return { handle: { offset: offset.value, size: size.value }, end: size.end };
 }
 
-/** Reads a varint: seven bits a byte, lowest bits first. */
+/** Reads a varint. */
 function readNumber(bytes: Buffer, from: number): { value: number; end: number } {
   let value = 0;
   let factor = 1;

@@ -1,7 +1,7 @@
 import { diskFailure } from "./disk-failure.ts";
 import { messagesOf } from "./errors.ts";
 
-/** Explains to an operator why a store cannot be written, and what to do. */
+/** For an operator. */
 export function writeFailureReason(error: unknown, path: string): string {
   const text = messagesOf(error);
   const failure = diskFailure(error, path);

@@ -7,7 +7,7 @@ const BYTES = { valueEncoding: "view" } as const;
 /** The puts and deletes of one atomic write, in order. */
 export class WriteSet {
   readonly keys: string[] = [];
-  /** The new value of each key; undefined deletes the key. */
+  /** Undefined deletes the key. */
   readonly #values: (string | Uint8Array | undefined)[] = [];
 
   get size(): number {
@@ -32,8 +32,7 @@ export class WriteSet {
   }
 
   async write(db: Database, sync: boolean): Promise<void> {
-    // A chained batch passes each row to LevelDB directly, while an array of operations would be copied and read
-    // property by property.
+    // A chained batch passes each row to LevelDB directly. An array of operations would be copied.
     const batch = db.batch();
     for (let index = 0; index < this.keys.length; index++) {
       const key = this.keys[index] ?? "";

@@ -1,8 +1,8 @@
 import type { Cluster, Redis, RedisOptions } from "ioredis";
 
-/** Opens connections to Redis. The implementation is `deploy/redis/redis.ts`. */
+/** Implemented in `deploy/redis/redis.ts`. */
 export interface RedisConnections {
-  /** Opens a connection that connects and reconnects by itself. @param name shown by `CLIENT LIST` */
+  /** Opens a connection that reconnects by itself. @param name shown by `CLIENT LIST` */
   connect(name: string, options?: Partial<RedisOptions>): Redis | Cluster;
   /** The prefix of every key. It contains a hash tag, so all keys are in one slot of a Redis Cluster. */
   readonly prefix: string;

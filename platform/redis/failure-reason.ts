@@ -18,7 +18,7 @@ const REASONS: readonly [pattern: RegExp, meaning: string][] = [
   ],
 ];
 
-/** Explains to an operator why a command failed, and what to do. */
+/** For an operator. */
 export function redisFailureReason(error: unknown): string {
   const text =
     error instanceof Error ? `${error.name === "Error" ? "" : `${error.name} `}${error.message}` : `${error}`;
@@ -26,7 +26,7 @@ export function redisFailureReason(error: unknown): string {
   return meaning === undefined ? `Redis answers with an error: ${text}` : `${meaning}; the server retries by itself`;
 }
 
-/** Whether Redis did not answer in time. The connection may still be open: Redis may hang. */
+/** Whether Redis did not answer in time. The connection may still be open. */
 export function isTimeout(error: unknown): boolean {
   return error instanceof Error && /timed out/i.test(error.message);
 }

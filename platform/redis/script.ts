@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Cluster, Redis } from "ioredis";
 
-/** A Lua script. Redis runs a script atomically: no other command runs meanwhile. */
+/** A Lua script, which Redis runs atomically. */
 export class Script {
   readonly #lua: string;
   readonly #sha: string;
@@ -11,12 +11,8 @@ export class Script {
     this.#sha = createHash("sha1").update(lua).digest("hex");
   }
 
-  /** Runs the script by its SHA-1 digest. Sends the whole text only when Redis does not have the script cached. */
-  async run(
-    redis: Redis | Cluster,
-    keys: readonly string[],
-    args: readonly (string | number | Buffer)[],
-  ): Promise<unknown> {
+  /** Sends the text only when Redis has not cached the script. */
+  async run(redis: Redis | Cluster, keys: readonly string[], args: readonly (string | number | Buffer)[]) {
     try {
       return await redis.evalsha(this.#sha, keys.length, ...keys, ...args);
     } catch (error) {
@@ -26,9 +22,7 @@ export class Script {
   }
 }
 
-/**
- * Lua for scripts that need the time: `now` is the clock of Redis in milliseconds since 1970, the same for all nodes.
- */
+/** Lua that sets `now` to the clock of Redis, the same for all nodes, in milliseconds since 1970. */
 export const NOW = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
