@@ -36,7 +36,7 @@ import { IngestGate } from "./ingest-gate.ts";
 import { Connections } from "./listeners/connections.ts";
 import { type OpenListeners, openListeners, PEER_ADDRESSES, type Ports } from "./listeners/listeners.ts";
 import { openLevelStorage } from "./sessions/level/level.ts";
-import { openRedisStorage, type RedisStorage } from "./sessions/redis/redis.ts";
+import { openRedisStorage } from "./sessions/redis/redis.ts";
 import { SessionCleanup } from "./sessions/session-cleanup.ts";
 import type { BrokerStorage } from "./sessions/storage.ts";
 
@@ -136,10 +136,30 @@ export interface Broker {
 
 /** Opens the store and starts Aedes, but no listener. @throws {StorageError} @throws {StoreUnusableError} */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { config, tree, devices, redis, onDamage, logger, now = Date.now } = options;
+  const parts = await composed(options);
+  try {
+    await startAedes(parts);
+    parts.cleanup.start();
+  } catch (error) {
+    await parts.storage.destroy();
+    throw error;
+  }
+  return brokerOf(parts);
+}
+
+/** Earlier versions stored wills under the client id alone, so a reconnect does not remove these wills. */
+function isConnectedUnderNewKey(registry: ClientRegistry, key: string, { identity }: Bearer): boolean {
+  return reservedFor(key) === undefined && registry.identityAt(sessionKey(identity, key)) === identity;
+}
+
+type Parts = Awaited<ReturnType<typeof composed>>;
+
+async function composed(options: BrokerOptions) {
+  const { config, tree, devices, ingest, redis, onDamage, logger } = options;
+  const { addresses = PEER_ADDRESSES, isRevoked = () => false, now = Date.now } = options;
   const permissionSets = new PermissionSets(options);
   const registry = new ClientRegistry(logger);
-  const hasEnded = endedIdentities({ devices, isRevoked: options.isRevoked ?? (() => false) });
+  const hasEnded = endedIdentities({ devices, isRevoked });
   const wills = new Wills(({ key, bearer }) => hasEnded(bearer) || isConnectedUnderNewKey(registry, key, bearer));
   const storageOptions = {
     permissionsOf: (permissions: readonly string[]) => permissionSets.of(permissions),
@@ -151,38 +171,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   };
   const cluster = redis && (await openRedisStorage({ ...storageOptions, redis }));
   const path = join(config.dataPath, "mqtt");
-  const storage = cluster ?? (await openLevelStorage({ ...storageOptions, path, onDamage }));
-  const parts = composed({ ...options, now }, { storage, cluster, permissionSets, registry, wills, hasEnded });
-  try {
-    await startAedes(parts);
-    parts.cleanup.start();
-  } catch (error) {
-    await storage.destroy();
-    throw error;
-  }
-  return brokerOf(parts);
-}
+  const storage: BrokerStorage = cluster ?? (await openLevelStorage({ ...storageOptions, path, onDamage }));
 
-/** Earlier versions stored wills under the client id alone, so a reconnect does not remove these wills. */
-function isConnectedUnderNewKey(registry: ClientRegistry, key: string, { identity }: Bearer): boolean {
-  return reservedFor(key) === undefined && registry.identityAt(sessionKey(identity, key)) === identity;
-}
-
-interface Foundation {
-  storage: BrokerStorage;
-  /** Equals `storage` with several nodes. */
-  cluster: RedisStorage | undefined;
-  permissionSets: PermissionSets;
-  registry: ClientRegistry;
-  wills: Wills;
-  hasEnded(bearer: Bearer): boolean;
-}
-
-type Parts = ReturnType<typeof composed>;
-
-function composed(options: BrokerOptions & { now(): number }, foundation: Foundation) {
-  const { config, tree, devices, ingest, addresses = PEER_ADDRESSES, now, logger } = options;
-  const { storage, cluster, permissionSets, registry, wills, hasEnded } = foundation;
   const maxPacketBytes = config.maxPayloadBytes + PACKET_OVERHEAD_BYTES;
   const limits = { maxConnectBytes: config.maxConnectBytes, maxPacketBytes, maxFilters: config.maxSubscriptions };
   const refusals = new Listeners<[AccessRefusal]>(logger);
@@ -204,12 +194,9 @@ function composed(options: BrokerOptions & { now(): number }, foundation: Founda
   });
   const refusedPublications = new RefusedPublications(logger);
   const gate = new IngestGate({
-    broker: aedes,
-    ingest,
+    ...{ broker: aedes, ingest, refusedPublications, logger },
     unavailableReason: () => cluster?.unavailableReason,
     isIncoming: (clientId, messageId) => storage.isIncoming(clientId, messageId),
-    refusedPublications,
-    logger,
   });
   // The Redis storage replaces its topics after Redis has lost data.
   const retainedTopics = () => storage.retained.topics;

@@ -2,6 +2,7 @@ import { z } from "zod";
 import {
   ConfigurationError,
   type EnvironmentSource,
+  limitSetting,
   limitVariable,
   portVariable,
   positiveVariable,
@@ -13,8 +14,7 @@ import {
 import { serverSettings } from "../platform/server-settings.ts";
 
 /**
- * In descriptions, a client is one connection, and a user is the identity of a client: a person, a program, a device or
- * a service.
+ * In descriptions, a client is one connection, and a user is the identity of a client, such as a person or a device.
  */
 export const brokerSettings = {
   MQTT_PORT: setting("Port of MQTT over TCP.", portVariable.default(1883)),
@@ -42,10 +42,7 @@ export const brokerSettings = {
       "commands. A client over WebSocket without keep-alive is pinged at this interval.",
     positiveVariable.default(60_000),
   ),
-  MQTT_SESSION_HOURS: setting(
-    "Time for which an MQTT session outlives its last connection.",
-    limitVariable.default(168),
-  ),
+  MQTT_SESSION_HOURS: limitSetting(168, "Time for which an MQTT session outlives its last connection."),
   MAX_MQTT_KEEPALIVE_SECONDS: setting(
     "The longest keep-alive. A client may have none (0): TCP is then probed after a minute of silence, and a WebSocket is " +
       "pinged every `MQTT_HEARTBEAT_MS`.",
@@ -55,7 +52,7 @@ export const brokerSettings = {
     "Size of an MQTT CONNECT, will and token included. It costs memory before its sender is authenticated.",
     limitVariable.default(4096),
   ),
-  MAX_MQTT_CLIENTS: setting("MQTT connections, authenticated or not.", limitVariable.default(10_000)),
+  MAX_MQTT_CLIENTS: limitSetting(10_000, "MQTT connections, authenticated or not."),
   MAX_MQTT_CONNECTIONS_PER_ADDRESS: setting(
     "MQTT connections from one address. Many cameras may share a router.",
     limitVariable.default(1000),
@@ -66,10 +63,7 @@ export const brokerSettings = {
     limitVariable,
     times(0.5, "MAX_MQTT_CONNECTIONS_PER_ADDRESS", "half of"),
   ),
-  MAX_MQTT_CONNECTIONS_PER_USER: setting(
-    "MQTT connections of one user, device or service at one node.",
-    limitVariable.default(100),
-  ),
+  MAX_MQTT_CONNECTIONS_PER_USER: limitSetting(100, "MQTT connections of one user, device or service at one node."),
   MAX_MQTT_CONNECTS_PER_MINUTE: setting(
     "New MQTT connections from one address in a minute. This also limits guesses at secrets.",
     limitVariable.default(3000),
@@ -95,10 +89,7 @@ export const brokerSettings = {
       "this, packets are read more slowly.",
     limitVariable.default(524_288),
   ),
-  MAX_MQTT_SUBSCRIPTIONS: setting(
-    "Filters of one MQTT client, and of one SUBSCRIBE or UNSUBSCRIBE.",
-    limitVariable.default(100),
-  ),
+  MAX_MQTT_SUBSCRIPTIONS: limitSetting(100, "Filters of one MQTT client, and of one SUBSCRIBE or UNSUBSCRIBE."),
   MAX_MQTT_SESSIONS: setting(
     "MQTT sessions that are kept for clients that connect with clean session off.",
     limitVariable.default(10_000),
@@ -112,19 +103,13 @@ export const brokerSettings = {
     "Bytes sent to one MQTT client that its link has not taken yet. Above this, a message of QoS 1 or 2 ends the connection.",
     limitVariable.default(4_194_304),
   ),
-  MAX_OFFLINE_MESSAGES: setting(
-    "Messages that wait for one MQTT session whose client is disconnected.",
-    limitVariable.default(10_000),
-  ),
-  MAX_OFFLINE_BYTES: setting("Size of those messages on disk.", limitVariable.default(33_554_432)),
+  MAX_OFFLINE_MESSAGES: limitSetting(10_000, "Messages that wait for one MQTT session whose client is disconnected."),
+  MAX_OFFLINE_BYTES: limitSetting(33_554_432, "Size of those messages on disk."),
   MAX_RETAINED_MESSAGES: setting(
     "Topics with a retained message. Further messages are delivered and not retained.",
     limitVariable.default(100_000),
   ),
-  MAX_RETAINED_MESSAGES_PER_DEVICE: setting(
-    "Topics with a retained message below one camera or service.",
-    limitVariable.default(1000),
-  ),
+  MAX_RETAINED_MESSAGES_PER_DEVICE: limitSetting(1000, "Topics with a retained message below one camera or service."),
   MAX_RETAINED_BYTES: setting(
     "Payload bytes of all retained messages. Further messages are delivered and not retained. Those that dashboards show " +
       "are in memory: with the default, a server with a heap of 512 MB can start with all of them.",
@@ -138,22 +123,18 @@ export const brokerSettings = {
 
 const allSettings = { ...serverSettings, ...brokerSettings };
 
-/** All variables that the broker reads. */
 export const BROKER_VARIABLES: readonly string[] = variablesOf(allSettings);
 
 /** A limit is `Infinity` when its variable is 0. */
 export type BrokerConfig = ReturnType<typeof readBrokerConfig>;
 
-/**
- * Reads the broker's configuration.
- * @throws {ConfigurationError} every problem at once, each beginning with the variable's name
- */
+/** @throws {ConfigurationError} */
 export function readBrokerConfig(source: EnvironmentSource) {
   const read = readEnvironment(allSettings, source);
   return {
     host: read.HOST,
     mqttPort: read.MQTT_PORT,
-    tls: tlsConfig(read),
+    tls: tlsOf(read),
     webSocketPort: read.MQTT_WS_PORT,
     allowedOrigins: read.ALLOWED_ORIGINS,
     /** Sessions and retained messages are kept in the folder `mqtt` below this path. */
@@ -199,22 +180,13 @@ interface TlsValues {
   TLS_CLIENT_CA?: string | undefined;
 }
 
-/** @throws {ConfigurationError} one of the files is missing */
-function tlsConfig({
-  MQTT_TLS_PORT: port,
-  TLS_CERT: certPath,
-  TLS_KEY: keyPath,
-  TLS_CLIENT_CA: clientCaPath,
-}: TlsValues) {
+function tlsOf({ MQTT_TLS_PORT: port, TLS_CERT: certPath, TLS_KEY: keyPath, TLS_CLIENT_CA: clientCaPath }: TlsValues) {
   if (certPath !== undefined && keyPath !== undefined) return { port, certPath, keyPath, clientCaPath };
   if (certPath !== undefined || keyPath !== undefined) {
     const [given, missing] = certPath === undefined ? ["TLS_KEY", "TLS_CERT"] : ["TLS_CERT", "TLS_KEY"];
     throw new ConfigurationError([`${missing}: must be set too when ${given} is: MQTT over TLS needs both files`]);
   }
-  // Without the two files there would be no MQTT over TLS at all, and nobody would be asked for a certificate.
-  if (clientCaPath !== undefined)
-    throw new ConfigurationError([
-      "TLS_CLIENT_CA: needs TLS_CERT and TLS_KEY: certificates are asked for by MQTT over TLS",
-    ]);
-  return undefined;
+  if (clientCaPath === undefined) return undefined;
+  const problem = "TLS_CLIENT_CA: needs TLS_CERT and TLS_KEY: certificates are asked for by MQTT over TLS";
+  throw new ConfigurationError([problem]);
 }

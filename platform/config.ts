@@ -15,9 +15,7 @@ export class ConfigurationError extends Error {
 }
 
 /** What a setting's schema cannot express. */
-interface SettingInfo {
-  /** Markdown for `docs/configuration.md`. */
-  description: string;
+interface SettingHints {
   /** A secret may be set by `NAME_FILE`, the path of a file with the secret, and is not shown in error messages. */
   isSecret?: boolean;
   /** The default in words, if the schema has no default or an unclear one. */
@@ -30,20 +28,21 @@ interface SettingInfo {
   values?: string;
 }
 
+interface SettingInfo extends SettingHints {
+  /** Markdown for `docs/configuration.md`. */
+  description: string;
+}
+
 /** Settings by environment variable. */
 export type Settings = z.ZodRawShape;
 export type ValuesOf<Shape extends Settings> = z.output<z.ZodObject<Shape>>;
 
 const infos = z.registry<SettingInfo>();
 
-export function setting<Schema extends z.ZodType>(
-  description: string,
-  schema: Schema,
-  info: Omit<SettingInfo, "description"> = {},
-): Schema {
+export function setting<Schema extends z.ZodType>(description: string, schema: Schema, hints: SettingHints = {}) {
   // One schema may be used for several settings.
   const copy = schema.clone();
-  infos.add(copy, { description, ...info });
+  infos.add(copy, { description, ...hints });
   return copy;
 }
 
@@ -53,7 +52,7 @@ export function infoOf(schema: Settings[string]): SettingInfo | undefined {
 }
 
 /** A default that is a multiple of another setting. The default is no limit if the other setting is no limit. */
-export function times(factor: number, name: string, inWords: string): Omit<SettingInfo, "description"> {
+export function times(factor: number, name: string, inWords: string): SettingHints {
   return {
     defaultText: `${inWords} \`${name}\``,
     defaultFrom: { name, value: (other) => String(Math.ceil(factor * Number(other))) },
@@ -75,10 +74,7 @@ export interface EnvironmentSource {
 }
 
 /** @throws {ConfigurationError} every wrong variable, without values of secrets */
-export function readEnvironment<Shape extends Settings>(
-  settings: Shape,
-  { env, readFile }: EnvironmentSource,
-): ValuesOf<Shape> {
+export function readEnvironment<Shape extends Settings>(settings: Shape, { env, readFile }: EnvironmentSource) {
   const problems: string[] = [];
   const given: Record<string, string> = {};
   for (const [name, schema] of Object.entries(settings)) {
@@ -186,6 +182,10 @@ export const secondsVariable = z.coerce
   .number("must be a number of seconds")
   .min(1, "must be at least 1 second")
   .max(86_400, "must be at most 86400 seconds");
+
+export function limitSetting(byDefault: number, description: string) {
+  return setting(description, limitVariable.default(byDefault));
+}
 
 export const latitudeVariable = degreesVariable("latitude", 90);
 export const longitudeVariable = degreesVariable("longitude", 180);

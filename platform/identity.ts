@@ -11,8 +11,7 @@ export interface TokenIdentity {
 }
 
 /**
- * The identity of an MQTT client, or of the owner of a stored session or will, with the data by which its token or
- * secret can be re-checked. Records of earlier versions have only the identity.
+ * The owner of a connection, session or will. The optional fields, which old records lack, identify the credentials.
  */
 export interface Bearer {
   /** `user:alice`, `device:north`, `service:stacker`. */

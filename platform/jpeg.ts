@@ -9,9 +9,9 @@ const PREFIX = 0xff;
  * A decoder processes all blocks once per scan, so a file of 65 kB with a thousand scans takes minutes. Encoders write
  * about 10 scans. libjpeg-turbo took 0.5 s to decode 100 scans of 16 megapixels.
  */
-const MAX_JPEG_SCANS = 100;
+const MAX_SCANS = 100;
 
-interface JpegPicture {
+interface Picture {
   width: number;
   height: number;
   scans: number;
@@ -22,7 +22,7 @@ interface JpegPicture {
 interface JpegLimits {
   /** The largest width and height. Default: 65,535, the limit of the format. */
   maxPixels?: number;
-  /** Default {@link MAX_JPEG_SCANS}. */
+  /** Default {@link MAX_SCANS}. */
   maxScans?: number;
 }
 
@@ -36,10 +36,7 @@ export class JpegError extends Error {
  * markers, stray bytes between segments, restart markers, thumbnails inside segments, any bytes after EOI.
  * @throws {JpegError}
  */
-export function readJpeg(
-  bytes: Uint8Array,
-  { maxPixels = 65_535, maxScans = MAX_JPEG_SCANS }: JpegLimits = {},
-): JpegPicture {
+export function readJpeg(bytes: Uint8Array, { maxPixels = 65_535, maxScans = MAX_SCANS }: JpegLimits = {}): Picture {
   if (bytes.length === 0) throw new JpegError("no JPEG: it is empty");
   if (bytes[0] !== PREFIX || bytes[1] !== SOI || (bytes.length > 2 && bytes[2] !== PREFIX))
     throw new JpegError(`no JPEG: its first bytes are ${Buffer.from(bytes.subarray(0, 4)).toString("hex")}`);

@@ -19,10 +19,7 @@ interface LimitedLogOptions {
   now?: () => number;
 }
 
-/**
- * Limits log lines that a client can cause at will. The first occurrence of a key is logged at once. Later occurrences
- * are counted and logged once per interval.
- */
+/** Limits log lines that a client can cause at will: one line per key at once, and then one in each interval. */
 export class LimitedLog {
   readonly #intervalMs: number;
   readonly #now: () => number;

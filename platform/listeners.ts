@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 
-/** Logs the error of a listener and calls the other listeners. */
+/** Listeners of an event. The error of a listener is logged, and the other listeners are still called. */
 export class Listeners<Args extends readonly unknown[]> {
   readonly #logger: Logger;
   #listeners: readonly ((...args: Args) => void)[] = [];

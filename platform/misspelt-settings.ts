@@ -1,15 +1,13 @@
 import { nearestName } from "../contract/nearest-name.ts";
 import { visible } from "../contract/visible-text.ts";
+import type { EnvironmentSource } from "./config.ts";
 
 /** Shorter names of other programs are too similar to settings, such as HOME to HOST. */
 const MIN_LENGTH = 5;
 const MAX_CHANGES = 3;
 
 /** A warning for each variable that resembles a setting. Not an error: the variable may be another program's. */
-export function misspeltSettings(
-  env: Readonly<Record<string, string | undefined>>,
-  settings: ReadonlySet<string>,
-): string[] {
+export function misspeltSettings(env: EnvironmentSource["env"], settings: ReadonlySet<string>): string[] {
   const warnings: string[] = [];
   for (const name of Object.keys(env)) {
     if (name.length < MIN_LENGTH || settings.has(name) || !env[name]?.trim()) continue;

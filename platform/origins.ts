@@ -37,15 +37,14 @@ export interface Origins {
   refused(): ReturnType<Occurrences["list"]>;
 }
 
-/** For an operator. */
+/** Explains to an operator how to allow the origin. */
 export function originAdvice(origin: string): string {
   return `pages of ${origin} may not connect: set ALLOWED_ORIGINS=${origin}. If a proxy is in front of this server, let the proxy pass the Host header and add the proxy to TRUSTED_PROXIES`;
 }
 
 /**
- * Checks the Origin header, before a foreign page can try to connect. (The token is in no cookie that the page could
- * abuse.) The server's own pages are recognised by their Host header, or X-Forwarded-Host and X-Forwarded-Proto from a
- * trusted proxy.
+ * Checks the Origin header. The server's own pages are recognised by the Host header, or by X-Forwarded-Host and
+ * X-Forwarded-Proto from a trusted proxy.
  */
 export function createOrigins({ allowed, isTrustedProxy, log, warn }: OriginsOptions): Origins {
   const listed = new Set(allowed);

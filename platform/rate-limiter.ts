@@ -1,13 +1,13 @@
 import { TokenBucket } from "./token-bucket.ts";
 
-/** The rate of so many seconds may be sent in one burst after a pause: a camera that was offline has a backlog. */
+/** After a pause, a sender may burst by the rate of this many seconds: a camera that was offline has a backlog. */
 const BURST_SECONDS = 2;
 /** A burst is read at this multiple of the rate: reading 4,000 packets at once blocked the event loop for 380 ms. */
 const PEAK_FACTOR = 2;
 /** Packets and bytes that are read at once. The bytes equal the default size limit of a message. */
 const PEAK_MESSAGES = 32;
 const PEAK_BYTES = 262_144;
-/** Between two reads from a throttled sender: a thousand reads a second would cost more than the data itself. */
+/** The shortest wait of a throttled sender: a thousand reads a second would cost more than the data itself. */
 const MIN_WAIT_MS = 10;
 
 /** `Infinity` means no limit. */
@@ -51,7 +51,7 @@ export class RateLimiter {
     return this.#messages.isFull && this.#bytes.isFull && this.#pendingBytes === 0 && this.#waiting.length === 0;
   }
 
-  /** The identity owes what exceeds its remaining allowance. */
+  /** Amounts above the remaining allowance delay later reads. */
   spend(messages: number, bytes: number): void {
     this.#messages.spend(messages);
     this.#bytes.spend(bytes);
@@ -86,7 +86,7 @@ export class RateLimiter {
     if (this.#isReleasing) return;
     this.#refill();
     this.#isReleasing = true;
-    // A connection reads, and so spends, before the next connection is resumed. It may have to wait again at the end.
+    // A resumed connection reads, and so spends, before the next connection is resumed.
     for (let count = this.#waiting.length; count > 0 && this.isOpen; count--) this.#waiting.shift()?.();
     this.#isReleasing = false;
     if (this.#waiting.length > 0) this.#wake();

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { DEFAULT_TOPIC_ROOT } from "../contract/topics.ts";
 import { quoted } from "../contract/visible-text.ts";
-import { limitVariable, listVariable, setting, topicRootVariable } from "./config.ts";
+import { limitSetting, limitVariable, listVariable, setting, topicRootVariable } from "./config.ts";
 import { normalOrigin } from "./origins.ts";
 
 /** Settings of several parts of the server. */
@@ -30,10 +30,7 @@ export const serverSettings = {
       "and an MQTT client gets no more messages of QoS 0.",
     limitVariable.default(262_144),
   ),
-  MAX_CAMERAS: setting(
-    "Cameras whose presence is followed and whose newest preview is kept.",
-    limitVariable.default(10_000),
-  ),
+  MAX_CAMERAS: limitSetting(10_000, "Cameras whose presence is followed and whose newest preview is kept."),
 };
 
 function readOrigins(texts: string[], context: z.RefinementCtx): string[] {

@@ -16,7 +16,7 @@ export interface ForwardingWatch {
   stop(): void;
 }
 
-/** For an operator. */
+/** Explains to an operator how to trust the proxy. */
 export function proxyAdvice(address: string): string {
   return `${address} forwards requests of others: if it is your proxy, set TRUSTED_PROXIES=${address}. Until then all its clients share the limits of one address`;
 }

@@ -33,9 +33,7 @@ interface AdmissionOptions {
   logger: Logger;
 }
 
-/**
- * Counts the open connections of all listeners, and refuses connections beyond the limits before they cost anything.
- */
+/** Counts the connections of all listeners, and refuses those beyond the limits before they cost anything. */
 export class Admission {
   readonly #options: AdmissionOptions;
   readonly #byAddress = new Counts();
@@ -86,11 +84,7 @@ export class Admission {
     return true;
   }
 
-  /**
-   * Counts the connection as unauthenticated until {@link authenticated} is called or the connection closes. Other
-   * timeouts bound the TLS handshake and the HTTP request before.
-   * @returns false when the address has too many unauthenticated connections: the caller closes the connection
-   */
+  /** Counts the connection until {@link authenticated}. @returns false when too many are unauthenticated: close it */
   awaitConnack(connection: Duplex, address: string): boolean {
     const network = networkOf(address);
     if (this.#unauthenticated.of(network) >= this.#options.maxUnauthenticatedPerAddress)

@@ -49,12 +49,8 @@ export class AuthorizeForward {
     // The connection has just ended. Null would remove the message from the queue.
     if (access === undefined) return client.conn.destroyed ? packet : null;
     if (!access.set.mayReceive(packet.topic, packet.payload)) return null;
-    if (
-      packet.retain &&
-      typeof packet.payload !== "string" &&
-      !this.#options.isNewestRetained(packet.topic, packet.payload)
-    )
-      return null;
+    const { topic, payload } = packet;
+    if (packet.retain && typeof payload !== "string" && !this.#options.isNewestRetained(topic, payload)) return null;
     // Retained and queued messages need no limit: they are read only as fast as the client takes them. A queued message
     // has a message id.
     if (!packet.retain && packet.messageId === undefined) {
@@ -84,7 +80,6 @@ export class AuthorizeForward {
     return this.#options.tree.parse(topic)?.kind === "camera-command";
   }
 
-  /** Handles a delivery to a slow client. */
   #isDropped(client: Client, access: ClientAccess, packet: AedesPublishPacket): boolean {
     if (packet.qos === 0 || grantedQos(access, packet.topic) === 0) {
       this.shed++;
@@ -95,9 +90,8 @@ export class AuthorizeForward {
       this.slowClients++;
       const { identity, clientId } = access;
       this.#options.logger.warn({ identity, clientId, unsentBytes }, "client disconnected: it reads too slowly");
-      client.conn.destroy(
-        new SlowClientError(`it reads too slowly: ${unsentBytes} bytes are unsent, and no message may be dropped`),
-      );
+      const why = `it reads too slowly: ${unsentBytes} bytes are unsent, and no message may be dropped`;
+      client.conn.destroy(new SlowClientError(why));
     }
     // Aedes would remove a dropped message from the queue.
     return false;

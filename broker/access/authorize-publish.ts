@@ -1,5 +1,5 @@
 import type { Client, PublishPacket } from "aedes";
-import { MAX_JSON_DEPTH, type RefusalReason } from "../../contract/events.ts";
+import { MAX_JSON_DEPTH } from "../../contract/events.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import type { AccessRefusal, AuditedAct } from "../../platform/identity.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
@@ -8,7 +8,7 @@ import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { NotAcceptedError } from "./errors.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import { actOf, ownerTopic, type PublishDecision } from "./permission-sets.ts";
-import type { PublicationSender, RefusedPublications } from "./refused-publications.ts";
+import type { PublicationRefusal, PublicationSender, RefusedPublications } from "./refused-publications.ts";
 import { type RetainedLimits, RetainedRoom } from "./retained-room.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { sessionName } from "./session-names.ts";
@@ -71,8 +71,7 @@ export class AuthorizePublish {
 
   /**
    * The client has lost its permissions and is about to be disconnected. Its will is published only if the will is
-   * about the client itself: otherwise revoking a token would trigger a command that the client has prepared as its
-   * will.
+   * about the client itself: revoking a token must not trigger a command that was prepared as a will.
    */
   bar(client: Client, access: ClientAccess): void {
     this.#barred.set(client, access);
@@ -108,6 +107,7 @@ export class AuthorizePublish {
 
   #publish(client: Client, access: ClientAccess, packet: PublishPacket, callback: Callback): void {
     const { maxPayloadBytes, gate } = this.#options;
+    const { identity } = access;
     const decision = access.writes.of(packet.topic);
     if (decision.kind === "refused") {
       this.#refuse(access, packet, decision, callback);
@@ -115,11 +115,7 @@ export class AuthorizePublish {
       // "At least", because `packet-meter.ts` truncates a packet that is too large.
       const why = `a payload of at least ${packet.payload.length} bytes exceeds MAX_PAYLOAD_BYTES, which is ${maxPayloadBytes}`;
       this.#refuse(access, packet, { reason: "too_large", why }, callback);
-    } else if (
-      decision.kind === "ingest" &&
-      decision.act?.action === "command" &&
-      !nameIssuer(packet, access.identity)
-    ) {
+    } else if (decision.kind === "ingest" && decision.act?.action === "command" && !nameIssuer(packet, identity)) {
       const why = `a command nested deeper than ${MAX_JSON_DEPTH} levels`;
       this.#refuse(access, packet, { reason: "too_deep", why }, callback);
     } else {
@@ -180,12 +176,7 @@ export class AuthorizePublish {
     return false;
   }
 
-  #refuse(
-    access: ClientAccess,
-    packet: PublishPacket,
-    refusal: { reason: RefusalReason; why: string },
-    callback: Callback,
-  ): void {
+  #refuse(access: ClientAccess, packet: PublishPacket, refusal: PublicationRefusal, callback: Callback): void {
     const { refusedPublications, onRefused, broker } = this.#options;
     const { identity, address } = access;
     refusedPublications.add(access, packet.topic, refusal);

@@ -73,7 +73,6 @@ export class ClientLifecycle {
     logger.info({ address, transport, ...name, why: error.message }, "connection ended with an error");
   };
 
-  /** Closes the connections of the matching clients, whose permissions have ended. @returns how many */
   disconnect(matches: (client: ClientAccess) => boolean): number {
     const matching = [...this.#options.registry.entries()].filter(([, access]) => matches(access));
     for (const [client, access] of matching)

@@ -72,7 +72,6 @@ export class ClientRegistry {
     this.takeOvers = new Listeners(logger);
   }
 
-  /** Connected clients. */
   get size(): number {
     return this.#registered.size;
   }

@@ -43,11 +43,9 @@ function byCertificate(username: string | undefined, certificateName: string | u
   const device = devices.withCertificate(certificateName);
   if (device === undefined)
     throw notAuthorized(`no password, and no device has the certificate name ${JSON.stringify(certificateName)}`);
-  if (username !== undefined && username !== "" && username !== device.id)
-    throw notAuthorized(
-      `the user name ${JSON.stringify(username)} does not match the certificate, which is that of ${device.id}`,
-    );
-  return device;
+  if (username === undefined || username === "" || username === device.id) return device;
+  const name = JSON.stringify(username);
+  throw notAuthorized(`the user name ${name} does not match the certificate, which is that of ${device.id}`);
 }
 
 async function verified(token: string, verifyToken: VerifyToken): Promise<TokenIdentity> {

@@ -24,9 +24,8 @@ export function watchLink(connection: Duplex, probe: LinkProbe, intervalMs: numb
     const isSilent = received === receivedBefore;
     receivedBefore = received;
     if (isSilent && isPinged) {
-      connection.destroy(
-        new SilentLinkError(`keep-alive 0, and no answer to a ping: nothing received for ${2 * intervalMs} ms`),
-      );
+      const why = `keep-alive 0, and no answer to a ping: nothing received for ${2 * intervalMs} ms`;
+      connection.destroy(new SilentLinkError(why));
       return;
     }
     isPinged = isSilent;

@@ -16,7 +16,7 @@ export type PublishDecision =
       kind: "ingest";
       /** Whether a message may be retained. Events, previews, commands and replies may not. */
       retains: boolean;
-      /** The topic of the topic's camera or service. */
+      /** See {@link ownerTopic}. */
       owner: string | undefined;
       /** Ingest may refuse the payload: the publication is forwarded only after ingest has accepted it. */
       awaitsIngest: boolean;
@@ -133,7 +133,7 @@ export function actOf(topic: Topic | undefined): Pick<AuditedAct, "action" | "ta
     : undefined;
 }
 
-/** The topic of the topic's camera or service; undefined for other topics. */
+/** The base topic of the camera or service that the topic belongs to; undefined for other topics. */
 export function ownerTopic(tree: TopicTree, topic: string): string | undefined {
   const parsed = tree.parse(topic);
   if (parsed === undefined || !("camera" in parsed || "service" in parsed)) return undefined;

@@ -1,14 +1,10 @@
 import type { Logger } from "pino";
-import type { RefusalReason } from "../../contract/events.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { Listeners } from "../../platform/listeners.ts";
 import type { RefusedPublication } from "../../platform/publications.ts";
 
-export interface PublicationSender {
-  /** `device:north`, `user:alice`. */
-  readonly identity: string;
-  readonly clientId: string;
-}
+export type PublicationSender = Pick<RefusedPublication, "identity" | "clientId">;
+export type PublicationRefusal = Pick<RefusedPublication, "reason" | "why">;
 
 /**
  * Publications that are acknowledged and discarded. MQTT 3.1.1 has no negative acknowledgement: without an
@@ -27,11 +23,7 @@ export class RefusedPublications {
     this.reports = new Listeners(logger);
   }
 
-  add(
-    { identity, clientId }: PublicationSender,
-    topic: string,
-    { reason, why }: { reason: RefusalReason; why: string },
-  ): void {
+  add({ identity, clientId }: PublicationSender, topic: string, { reason, why }: PublicationRefusal): void {
     this.count++;
     this.#limited.note(`${identity} ${reason}`, (times) => {
       const refused = { identity, clientId, topic, reason, why, times };

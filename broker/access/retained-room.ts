@@ -17,10 +17,7 @@ export class RetainedRoom {
     this.#limits = limits;
   }
 
-  /**
-   * @param owner the topic of the topic's camera or service; undefined for other topics
-   * @returns the exceeded limit, for the operator; undefined when there is room
-   */
+  /** The exceeded limit, for the operator; undefined when there is room. @param owner see {@link ownerTopic} */
   problem(owner: string | undefined, topic: string, bytes: number): string | undefined {
     const topics = this.#topics();
     const { maxRetainedPerDevice, maxRetainedBytes, maxRetainedBytesPerDevice } = this.#limits;

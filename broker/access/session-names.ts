@@ -10,7 +10,9 @@ interface SessionName {
   identity?: string;
 }
 
-/** The identity that a client id is reserved for: `device:north` for `camera-north`, for example. */
+/**
+ * The identity that owns a reserved client id: `device:north` owns `camera-north`, `service:stacker` `service-stacker`.
+ */
 export function reservedFor(clientId: string): string | undefined {
   if (clientId.startsWith("camera-") && isId(clientId.slice("camera-".length)))
     return `device:${clientId.slice("camera-".length)}`;

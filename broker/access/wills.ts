@@ -1,7 +1,7 @@
 import { Counts } from "../../platform/counts.ts";
 import type { Bearer } from "../../platform/identity.ts";
 
-/** A will whose publication has neither finished nor failed after this time may be published again. */
+/** A will is published again when the outcome of its publication is unknown after this time. */
 const PUBLISH_TIMEOUT_MS = 10_000;
 
 interface WillOwner {

@@ -82,9 +82,7 @@ export class RetainedMessages {
     }
   }
 
-  /**
-   * False if the topic has changed since {@link read}: the client gets the change as a live message, perhaps earlier.
-   */
+  /** False if the topic has changed since {@link read}. The client gets the change as a live message. */
   isNewest(topic: string, payload: Uint8Array): boolean {
     const version = this.#readAs.get(payload);
     return version === undefined || (version === this.#versionOf(topic) && this.#topics.has(topic));

@@ -19,6 +19,12 @@ export interface Session {
   closed?: boolean;
 }
 
+export interface StoredSubscription {
+  clientId: string;
+  topic: string;
+  qos: 0 | 1 | 2;
+}
+
 /** A message as Aedes passes it to the store. */
 export interface StoredPacket extends Omit<KeptPacket, "cmd" | "payload" | "messageId"> {
   cmd: "publish";
@@ -89,10 +95,7 @@ export interface BrokerStorage extends SessionOwners {
   };
   /** The session's client has disconnected. The session's age counts from now. */
   left(clientId: string): Promise<void>;
-  /**
-   * Discards the disconnected sessions that were last used before the moment, milliseconds since 1970. @returns how
-   * many
-   */
+  /** Discards disconnected sessions that were last used before the moment (ms since 1970). @returns how many */
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number>;
   /** Discards the sessions of the matching owners, connected or not. @returns how many */
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;

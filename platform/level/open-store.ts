@@ -35,8 +35,7 @@ export interface OpenedStore<Value> {
 const REPAIR_MARKER = "repairing";
 
 /**
- * Opens or creates a store. Compares all files with their checksums, repairs damage once, and reports what may be
- * missing.
+ * Opens or creates a store. Checks all files, repairs damage once, and reports what may be missing.
  * @throws {StoreUnusableError} another process uses the store, it is damaged beyond repair, or the disk fails
  */
 export async function openStore<Value>(options: OpenStoreOptions<Value>): Promise<OpenedStore<Value>> {
@@ -49,7 +48,6 @@ export async function openStore<Value>(options: OpenStoreOptions<Value>): Promis
     if (scan.tables.length > 0) return await repairAndOpen(options, await setAside(options, scan));
     return await openChecked(options, isNew, scan.logParts);
   } catch (error) {
-    if (error instanceof StoreUnusableError) throw error;
     throw unusable(options, error);
   }
 }
@@ -61,7 +59,6 @@ export async function repairStore<Value>(options: OpenStoreOptions<Value>, cause
     const { logParts } = await scanStore(options.folder);
     return await repairAndOpen(options, unboundedLoss(cause, logParts));
   } catch (error) {
-    if (error instanceof StoreUnusableError) throw error;
     throw unusable(options, error);
   }
 }
@@ -162,16 +159,12 @@ async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss
   } catch (error) {
     if (isLocked(error)) throw error;
     const failure = diskFailure(error, folder);
-    if (failure !== undefined)
-      throw new StoreUnusableError(
-        `${what} is damaged (${loss.reason}) and cannot be repaired because ${failure.meaning}: ${failure.remedy} and start again`,
-        { cause: error },
-      );
-    throw new StoreUnusableError(
-      `${what} in ${folder} is damaged (${loss.reason}) and could not be repaired (${messagesOf(error)}): ` +
-        "restore a backup (skylapse restore), or move the folder away to start with an empty one",
-      { cause: error },
-    );
+    const advice = "restore a backup (skylapse restore), or move the folder away to start with an empty one";
+    const why =
+      failure === undefined
+        ? `${what} in ${folder} is damaged (${loss.reason}) and could not be repaired (${messagesOf(error)}): ${advice}`
+        : `${what} is damaged (${loss.reason}) and cannot be repaired because ${failure.meaning}: ${failure.remedy} and start again`;
+    throw new StoreUnusableError(why, { cause: error });
   }
 }
 
@@ -190,16 +183,12 @@ async function holdsStore(folder: string): Promise<boolean> {
 }
 
 function unusable<Value>({ folder, what }: OpenStoreOptions<Value>, error: unknown): StoreUnusableError {
-  if (isLocked(error))
-    return new StoreUnusableError(
-      `${folder} is in use: another process has it open. Stop that process, or set another DATA_PATH for this one`,
-      { cause: error },
-    );
+  if (error instanceof StoreUnusableError) return error;
   const failure = diskFailure(error, folder);
-  return new StoreUnusableError(
-    failure === undefined
+  const why = isLocked(error)
+    ? `${folder} is in use: another process has it open. Stop that process, or set another DATA_PATH for this one`
+    : failure === undefined
       ? `${what} in ${folder} cannot be opened: ${messagesOf(error)}`
-      : `${what} cannot be opened because ${failure.meaning}: ${failure.remedy} and start again`,
-    { cause: error },
-  );
+      : `${what} cannot be opened because ${failure.meaning}: ${failure.remedy} and start again`;
+  return new StoreUnusableError(why, { cause: error });
 }

@@ -44,8 +44,7 @@ export function ignoreMissing(error: unknown): undefined {
 }
 
 /**
- * The names in the keys of an unreadable part of a file, of which only a few bytes have changed. A key follows its
- * length.
+ * Searches damaged bytes for keys, and returns the names in the keys. The length of a key precedes the key.
  * @param keyStart matches the start of a key; must have the flag `g`
  * @param nameOf the name in a key
  */

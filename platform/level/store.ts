@@ -29,9 +29,8 @@ interface StoreOptions {
  *                            └─────┘ next append, or a second later
  * ```
  *
- * The log of LevelDB may then end with a part of a record, and every record after that part would be unreadable. So the
- * database is reopened, which begins a new log. The failed rows are rewritten, because the old log may or may not hold
- * them.
+ * After a failed write, LevelDB's log may end with a part of a record, and records after that part would be unreadable.
+ * Reopening the database begins a new log. The old log may or may not hold the failed rows, so they are rewritten.
  */
 export class Store {
   readonly #options: StoreOptions;

@@ -1,7 +1,7 @@
 import { diskFailure } from "./disk-failure.ts";
 import { messagesOf } from "./errors.ts";
 
-/** For an operator. */
+/** Explains a failed write to an operator. */
 export function writeFailureReason(error: unknown, path: string): string {
   const text = messagesOf(error);
   const failure = diskFailure(error, path);

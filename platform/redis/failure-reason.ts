@@ -18,7 +18,7 @@ const REASONS: readonly [pattern: RegExp, meaning: string][] = [
   ],
 ];
 
-/** For an operator. */
+/** Explains the failure of a command to an operator. */
 export function redisFailureReason(error: unknown): string {
   const text =
     error instanceof Error ? `${error.name === "Error" ? "" : `${error.name} `}${error.message}` : `${error}`;

@@ -7,6 +7,7 @@ declare module "aedes-persistence-level/asyncPersistence.js" {
   type Session = import("../storage.ts").Session;
   type StoredPacket = import("../storage.ts").StoredPacket;
   type OutgoingUpdate = import("../storage.ts").OutgoingUpdate;
+  type StoredSubscription = import("../storage.ts").StoredSubscription;
   type Cleared = import("../storage.ts").Cleared;
 
   class AsyncLevelPersistence {
@@ -18,14 +19,11 @@ declare module "aedes-persistence-level/asyncPersistence.js" {
     addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void>;
     removeSubscriptions(client: Session, filters: string[]): Promise<void>;
     subscriptionsByClient(client: Session): Promise<Subscription[]>;
-    subscriptionsByTopic(topic: string): Promise<AsyncLevelPersistence.StoredSubscription[]>;
+    subscriptionsByTopic(topic: string): Promise<StoredSubscription[]>;
     cleanSubscriptions(client: Session): Promise<void>;
     countOffline(): Promise<{ subsCount: number; clientsCount: number }>;
-    outgoingEnqueue(subscription: AsyncLevelPersistence.StoredSubscription, packet: StoredPacket): Promise<void>;
-    outgoingEnqueueCombi(
-      subscriptions: AsyncLevelPersistence.StoredSubscription[],
-      packet: StoredPacket,
-    ): Promise<void>;
+    outgoingEnqueue(subscription: StoredSubscription, packet: StoredPacket): Promise<void>;
+    outgoingEnqueueCombi(subscriptions: StoredSubscription[], packet: StoredPacket): Promise<void>;
     outgoingUpdate(client: Session, packet: OutgoingUpdate): Promise<void>;
     outgoingClearMessageId(client: Session, packet: Cleared): Promise<unknown>;
     outgoingStream(client: Session): Readable;
@@ -37,14 +35,6 @@ declare module "aedes-persistence-level/asyncPersistence.js" {
     delWill(client: Session): Promise<unknown>;
     streamWill(brokers?: Brokers): Readable;
     destroy(): Promise<void>;
-  }
-
-  namespace AsyncLevelPersistence {
-    interface StoredSubscription {
-      clientId: string;
-      topic: string;
-      qos: 0 | 1 | 2;
-    }
   }
 
   export = AsyncLevelPersistence;

@@ -24,11 +24,10 @@ import {
   type Session,
   type StorageOptions,
   type StoredPacket,
+  type StoredSubscription,
   storedWillSchema,
 } from "../storage.ts";
 import { StoredSubscriptions } from "../stored-subscriptions.ts";
-
-type StoredSubscription = AsyncLevelPersistence.StoredSubscription;
 
 const BOOT_KEY = "boot";
 const SUBSCRIPTIONS = "subscriptions:";
@@ -115,10 +114,7 @@ class LevelStorage extends AsyncLevelPersistence {
     this.#brokerId = `b${String(boot).padStart(16, "0")}`;
   }
 
-  /**
-   * Discards sessions without a readable record: their owners are unknown. Only damage removes a record before the rest
-   * of its session.
-   */
+  /** Discards sessions whose record is damaged or lost: their owners are unknown. */
   async #discardOwnerless(unreadable: readonly string[]): Promise<void> {
     const keys = new Set([...unreadable, ...this.#subscriptions.clientIds(), ...this.queues.clientIds()]);
     const sessions = [...keys].filter((key) => this.#records.get(key) === undefined);
@@ -449,11 +445,7 @@ function sessionOf(key: string): string | undefined {
   return kind === "session" ? key.slice("session:".length) : safelyDecoded(name);
 }
 
-/**
- * Opens the database and loads the indexes into memory. Repairs damage, and reports the sessions that may have lost
- * data.
- * @throws {StoreUnusableError}
- */
+/** Opens the database, repairs damage, and reports sessions that may have lost data. @throws {StoreUnusableError} */
 export async function openLevelStorage(options: LevelStorageOptions): Promise<LevelStorage> {
   const { path: folder, logger } = options;
   const store = { folder, what: "the store of MQTT sessions", level: LEVEL };

@@ -22,7 +22,7 @@ interface NodesOptions {
 export class Nodes {
   readonly #options: NodesOptions;
   #alive: ReadonlySet<string> = new Set();
-  /** The start of Redis' answers without a pause. */
+  /** When Redis began to answer without a pause. */
   #answeringSince = Number.POSITIVE_INFINITY;
   #answeredAt = Number.NEGATIVE_INFINITY;
   #renewing = false;
@@ -69,17 +69,14 @@ export class Nodes {
     if (this.#renewing) return;
     this.#renewing = true;
     try {
-      await this.#writeHeartbeat();
+      const args = ["N", String(this.#lifeMs)];
+      this.#alive = new Set(await this.#options.writer.run(() => ({ keys: [KEY.nodes], args })));
+      const now = performance.now();
+      const longestPauseMs = Math.max(2 * this.#renewalMs, SHORT_PAUSE * this.#lifeMs);
+      if (now - this.#answeredAt > longestPauseMs) this.#answeringSince = now;
+      this.#answeredAt = now;
     } finally {
       this.#renewing = false;
     }
-  }
-
-  async #writeHeartbeat(): Promise<void> {
-    const args = ["N", String(this.#lifeMs)];
-    this.#alive = new Set(await this.#options.writer.run(() => ({ keys: [KEY.nodes], args })));
-    const now = performance.now();
-    if (now - this.#answeredAt > Math.max(2 * this.#renewalMs, SHORT_PAUSE * this.#lifeMs)) this.#answeringSince = now;
-    this.#answeredAt = now;
   }
 }

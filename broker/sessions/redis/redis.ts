@@ -6,8 +6,8 @@ import { sessionName } from "../../access/session-names.ts";
 import type { SessionOwner } from "../../access/session-owner.ts";
 import type { ClientAnnouncement } from "../../access/take-overs.ts";
 import type { KeptPacket } from "../../aedes/packet-codec.ts";
-import { RetryingConnection, StorageUnavailableError } from "../../cluster/redis-connection.ts";
-import { type BrokerEmitter, RedisEmitter } from "../../cluster/redis-emitter.ts";
+import { inTime, RetryingConnection, StorageUnavailableError } from "../../cluster/redis-connection.ts";
+import { type BrokerEmitter, type ClusterPublication, RedisEmitter } from "../../cluster/redis-emitter.ts";
 import { QosZeroBus } from "../../cluster/redis-qos-zero.ts";
 import { Replays } from "../replays.ts";
 import {
@@ -22,7 +22,7 @@ import {
 import { KEY, limit, senderKey } from "./keys.ts";
 import { LOG_ID, type LogEntry, MAX_LOG_BYTES, MAX_LOG_ENTRIES, MessageLog } from "./message-log.ts";
 import { Nodes } from "./nodes.ts";
-import { Publications } from "./publications.ts";
+import { appendPublication } from "./publications.ts";
 import { RedisQueues } from "./queues.ts";
 import { RedisRetained } from "./retained.ts";
 import { SessionStore } from "./session-store.ts";
@@ -69,11 +69,10 @@ interface ClusterListener {
  * finds the queues with its copy of the sessions. The script rejects a publication from an outdated copy, so a session
  * misses nothing after its SUBACK.
  */
-export class RedisStorage {
+class RedisStorage {
   readonly #options: RedisStorageOptions;
   readonly #reader: RetryingConnection;
   readonly #publisher: RedisWriter;
-  readonly #publications: Publications;
   readonly #changes: RedisWriter;
   readonly #removals: RedisWriter;
   readonly #log: MessageLog;
@@ -102,7 +101,6 @@ export class RedisStorage {
     const [sessions, removals, reader] = [this.#changes, this.#removals, this.#reader];
     this.queues = new RedisQueues({ sessions, removals, reader, maxMessages, maxBytes, wantsReceipt, logger });
     this.retained = new RedisRetained({ reader, maxMessages: options.maxRetainedMessages, logger });
-    this.#publications = new Publications({ writer: this.#publisher, known: this.#known, retained: this.retained });
     this.#sessions = new SessionStore({
       ...options,
       known: this.#known,
@@ -136,20 +134,12 @@ export class RedisStorage {
   }
 
   /** @throws {StorageError} Redis did not answer within 5 s */
-  async load(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        const why = this.#changes.lastError ?? "it did not answer";
-        const advice = "check REDIS_URL, and that Redis runs and accepts writes";
-        reject(new StorageError(`the MQTT broker cannot use Redis (${why}): ${advice}`));
-      }, START_TIMEOUT_MS);
+  load(): Promise<void> {
+    return inTime(this.#load(), START_TIMEOUT_MS, () => {
+      const why = this.#changes.lastError ?? "it did not answer";
+      const advice = "check REDIS_URL, and that Redis runs and accepts writes";
+      return new StorageError(`the MQTT broker cannot use Redis (${why}): ${advice}`);
     });
-    try {
-      await Promise.race([this.#load(), late]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 
   async #load(): Promise<void> {
@@ -185,11 +175,9 @@ export class RedisStorage {
 
   /** Called by Aedes before Aedes uses its emitter. */
   async setup(broker: { mq: BrokerEmitter }): Promise<void> {
-    this.#emitter = new RedisEmitter({
-      order: broker.mq,
-      append: (publication) => this.#publications.append(publication),
-      bus: this.#bus,
-    });
+    const target = { writer: this.#publisher, known: this.#known, retained: this.retained };
+    const append = (publication: ClusterPublication) => appendPublication(publication, target);
+    this.#emitter = new RedisEmitter({ order: broker.mq, append, bus: this.#bus });
     broker.mq = this.#emitter;
   }
 

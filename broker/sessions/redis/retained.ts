@@ -93,9 +93,7 @@ export class RedisRetained {
     }
   }
 
-  /**
-   * False if the topic has changed since {@link read}: the client gets the change as a live message, perhaps earlier.
-   */
+  /** False if the topic has changed since {@link read}. The client gets the change as a live message. */
   isNewest(topic: string, payload: Uint8Array): boolean {
     const readAs = this.#readAs.get(payload);
     return readAs === undefined || readAs >= (this.#changes.get(topic) ?? 0);

@@ -4,7 +4,7 @@ import { KeyedQueue } from "../../../platform/keyed-queue.ts";
 import type { NotKept } from "../../access/authenticate.ts";
 import { ConnackCode, RefusedConnectionError } from "../../access/errors.ts";
 import { ownerOf, type SessionOwner } from "../../access/session-owner.ts";
-import type { RetryingConnection } from "../../cluster/redis-connection.ts";
+import { inTime, type RetryingConnection } from "../../cluster/redis-connection.ts";
 import { IncomingIds } from "../incoming-ids.ts";
 import type { Session, StorageOptions } from "../storage.ts";
 import { incomingKey, KEY, limit, packetsKey, queueKey } from "./keys.ts";
@@ -58,17 +58,10 @@ export class SessionStore {
     }
   }
 
-  async #keepInTime(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const error = new RefusedConnectionError(ConnackCode.serverUnavailable, "Redis did not answer in time");
-      timer = setTimeout(() => reject(error), KEEP_TIMEOUT_MS);
-    });
-    try {
-      return await Promise.race([this.#keep(key, owner), late]);
-    } finally {
-      clearTimeout(timer);
-    }
+  #keepInTime(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+    const why = "Redis did not answer in time";
+    const lateError = () => new RefusedConnectionError(ConnackCode.serverUnavailable, why);
+    return inTime(this.#keep(key, owner), KEEP_TIMEOUT_MS, lateError);
   }
 
   async #keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {

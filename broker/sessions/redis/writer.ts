@@ -43,9 +43,7 @@ interface WriterOptions {
   /** Resolves when this node has applied the change. */
   caughtUp(change: string): Promise<void>;
   onDrop(drop: Drop): void;
-  /**
-   * Called with the sizes of all queues at the time `at` of Redis' clock. Replies of several writers may be unordered.
-   */
+  /** Called with the sizes of all queues. `at` orders the replies of several writers. */
   onTotals(totals: { messages: number; bytes: number; at: number }): void;
   logger: Logger;
 }
