@@ -16,6 +16,7 @@ import { createWebSocketListener } from "./websocket-listener.ts";
  * libuv sets ten probes, one a second: the connection closes after 70 s.
  */
 const TCP_KEEPALIVE_MS = 60_000;
+const TCP = { noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_MS } as const;
 
 export interface TlsConfig {
   port: number;
@@ -103,33 +104,27 @@ export async function openListeners(options: ListenersOptions): Promise<OpenList
 }
 
 function tcpListener({ admission, onConnection }: ListenersOptions): Server {
-  return createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_MS }, (socket) => {
+  return createServer(TCP, (socket) => {
     if (admission.admit(socket)) onConnection(socket, { address: addressOf(socket), transport: "tcp" });
   });
 }
 
 function tlsListener({ config, admission, onConnection }: ListenersOptions, tls: TlsConfig): Server {
-  const asksForCertificate = tls.clientCaPath !== undefined;
-  const server = createTlsListener(
-    tls,
-    {
-      cert: readPem("TLS_CERT", tls.certPath, tls.port),
-      key: readPem("TLS_KEY", tls.keyPath, tls.port),
-      ...(tls.clientCaPath === undefined ? {} : { ca: readPem("TLS_CLIENT_CA", tls.clientCaPath, tls.port) }),
-      requestCert: asksForCertificate,
-      rejectUnauthorized: asksForCertificate,
-      minVersion: "TLSv1.2",
-      handshakeTimeout: config.connectTimeoutMs,
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: TCP_KEEPALIVE_MS,
-    },
-    (socket) => {
-      const certificateName = asksForCertificate ? commonNameOf(socket) : undefined;
-      const origin = { address: addressOf(socket), transport: "tls" } as const;
-      onConnection(socket, certificateName === undefined ? origin : { ...origin, certificateName });
-    },
-  );
+  const { port, certPath, keyPath, clientCaPath } = tls;
+  const requestCert = clientCaPath !== undefined;
+  const options: TlsOptions = {
+    ...TCP,
+    cert: readPem("TLS_CERT", certPath, port),
+    key: readPem("TLS_KEY", keyPath, port),
+    ...(clientCaPath === undefined ? {} : { ca: readPem("TLS_CLIENT_CA", clientCaPath, port) }),
+    ...{ requestCert, rejectUnauthorized: requestCert, minVersion: "TLSv1.2" },
+    handshakeTimeout: config.connectTimeoutMs,
+  };
+  const server = createTlsListener(port, options, (socket) => {
+    const certificateName = requestCert ? commonNameOf(socket) : undefined;
+    const origin = { address: addressOf(socket), transport: "tls" } as const;
+    onConnection(socket, certificateName === undefined ? origin : { ...origin, certificateName });
+  });
   server.prependListener("connection", (socket: Socket) => admission.admit(socket));
   // The peer uses no TLS or has no valid certificate.
   server.on("tlsClientError", (_error, socket) => socket.destroy());
@@ -143,13 +138,13 @@ function commonNameOf(socket: TLSSocket): string | undefined {
 }
 
 /** @throws {ListenError} the files are not a certificate and its key */
-function createTlsListener(tls: TlsConfig, options: TlsOptions, onSocket: (socket: TLSSocket) => void): Server {
+function createTlsListener(port: number, options: TlsOptions, onSocket: (socket: TLSSocket) => void): Server {
   try {
     return createTlsServer(options, onSocket);
   } catch (error) {
     const cause = error instanceof Error ? error : new Error(String(error));
     const advice = "must be PEM files of a certificate and its private key";
-    throw new ListenError("TLS_CERT", tls.port, `TLS_CERT, TLS_KEY: ${advice}: ${cause.message}`, cause);
+    throw new ListenError("TLS_CERT", port, `TLS_CERT, TLS_KEY: ${advice}: ${cause.message}`, cause);
   }
 }
 

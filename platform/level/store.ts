@@ -35,31 +35,23 @@ interface StoreOptions {
 export class Store {
   readonly #options: StoreOptions;
   readonly #inDoubt = new Set<string>();
-  #db: Database;
-  #unavailableReason: string | undefined;
+  db: Database;
+  unavailableReason: string | undefined;
   #recovering: Promise<void> | undefined;
   #probeTimer: NodeJS.Timeout | undefined;
 
   constructor(db: Database, options: StoreOptions) {
-    this.#db = db;
+    this.db = db;
     this.#options = options;
-  }
-
-  get db(): Database {
-    return this.#db;
   }
 
   get #what(): string {
     return this.#options.what ?? "journal";
   }
 
-  get unavailableReason(): string | undefined {
-    return this.#unavailableReason;
-  }
-
   /** An unavailable store tries to recover. @throws {StoreUnavailableError} it did not recover */
   async ready(): Promise<void> {
-    if (this.#unavailableReason !== undefined) await this.#recover();
+    if (this.unavailableReason !== undefined) await this.#recover();
   }
 
   /**
@@ -74,7 +66,7 @@ export class Store {
       set.add(group);
     }
     try {
-      await set.write(this.#db, sync);
+      await set.write(this.db, sync);
     } catch (error) {
       for (const key of group.keys) this.#inDoubt.add(key);
       throw this.failed(error);
@@ -83,15 +75,15 @@ export class Store {
 
   /** Retries once if the database was reopened meanwhile. @throws {StoreUnavailableError} */
   async read<Result>(read: (db: Database) => Promise<Result>): Promise<Result> {
-    const db = this.#db;
+    const db = this.db;
     try {
       return await read(db);
     } catch (error) {
       await this.#recovering?.catch(() => {});
-      if (this.#db !== db) return await read(this.#db);
+      if (this.db !== db) return await read(this.db);
       const { path, logger } = this.#options;
       // An unavailable store may be closed between two attempts to reopen it.
-      if (this.#unavailableReason === undefined) logger.error({ err: error }, `${this.#what} cannot be read`);
+      if (this.unavailableReason === undefined) logger.error({ err: error }, `${this.#what} cannot be read`);
       const why = `the ${this.#what} in ${path} cannot be read: ${messagesOf(error)}`;
       throw new StoreUnavailableError(why, { cause: error });
     }
@@ -100,9 +92,9 @@ export class Store {
   /** Starts to probe the disk. @returns the error for the caller to throw */
   failed(error: unknown): Error {
     const unavailableReason = writeFailureReason(error, this.#options.path);
-    if (this.#unavailableReason === undefined)
+    if (this.unavailableReason === undefined)
       this.#options.logger.error({ err: error, unavailableReason }, `${this.#what} cannot be written`);
-    this.#unavailableReason = unavailableReason;
+    this.unavailableReason = unavailableReason;
     this.#probeTimer ??= setInterval(() => void this.#recover().catch(() => {}), PROBE_INTERVAL_MS).unref();
     return new StoreUnavailableError(unavailableReason, { cause: error });
   }
@@ -110,7 +102,7 @@ export class Store {
   async close(): Promise<void> {
     clearInterval(this.#probeTimer);
     await this.#recovering?.catch(() => {});
-    await this.#db.close();
+    await this.db.close();
   }
 
   #recover(): Promise<void> {
@@ -124,8 +116,8 @@ export class Store {
     const { path, logger, truth, proof } = this.#options;
     try {
       await probeDisk(path);
-      await this.#db.close();
-      this.#db = await reopenDatabase(path);
+      await this.db.close();
+      this.db = await reopenDatabase(path);
       const set = new WriteSet();
       for (const key of this.#inDoubt) {
         const value = truth(key);
@@ -133,12 +125,12 @@ export class Store {
         else set.put(key, value);
       }
       proof(set);
-      await set.write(this.#db, true);
+      await set.write(this.db, true);
     } catch (error) {
       throw this.failed(error);
     }
     this.#inDoubt.clear();
-    this.#unavailableReason = undefined;
+    this.unavailableReason = undefined;
     clearInterval(this.#probeTimer);
     this.#probeTimer = undefined;
     logger.info(`${this.#what} is writable again`);

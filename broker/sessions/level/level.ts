@@ -59,26 +59,20 @@ class LevelStorage extends AsyncLevelPersistence {
   readonly retained: RetainedMessages;
   readonly queues: OutgoingQueues;
   readonly #replays: Replays;
-  #brokerId = "";
+  brokerId = "";
   #lastDispatched = (): number => 0;
 
   constructor(db: ClassicLevel<string, Buffer>, options: LevelStorageOptions) {
     super(db);
     this.#db = db;
     this.#options = options;
-    const { logger } = options;
+    const { logger, maxOfflineMessages: maxMessages, maxOfflineBytes: maxBytes, wantsReceipt } = options;
     this.#records = new SessionRecords(db);
     this.retained = new RetainedMessages({ db, maxMessages: options.maxRetainedMessages, logger });
-    this.queues = new OutgoingQueues({
-      db,
-      maxMessages: options.maxOfflineMessages,
-      maxBytes: options.maxOfflineBytes,
-      wantsReceipt: options.wantsReceipt,
-      logger,
-    });
+    this.queues = new OutgoingQueues({ db, maxMessages, maxBytes, wantsReceipt, logger });
     this.#replays = new Replays({
       queues: this.queues,
-      brokerId: () => this.#brokerId,
+      brokerId: () => this.brokerId,
       lastDispatched: () => this.#lastDispatched(),
     });
   }
@@ -87,10 +81,6 @@ class LevelStorage extends AsyncLevelPersistence {
   override async setup(broker: { id: string; readonly lastDispatched: number }): Promise<void> {
     this.#lastDispatched = () => broker.lastDispatched;
     await super.setup(broker);
-  }
-
-  get brokerId(): string {
-    return this.#brokerId;
   }
 
   get sessions(): number {
@@ -111,7 +101,7 @@ class LevelStorage extends AsyncLevelPersistence {
     const last = Number((await this.#db.get(BOOT_KEY))?.toString() ?? 0);
     const boot = Math.max(Date.now(), last + 1);
     await this.#db.put(BOOT_KEY, Buffer.from(String(boot)));
-    this.#brokerId = `b${String(boot).padStart(16, "0")}`;
+    this.brokerId = `b${String(boot).padStart(16, "0")}`;
   }
 
   /** Discards sessions whose record is damaged or lost: their owners are unknown. */
@@ -395,7 +385,7 @@ class LevelStorage extends AsyncLevelPersistence {
   override async delWill(client: Session & { brokerId?: string }): Promise<unknown> {
     const { wills } = this.#options;
     // Aedes passes the broker id when a connection has closed, and none when a client connects.
-    if (client.brokerId === this.#brokerId && wills.released(client.id)) return undefined;
+    if (client.brokerId === this.brokerId && wills.released(client.id)) return undefined;
     return wills.consumeKept(client.id) ? undefined : super.delWill(client);
   }
 
@@ -410,7 +400,7 @@ class LevelStorage extends AsyncLevelPersistence {
     try {
       for await (const stored of super.streamWill()) {
         const read = willSchema.safeParse(stored);
-        if (!read.success || read.data.brokerId === this.#brokerId || brokers[read.data.brokerId] !== undefined)
+        if (!read.success || read.data.brokerId === this.brokerId || brokers[read.data.brokerId] !== undefined)
           continue;
         // Without the id of the earlier run: with a counter of this run, that id could overwrite a queued message.
         const { brokerId: _, clientId, topic, payload, qos, retain, ...bearer } = read.data;

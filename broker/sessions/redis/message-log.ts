@@ -43,17 +43,13 @@ export class MessageLog {
   readonly #connection: RetryingConnection;
   readonly #waiting = new Set<{ position: number; resolve: () => void }>();
   /** The number of the last entry that was passed on. */
-  #position = 0;
+  position = 0;
   #answeredAt = 0;
   #closed = false;
 
   constructor(options: MessageLogOptions) {
     this.#options = options;
     this.#connection = new RetryingConnection(options.redis, "mqtt-log", options.logger);
-  }
-
-  get position(): number {
-    return this.#position;
   }
 
   /** Why the log has not been readable for some seconds. */
@@ -68,14 +64,14 @@ export class MessageLog {
   }
 
   start(position: number): void {
-    this.#position = position;
+    this.position = position;
     this.#answeredAt = performance.now();
     void this.#follow();
   }
 
   /** Resolves after the entry at the position has been passed on, and before the next one is passed on. */
   reached(position: number): Promise<void> {
-    if (position <= this.#position || this.#closed) return Promise.resolve();
+    if (position <= this.position || this.#closed) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.add({ position, resolve }));
   }
 
@@ -103,8 +99,8 @@ export class MessageLog {
     let failed = false;
     const reply = await this.#connection.retry(async (connection) => {
       try {
-        if (failed && Number((await connection.get(KEY.seq)) ?? 0) < this.#position) return "reset" as const;
-        const from = `${this.#position}-0`;
+        if (failed && Number((await connection.get(KEY.seq)) ?? 0) < this.position) return "reset" as const;
+        const from = `${this.position}-0`;
         // After a failure, the read does not wait for entries, so that recovery is detected quickly.
         return await connection.xreadBuffer("COUNT", PAGE, "BLOCK", failed ? 1 : BLOCK_MS, "STREAMS", KEY.log, from);
       } catch (error) {
@@ -113,30 +109,30 @@ export class MessageLog {
       }
     });
     // There are no new entries, or Redis has been emptied.
-    if (reply === null && (await this.head()) < this.#position) return undefined;
+    if (reply === null && (await this.head()) < this.position) return undefined;
     return reply === "reset" ? undefined : (reply?.[0]?.[1] ?? []);
   }
 
   async #passOn(entries: [Buffer, Buffer[]][]): Promise<void> {
     for (const [id, [name, value]] of entries) {
       const [kind = "", retain = "", before] = name?.toString("latin1").split(":") ?? [];
-      if (Number(before) !== this.#position) {
+      if (Number(before) !== this.position) {
         await this.#reload();
         return;
       }
-      this.#position = Number.parseInt(id.toString("latin1"), 10);
-      const read = value === undefined ? undefined : entryOf(kind, retain, value, this.#position);
+      this.position = Number.parseInt(id.toString("latin1"), 10);
+      const read = value === undefined ? undefined : entryOf(kind, retain, value, this.position);
       if (read !== undefined) this.#options.onEntry(read);
       // Callers that wait for this entry continue before the next entry. So a session is subscribed before the first
       // message that is queued for it arrives.
-      if (this.#release(this.#position)) await new Promise((resolve) => setImmediate(resolve));
+      if (this.#release(this.position)) await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
   async #reload(): Promise<void> {
     const position = await this.head();
-    this.#options.logger.warn({ from: this.#position, to: position }, "messages between the nodes missed");
-    this.#position = position;
+    this.#options.logger.warn({ from: this.position, to: position }, "messages between the nodes missed");
+    this.position = position;
     await this.#options.onGap();
     // Callers may wait for lost entries.
     this.#release(Number.POSITIVE_INFINITY);

@@ -83,7 +83,7 @@ class RedisStorage {
   readonly #bus: QosZeroBus;
   readonly retained: RedisRetained;
   readonly queues: RedisQueues;
-  #brokerId = "";
+  brokerId = "";
   #nodes: Nodes | undefined;
   #wills: StoredWills | undefined;
   #emitter: RedisEmitter | undefined;
@@ -119,10 +119,6 @@ class RedisStorage {
     this.#bus = new QosZeroBus({ redis, onPacket: (packet) => this.#emitter?.deliver(packet), logger });
   }
 
-  get brokerId(): string {
-    return this.#brokerId;
-  }
-
   get sessions(): number {
     return this.#known.size;
   }
@@ -146,14 +142,14 @@ class RedisStorage {
     const { logger, heartbeatMs, wills } = this.#options;
     const reader = this.#reader;
     const [boot = "0"] = await this.#changes.run(() => ({ keys: [KEY.boot], args: ["B"] }));
-    this.#brokerId = `b${boot.padStart(16, "0")}`;
-    this.#bus.start(this.#brokerId);
+    this.brokerId = `b${boot.padStart(16, "0")}`;
+    this.#bus.start(this.brokerId);
     const position = await this.#log.head();
     await this.#read();
     const writer = this.#changes;
     const nodes = new Nodes({ writer, heartbeatMs, logger });
     this.#nodes = nodes;
-    this.#wills = new StoredWills({ writer, reader, brokerId: this.#brokerId, nodes, wills, logger });
+    this.#wills = new StoredWills({ writer, reader, brokerId: this.brokerId, nodes, wills, logger });
     this.#log.start(position);
     await nodes.start();
     await this.queues.bound(this.#known.clientIds());
@@ -223,7 +219,7 @@ class RedisStorage {
         return;
       case "client": {
         const { node, token, clientId, identity } = entry;
-        this.#listener?.onClient({ token, clientId, identity }, node === this.#brokerId);
+        this.#listener?.onClient({ token, clientId, identity }, node === this.brokerId);
       }
     }
   }
@@ -234,8 +230,8 @@ class RedisStorage {
       redis,
       name,
       head: () => ({
-        keys: [KEY.log, KEY.seq, KEY.changed, KEY.totals, senderKey(this.#brokerId), KEY.retained],
-        args: [this.#brokerId, this.#known.newest, ...this.#limits],
+        keys: [KEY.log, KEY.seq, KEY.changed, KEY.totals, senderKey(this.brokerId), KEY.retained],
+        args: [this.brokerId, this.#known.newest, ...this.#limits],
       }),
       caughtUp: (change) => this.#caughtUp(change),
       onDrop: (drop) => this.queues.droppedFrom(drop),
