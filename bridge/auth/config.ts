@@ -1,15 +1,8 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { isLoopbackHost } from "../../platform/client-addresses.ts";
-import {
-  ConfigurationError,
-  type EnvironmentSource,
-  limitVariable,
-  positiveVariable,
-  setting,
-  times,
-  type ValuesOf,
-} from "../../platform/config.ts";
+import type { EnvironmentSource, ValuesOf } from "../../platform/config.ts";
+import { ConfigurationError, limitVariable, positiveVariable, setting, times } from "../../platform/config.ts";
 
 /** HS256 needs a key of at least 256 bits (RFC 7518, section 3.2). */
 export const MIN_SECRET_LENGTH = 32;

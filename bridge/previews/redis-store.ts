@@ -2,13 +2,8 @@ import type { Cluster, Redis } from "ioredis";
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { RedisConnections } from "../../platform/redis/connections.ts";
 import type { PreviewLimits } from "./config.ts";
-import {
-  type PreviewCursor,
-  type PreviewPage,
-  type PreviewStore,
-  type StoredPreview,
-  spread,
-} from "./preview-store.ts";
+import type { PreviewCursor, PreviewPage, PreviewStore, StoredPreview } from "./preview-store.ts";
+import { spread } from "./preview-store.ts";
 import { PUT, REMOVE_EXPIRED } from "./redis-scripts.ts";
 
 interface RedisPreviewStoreOptions {
