@@ -4,7 +4,7 @@ import { Writable } from "node:stream";
 /** Longer than any password. Reading stops here if there is no line end. */
 const MAX_LINE_LENGTH = 8 * 1024;
 
-/** No password was entered, or two different ones. */
+/** The user entered no password, or two different passwords. */
 class NoPasswordError extends Error {
   override name = "NoPasswordError";
 }

@@ -61,7 +61,7 @@ export async function inspectRedis({ redis, timeoutMs = START_TIMEOUT_MS }: Insp
   return { version: oldest ?? "unknown", warnings: [...warnings] };
 }
 
-/** Sends `INFO` to each master, because hosted services forbid `CONFIG GET`. */
+/** The answer of each master to `INFO`. Hosted services forbid `CONFIG GET`. */
 async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promise<Map<string, string>[]> {
   const deadline = Date.now() + timeoutMs;
   let reason = NO_ANSWER;
@@ -89,7 +89,7 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
 
 async function readInfo(connection: Redis | Cluster): Promise<Map<string, string>[]> {
   if (!(connection instanceof Cluster)) return [factsOf(await connection.info())];
-  // Until the first answer, a cluster client has no list of its nodes.
+  // A cluster client knows its nodes only after the first answer.
   await connection.ping();
   return await Promise.all(connection.nodes("master").map(async (node) => factsOf(await node.info())));
 }

@@ -6,7 +6,7 @@ import { startSimulatorProcess } from "./simulator-process.ts";
 
 interface SimulatedCamerasOptions {
   config: BackendConfig;
-  /** Receives the simulated cameras and the service. */
+  /** The store to which the simulated cameras and the service are added. */
   devices: Pick<DeviceStore, "set">;
   brokerUrl: string;
 }

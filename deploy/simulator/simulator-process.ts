@@ -4,7 +4,7 @@ import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { SimulatorStartMessage } from "./simulate.ts";
 
-/** A slower simulator is killed, so that the broker publishes the wills of the cameras. */
+/** The longest time for a stop. A slower simulator is killed, and the broker publishes the wills of its cameras. */
 const STOP_TIMEOUT_MS = 1200;
 
 /**

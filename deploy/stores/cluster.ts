@@ -11,7 +11,7 @@ import { checkRedis } from "../redis/redis-check.ts";
 interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage"> {
   store: StoreConfig;
   dataPath: string;
-  /** Receives the parts that must be stopped later. */
+  /** The list to which opened parts are added, so that the caller can stop them. */
   parts: RunningParts;
   logger: Logger;
 }

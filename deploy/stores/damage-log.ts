@@ -5,9 +5,9 @@ import { z } from "zod";
 import { reasonOf } from "../../platform/error-reason.ts";
 import type { Damage } from "../../platform/level/damage.ts";
 
-/** The newest records are kept: a broken disk may cause the same damage at every start. */
+/** Only the newest records are kept, because a broken disk may cause the same damage at every start. */
 const MAX_DAMAGES = 100;
-/** The shortest time between two checks whether the file was removed: health probes are more frequent. */
+/** The shortest time between two checks for a removed file. Health probes, which cause these checks, are frequent. */
 const CHECK_INTERVAL_MS = 1_000;
 
 const damagesSchema = z.array(z.object({ at: z.string(), store: z.string(), found: z.string(), missing: z.string() }));

@@ -14,11 +14,7 @@ class ImportError extends Error {
   override name = "ImportError";
 }
 
-interface ImportDevicesOptions {
-  path: string;
-  devices: Pick<DeviceStore, "add" | "get">;
-  logger: Logger;
-}
+type ImportDevicesOptions = { path: string; devices: Pick<DeviceStore, "add" | "get">; logger: Logger };
 
 /**
  * Imports the devices from the file of versions before 0.2, and renames the file. Skips devices that are already in the

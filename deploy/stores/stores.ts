@@ -41,6 +41,7 @@ interface StoresOptions {
  */
 export async function openStores({ store, bridge, onDamage, logger }: StoresOptions): Promise<Stores> {
   const parts = new RunningParts(logger);
+  const partLogger = (part: string) => logger.child({ part });
   const { dataPath, previews: limits } = bridge;
   const { sync, retentionEvents, retentionHours } = bridge.journal;
   let clock: ServerClock | undefined;
@@ -81,10 +82,6 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
   } catch (error) {
     await parts.stop();
     throw error;
-  }
-
-  function partLogger(part: string): Logger {
-    return logger.child({ part });
   }
 }
 

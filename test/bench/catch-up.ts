@@ -6,7 +6,7 @@ import type { EventServer } from "./servers/server.ts";
 import { startSkylapse } from "./servers/skylapse.ts";
 
 const MISSED = 100_000;
-/** Several, because one backfill is too short for a 99th percentile. */
+/** Number of backfills: one backfill is too short for a 99th percentile. */
 const TIMES = 4;
 const LIVE_PER_SECOND = 500;
 

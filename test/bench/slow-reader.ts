@@ -8,7 +8,7 @@ import { startSkylapse } from "./servers/skylapse.ts";
 
 const OTHERS = 20;
 const PER_SECOND = 2000;
-/** Large enough so that a few seconds of events exceed the system's socket buffers. */
+/** With this size, a few seconds of events exceed the socket buffers of the system. */
 const EVENT_BYTES = 1200;
 
 function pauseSeconds({ quick }: BenchOptions): number {

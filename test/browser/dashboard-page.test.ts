@@ -13,7 +13,7 @@ const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta
 /** `npm run screenshots` writes the pictures of the README. */
 const KEEPS_SCREENSHOTS = Boolean(process.env.KEEP_SCREENSHOTS);
 const README_SCREENSHOTS = KEEPS_SCREENSHOTS ? fileURLToPath(new URL("screenshots/", import.meta.url)) : SCREENSHOTS;
-/** Large, because the README shows these pictures. Rendering takes most of the time of such a run. */
+/** The pictures for the README are large. Rendering them takes most of the time of such a run. */
 const PICTURES = KEEPS_SCREENSHOTS ? { width: "1280", everyMinutes: 45 } : { width: "320", everyMinutes: 180 };
 const BROWSER_TIMEOUT_MS = 40_000;
 

@@ -59,7 +59,7 @@ describe("invisible characters", () => {
   });
 });
 
-describe("a variable that is nearly a setting", () => {
+describe("a variable with a name similar to a setting", () => {
   const misspelt = (env: NodeJS.ProcessEnv) => checkBackendConfig(env).misspelt;
 
   it.each([
