@@ -25,24 +25,21 @@ import { ThresholdAlerts } from "./status/threshold-alerts.ts";
 import { openStores, type Stores } from "./stores.ts";
 
 const DEFAULT_REBOOT_MS = 2000;
-/** How long `stop` waits for a picture that is being taken. */
+/** How long `stop` waits for the present picture. */
 const STOP_CAPTURE_TIMEOUT_MS = 500;
 const MAX_ERROR_CHARACTERS = 2000;
 
 export interface CameraAgent {
   readonly id: string;
-  /** Names the current boot. Changes with a `reboot` and a sleep. */
   readonly session: string;
-  /** The number of messages not yet acknowledged. */
   readonly waiting: number;
   /**
-   * Takes a picture now, or after the one that is being taken, and sends its preview.
-   * @throws Error when the camera fails; `capture.failed` was published then
+   * Takes a picture, and sends its preview. @throws Error when the camera fails, after `capture.failed` was published
    */
   captureNow(): Promise<CaptureCompleted>;
   /**
-   * Stops taking pictures, sends the messages that time allows, publishes `offline` and disconnects. Takes about 2 s,
-   * or 4 s when a camera program hangs. Idempotent.
+   * Sends the messages that time allows, publishes `offline` and disconnects: within 2 s, or 4 s when a camera program
+   * hangs. Idempotent.
    */
   stop(): Promise<void>;
 }
@@ -51,13 +48,13 @@ export interface CameraOptions {
   config: CameraConfig;
   camera: CameraDriver;
   logger: Logger;
-  /** Default: the machine's clock, which may not be set yet. */
+  /** Default: the machine's clock. */
   clock?: DeviceClock;
 }
 
 /**
- * Starts a camera. Resolves before the link is up: without a link the camera takes pictures too.
- * @throws when `config.dataPath` cannot be used
+ * Resolves before the link is up: a camera without a link takes pictures too. @throws when `config.dataPath` cannot be
+ * used
  */
 export async function startCamera(options: CameraOptions): Promise<CameraAgent> {
   const { config, camera, logger, clock = new DeviceClock() } = options;
@@ -75,7 +72,7 @@ interface Parts extends Stores {
   logger: Logger;
 }
 
-/** Connects the parts of a camera. Each part does one job; the methods below need several parts. */
+/** Connects the parts of a camera. The methods below need several of them. */
 class Agent implements CameraAgent {
   readonly id: string;
   readonly #parts: Parts;
@@ -96,7 +93,7 @@ class Agent implements CameraAgent {
     const now = (): Date => clock.now();
     this.id = id;
     this.#parts = parts;
-    // A camera that follows no schedule is always active.
+    // A camera without a schedule is always active.
     this.#plan = { active: !this.#followsSchedule, next: undefined };
     const sender = new Sender({
       brokerUrl: config.brokerUrl,
@@ -231,7 +228,7 @@ class Agent implements CameraAgent {
     await this.#sleeper.stop();
     await settledWithin(STOP_CAPTURE_TIMEOUT_MS, Promise.all([this.#loop.stop(), this.#pictures.idle()]));
     await camera.stop?.();
-    // The outcome of the last picture is published before the farewell, after which nothing is sent.
+    // The outcome of the last picture must be published before the farewell: the uplink then closes.
     await settledWithin(STOP_CAPTURE_TIMEOUT_MS, this.#pictures.idle());
     await this.#sender.stop();
     await images?.idle();
@@ -300,7 +297,6 @@ class Agent implements CameraAgent {
         "disk",
         `the disk cannot be written: messages are kept in memory only, and no pictures are stored: ${failure}`,
       );
-    // The storage state has the failure too.
     void this.#telemetry.measure();
   }
 
@@ -310,7 +306,7 @@ class Agent implements CameraAgent {
   }
 }
 
-/** Constant, and different for most cameras, so that the cameras of a site do not all take pictures at once. */
+/** Differs between cameras, so that the cameras of a site do not all take pictures at once. */
 function phaseOf(id: string): number {
   let hash = 0;
   for (const character of id) hash = (hash * 31 + character.charCodeAt(0)) % 3_600_000;

@@ -3,28 +3,21 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, CommanderError } from "commander";
 
-/** The program's exit codes. */
 export const ExitCode = {
   ok: 0,
-  /** The program could not run, for a reason that may be temporary: a supervisor restarts it. */
+  /** The reason may be temporary: a supervisor restarts the program. */
   failed: 1,
-  /** The command line is wrong. */
   usage: 2,
-  /** The configuration is invalid: EX_CONFIG of sysexits.h. A restart does not help. */
+  /** EX_CONFIG of sysexits.h: a restart does not help. */
   configuration: 78,
 } as const;
 
 export interface CommandLineOptions {
-  /** The configuration file. Default: none. */
   config?: string;
-  /** Only check the configuration. */
   checkConfig: boolean;
 }
 
-/**
- * Parses the command line, and prints help and version.
- * @returns the options, or the exit code
- */
+/** Prints help and version itself. @returns the options, or the exit code */
 export function readCommandLine(args: readonly string[]): CommandLineOptions | number {
   const program = new Command("skylapse-camera")
     .description(

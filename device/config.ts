@@ -35,73 +35,65 @@ import { DEFAULT_READINGS_MAX_AGE_S } from "./status/deadband-filter.ts";
 import type { AlertLimits } from "./status/threshold-alerts.ts";
 import { DEFAULT_ALERT_LIMITS } from "./status/threshold-alerts.ts";
 
-/** The drivers of real and simulated cameras. */
 export const CAMERA_DRIVERS = ["simulated", "rpicam", "gphoto2", "folder"] as const;
 export type CameraDriverName = (typeof CAMERA_DRIVERS)[number];
 
 export const DEFAULT_READINGS_INTERVAL_S = 60;
-/** A camera that cannot connect for days tries once in five minutes. */
+/** A camera that stays offline for days tries to connect every five minutes. */
 export const DEFAULT_RECONNECT: BackoffOptions = { minMs: 1000, maxMs: 300_000 };
-/**
- * A picture every five minutes, each with a preview, fits into a SIM of 100 MB a month: 8,640 previews of 8 KiB are 71 MB.
- * docs/camera.md lists the other costs of the link.
- */
+/** A picture every five minutes fits into a SIM of 100 MB a month: 8,640 previews of 8 KiB are 71 MB. */
 export const DEFAULT_PREVIEW: PreviewConfig = { width: 480, maxBytes: 8192, every: 1, onDemand: true };
 
 export interface CameraConfig {
   id: string;
   secret: string;
-  /** What people call the camera. Default: dashboards show the id. */
+  /** The camera's display name. Default: the id. */
   name?: string;
   brokerUrl: string;
   topicRoot: string;
   location: Location;
-  /** Seconds between two pictures while there is no schedule. */
+  /** Seconds between pictures without a schedule. */
   captureIntervalS: number;
-  /** The schedule until a command sets another one. Default: day and night, at `captureIntervalS`. */
+  /** The schedule until a command sets one. Default: day and night, every `captureIntervalS`. */
   schedule?: Schedule;
-  /** Seconds between two readings of environment, storage and power. Readings that changed enough are sent. */
+  /** Seconds between readings. Only readings that changed enough are sent. */
   readingsIntervalS: number;
   /** Seconds after which an unchanged reading is sent again. Default: {@link DEFAULT_READINGS_MAX_AGE_S}. */
   readingsMaxAgeS?: number;
   /** Seconds without a packet after which the camera pings the server. Default: {@link DEFAULT_KEEPALIVE_S}. */
   keepaliveS?: number;
   preview: PreviewConfig;
-  /** The folder for outbox, pictures, settings, schedule and command results. By default a restart loses them. */
+  /** The folder for everything that survives a restart. Default: everything is in memory. */
   dataPath?: string;
-  /** How pictures are kept below `dataPath`. Default: they are not kept. */
+  /** Keeps pictures below `dataPath`. Default: pictures are not kept. */
   images?: { minFreePercent?: number };
   outboxBytes: number;
   outboxHours?: number;
   reconnect: BackoffOptions;
-  /** Default: the timeouts of the uplink. */
   timeouts?: { connectTimeoutMs?: number; ackTimeoutMs?: number };
-  /** Whether this machine's disk, temperature and battery are the camera's. Default false. */
+  /** Whether the disk, temperature and battery of this machine are the camera's. Default false. */
   watchHost?: boolean;
   alerts?: Partial<AlertLimits>;
   /** Default: the camera sleeps only on command. */
   sleep?: SleepConfig;
-  /** How long a `reboot` of this camera takes, milliseconds. Default: that of the agent. */
+  /** Milliseconds that a `reboot` takes. Default: the agent's. */
   rebootMs?: number;
 }
 
-/** The driver that takes the pictures. */
 export interface DriverConfig {
   name: CameraDriverName;
-  /** What people call the hardware. Default: the name that the driver gives it. */
+  /** The model of the hardware. Default: the driver's name for it. */
   model?: string;
   timeoutMs: number;
-  /** Further arguments of rpicam-still or gphoto2. */
   args: readonly string[];
-  /** For the driver `folder`: where another program writes its pictures. */
+  /** Driver `folder`: where another program writes its pictures. */
   folder?: string;
-  /** Levels of sub-folders of `folder` that are searched. */
+  /** Levels of subfolders that are searched. */
   depth: number;
-  /** Whether pictures are deleted from `folder` once they are imported. */
+  /** Whether imported pictures are deleted from `folder`. */
   deleteTaken: boolean;
 }
 
-/** The whole configuration of the camera program. */
 export interface DeviceConfig {
   camera: CameraConfig;
   driver: DriverConfig;
@@ -112,7 +104,6 @@ const percent = z.coerce.number("must be a percentage").min(0, "must be at least
 
 const yesOrNo = z.enum(["yes", "no", "true", "false"], "must be yes or no").transform((text) => /^[yt]/.test(text));
 
-/** `off`, `all`, `on-demand`, or `every:12`. */
 const previewBudget = z
   .string()
   .regex(/^(off|all|on-demand|every:[1-9]\d{0,5})$/, "must be off, on-demand, all, or every:N such as every:12")
@@ -235,7 +226,7 @@ export const deviceSettings = {
     { unit: "bytes" },
   ),
   KEEP_PICTURES: setting("Whether pictures are kept below `DATA_PATH`.", yesOrNo, {
-    // Pictures of an invented mountain are not worth disk space.
+    // Simulated pictures are not worth the disk space.
     defaultFrom: { name: "CAMERA_DRIVER", value: (driver) => (driver === "simulated" ? "no" : "yes") },
     defaultText: "`yes`, `no` for the driver `simulated`",
     values: "`yes`, `no`",
@@ -297,16 +288,13 @@ export const deviceSettings = {
 const SETTINGS: ReadonlySet<string> = new Set(variablesOf(deviceSettings));
 
 export interface ConfigSource {
-  /** Default: the environment of the process. The environment takes precedence over the file. */
+  /** Takes precedence over the file. Default: the environment of the process. */
   env?: Readonly<Record<string, string | undefined>>;
-  /** A JSON object whose members are named like the variables. Default: none. */
+  /** A JSON object with members named like the variables. Default: none. */
   file?: string;
 }
 
-/**
- * Reads a camera's configuration.
- * @throws {ConfigurationError} naming every variable that is wrong
- */
+/** @throws {ConfigurationError} naming every invalid variable */
 export function loadConfig({ env = process.env, file }: ConfigSource = {}): DeviceConfig {
   const given = file === undefined ? { values: {}, problems: [] } : readConfigFile(file);
   const merged = mergeSettings(given.values, env);
@@ -344,7 +332,7 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
       outboxBytes: read.OUTBOX_BYTES,
       outboxHours: read.OUTBOX_HOURS,
       reconnect: { ...DEFAULT_RECONNECT, maxMs: read.RECONNECT_MAX_S * 1000 },
-      // A simulated camera has a memory card of its own.
+      // A simulated camera has a simulated memory card.
       watchHost: read.CAMERA_DRIVER !== "simulated",
       alerts: {
         ...(read.DISK_ALERT_PERCENT === undefined ? {} : { diskPercent: read.DISK_ALERT_PERCENT }),
@@ -359,7 +347,7 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
   };
 }
 
-/** A warning for each variable whose name is nearly that of a setting. */
+/** A warning for each variable with nearly the name of a setting. */
 export function misspeltVariables(env: EnvironmentSource["env"] = process.env): string[] {
   return misspeltSettings(env, SETTINGS);
 }
@@ -371,7 +359,7 @@ function readSettings(env: EnvironmentSource["env"]): ValuesOf<typeof deviceSett
   return read;
 }
 
-/** The environment overrides the file, even if one has `CAMERA_SECRET` and the other `CAMERA_SECRET_FILE`. */
+/** Environment variables override the file, even `CAMERA_SECRET_FILE` a `CAMERA_SECRET` in the file. */
 function mergeSettings(
   file: Record<string, string>,
   env: EnvironmentSource["env"],
@@ -427,7 +415,7 @@ function brokerUrlProblem(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^(mqtts?|wss?):$/.test(url.protocol) || url.hostname === "")
     return "must be an mqtt://, mqtts://, ws:// or wss:// address";
-  // MQTT.js would log in with this user and password instead of the camera's, and the log would show them.
+  // MQTT.js would use these instead of the camera's own login, and logs would show them.
   if (url.username !== "" || url.password !== "")
     return "must hold no user and password: it logs in with CAMERA_ID and CAMERA_SECRET";
   return undefined;

@@ -5,7 +5,6 @@ import { createRpicam } from "./cameras/rpicam.ts";
 import type { DeviceConfig } from "./config.ts";
 import { createSimulatedCamera } from "./simulator/simulated-camera.ts";
 
-/** The driver that `CAMERA_DRIVER` names. */
 export function createDriver({ driver, camera }: DeviceConfig): CameraDriver {
   const { name, model, timeoutMs, args, folder = "", depth, deleteTaken } = driver;
   const named = model === undefined ? {} : { model };

@@ -3,15 +3,15 @@ import { access, stat } from "node:fs/promises";
 import { delimiter, dirname, join, resolve } from "node:path";
 import type { DeviceConfig } from "./config.ts";
 
-/** The programs of each driver, any one of which is enough, and how to install one. */
+/** A driver needs any one of its programs. */
 const PROGRAMS = {
   rpicam: { names: ["rpicam-still", "libcamera-still"], install: "sudo apt install rpicam-apps" },
   gphoto2: { names: ["gphoto2"], install: "sudo apt install gphoto2" },
 } as const;
 
 /**
- * Checks whether this machine fits the settings. Changes nothing.
- * @returns messages that each name a setting and what is wrong; a camera started anyway would wait or fail repeatedly
+ * Checks whether this machine fits the settings, and changes nothing. @returns a message for each setting that would
+ * make the camera wait or fail
  */
 export async function machineProblems({ camera, driver }: DeviceConfig): Promise<string[]> {
   const problems = await Promise.all([
@@ -47,7 +47,7 @@ async function sleepProblem(command: string): Promise<string | undefined> {
   return `SLEEP_COMMAND: ${JSON.stringify(command)} is not a program that this user may run: set it to a path, without arguments`;
 }
 
-/** The folder may be created at the start, so the nearest existing folder above it is checked. */
+/** The camera creates missing folders, so the nearest existing folder is checked. */
 async function dataProblem(dataPath: string): Promise<string | undefined> {
   for (let folder = resolve(dataPath); ; folder = dirname(folder)) {
     const found = await stat(folder).catch(() => undefined);

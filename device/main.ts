@@ -21,7 +21,7 @@ if (options.checkConfig) {
   if (problems.length === 0) process.stdout.write("The configuration is valid.\n");
   process.exit(problems.length === 0 ? ExitCode.ok : ExitCode.configuration);
 }
-// Pictures are processed one at a time and never twice. A cache would use memory that a Raspberry Pi lacks.
+// Every picture is processed once. A cache would use memory that a Raspberry Pi lacks.
 sharp.cache(false);
 sharp.concurrency(1);
 // mqtt-packet's table of all numbers up to 65,535 takes 8 MB of memory.

@@ -6,13 +6,13 @@ import { MAX_PREVIEW_BYTES } from "./link/previews.ts";
 import { startProcessingService } from "./simulator/processing.ts";
 import { createSimulatedCamera } from "./simulator/simulated-camera.ts";
 
-/** Short, so that a page that was just opened soon shows something new. */
+/** Short, so that a newly opened page soon shows something new. */
 const DEFAULT_CAPTURE_INTERVAL_S = 10;
-/** Holds half an hour of previews, or days of other messages, while the backend is unavailable. */
+/** Half an hour of previews, or days of other messages. */
 const OUTBOX_BYTES = 32 * 1024 * 1024;
-/** Large previews, because the link costs nothing. */
+/** Large, because the link costs nothing. */
 const PREVIEW: PreviewConfig = { ...DEFAULT_PREVIEW, width: 960, maxBytes: MAX_PREVIEW_BYTES };
-/** Short waits, because the broker usually runs on the same machine. */
+/** Short, because the broker usually runs on the same machine. */
 const RECONNECT = { minMs: 250, maxMs: 3000 };
 
 export interface SimulatedCameraOptions {
@@ -28,18 +28,18 @@ export interface SimulatorOptions {
   brokerUrl: string;
   topicRoot: string;
   cameras: readonly SimulatedCameraOptions[];
-  /** The processing service for the pictures of all cameras. */
+  /** The processing service of all cameras. */
   service: { id: string; secret: string };
   /** Seconds between pictures. Default 10. */
   captureIntervalS?: number;
-  /** Width of the pictures in pixels. The height is three quarters of the width. Default 1280. */
+  /** Pixels. Default 1280; the height is three quarters of the width. */
   width?: number;
-  /** Folder for settings and unsent messages. Default: they are in memory only. */
+  /** Folder for settings and unsent messages. Default: in memory only. */
   dataPath?: string;
   logger: Logger;
 }
 
-/** Starts simulated cameras and a simulated processing service in this process. `stop` is idempotent and takes at most about 2 s. */
+/** Starts simulated cameras and a processing service. `stop` is idempotent and takes at most about 2 s. */
 export async function startSimulator(options: SimulatorOptions): Promise<{ stop(): Promise<void> }> {
   const { brokerUrl, topicRoot, cameras, service, captureIntervalS, width, dataPath, logger } = options;
   const agents = await Promise.all(

@@ -10,17 +10,16 @@ import { openDiskOutbox } from "./outbox/disk-outbox.ts";
 import { DEFAULT_OUTBOX_BYTES, MemoryOutbox } from "./outbox/memory-outbox.ts";
 import type { DedupKeys, Outbox } from "./outbox/outbox.ts";
 
-/** The parts of a camera that survive its process. */
+/** The parts of a camera that survive a restart. */
 export interface Stores {
   store: CameraStore;
-  /** Undefined when full-size pictures are not stored. */
   images: ImageStore | undefined;
   outbox: Outbox;
   dedupKeys: DedupKeys;
 }
 
 /**
- * Opens everything below `dataPath`. If the disk cannot be written, the camera starts with stores in memory: only a
+ * Opens everything below `dataPath`. If the disk cannot be written, the camera keeps everything in memory: only a
  * running camera can report the failure.
  * @throws when `dataPath` cannot be used for another reason, for example when another process uses it
  */
@@ -43,10 +42,10 @@ export async function openStores(config: CameraConfig, clock: DeviceClock, logge
     () => openCameraStore(dataPath, id, logger),
     () => openCameraStore(undefined, id, logger),
   );
-  // If a folder cannot be created on a read-only disk, Node.js reports it as missing. This check reports the disk.
+  // Node.js reports a folder that a read-only disk cannot create as missing. This check reports the disk.
   await tryDisk(() => access(dataPath, constants.W_OK), nothing);
   const images = config.images === undefined ? undefined : new ImageStore({ dataPath, ...config.images, logger });
-  // Pictures are taken even after a failure. Each picture that cannot be stored is reported as failed.
+  // Pictures are taken even after a failure: each one is then reported as failed.
   await tryDisk(async () => images?.prepare(), nothing);
   const outbox = await tryDisk(
     async () => {

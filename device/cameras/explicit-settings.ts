@@ -1,7 +1,7 @@
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings } from "../../contract/events.ts";
 
-/** The settings that have a value. The camera chooses those that were reset to `null`. */
+/** Without the settings that were reset to `null`: the camera chooses these. */
 export function explicitSettings(wanted: WantedSettings): CameraSettings {
   const { exposure_s, iso, exposure_compensation, white_balance, quality, hdr } = wanted;
   return {

@@ -4,69 +4,63 @@ import { join, sep } from "node:path";
 import { messageOf } from "../../platform/errors.ts";
 
 const PICTURE = /^[^.].*\.jpe?g$/i;
-/** Excludes hidden folders, and those of network drives for thumbnails (`@eaDir`) and deleted files (`#recycle`). */
+/** Excludes hidden folders, and a network drive's thumbnails (`@eaDir`) and deleted files (`#recycle`). */
 const FOLDER = /^[^.@#]/;
 const BATCH_SIZE = 256;
 /**
- * A folder is listed again for this long after its modification time changed. On FAT, modification times have a
- * resolution of two seconds, so a new file may leave the folder's unchanged.
+ * A changed folder is listed again for this long. FAT has a time resolution of two seconds, so a new file may leave the
+ * folder's modification time unchanged.
  */
 const RELIST_MS = 5000;
 
-/** A picture file in one state. A file that is overwritten is another picture. */
+/** A picture file. An overwritten file is another picture. */
 export interface FoundFile {
-  /** Relative to the watched folder, such as `2026/11/29/0001.jpg`. */
+  /** Relative to the watched folder: `2026/11/29/0001.jpg`. */
   path: string;
-  /** Identifies the file in this state. */
   name: string;
   size: number;
   modifiedMs: number;
-  /** When it was first seen in this state, by `performance.now()`. The modification time may come from another machine. */
+  /** When this state was first seen, by `performance.now()`. The modification time may come from another machine. */
   seenAt: number;
-  /** Whether the file was found by the first scan. */
   isInitial: boolean;
-  /** Why the file could not be processed, and when to retry even if it is unchanged, by `performance.now()`. */
+  /** Why processing failed, and when to retry, by `performance.now()`. */
   failed?: { problem?: string; retryAt: number };
 }
 
 export interface FolderTreeOptions {
   path: string;
-  /** Levels of subfolders that are scanned. 0: only the folder itself. */
+  /** Levels of subfolders. 0: only the folder itself. */
   maxDepth: number;
   maxFolders: number;
   maxFiles: number;
-  /** How long every scan checks a file that has changed. */
+  /** How long every scan checks a changed file. */
   settleMs: number;
 }
 
 export interface ScanResult {
-  /** False when something could not be read: missing files may still exist. */
+  /** False when missing files may still exist, because a folder could not be read. */
   complete: boolean;
-  /** Messages for the operator. */
   problems: string[];
 }
 
 interface Folder {
   depth: number;
   modifiedMs: number;
-  /** When the change of `modifiedMs` was noticed, by `performance.now()`. */
   changedAt: number;
 }
 
 /**
- * The picture files in a folder and its subfolders, as of the last scan. A full scan checks every file. A quick scan
- * checks every folder and only the pending files: it is cheap even with 100,000 pictures, and misses only files that
- * are overwritten.
+ * The picture files of the last scan. A full scan checks every file. A quick scan checks every folder but only pending
+ * files: it is cheap even with 100,000 pictures, and misses only overwritten files.
  */
 export class FolderTree {
   readonly #options: FolderTreeOptions;
   readonly #folders = new Map<string, Folder>();
   readonly #files = new Map<string, FoundFile>();
-  /** Files not processed yet in their present state. */
   readonly #pending = new Map<string, FoundFile>();
   #result: ScanResult = { complete: true, problems: [] };
   #isFirstScan = true;
-  /** The folders that the last full scan skipped because of the limits, and the path up to which it skipped files. */
+  /** Skipped because of the limits in the last full scan: folders, and all files up to a path. */
   readonly #skippedFolders = new Set<string>();
   #skippedFilesUpTo = "";
 
@@ -74,7 +68,6 @@ export class FolderTree {
     this.#options = options;
   }
 
-  /** The number of files. */
   get size(): number {
     return this.#files.size;
   }
@@ -84,8 +77,8 @@ export class FolderTree {
   }
 
   /**
-   * New or changed files that are not {@link done}, oldest first. The files of the first scan come last: thousands of
-   * them must not delay new pictures.
+   * New or changed files, oldest first. Thousands of files from the first scan must not delay new pictures, so these
+   * come last.
    */
   pending(): FoundFile[] {
     return [...this.#pending.values()].sort(
@@ -93,7 +86,7 @@ export class FolderTree {
     );
   }
 
-  /** The file needs no more processing in its present state. */
+  /** Marks a pending file as processed. */
   done(file: FoundFile): void {
     if (this.#pending.get(file.path) === file) this.#pending.delete(file.path);
   }
@@ -137,7 +130,7 @@ export class FolderTree {
     return this.#result;
   }
 
-  /** The present state of a file; undefined when it does not exist, is no file, or is a link to outside of the folder. */
+  /** Undefined when the file does not exist, is no file, or is a link that leaves the folder. */
   async stateOf(path: string): Promise<Pick<FoundFile, "path" | "name" | "size" | "modifiedMs"> | undefined> {
     const full = join(this.#options.path, path);
     try {
@@ -156,10 +149,10 @@ export class FolderTree {
     }
   }
 
-  /** Lists a folder, and its subfolders that `folders` does not contain. @returns the paths of the pictures */
+  /** Lists a folder, and the subfolders missing in `folders`. @returns the paths of the pictures */
   async #walk(path: string, depth: number, folders: Map<string, Folder>): Promise<string[]> {
     const { maxDepth, maxFolders } = this.#options;
-    // Read before the listing: a file that is created during it changes the time again.
+    // Read before the listing: a file created during the listing changes the time again.
     const modifiedMs = await this.#modifiedMsOf(path);
     if (modifiedMs === undefined) return [];
     const known = this.#folders.get(path);
@@ -169,11 +162,11 @@ export class FolderTree {
     const pictures = entries.filter((entry) => PICTURE.test(entry.name) && !entry.isDirectory());
     const found = pictures.map(({ name }) => pathIn(path, name));
     if (depth >= maxDepth) return found;
-    // Names are mostly dates, so the last names are the newest folders.
+    // Names are mostly dates, so the last ones are the newest.
     const inner = entries.filter((entry) => entry.isDirectory() && FOLDER.test(entry.name)).map(({ name }) => name);
     for (const name of inner.sort().reverse()) {
       if (folders.has(pathIn(path, name)) || this.#skippedFolders.has(pathIn(path, name))) continue;
-      // A quick scan may exceed the limit. The next full scan corrects that.
+      // Only full scans apply the limit.
       if (folders.size >= maxFolders && folders !== this.#folders) {
         this.#skippedFolders.add(pathIn(path, name));
         this.#result.problems.push(
@@ -181,7 +174,7 @@ export class FolderTree {
         );
         continue;
       }
-      // Added one by one: a folder may have more files than a call may have arguments.
+      // One by one: a folder may have more files than a call may have arguments.
       for (const file of await this.#walk(pathIn(path, name), depth + 1, folders)) found.push(file);
     }
     return found;
@@ -207,7 +200,7 @@ export class FolderTree {
     }
   }
 
-  /** As many paths as the limit allows: those with the last names. */
+  /** The allowed number of paths: those with the last names. */
   #limited(paths: string[]): string[] {
     const { path, maxFiles } = this.#options;
     this.#skippedFilesUpTo = "";

@@ -5,49 +5,49 @@ import type { CameraDriver, PictureSink } from "./camera-driver.ts";
 import { FolderTree, type FoundFile, isNotFound } from "./folder-tree.ts";
 import { measureJpeg, NoJpegError } from "./jpeg.ts";
 
-/** A file may be complete when it was unchanged for this long. A complete file is taken within 3 s, including the scan. */
+/** How long a complete file must be unchanged. With the scan, a picture is imported within 3 s. */
 const DEFAULT_SETTLE_MS = 1500;
-/** The camera gives up a file that is no complete JPEG and was unchanged for this long. */
+/** How long an incomplete JPEG may be unchanged before the camera gives it up. */
 const DEFAULT_GIVE_UP_MS = 60_000;
-/** The folder is polled, because network drives send no change notifications. */
+/** Polled, because network drives send no change notifications. */
 const DEFAULT_SCAN_INTERVAL_MS = 1000;
-/** Levels of subfolders: `2026-11-29/001/jpg/14/` of an FTP camera has four. */
+/** An FTP camera's `2026-11-29/001/jpg/14/` has four levels. */
 export const DEFAULT_FOLDER_DEPTH = 6;
-/** Five years with one folder a day. */
+/** Five years of daily folders. */
 const DEFAULT_MAX_FOLDERS = 2000;
-/** More files make every scan slow and their names fill memory. Only the last files by name are watched then. */
+/** More names would slow every scan and fill memory. The camera then watches the last names only. */
 const DEFAULT_MAX_FILES = 100_000;
-/** No picture is larger. A larger file is the fault of another program, and would fill a Raspberry Pi's memory. */
+/** No picture is larger. A larger file would fill a Raspberry Pi's memory. */
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 /**
- * A full scan is followed by a rest of this many times its duration, so that a large folder does not use up the processor.
- * With 50,000 files in 200 folders on ext4, a full scan takes 3 s of a desktop's processor, a quick scan 12 ms.
+ * After a full scan the camera rests for this many times the scan's duration, to spare the processor. With 50,000 files
+ * in 200 folders on ext4, a full scan takes 3 s on a desktop, a quick scan 12 ms.
  */
 const FULL_SCAN_REST_FACTOR = 50;
 const MAX_FULL_SCAN_REST_MS = 900_000;
-/** A quick scan is followed by a rest of this many times its duration, but of one scan interval at most. */
+/** The same for a quick scan, but at most one scan interval. */
 const QUICK_SCAN_REST_FACTOR = 10;
-/** A file that could not be read or stored is retried after this many scan intervals. */
+/** The number of scan intervals before a retry. */
 const SCANS_TO_RETRY = 10;
 
 export interface FolderCameraOptions {
   path: string;
-  /** Whether a picture is deleted from the folder after it was stored. Default false. */
+  /** Whether an imported picture is deleted from the folder. Default false. */
   deleteTaken?: boolean;
-  /** The camera's model for people. Default `Folder`. */
+  /** Default `Folder`. */
   model?: string;
   settleMs?: number;
   giveUpMs?: number;
   scanIntervalMs?: number;
-  /** Levels of subfolders that are scanned. Default {@link DEFAULT_FOLDER_DEPTH}; 0: none. */
+  /** Default {@link DEFAULT_FOLDER_DEPTH}; 0: no subfolders. */
   depth?: number;
   maxFolders?: number;
   maxFiles?: number;
-  /** Size limit of one picture. Default 64 MiB, the same as for a camera program. */
+  /** Limit of one picture. Default 64 MiB, as for a camera program. */
   maxBytes?: number;
 }
 
-/** Imports pictures that another program writes into a folder: each once, when it is complete, oldest first. */
+/** Imports another program's pictures from a folder: each complete picture once, oldest first. */
 export function createFolderCamera(options: FolderCameraOptions): CameraDriver {
   return new FolderCamera(options);
 }
@@ -59,12 +59,9 @@ class FolderCamera implements CameraDriver {
   #sink: PictureSink | undefined;
   #timer: NodeJS.Timeout | undefined;
   #scanning: Promise<void> | undefined;
-  /** When the next full scan is due, by `performance.now()`. */
   #fullScanAt = 0;
   #stopped = false;
-  /** Problems of the last full scan. */
   #problems: readonly string[] = [];
-  /** The problem reported last; undefined when there is none. */
   #reported: string | undefined;
 
   constructor(options: FolderCameraOptions) {
@@ -114,14 +111,13 @@ class FolderCamera implements CameraDriver {
       });
   }
 
-  /** @returns the time until the next scan, milliseconds */
   async #scanOnce(sink: PictureSink): Promise<number> {
     const { scanIntervalMs } = this.#options;
     const tree = this.#tree;
     const started = performance.now();
     const isFull = started >= this.#fullScanAt;
     const { complete, problems } = isFull ? await tree.fullScan() : await tree.quickScan();
-    // Measures the scan only: a large picture takes seconds to read and scale, and the next one may be due soon.
+    // Only the scan: a large picture takes seconds to read and scale, and the next one may be due soon.
     const tookMs = performance.now() - started;
     if (isFull) {
       const restMs = Math.min(MAX_FULL_SCAN_REST_MS, Math.max(scanIntervalMs, FULL_SCAN_REST_FACTOR * tookMs));
@@ -132,12 +128,12 @@ class FolderCamera implements CameraDriver {
     const breakAt = performance.now() + scanIntervalMs;
     for (const file of pending) {
       await this.#process(sink, file);
-      // Thousands of files may have been there at the start: the loop ends after a while, so that new ones are found.
+      // Interrupts thousands of old files, so that the next scan finds new ones.
       if (this.#stopped || performance.now() > breakAt) break;
     }
-    // The names are kept for an empty folder: its disk may be unmounted, and its pictures would otherwise be new later.
+    // An empty folder keeps the names: its disk may be unmounted, and its pictures would later be new.
     if (isFull && complete && tree.size > 0) await sink.keepOnly(tree.names());
-    // Only the first problem is reported: the others are mostly its consequences.
+    // The other problems are mostly consequences of the first one.
     this.#report([...problems, ...this.#problems, ...pending.flatMap(({ failed }) => failed?.problem ?? [])][0]);
     return Math.max(
       Math.min(QUICK_SCAN_REST_FACTOR * tookMs, scanIntervalMs),
@@ -145,7 +141,6 @@ class FolderCamera implements CameraDriver {
     );
   }
 
-  /** Milliseconds until the first pending file is due. */
   #nextDueInMs(): number {
     let due = Number.POSITIVE_INFINITY;
     for (const file of this.#tree.pending()) due = Math.min(due, this.#dueAt(file));
@@ -161,7 +156,7 @@ class FolderCamera implements CameraDriver {
     const retryAt = performance.now() + SCANS_TO_RETRY * this.#options.scanIntervalMs;
     try {
       if (performance.now() < (file.failed?.retryAt ?? 0)) return;
-      // The picture was stored, but a power cut prevented its deletion.
+      // A power cut prevented the deletion of the stored picture.
       if (sink.has(file.name)) await this.#deleteTaken(file);
       else if (performance.now() < this.#dueAt(file)) return;
       else if (!(await this.#takeOver(sink, file))) {
@@ -171,12 +166,12 @@ class FolderCamera implements CameraDriver {
       this.#tree.done(file);
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
-      // A file that cannot be read or deleted must not block the others.
+      // An unreadable file must not block the others.
       file.failed = { retryAt, problem: error.message };
     }
   }
 
-  /** @returns false when the file must be retried. @throws {FileError} @throws when the picture cannot be stored */
+  /** @returns false: retry later. @throws {FileError} @throws when the picture cannot be stored */
   async #takeOver(sink: PictureSink, file: FoundFile): Promise<boolean> {
     const { path, giveUpMs, maxBytes } = this.#options;
     if (file.size > maxBytes) {
@@ -186,7 +181,7 @@ class FolderCamera implements CameraDriver {
     let jpeg: Buffer;
     try {
       jpeg = await readFile(join(path, file.path));
-      // The file was changed during reading, so it is another picture now.
+      // A file that changed during reading is another picture.
       if ((await this.#tree.stateOf(file.path))?.name !== file.name) return false;
     } catch (error) {
       if (isNotFound(error)) return false;
@@ -215,7 +210,7 @@ class FolderCamera implements CameraDriver {
     }
   }
 
-  /** Reports a problem once: again only after it has changed or ended. */
+  /** Reports a problem once, until it changes or ends. */
   #report(problem: string | undefined): void {
     if (this.#stopped) return;
     if (problem !== undefined && problem !== this.#reported) this.#sink?.fail(problem);
@@ -223,7 +218,6 @@ class FolderCamera implements CameraDriver {
   }
 }
 
-/** One file cannot be read or deleted. */
 class FileError extends Error {
   override name = "FileError";
 }

@@ -1,34 +1,30 @@
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings } from "../../contract/events.ts";
 
-/** A requested setting, and how to choose among the values that the camera offers for it. */
 interface Entry {
-  /** gphoto2's name of the setting. */
   name: string;
   setting: keyof CameraSettings;
-  /** The requested value, for messages. */
   wanted: string;
-  /** @returns how far an offered value is from the requested one; undefined when it is too far */
+  /** How far an offered value is from the requested one; undefined when it is too far. */
   distance: (choice: string) => number | undefined;
-  /** Whether the setting is reset to automatic. Without a reset the camera would keep the last value. */
+  /** Whether to reset to automatic: otherwise the camera would keep the last value. */
   isReset?: boolean;
-  /** The setting that results from a chosen value. */
+  /** The resulting setting. */
   taken: (choice: string) => CameraSettings;
 }
 
-/** The requested settings as values that the camera offers. */
 export interface Chosen {
-  /** `name=value`, for `--set-config-value`. */
+  /** For `--set-config-value`. */
   assignments: string[];
-  /** The settings that the picture is really taken with. */
+  /** The actual settings of the picture. */
   settings: CameraSettings;
 }
 
-/** In stops. Cameras offer thirds of a stop, so the nearest value is at most a sixth away. */
+/** Cameras offer thirds of a stop, so the nearest value is at most a sixth away. */
 const NEAREST_STOP = 0.2;
 const AUTOMATIC = /^auto/i;
 const UNCOMPENSATED = /^[+-]?0(\.0+)?( ?EV)?$/i;
-/** How the values of all makers start. */
+/** The first words that makers use. */
 const WHITE_BALANCES: Record<NonNullable<CameraSettings["white_balance"]>, RegExp> = {
   auto: AUTOMATIC,
   daylight: /^(daylight|direct sunlight)/i,
@@ -43,11 +39,9 @@ export function namesOf(settings: WantedSettings): string[] {
 }
 
 /**
- * Chooses among the values that the camera offers. Each maker writes them differently: an exposure of 4 ms is `1/250` or
- * `0.0040s`, an automatic white balance `Auto` or `Automatic`. A number that is not offered must not be passed to gphoto2,
- * which would treat it as a position in the list.
- *
- * @param offered the values that the camera offers, by gphoto2's name
+ * Chooses among the values that the camera offers, by gphoto2's names. Each maker writes them differently: 4 ms is
+ * `1/250` or `0.0040s`, an automatic white balance `Auto` or `Automatic`. gphoto2 would treat any other number as a
+ * position in the list.
  * @throws Error that names a setting which the camera does not offer
  */
 export function choose(settings: WantedSettings, offered: ReadonlyMap<string, readonly string[]>): Chosen {
@@ -56,7 +50,7 @@ export function choose(settings: WantedSettings, offered: ReadonlyMap<string, re
   for (const entry of entriesOf(settings)) {
     const choices = offered.get(entry.name) ?? [];
     const choice = nearest(choices, entry.distance);
-    // In a mode in which the setting cannot be changed, the camera chooses it.
+    // In such a mode the camera chooses the setting itself.
     if (choice === undefined && entry.isReset && choices.length === 0) continue;
     if (choice === undefined)
       throw new Error(
@@ -72,7 +66,7 @@ export function choose(settings: WantedSettings, offered: ReadonlyMap<string, re
   return { assignments, settings: taken };
 }
 
-/** Parses the output of `gphoto2 --get-config`: a block of lines for each name, with values such as `Choice: 3 1/250`. */
+/** Parses `gphoto2 --get-config`: a block of lines for each name, with values such as `Choice: 3 1/250`. */
 export function readChoices(output: string, names: readonly string[]): Map<string, string[]> {
   const blocks = output.split(/^Label:.*$/m).slice(1);
   return new Map(
@@ -143,7 +137,7 @@ function within(limit: number, difference: number): number | undefined {
   return Math.abs(difference) <= limit ? Math.abs(difference) : undefined;
 }
 
-/** Parses `1/250`, `10/25`, `0.0040s`, `30`, `-1.666` and `+2`; undefined for words such as `Auto` and `bulb`. */
+/** Parses `1/250`, `0.0040s`, `30`, `-1.666` and `+2`; undefined for words such as `Auto` and `bulb`. */
 function numberIn(choice: string): number | undefined {
   const [, over = "", under = "1"] =
     /^([+-]?\d+(?:\.\d+)?)(?:\/(\d+(?:\.\d+)?))?(?: ?(?:s|sec|EV))?$/i.exec(choice) ?? [];

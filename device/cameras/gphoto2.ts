@@ -13,7 +13,7 @@ const PROGRAM = "gphoto2";
 
 const LACKS_SETTING = "found a camera without one of the settings";
 
-/** Error messages of gphoto2, and what they mean for the operator. */
+/** gphoto2's error messages, and advice for the operator. */
 const KNOWN_ERRORS: readonly [pattern: RegExp, meaning: string][] = [
   [/no camera found|could not detect any camera/i, "found no camera: is it switched on, and is its cable plugged in?"],
   [
@@ -25,20 +25,19 @@ const KNOWN_ERRORS: readonly [pattern: RegExp, meaning: string][] = [
 ];
 
 export interface Gphoto2Options {
-  /** How long a picture may take in addition to its exposure. */
+  /** Limit of a picture's time, without its exposure. */
   timeoutMs: number;
-  /** Further arguments for gphoto2, such as `--port=usb:001,004`. Default: none. */
+  /** Further arguments, such as `--port=usb:001,004`. Default: none. */
   args?: readonly string[];
-  /** The camera's model for people. Default `Camera`. */
+  /** Default `Camera`. */
   model?: string;
-  /** From SIGTERM to SIGKILL. Default: that of `runProgram`. */
   killAfterMs?: number;
 }
 
-/** A camera on a USB cable, driven by `gphoto2`. Quality and HDR are set at the camera itself. */
+/** A camera on a USB cable. Quality and HDR are set at the camera itself. */
 export function createGphoto2(options: Gphoto2Options): CameraDriver {
   const { timeoutMs, args = [], model = "Camera", killAfterMs } = options;
-  /** Settings reset to automatic since the start. The camera itself remembers the reset. */
+  /** Settings reset since the start. The camera itself remembers the reset. */
   const reset = new Set<string>();
   const stopped = new AbortController();
   return programCamera({ model, firmware: PROGRAM }, stopped, take);
@@ -65,14 +64,14 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
     }
   }
 
-  /** The values that the camera offers. Read before every picture: they depend on the lens and the camera's mode. */
+  /** Read before every picture: the offered values depend on the lens and the camera's mode. */
   async function offeredChoices(names: readonly string[]): Promise<Map<string, string[]>> {
     if (names.length === 0) return new Map();
     const output = await run(names.flatMap((name) => ["--get-config", name]));
     return readChoices(output.toString(), names);
   }
 
-  /** The values offered for a setting to reset; none when the camera lacks the setting: there is nothing to reset. */
+  /** The values offered for a reset; none when the camera lacks the setting. */
   async function offeredIfKnown(name: string): Promise<string[]> {
     try {
       return (await offeredChoices([name])).get(name) ?? [];
@@ -97,7 +96,7 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
   }
 }
 
-/** The JPEG in a folder. A camera set to raw and JPEG delivers two files. */
+/** A camera set to raw and JPEG delivers two files. */
 async function pictureIn(folder: string): Promise<Buffer> {
   const names = await readdir(folder);
   const name = names.find((candidate) => /\.jpe?g$/i.test(candidate)) ?? names[0];

@@ -1,15 +1,11 @@
 import { JpegError, readJpeg } from "../../platform/jpeg.ts";
 
-/** The bytes are no complete JPEG. The message says what they are instead. */
+/** The message says what the bytes are instead of a complete JPEG. */
 export class NoJpegError extends Error {
   override name = "NoJpegError";
 }
 
-/**
- * The size of a picture. Checks the JPEG's markers, so that an incomplete picture is rejected.
- * @param source where the bytes come from, for the error
- * @throws {NoJpegError}
- */
+/** Measures a picture, and rejects an incomplete one by its markers. @throws {NoJpegError} */
 export function measureJpeg(bytes: Uint8Array, source: string): { width: number; height: number } {
   if (bytes.length === 0) throw new NoJpegError(`${source} delivered nothing`);
   try {

@@ -5,9 +5,9 @@ import { explicitSettings } from "./explicit-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
 import { programCamera } from "./program-camera.ts";
 
-/** The program's present name, and its name in Raspberry Pi OS before 2023. */
+/** The second name is that of Raspberry Pi OS before 2023. */
 const PROGRAMS = ["rpicam-still", "libcamera-still"] as const;
-/** How long automatic exposure and white balance settle before the picture. */
+/** The time that automatic exposure and white balance need to settle. */
 const SETTLE_MS = 2000;
 const DEFAULT_QUALITY = 93;
 /** With a long exposure the camera takes two frames before the picture. */
@@ -22,22 +22,21 @@ const WHITE_BALANCE = {
 } as const;
 
 export interface RpicamOptions {
-  /** How long a picture may take in addition to its exposure. */
+  /** Limit of a picture's time, without its exposure. */
   timeoutMs: number;
-  /** Further arguments for rpicam-still, such as `--vflip`. Default: none. */
+  /** Further arguments, such as `--vflip`. Default: none. */
   args?: readonly string[];
-  /** The camera's model for people. Default `Raspberry Pi camera`. */
+  /** Default `Raspberry Pi camera`. */
   model?: string;
-  /** From SIGTERM to SIGKILL. Default: that of `runProgram`. */
   killAfterMs?: number;
 }
 
-/** The camera on a Raspberry Pi's ribbon cable, driven by `rpicam-still`. */
+/** The camera on a Raspberry Pi's ribbon cable. */
 export function createRpicam(options: RpicamOptions): CameraDriver {
   const { timeoutMs, args = [], model = "Raspberry Pi camera", killAfterMs } = options;
   const stopped = new AbortController();
   return programCamera({ model, firmware: PROGRAMS[0] }, stopped, async (wanted) => {
-    // Every run starts with all settings automatic, so a reset setting needs no argument.
+    // Every run starts with automatic settings, so a reset needs no argument.
     const settings = explicitSettings(wanted);
     const exposureMs = (settings.exposure_s ?? 0) * 1000 * EXPOSURES_PER_PICTURE;
     const jpeg = await runEither({

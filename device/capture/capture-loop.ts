@@ -2,44 +2,43 @@ import type { Schedule } from "../../contract/commands.ts";
 import { activeInterval, nextCapture, windowsAround } from "./schedule.ts";
 import type { Location } from "./sun.ts";
 
-/** The longest single wait. Then the clock is read again, because it may be set while the camera waits. */
+/** The clock is read again after this time, because it may be set during a wait. */
 const MAX_WAIT_MS = 60_000;
-/** After this many failures in a row the camera rests before the next picture. */
+/** This many failures in a row make the camera rest before the next picture. */
 const FAILURES_TO_REST = 3;
 const MAX_REST_S = 300;
-/** A due picture is still taken this long after its window closed: timers may be late. */
+/** How late a timer may take a due picture after its window closed. */
 const TIMER_TOLERANCE_MS = 1000;
 
 export interface CaptureLoopOptions {
   location: Location;
-  /** Takes a due picture. Never rejects; resolves to the number of failures in a row, 0 after a success. */
+  /** Takes a picture. Never rejects; resolves to the number of failures in a row. */
   capture: () => Promise<number>;
-  /** Called when the plan changed: a window opened or closed, or a picture was taken. */
+  /** Called when a window opened or closed, or a picture was taken. */
   onPlan: (plan: Plan) => void;
   phaseMs: number;
   now: () => Date;
 }
 
 export interface Plan {
-  /** True within a window of the schedule. */
+  /** Whether a window of the schedule is open. */
   active: boolean;
   next: Date | undefined;
-  /** The longer of the present interval and that of the next picture's window; undefined when no picture is planned. */
+  /** The longer of the present interval and the next picture's; undefined when no picture is planned. */
   intervalS?: number | undefined;
 }
 
-/** Seconds of rest after failures in a row: 60 after the third, then 120, 240, and 300 at most. */
+/** Seconds of rest: 60 after the third failure in a row, then 120, 240, and at most 300. */
 export function restAfterFailures(failures: number): number {
   return failures < FAILURES_TO_REST ? 0 : Math.min(MAX_REST_S, 30 * 2 ** (failures - 2));
 }
 
-/** Takes a picture whenever the schedule asks for one, and only one at a time. A missed picture is not taken later. */
+/** Takes the pictures of a schedule, one at a time. A missed picture is not taken later. */
 export class CaptureLoop {
   readonly #options: CaptureLoopOptions;
   #schedule: Schedule;
   #timer: NodeJS.Timeout | undefined;
   #due: Date | undefined;
-  /** End of the rest after failures, by `performance.now()`. */
   #restUntil = 0;
   #active: boolean | undefined;
   #running: Promise<void> | undefined;
@@ -59,14 +58,14 @@ export class CaptureLoop {
     if (!this.#stopped && this.#running === undefined) this.#plan(this.#options.now());
   }
 
-  /** Resolves when a picture that is being taken is finished. */
+  /** Resolves when the present picture is finished. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#running;
   }
 
-  /** @param always whether `onPlan` is called even if the plan is unchanged */
+  /** @param always whether `onPlan` is called for an unchanged plan */
   #plan(at: Date, { always = true }: { always?: boolean } = {}): void {
     const { location, phaseMs, onPlan } = this.#options;
     const windows = windowsAround(this.#schedule, location, at);
@@ -102,7 +101,7 @@ export class CaptureLoop {
     });
   }
 
-  /** The window of the due picture has closed, because the machine was suspended or its clock was set. */
+  /** Whether the window closed before the timer fired: the machine was suspended, or its clock was set. */
   #isMissed(due: Date, at: Date): boolean {
     const windows = windowsAround(this.#schedule, this.#options.location, at);
     return at.getTime() - due.getTime() > TIMER_TOLERANCE_MS && activeInterval(windows, at) === undefined;

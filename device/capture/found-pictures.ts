@@ -2,10 +2,7 @@ import type { PictureSink } from "../cameras/camera-driver.ts";
 import type { DedupKeys } from "../outbox/outbox.ts";
 import type { Pictures } from "./pictures.ts";
 
-/**
- * Publishes the pictures that another program takes, each only once.
- * @param fail reports why no picture can be imported
- */
+/** Publishes each picture of another program once. */
 export function foundPictures(pictures: Pictures, dedupKeys: DedupKeys, fail: PictureSink["fail"]): PictureSink {
   const keyOf = (name: string): string => `picture/${name}`;
   return {

@@ -6,7 +6,6 @@ import { type CameraSettings, type CaptureCompleted, captureCompletedSchema } fr
 import { messageOf } from "../../platform/errors.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
-/** The description stored beside each picture. */
 export interface Sidecar {
   capture: string;
   camera: string;
@@ -17,59 +16,59 @@ export interface Sidecar {
   settings: CameraSettings;
   model: string;
   location: { lat: number; lon: number; timezone: string };
-  /** False when the clock was not set yet: the picture's time and folder may be wrong. */
+  /** False when the clock was not set yet: time and folder may be wrong. */
   clock_set: boolean;
 }
 
 export interface ImageStoreOptions {
-  /** Pictures are stored in `{dataPath}/raw/YYYY/MM/DD/`, by UTC. */
+  /** Pictures are in `{dataPath}/raw/YYYY/MM/DD/`, by UTC. */
   dataPath: string;
-  /** The oldest pictures are removed when less than this is free, or too little for a picture. Default 0: none is. */
+  /** Below this free space the oldest pictures are removed. Default 0: no picture is removed. */
   minFreePercent?: number;
-  /** Free and total bytes of a disk. Default: asks the system. */
+  /** Default: asks the system. */
   diskSpace?: (path: string) => Promise<{ free: number; total: number }>;
   logger: Logger;
 }
 
-/** Pictures to remove before the free space is checked again, and at most in one run of pruning. */
+/** Free space is checked after each batch. One run removes at most {@link MAX_PRUNED} pictures. */
 const PRUNE_BATCH = 16;
 const MAX_PRUNED = 512;
 
 /**
- * Space that pictures leave free; on a small disk 2 % of it. Without free space the outbox could not be opened at the next
- * start, and nothing would report that the disk is full.
+ * Space that pictures leave free; at most this share of a small disk. On a full disk the outbox could not be opened at
+ * the next start, and no camera would report the full disk.
  */
 const RESERVE_BYTES = 16 * 1024 * 1024;
 const RESERVE_SHARE = 0.02;
 
-/** Stores full-size pictures in folders by date, each with its sidecar. A picture is stored completely or not at all. */
+/** Stores full-size pictures, each with a sidecar. A picture is stored completely or not at all. */
 export class ImageStore {
   readonly #root: string;
   readonly #incoming: string;
   readonly #options: ImageStoreOptions;
   #pruning: Promise<void> | undefined;
-  /** Path of the picture stored last. It is regarded as the newest whatever its time, and is never pruned. */
+  /** Path of the picture stored last. It is never pruned, whatever its time. */
   #newest: string | undefined;
 
   constructor(options: ImageStoreOptions) {
     this.#options = options;
     this.#root = join(options.dataPath, "raw");
-    // A folder on the file system of the pictures, so that a rename moves a file to its place.
+    // On the pictures' file system, so that a rename moves a file from here.
     this.#incoming = join(this.#root, ".incoming");
   }
 
-  /** Completes or removes what a power cut left unfinished. @throws when the folder cannot be used */
+  /** Completes or removes pictures that a power cut interrupted. @throws when the folder cannot be used */
   async prepare(): Promise<void> {
     await mkdir(this.#incoming, { recursive: true });
     const left = await readdir(this.#incoming);
     for (const image of left.filter((name) => name.endsWith(".jpg"))) {
-      // Its sidecar was moved already, so the picture is complete and only its rename is missing.
+      // The sidecar was moved already, so the picture is complete.
       if (!left.includes(sidecarOf(image)))
         await rename(join(this.#incoming, image), join(this.#folderOf(captureIn(image)), image));
     }
     await rm(this.#incoming, { recursive: true });
     await mkdir(this.#incoming);
-    // Sidecars without a picture come from interrupted pruning, which starts with the oldest folders.
+    // Interrupted pruning leaves sidecars without a picture, in the oldest folders.
     for await (const folder of this.#days("oldest")) {
       const names = await readdir(folder);
       const orphans = names.filter((name) => name.endsWith(".json") && !names.includes(imageOf(name)));
@@ -79,10 +78,7 @@ export class ImageStore {
     }
   }
 
-  /**
-   * Resolves when the picture is on the disk.
-   * @throws when the picture cannot be written; no part of the picture is left then
-   */
+  /** Resolves when the picture is on the disk. @throws when it cannot be written; no part of it is left */
   async save(jpeg: Buffer, sidecar: Sidecar): Promise<void> {
     const folder = this.#folderOf(sidecar.capture);
     const image = `${sidecar.taken_at.slice(11, 19).replaceAll(":", "")}-${sidecar.capture}.jpg`;
@@ -100,7 +96,7 @@ export class ImageStore {
       });
       await writeFile(create(this.#incoming, image), jpeg, { mode: 0o644, flush: true });
       await mkdir(folder, { recursive: true });
-      // The sidecar is moved first, so that every picture in its place has a sidecar.
+      // First the sidecar, so that every stored picture has one.
       await rename(join(this.#incoming, json), create(folder, json));
       this.#newest = join(folder, image);
       await rename(join(this.#incoming, image), create(folder, image));
@@ -114,7 +110,7 @@ export class ImageStore {
     }
   }
 
-  /** @returns the picture of a capture, by default the newest; undefined when there is none */
+  /** @returns the picture of a capture, by default the newest picture */
   async find(capture?: string): Promise<{ capture: string; jpeg: Buffer } | undefined> {
     const path =
       capture === undefined
@@ -123,19 +119,18 @@ export class ImageStore {
     return path === undefined ? undefined : { capture: captureIn(basename(path)), jpeg: await readFile(path) };
   }
 
-  /** @returns the sidecar's description of a picture; undefined when there is no picture. @throws when it cannot be read */
+  /** Reads a picture's sidecar; undefined without a picture. @throws when the sidecar cannot be read */
   async describe(capture: string): Promise<CaptureCompleted | undefined> {
     const path = await lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
     if (path === undefined) return undefined;
     return captureCompletedSchema.parse(JSON.parse(await readFile(sidecarOf(path), "utf8")));
   }
 
-  /** Resolves when pruning is finished. */
   async idle(): Promise<void> {
     await this.#pruning;
   }
 
-  /** @throws when the picture would use the reserved space */
+  /** @throws when the picture would need reserved space */
   async #requireSpace(bytes: number): Promise<void> {
     const { free, total } = await this.#diskSpace();
     if (free - bytes < reserveOf(total))
@@ -148,7 +143,7 @@ export class ImageStore {
     return (this.#options.diskSpace ?? diskSpaceOf)(this.#root);
   }
 
-  /** The picture stored last in this run, whatever its time. If it no longer exists, the newest picture by time. */
+  /** The picture stored last, even if its time is wrong; otherwise the newest by time. */
   async #newestPath(): Promise<string | undefined> {
     const newest = this.#newest;
     if (newest !== undefined && (await exists(newest))) return newest;
@@ -163,7 +158,7 @@ export class ImageStore {
     return undefined;
   }
 
-  /** The folder of a capture follows from the time in its id, so the id is enough to find it. */
+  /** A capture's id contains its time, which gives the folder. */
   #folderOf(capture: string): string {
     const day = new Date(timeOf(capture)).toISOString().slice(0, 10);
     return join(this.#root, ...day.split("-"));
@@ -188,7 +183,7 @@ export class ImageStore {
       });
   }
 
-  /** @param bytes size of the next picture: about that of the last one */
+  /** @param bytes the next picture's expected size */
   async #prune(minFreePercent: number, bytes: number): Promise<void> {
     const { logger } = this.#options;
     const hasSpace = async (): Promise<boolean> => {
@@ -207,7 +202,7 @@ export class ImageStore {
         await rm(join(folder, sidecarOf(name)), { force: true });
         removed++;
       }
-      // A folder that was empty before is kept: its first picture may be about to be moved there.
+      // An empty folder is kept: its first picture may be about to be moved there.
       if (pictures.length > 0 && (await readdir(folder)).length === 0) await rm(folder, { recursive: true });
     }
     report();
@@ -264,7 +259,7 @@ async function numbered(folder: string, first: "oldest" | "newest"): Promise<str
 
 async function diskSpaceOf(path: string): Promise<{ free: number; total: number }> {
   const { bavail, blocks, bsize } = await statfs(path);
-  // A file system that reports no size is regarded as empty: if it is full, the write fails.
+  // A file system without a size counts as empty: if it is full, the write fails.
   return blocks === 0
     ? { free: Number.MAX_VALUE, total: Number.MAX_VALUE }
     : { free: bavail * bsize, total: blocks * bsize };

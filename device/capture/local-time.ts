@@ -1,6 +1,5 @@
 const DAY_MS = 86_400_000;
 
-/** A day of the calendar, without a time zone. */
 export interface LocalDate {
   year: number;
   month: number;
@@ -9,7 +8,7 @@ export interface LocalDate {
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 
-/** Milliseconds by which clocks in a time zone are ahead of UTC at a moment. */
+/** How far the zone's clocks are ahead of UTC. */
 function zoneOffsetMs(at: number, timezone: string): number {
   const part = (type: Intl.DateTimeFormatPartTypes): number =>
     Number(parts.find((candidate) => candidate.type === type)?.value);
@@ -23,7 +22,7 @@ export function localDateOf(at: Date, timezone: string): LocalDate {
   return { year: shown.getUTCFullYear(), month: shown.getUTCMonth() + 1, day: shown.getUTCDate() };
 }
 
-/** ISO day of the week, 1 = Monday. */
+/** 1 = Monday, as in ISO 8601. */
 export function dayOfWeek({ year, month, day }: LocalDate): number {
   return new Date(Date.UTC(year, month - 1, day)).getUTCDay() || 7;
 }
@@ -33,7 +32,6 @@ export function addDays({ year, month, day }: LocalDate, days: number): LocalDat
   return { year: sum.getUTCFullYear(), month: sum.getUTCMonth() + 1, day: sum.getUTCDate() };
 }
 
-/** A period of time. */
 export interface Range {
   start: Date;
   /** Exclusive. */
@@ -41,17 +39,15 @@ export interface Range {
 }
 
 /**
- * The ranges in which clocks in a time zone show a time of a date from `startMinutes` (inclusive) to `endMinutes`
- * (exclusive). There may be two ranges when clocks are set back, because clocks then show some times twice. There may
- * be none when clocks are set forward, because clocks then skip some times.
- *
+ * When a zone's clocks show a time of a date from `startMinutes` (inclusive) to `endMinutes` (exclusive): two ranges
+ * when clocks are set back and show some times twice, none when clocks are set forward and skip these times.
  * @param startMinutes counted from the date's midnight
- * @param endMinutes counted from the same midnight; values above 1,440 are times of the next day
+ * @param endMinutes counted from the same midnight; times above 1,440 are on the next day
  */
 export function momentsShowing(date: LocalDate, startMinutes: number, endMinutes: number, timezone: string): Range[] {
   const shownStart = Date.UTC(date.year, date.month - 1, date.day, 0, startMinutes);
   const shownEnd = Date.UTC(date.year, date.month - 1, date.day, 0, endMinutes);
-  // No time zone changes its offset twice within these days, so there is at most one change.
+  // At most one change: no zone changes its offset twice within these days.
   const from = shownStart - DAY_MS;
   const to = shownEnd + DAY_MS;
   const before = zoneOffsetMs(from, timezone);
@@ -67,7 +63,7 @@ export function momentsShowing(date: LocalDate, startMinutes: number, endMinutes
   return ranges.map(({ start, end }) => ({ start: new Date(start), end: new Date(end) }));
 }
 
-/** The first moment with the new offset, by binary search. */
+/** The first moment with the new offset, found by binary search. */
 function changeOfOffset(from: number, to: number, timezone: string): number {
   const old = zoneOffsetMs(from, timezone);
   let low = from;

@@ -11,28 +11,25 @@ import type { EventOptions, Sender } from "../link/sender.ts";
 import type { ImageStore } from "./image-store.ts";
 import type { Location } from "./sun.ts";
 
-/** A camera that delivers no picture within this time has failed: the contract's longest exposure plus a minute. */
+/** The contract's longest exposure plus a minute. */
 const CAPTURE_TIMEOUT_MS = 660_000;
-/** The digits of a ULID, and the length of its random part. */
 const ULID_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 const ULID_RANDOM = 16;
 const MAX_ERROR_CHARACTERS = 2000;
 
 export interface PreviewConfig extends PreviewOptions {
-  /** One scheduled picture out of this many has a preview. 0: none has. */
+  /** One scheduled picture in this many has a preview. 0: none. */
   every: number;
   /** Whether `capture.now` and `preview.send` send a preview. Default true. */
   onDemand?: boolean;
 }
 
 export interface PicturesOptions {
-  /** The camera's id. */
   id: string;
   location: Location;
   preview: PreviewConfig;
   camera: CameraDriver;
   sender: Sender;
-  /** Undefined when full-size pictures are not stored. */
   images: ImageStore | undefined;
   settings: () => WantedSettings;
   clock: DeviceClock;
@@ -45,19 +42,18 @@ export class Pictures {
   #taken = 0;
   #failures = 0;
   #stopped = false;
-  /** Settles when the pictures requested so far are taken or have failed. */
+  /** Settles with the last requested picture. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: PicturesOptions) {
     this.#options = options;
   }
 
-  /** The number of pictures since the boot. */
   get taken(): number {
     return this.#taken;
   }
 
-  /** Resolves when the pictures requested so far are taken or have failed. */
+  /** Resolves when the pictures requested so far are finished. */
   async idle(): Promise<void> {
     await this.#last;
   }
@@ -66,22 +62,20 @@ export class Pictures {
     this.#taken = 0;
   }
 
-  /** Takes no more pictures. */
   stop(): void {
     this.#stopped = true;
   }
 
   /**
-   * Takes a picture for a command.
-   * @param onBegin receives the picture's id before it is taken, and is awaited
-   * @throws Error when the camera fails; `capture.failed` was published then
+   * Takes a picture for a command. @throws Error when the camera fails, after `capture.failed` was published
+   * @param onBegin is awaited before the picture is taken
    */
   now(onBegin?: (capture: string) => Promise<void>): Promise<CaptureCompleted> {
     const { onDemand = true } = this.#options.preview;
     return this.#inTurn(() => this.#capture({ preview: onDemand, onBegin }));
   }
 
-  /** Takes a picture that is due by the schedule. @returns the number of failures in a row, 0 after a success */
+  /** Takes a scheduled picture. @returns the number of failures in a row */
   async due(): Promise<number> {
     try {
       await this.#inTurn(() => this.#capture({ preview: this.#isPreviewDue() }));
@@ -91,7 +85,7 @@ export class Pictures {
     return this.#failures;
   }
 
-  /** Stores and publishes a picture that another program took. @param dedupKey stored in the same write as the event */
+  /** Stores and publishes another program's picture. @param dedupKey stored in the same write as the event */
   takeOver(picture: FoundPicture, dedupKey: string): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#stopped) throw new Error("the camera is stopping");
@@ -104,10 +98,7 @@ export class Pictures {
     });
   }
 
-  /**
-   * Sends the preview of a stored picture, by default of the newest.
-   * @throws Error when the picture does not exist, or previews are off
-   */
+  /** Sends the preview of a stored picture, by default the newest. @throws Error without such a picture */
   async sendAgain(capture?: string): Promise<{ capture: string }> {
     const { preview, images } = this.#options;
     if (preview.every === 0 && preview.onDemand === false)
@@ -179,7 +170,7 @@ export class Pictures {
     return completed;
   }
 
-  /** Never rejects: a capture whose preview fails has still succeeded. */
+  /** Never rejects: a capture succeeds even without its preview. */
   async #sendPreview(capture: string, jpeg: Buffer, takenAt?: Date): Promise<void> {
     const { id, preview, sender, logger } = this.#options;
     try {
@@ -199,7 +190,7 @@ export class Pictures {
   }
 }
 
-/** A ULID from the picture's time and name, so that the same picture has the same id whenever it is found. */
+/** A ULID of time and name, so that a picture found again has the same id. */
 function captureIdOf({ name, takenAt }: FoundPicture): string {
   const hash = createHash("sha256").update(name).digest();
   const random = Array.from(hash.subarray(0, ULID_RANDOM), (byte) => ULID_DIGITS[byte % 32]).join("");

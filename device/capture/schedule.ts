@@ -4,28 +4,25 @@ import { type Location, type SolarDay, solarDay } from "./sun.ts";
 
 type Entry = Schedule["entries"][number];
 
-/** A period in which pictures are taken. */
 export interface Window extends Range {
   intervalS: number;
 }
 
 const DAY_MS = 86_400_000;
 const MINUTES_A_DAY = 1440;
-/** A window may start half a day before its anchor and end a day and a half after it. */
+/** A window starts up to half a day before its anchor, and ends up to a day and a half after it. */
 const DAYS_BEFORE = 2;
-/** More than a week, so that an entry for one day of the week always includes its next window. */
+/** More than a week, so that an entry for one day of the week has a next window. */
 const DAYS_AFTER = 8;
 
-/** The default schedule: day and night. */
 export function everyDay(intervalS: number): Schedule {
   return { entries: [{ kind: "clock", start: "00:00", end: "00:00", interval_s: intervalS }] };
 }
 
 /**
- * The windows around a moment, ordered by their start. A clock entry belongs to the day on which it starts: 22:00 to
- * 04:00 ends on the next day. An equal start and end mean 24 hours. A window is open while clocks show a time within
- * it: a window in the hour that clocks show twice in autumn opens twice. A schedule without entries has no windows: the
- * camera takes pictures on command only.
+ * The windows around a moment, ordered by start. A clock entry belongs to the day on which it starts: 22:00 to 04:00
+ * ends on the next day, and an equal start and end mean 24 hours. A window in the hour that clocks show twice in autumn
+ * opens twice.
  */
 export function windowsAround(schedule: Schedule, location: Location, at: Date): Window[] {
   return schedule.entries
@@ -36,22 +33,20 @@ export function windowsAround(schedule: Schedule, location: Location, at: Date):
     .sort((a, b) => a.start.getTime() - b.start.getTime());
 }
 
-/** The interval at a moment, in seconds: the shortest of all open windows; undefined when no window is open. */
+/** The shortest interval of all open windows, seconds; undefined when none is open. */
 export function activeInterval(windows: readonly Window[], at: Date): number | undefined {
   const active = windows.filter((window) => window.start <= at && at < window.end);
   return active.length === 0 ? undefined : Math.min(...active.map((window) => window.intervalS));
 }
 
 /**
- * The first moment after `after` to take a picture. Within a window pictures are taken at whole multiples of the interval,
- * so that slow captures and restarts cause no drift. A picture is also taken when a window opens.
- *
- * @param phaseMs shifts the multiples, so that the cameras of a site do not all take pictures at once. Default 0
+ * The time of the next picture after `after`. Pictures are taken when a window opens, and at whole multiples of the
+ * interval: slow captures and restarts cause no drift.
+ * @param phaseMs shifts the multiples, so that cameras of a site do not all take pictures at once. Default 0
  */
 export function nextCapture(windows: readonly Window[], after: Date, phaseMs = 0): Date | undefined {
-  // The earliest candidate.
   let from = after.getTime() + 1;
-  // Each iteration passes the start or the end of a window.
+  // Each iteration passes the start or end of a window.
   for (let iteration = 0; iteration <= 2 * windows.length; iteration++) {
     const moment = from;
     const active = windows.filter(({ start, end }) => start.getTime() <= moment && moment < end.getTime());
@@ -72,7 +67,7 @@ function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Lo
   const today = localDateOf(at, timezone);
   const start = minutesOf(entry.start);
   const end = minutesOf(entry.end);
-  // A window whose end is not after its start ends on the next day.
+  // Such a window ends on the next day.
   const until = end <= start ? end + MINUTES_A_DAY : end;
   return daysAround(today)
     .filter((date) => entry.days === undefined || entry.days.includes(dayOfWeek(date)))
@@ -92,7 +87,7 @@ function solarWindows(entry: Extract<Entry, { kind: "solar" }>, location: Locati
   return windows;
 }
 
-/** The anchors of an entry on a day; none when the sun does not reach the height of the entry's phase. */
+/** The anchors of an entry on a day; none when the sun does not reach the phase's height. */
 function anchorsOf({ anchor, when }: Extract<Entry, { kind: "solar" }>, day: SolarDay): Date[] {
   const moments: (Date | undefined)[] = [];
   if (anchor === "sunrise" || anchor === "sunset") moments.push(day[anchor]);

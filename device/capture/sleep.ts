@@ -4,28 +4,28 @@ import { delay } from "../host/delay.ts";
 import { runProgram } from "../host/run-program.ts";
 import type { Plan } from "./capture-loop.ts";
 
-/** How long the camera stays awake after a start or a sleep, so that somebody can send a command. */
+/** How long a camera stays awake after a start or a sleep, so that somebody can send a command. */
 const DEFAULT_MIN_AWAKE_MS = 120_000;
-/** How long the camera stays awake while messages wait to be sent. A link that takes longer is not worth the power. */
+/** How long unsent messages keep the camera awake. A slower link is not worth the power. */
 const DEFAULT_MAX_AWAKE_MS = 900_000;
-/** How long before the next picture the camera wakes up: the link takes some time to come up. */
+/** How long before the next picture the camera wakes up, because the link needs time. */
 const DEFAULT_EARLY_MS = 60_000;
 const DEFAULT_CHECK_INTERVAL_MS = 10_000;
-/** Limited, so that a camera that was put to sleep by mistake is back within a week. */
+/** Limited, so that a sleep by mistake ends within a week. */
 export const DEFAULT_MAX_SLEEP_DAYS = 7;
 const DAY_MS = 86_400_000;
-/** The longest single wait. Then the clock is read again, because it may be set during the sleep. */
+/** The clock is read again after this time, because it may be set during the sleep. */
 const MAX_WAIT_MS = 60_000;
 const DEFAULT_COMMAND_TIMEOUT_MS = 60_000;
-/** The time between the reply to a command to sleep and the sleep, so that the reply is sent. */
+/** The delay of a commanded sleep, so that the reply is sent. */
 const REPLY_MS = 200;
 
 export interface SleepConfig {
-  /** The camera sleeps through a pause of the schedule of at least this length. 0: it never sleeps by itself. */
+  /** The camera sleeps through pauses of the schedule of at least this length. 0: only on command. */
   pauseMs: number;
-  /** The longest sleep. Default {@link DEFAULT_MAX_SLEEP_DAYS}; `Infinity`: no limit. */
+  /** Default {@link DEFAULT_MAX_SLEEP_DAYS}; `Infinity`: no limit. */
   maxDays?: number;
-  /** A program that is run after the farewell, with the wake-up time as its argument. Default: none. */
+  /** A program to run after the farewell. Its argument is the wake-up time. Default: none. */
   command?: string;
   minAwakeMs?: number;
   maxAwakeMs?: number;
@@ -36,19 +36,19 @@ export interface SleepConfig {
 
 export interface SleeperOptions extends SleepConfig {
   plan: () => Plan;
-  /** The number of messages that wait to be sent. */
+  /** The number of unsent messages. */
   waiting: () => number;
   /** Publishes the wake-up time and disconnects. */
   goOffline: (until: Date) => Promise<void>;
-  /** Connects again, with a new session. */
+  /** Connects with a new session. */
   goOnline: () => void;
   now: () => Date;
-  /** A monotonic clock that also counts while the machine is suspended. */
+  /** A monotonic clock that continues while the machine is suspended. */
   runningMs: () => number;
   logger: Logger;
 }
 
-/** Disconnects the camera during long pauses of the schedule, for a command to sleep, and for a reboot. */
+/** Disconnects the camera for long pauses of the schedule, for a commanded sleep, and for a reboot. */
 export class Sleeper {
   readonly #options: SleeperOptions;
   readonly #stop = new AbortController();
@@ -70,14 +70,14 @@ export class Sleeper {
   }
 
   /**
-   * The length of a commanded sleep, as its sender meant it even if this camera's clock is wrong. If this camera's
-   * clock is behind, `until` is further away by it than by the sender's clock.
+   * The intended length of a commanded sleep. If this camera's clock is behind, `until` seems too far away, so the
+   * sender's clock limits the length.
    */
   lengthOf({ until, issuedAt }: { until: Date; issuedAt: Date }): number {
     return Math.min(until.getTime() - this.#options.now().getTime(), until.getTime() - issuedAt.getTime());
   }
 
-  /** Why a sleep of this length is refused; undefined when it is allowed. */
+  /** Why a sleep is refused; undefined when it is allowed. */
   problemOf(lengthMs: number): string | undefined {
     const days = this.#options.maxDays ?? DEFAULT_MAX_SLEEP_DAYS;
     if (lengthMs <= 0) return `until: is in the past: this camera's clock shows ${this.#options.now().toISOString()}`;
@@ -87,10 +87,9 @@ export class Sleeper {
   }
 
   /**
-   * Sleeps, unless the camera is asleep already. Resolves when the camera is awake again.
-   * @param until the published wake-up time. Without `lengthMs` the sleep ends at the latest when the wall clock shows
-   * this time.
-   * @param lengthMs the length by the monotonic clock, whatever the wall clock shows. Default: until `until`
+   * Resolves when the camera is awake again. Does nothing else when it is asleep already.
+   * @param until the published wake-up time; without `lengthMs` the sleep also ends when the wall clock shows it
+   * @param lengthMs the length by the monotonic clock
    */
   sleep(until: Date, lengthMs?: number): Promise<void> {
     this.#sleeping ??= this.#sleep(until, lengthMs).finally(() => {
@@ -100,13 +99,13 @@ export class Sleeper {
     return this.#sleeping;
   }
 
-  /** Like {@link sleep}, but first leaves time to send the reply to the command. */
+  /** Like {@link sleep}, after the time to send the reply. */
   async sleepAfterReply(until: Date, lengthMs: number): Promise<void> {
     await delay(REPLY_MS, this.#stop.signal);
     if (!this.#stop.signal.aborted) await this.sleep(until, lengthMs);
   }
 
-  /** Disconnects for `awayMs` and connects again. @throws Error when the camera is stopped in the meantime */
+  /** @throws Error when the camera is stopped in the meantime */
   async reboot(awayMs: number): Promise<void> {
     const { goOffline, goOnline, now } = this.#options;
     await goOffline(new Date(now().getTime() + awayMs));
@@ -141,8 +140,7 @@ export class Sleeper {
     const { goOffline, goOnline, command, now, runningMs, logger } = this.#options;
     const { commandTimeoutMs: timeoutMs = DEFAULT_COMMAND_TIMEOUT_MS } = this.#options;
     const { signal } = this.#stop;
-    // By the monotonic clock, because the wall clock may be set during the sleep. A pause of the schedule also ends by
-    // the wall clock: if that clock is set forward, the next picture is due earlier.
+    // The wall clock may be set during the sleep. If it is set forward, a pause of the schedule ends earlier.
     const endsAt = runningMs() + (lengthMs ?? until.getTime() - now().getTime());
     logger.info({ until: until.toISOString() }, "going to sleep");
     await goOffline(until);

@@ -1,6 +1,5 @@
 import { getPosition, getTimes } from "suncalc";
 
-/** The place of a camera. */
 export interface Location {
   /** Degrees, north positive. */
   lat: number;
@@ -11,7 +10,7 @@ export interface Location {
 }
 
 export interface SunPosition {
-  /** Degrees above the horizon, including refraction. */
+  /** Degrees above the horizon, with refraction. */
   elevation: number;
   /** Degrees clockwise from north. */
   azimuth: number;
@@ -24,19 +23,18 @@ export function sunPosition(at: Date, { lat, lon }: Location): SunPosition {
   return { elevation: altitude, azimuth };
 }
 
-/** The starts of a morning and an evening phase; undefined when the sun does not reach their height. */
+/** Starts of a phase; undefined when the sun does not reach its height. */
 interface Twice {
   morning: Date | undefined;
   evening: Date | undefined;
 }
 
-/** The sun's times of one solar day. */
 export interface SolarDay {
   sunrise: Date | undefined;
   sunset: Date | undefined;
-  /** The sun is between −6° and 6°. Starts at −6° in the morning, at 6° in the evening. */
+  /** Starts at −6° in the morning, at 6° in the evening. */
   golden_hour: Twice;
-  /** The sun is between −12° and −6°. Starts at −12° in the morning, at −6° in the evening. */
+  /** Starts at −12° in the morning, at −6° in the evening. */
   blue_hour: Twice;
 }
 
@@ -51,7 +49,7 @@ export function solarDay(at: Date, { lat, lon }: Location): SolarDay {
   };
 }
 
-/** The start of the next golden hour; undefined when there is none within a year, as at the poles. */
+/** Undefined when there is none within a year, as at the poles. */
 export function nextGoldenHour(at: Date, location: Location): Date | undefined {
   for (let day = -1; day <= 366; day++) {
     const { morning, evening } = solarDay(new Date(at.getTime() + day * DAY_MS), location).golden_hour;

@@ -17,7 +17,6 @@ export interface CameraActionsOptions {
   reboot: () => Promise<unknown>;
 }
 
-/** What the camera does for each command. */
 export function cameraActions(options: CameraActionsOptions): Record<CommandName, Action> {
   const { pictures, sleeper, setSchedule, setSettings, reboot } = options;
   return {

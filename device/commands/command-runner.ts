@@ -4,28 +4,24 @@ import { type Command, type CommandName, type CommandReply, commandSchema } from
 import { messageOf } from "../../platform/errors.ts";
 import { delay } from "../host/delay.ts";
 
-/** How many commands are remembered with their replies. */
 export const MAX_REMEMBERED_COMMANDS = 256;
-/** How many accepted commands may wait for the running one; more are rejected. */
+/** More waiting commands are rejected. */
 export const MAX_WAITING_COMMANDS = 16;
 
-/** The longest wait for the progress of a command to be on the disk. A hanging disk must not block commands. */
+/** How long a command waits for its progress to be stored: a hanging disk must not block commands. */
 const NOTE_TIMEOUT_MS = 5000;
 const MAX_ERROR_CHARACTERS = 2000;
 
-/** Records the progress of a command. Resolves when it is on the disk, or cannot be written. */
+/** Records progress. Resolves when it is on the disk, or cannot be written. */
 export type NoteProgress = (facts: { capture: string }) => Promise<void>;
 
-/** Checks the arguments of a command. Returns a function that executes the command, or why the command is rejected. */
+/** Checks the arguments. Returns a function that executes the command, or the reason for its rejection. */
 export type Action = (
   args: unknown,
   command: Pick<Command, "issued_at">,
 ) => { run: (note: NoteProgress) => Promise<unknown> } | { problem: string };
 
-/**
- * Combines the schema of a command's arguments with its execution.
- * @param problemOf returns what else is wrong with valid arguments. Default: nothing
- */
+/** @param problemOf finds other problems of valid arguments. Default: no problem */
 export function action<Schema extends z.ZodType>(
   schema: Schema,
   run: (args: z.output<Schema>, note: NoteProgress, command: Pick<Command, "issued_at">) => Promise<unknown>,
@@ -43,48 +39,46 @@ export function action<Schema extends z.ZodType>(
   };
 }
 
-/** A received command with its newest reply. */
+/** A command with its newest reply. */
 export interface RememberedCommand {
   name: string;
   reply: CommandReply;
-  /** Present while the newest reply is `accepted`, except in files of older versions. */
+  /** Present while the newest reply is `accepted`. Files of older versions lack it. */
   progress?: CommandProgress | undefined;
 }
 
-/** The arguments and the progress of an accepted command. After a crash they show the command's outcome. */
+/** After a crash these show the outcome of an accepted command. */
 export interface CommandProgress {
   args: Record<string, unknown>;
-  /** False while the command waits for earlier ones. */
+  /** False while earlier commands run. */
   begun: boolean;
-  /** The picture that was begun for the command. */
+  /** The command's picture, once it was begun. */
   capture?: string | undefined;
 }
 
 export type Outcome = Pick<CommandReply, "result" | "error"> & { status: "succeeded" | "failed" };
 
-/** Finds the outcome of a command that a crash interrupted. Resolves to undefined when the outcome cannot be known. */
+/** Finds the outcome of an interrupted command; undefined when it cannot be known. */
 export type OutcomeLookup = (progress: CommandProgress | undefined) => Promise<Outcome | undefined>;
 
 export interface CommandRunnerOptions {
   actions: Record<CommandName, Action>;
   reply: (name: string, reply: CommandReply) => void;
-  /** Commands of an earlier run, oldest first. Default: none. */
+  /** Commands of the earlier run, oldest first. Default: none. */
   remembered?: readonly RememberedCommand[];
-  /** Called when the remembered commands changed. */
   onRemembered?: (commands: readonly RememberedCommand[]) => void;
-  /** Resolves when the remembered commands are on the disk. Default: at once. */
+  /** Resolves when the remembered commands are on the disk. Default: resolves at once. */
   flush?: () => Promise<void>;
   now: () => Date;
   logger: Logger;
 }
 
 /**
- * Executes each command once, one at a time, and replies: `accepted`, then `succeeded` or `failed`, or `unknown` after a
- * crash; or `rejected`. A repeated command is not executed again: it gets the newest reply again.
+ * Executes commands one at a time. The replies are `accepted`, then `succeeded`, `failed`, or `unknown` after a crash;
+ * or `rejected`. A repeated command is not executed again, but gets its newest reply again.
  */
 export class CommandRunner {
   readonly #options: CommandRunnerOptions;
-  /** By command id, oldest first. */
   readonly #remembered: Map<string, RememberedCommand>;
   #waiting = 0;
   #last: Promise<void> = Promise.resolve();
@@ -94,7 +88,7 @@ export class CommandRunner {
     this.#remembered = new Map(options.remembered?.map((command) => [command.reply.command_id, command]));
   }
 
-  /** Replies to the commands that an earlier run accepted but did not finish. */
+  /** Replies to commands that the earlier run did not finish. */
   async replyToInterrupted(lookups: Partial<Record<CommandName, OutcomeLookup>>): Promise<void> {
     const interrupted = [...this.#remembered.values()].filter(({ reply }) => reply.status === "accepted");
     for (const { name, reply, progress } of interrupted) {
@@ -127,12 +121,12 @@ export class CommandRunner {
     };
   }
 
-  /** @param topicCommand the command's name in the topic, which must equal the one in the payload */
+  /** @param topicCommand the command's name in the topic, which must equal the payload's */
   receive(topicCommand: string, payload: Uint8Array): void {
     const { logger } = this.#options;
     const command = decodeCommand(payload);
     if (command === undefined) {
-      // Without an id there is nothing to reply to.
+      // Without its id the command cannot be answered.
       logger.warn({ command: topicCommand, bytes: payload.length }, "unreadable command ignored");
       return;
     }
@@ -155,7 +149,7 @@ export class CommandRunner {
     this.#last = this.#last.then(() => this.#run(command, checked.run));
   }
 
-  /** Resolves when all commands accepted so far are finished. */
+  /** Resolves when all accepted commands are finished. */
   idle(): Promise<void> {
     return this.#last;
   }
@@ -164,7 +158,7 @@ export class CommandRunner {
     const { actions, now } = this.#options;
     if (command.name !== topicCommand)
       return { problem: `the topic is for ${topicCommand}, but the command is ${command.name}` };
-    // Shows the camera's time: a clock that is ahead makes every command expire, which is hard to see from afar.
+    // The reply shows the camera's time: from afar, a clock that is ahead is hard to notice.
     if (Date.parse(command.expires_at) <= now().getTime())
       return { problem: `expired at ${command.expires_at}: this camera's clock shows ${now().toISOString()}` };
     const known = Object.entries(actions).find(([name]) => name === command.name);
@@ -200,14 +194,14 @@ export class CommandRunner {
     try {
       await Promise.race([flush?.(), delay(NOTE_TIMEOUT_MS, finished.signal)]);
     } catch (error) {
-      // The command is executed anyway. Its outcome would be unknown only after a crash.
+      // The command is executed anyway: only after a crash would its outcome be unknown.
       logger.warn({ command: command.name, id, reason: messageOf(error) }, "progress of a command cannot be stored");
     } finally {
       finished.abort();
     }
   }
 
-  /** Remembers the reply first: if the reply is lost, a repetition of the command asks for it again. */
+  /** Remembers the reply before sending it: a repetition of the command asks for a lost reply. */
   #reply(name: string, reply: CommandReply, progress?: CommandProgress): void {
     this.#remembered.set(reply.command_id, { name, reply, ...(progress === undefined ? {} : { progress }) });
     for (const oldest of this.#remembered.keys()) {

@@ -6,18 +6,16 @@ import type { StoredState } from "../host/camera-store.ts";
 import type { Outcome, OutcomeLookup } from "./command-runner.ts";
 
 export interface OutcomeLookupsOptions {
-  /** The present session. */
   session: () => string;
   state: () => Pick<StoredState, "settings" | "schedule">;
-  /** The result of `schedule.set`. */
   scheduleResult: () => unknown;
-  /** Describes a stored picture; resolves to undefined when it does not exist. Undefined when pictures are not stored. */
+  /** Reads a stored picture's description. Undefined when pictures are not stored. */
   describe: ((capture: string) => Promise<CaptureCompleted | undefined>) | undefined;
 }
 
 const NOT_DONE: Outcome = { status: "failed", error: "the camera restarted before the command was finished" };
 
-/** How to find out, for each command, whether it was finished before a crash. */
+/** For each command, finds out whether it was finished before a crash. */
 export function outcomeLookups({
   session,
   state,
@@ -25,7 +23,7 @@ export function outcomeLookups({
   describe,
 }: OutcomeLookupsOptions): Partial<Record<CommandName, OutcomeLookup>> {
   return {
-    // The crash restarted the camera, as the command would have done.
+    // The crash restarted the camera, as the command does.
     reboot: async () => ({ status: "succeeded", result: { session: session() } }),
     "settings.set": async (progress) => {
       const wanted = settingsChangeSchema.safeParse(progress?.args).data;

@@ -6,7 +6,7 @@ import { commandReplySchema, scheduleSchema, settingsChangeSchema } from "../../
 import { messageOf } from "../../platform/errors.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
-/** Absent in files of versions that did not store the progress of commands. */
+/** Absent in files of older versions. */
 const progressSchema = z.object({
   args: z.record(z.string(), z.unknown()),
   begun: z.boolean(),
@@ -14,37 +14,31 @@ const progressSchema = z.object({
 });
 
 const storedStateSchema = z.object({
-  /** `null`: the setting was reset. A camera that itself remembers settings must be set to automatic after a reset. */
+  /** `null`: reset. A camera that itself remembers settings must be set to automatic. */
   settings: z.object(settingsChangeSchema.shape).default({}),
-  /** Absent until a command sets a schedule. */
   schedule: scheduleSchema.optional(),
-  /** Raised alerts. */
   alerts: z.array(z.string()).default([]),
   commands: z
     .array(z.object({ name: z.string(), reply: commandReplySchema, progress: progressSchema.optional() }))
     .default([]),
 });
 
-/** What a camera must remember over a restart. */
+/** The part of a camera's state that survives a restart. */
 export type StoredState = z.infer<typeof storedStateSchema>;
 
 export interface CameraStore {
   readonly state: StoredState;
-  /** Changes the state, and writes it in the background; only the newest state is written. */
+  /** Changes the state and writes it in the background. Skips superseded states. */
   update(change: Partial<StoredState>): void;
-  /**
-   * Resolves when the state is on the disk.
-   * @throws when the state cannot be written; the failure is logged, and the next {@link update} retries
-   */
+  /** Resolves when the state is on the disk. @throws when it cannot be written; the next {@link update} retries */
   flush(): Promise<void>;
 }
 
 /**
- * Reads `{dataPath}/{camera}.json`. An invalid file is renamed to `.damaged` and the camera starts with defaults: that is
- * better than a camera that does not start.
- *
- * @param dataPath undefined stores nothing on the disk
- * @throws when the directory cannot be created or read
+ * Reads `{dataPath}/{camera}.json`. Renames an invalid file to `.damaged` and starts with defaults: otherwise the
+ * camera would not start.
+ * @param dataPath undefined: keeps the state in memory only
+ * @throws when the folder cannot be created or the file cannot be read
  */
 export async function openCameraStore(
   dataPath: string | undefined,
@@ -113,7 +107,7 @@ class FileCameraStore implements CameraStore {
       }
     } catch (error) {
       const reason = messageOf(error);
-      // Logged once for each reason: every command and every alert is a retry.
+      // Every command and alert is a retry, so each reason is logged once.
       if (this.#failure !== reason) this.#logger.error({ file, reason }, "settings file cannot be written");
       this.#failure = reason;
     } finally {
@@ -122,7 +116,7 @@ class FileCameraStore implements CameraStore {
   }
 }
 
-/** Replaces a file atomically, even at a power cut: writes a new file, syncs it, and renames it. */
+/** Atomic even during a power cut. */
 async function replaceFile(file: string, text: string): Promise<void> {
   const newFile = `${file}.new`;
   await writeFile(newFile, text, { mode: 0o600, flush: true });

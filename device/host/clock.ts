@@ -2,41 +2,39 @@ import { existsSync, readFileSync } from "node:fs";
 import { uptime } from "node:os";
 import { ulid } from "ulid";
 
-/** systemd-timesyncd creates this file when it has received the network's time. After a boot the file is missing. */
+/** Created by systemd-timesyncd at the first synchronisation after a boot. */
 const SYNCHRONISED_FILE = "/run/systemd/timesync/synchronized";
 const TIMESYNCD_FOLDER = "/run/systemd/timesync";
-/** Contains another id after every boot of the machine. */
+/** Changes at every boot of the machine. */
 const BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id";
-/** Smaller differences may come from reading two clocks one after the other, and from slewing (gradual correction). */
+/** Smaller differences come from slewing, or from reading one clock after the other. */
 const TOLERANCE_MS = 1000;
 
 /**
- * A moment by the wall clock and by a monotonic clock. A Raspberry Pi has no battery for its clock: after a power cut the
- * clock continues from about the time of the cut until it is set from the network.
+ * A moment by the wall clock and a monotonic clock. A Raspberry Pi's clock has no battery: after a power cut it
+ * continues from about the time of the cut, until the network sets it.
  */
 export interface Stamp {
-  /** The wall clock, milliseconds since 1970. */
+  /** Milliseconds since 1970, by the wall clock. */
   at: number;
-  /** Milliseconds since the machine booted, including those while it was suspended. */
+  /** Milliseconds since the boot, including suspended time. */
   monoMs: number;
-  /** Identifies the boot from which `monoMs` counts. */
+  /** The id of that boot. */
   boot: string;
-  /** Whether the wall clock was right at that moment, not set yet, or unknown. */
+  /** The state of the wall clock at that moment. */
   trust: "right" | "unset" | "unknown";
 }
 
 export interface ClockOptions {
-  /** Default: the system's wall clock. */
   now?: () => Date;
-  /** Milliseconds since the machine booted. Default: the system's. */
   monoMs?: () => number;
-  /** Identifies the boot. Default: the system's boot id, or a new id on a system without one. */
+  /** Default: the system's boot id, or a new id on a system without one. */
   boot?: string;
-  /** Whether the wall clock was set from the network; undefined when unknown. Default: asks systemd-timesyncd. */
+  /** Whether the network set the wall clock; undefined when unknown. Default: asks systemd-timesyncd. */
   synchronised?: () => boolean | undefined;
 }
 
-/** The machine's clock, which may be set while the camera runs. */
+/** The machine's clock, which the network may set at any time. */
 export class DeviceClock {
   readonly boot: string;
   readonly #now: () => Date;
@@ -53,7 +51,7 @@ export class DeviceClock {
     this.#offset = this.#now().getTime() - this.#monoMs();
   }
 
-  /** A clock that is always regarded as right, for tests and simulations. */
+  /** A clock that is always right, for tests and simulations. */
   static of(now: () => Date): DeviceClock {
     return new DeviceClock({ now, synchronised: () => true });
   }
@@ -62,25 +60,24 @@ export class DeviceClock {
     return this.#now();
   }
 
-  /** Monotonic milliseconds since the machine booted, including those while it was suspended. */
+  /** Milliseconds since the boot, including suspended time. */
   get runningMs(): number {
     return this.#monoMs();
   }
 
-  /** False when the wall clock is known to be unset since the machine booted. */
+  /** False while the wall clock was not set since the boot. */
   get usable(): boolean {
     return this.#trust() !== "unset";
   }
 
-  /** @param at Default: now */
   stamp(at: Date = this.#now()): Stamp {
     const monoMs = this.#monoMs() - (this.#now().getTime() - at.getTime());
     return { at: at.getTime(), monoMs: Math.round(monoMs), boot: this.boot, trust: this.#trust() };
   }
 
   /**
-   * The time of a stamp, corrected if the clock was set since. A stamp from an earlier boot whose clock was never set cannot
-   * be corrected: it is unknown how long the machine was off.
+   * A stamp's time, corrected if the clock was set since. After another boot it cannot be corrected: nobody knows how
+   * long the machine was off.
    */
   timeOf({ at, monoMs, boot, trust }: Stamp): Date {
     if (trust === "right" || boot !== this.boot || !this.usable) return new Date(at);
@@ -88,7 +85,7 @@ export class DeviceClock {
     return new Date(Math.abs(corrected - at) > TOLERANCE_MS ? corrected : at);
   }
 
-  /** Milliseconds by which the wall clock was set since the last call; 0 when it was not set. */
+  /** Milliseconds by which the wall clock was set since the last call. */
   takeJump(): number {
     const offset = this.#now().getTime() - this.#monoMs();
     const jump = offset - this.#offset;

@@ -1,11 +1,9 @@
-/** Resolves when `work` settles, or after `ms`. */
 export async function settledWithin(ms: number, work: Promise<unknown> | undefined): Promise<void> {
   const settled = new AbortController();
   await Promise.race([Promise.allSettled([work]), delay(ms, settled.signal)]);
   settled.abort();
 }
 
-/** Resolves after `ms`, or as soon as the signal is aborted. */
 export function delay(ms: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve();
   return new Promise((resolve) => {

@@ -1,18 +1,17 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-/** Growth of memory that starts a garbage collection. */
 const GROWTH_BYTES = 8 * 1024 * 1024;
 const CHECK_INTERVAL_MS = 250;
 
 /**
- * Collects garbage whenever heap and buffers have grown by 8 MiB since the last time. By default V8 lets the heap grow to
- * twice its live size, and the buffers, which hold the pictures, by 64 MB. On a Raspberry Pi that memory is worth more than
- * the 20 to 50 ms that a collection takes after a large picture.
+ * Collects garbage after every 8 MiB of growth. By default V8 lets the heap double, and lets the buffers, which hold
+ * the pictures, grow by 64 MB. A Raspberry Pi needs that memory more than the 20 to 50 ms of a collection after a large
+ * picture.
  */
 export function collectGarbageEarly(): void {
   setFlagsFromString("--expose-gc");
-  // NODE_OPTIONS does not allow this flag. Only contexts created after the flag was set have the function.
+  // NODE_OPTIONS does not allow this flag. Only contexts created later have the function.
   const collect: unknown = runInNewContext("gc");
   if (typeof collect !== "function") return;
   let afterLast = 0;

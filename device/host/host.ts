@@ -2,11 +2,10 @@ import { readdir, readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Power, Resources, Storage } from "../../contract/events.ts";
 
-/** Linux reports temperatures and batteries here. */
 const THERMAL = "/sys/class/thermal";
 const POWER_SUPPLY = "/sys/class/power_supply";
 
-/** Readings of the machine. A value that the machine does not provide is absent. */
+/** A value that the machine does not provide is absent. */
 export interface HostReadings {
   storage?: Storage;
   power?: Power;
@@ -14,7 +13,7 @@ export interface HostReadings {
 }
 
 export interface HostOptions {
-  /** A path on the disk that is measured. Default: none. */
+  /** A path on the measured disk. Default: no disk is measured. */
   dataPath?: string;
   /** Default `/sys/class/thermal`. */
   thermal?: string;
@@ -22,7 +21,7 @@ export interface HostOptions {
   powerSupply?: string;
 }
 
-/** Measures the machine's disk, temperature and battery, and the processor time and memory of this process. */
+/** Measures the machine's disk, temperature and battery, and this process. */
 export class Host {
   readonly #options: HostOptions;
   #cpu = process.cpuUsage();
@@ -50,7 +49,7 @@ export class Host {
     };
   }
 
-  /** Share of one core since the last call, percent. */
+  /** Percentage of one core since the last call. */
   #cpuPercent(): number {
     const { user, system } = process.cpuUsage(this.#cpu);
     const tookMs = performance.now() - this.#at;
@@ -69,7 +68,6 @@ async function storageOf(path: string): Promise<Storage | undefined> {
   }
 }
 
-/** The temperature of the hottest sensor, °C. */
 async function temperatureOf(folder: string): Promise<number | undefined> {
   const zones = await namesIn(folder);
   const readings = await Promise.all(

@@ -2,12 +2,11 @@ const SPACE = /[ \t\r\n]*/y;
 const STRING = /"(?:[^"\\\p{Cc}]|[\u007f-\u009f]|\\(?:["\\/bfnrt]|u[\da-fA-F]{4}))*"/uy;
 const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|(?:true|false|null)(?!\w)/y;
 
-/** The tokens that may follow in the text. */
 type Expected = "value" | "value or ]" | "key" | "key or }" | "comma or end";
 
 /**
- * The position at which a text is no longer valid JSON, counted from 1; the text's end when the text is incomplete. The
- * messages of `JSON.parse` have no position in some versions of Node, and quote the text, which may be a secret.
+ * The position of the first error, counted from 1; the end of an incomplete text. Some versions of Node give no
+ * position in the messages of `JSON.parse`, and quote the text, which may be a secret.
  */
 export function jsonErrorAt(text: string): { line: number; column: number } {
   const before = text.slice(0, offsetOfError(text)).split(/\r\n|\r|\n/);
@@ -27,7 +26,7 @@ function offsetOfError(text: string): number {
   return at;
 }
 
-/** Reads one token. @returns undefined when the token is not allowed there */
+/** Reads one token; undefined when it is not allowed there. */
 function step(
   text: string,
   at: number,
@@ -49,7 +48,7 @@ function step(
     const key = after(STRING, text, at);
     const colon = key === undefined ? undefined : (after(SPACE, text, key) ?? key);
     if (colon === undefined) return undefined;
-    // A missing colon is reported at the position of its key.
+    // The error of a missing colon is at its key.
     return text.charAt(colon) === ":" ? { at: colon + 1, expected: "value" } : undefined;
   }
   if (character === "]" && expected === "value or ]") {
@@ -64,7 +63,7 @@ function step(
   return end === undefined ? undefined : { at: end, expected: "comma or end" };
 }
 
-/** The end of a pattern that matches at a position; undefined when it does not match. */
+/** The end of a match that starts at a position. */
 function after(pattern: RegExp, text: string, at: number): number | undefined {
   pattern.lastIndex = at;
   return pattern.test(text) ? pattern.lastIndex : undefined;

@@ -5,9 +5,8 @@ import { messageOf } from "../../platform/errors.ts";
 import { jsonErrorAt } from "./json-error.ts";
 
 /**
- * Reads a JSON file that a person wrote.
  * @param name the setting that names the file, for the error
- * @throws {ConfigurationError} with the position of the error, but no content of the file, which may be a secret
+ * @throws {ConfigurationError} with the error's position, but without content: the file may have secrets
  */
 export function readJsonFile(name: string, file: string): unknown {
   let text: string;

@@ -1,21 +1,20 @@
 import { spawn } from "node:child_process";
 
-/** Between SIGTERM and SIGKILL, milliseconds. */
+/** From SIGTERM to SIGKILL. */
 const DEFAULT_KILL_AFTER_MS = 2000;
-/** Between SIGKILL and giving up. A child that left the process group may hold the output open, or hang in a device. */
+/** From SIGKILL to giving up. A child outside of the process group may keep the output open, or hang in a device. */
 const GIVE_UP_AFTER_KILL_MS = 500;
-/** How much of the end of standard error is kept. */
+/** The length of the kept end. */
 const MAX_STDERR_CHARACTERS = 16 * 1024;
-/** A program that writes more to standard output is ended. */
+/** A program with more output is ended. */
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
-/** Why a program delivered no output. */
 export type ProgramFailure = "missing" | "timeout" | "failed" | "stopped";
 
 export class ProgramError extends Error {
   override name = "ProgramError";
   readonly failure: ProgramFailure;
-  /** The end of the program's standard error. */
+  /** The end of standard error. */
   readonly stderr: string;
 
   constructor(failure: ProgramFailure, message: string, stderr = "") {
@@ -29,23 +28,21 @@ export interface ProgramOptions {
   command: string;
   args: readonly string[];
   timeoutMs: number;
-  /** From SIGTERM to SIGKILL, milliseconds. Default 2,000. */
   killAfterMs?: number;
-  /** Ends the program. */
   signal?: AbortSignal;
 }
 
 /**
- * Runs a program to its end, in a process group of its own: a camera program that hangs may have children that hang.
+ * Runs a program in its own process group: the children of a camera program may hang too.
  * @returns its standard output
- * @throws {ProgramError} when the program is not installed, takes too long, fails, or is stopped
+ * @throws {ProgramError}
  */
 export function runProgram(options: ProgramOptions): Promise<Buffer> {
   const { command, args, timeoutMs, signal } = options;
   const { killAfterMs = DEFAULT_KILL_AFTER_MS } = options;
   if (signal?.aborted) return Promise.reject(new ProgramError("stopped", `${command} was stopped`));
   return new Promise((resolve, reject) => {
-    // English messages, because drivers search them for known problems.
+    // Drivers search the messages for known problems in English.
     const env = { ...process.env, LC_ALL: "C" };
     const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], detached: true, env });
     const output: Buffer[] = [];
@@ -98,11 +95,10 @@ export function runProgram(options: ProgramOptions): Promise<Buffer> {
           : new ProgramError("failed", `${command} cannot be run: ${error.message}`),
       );
     });
-    // Not "exit": the last output may not have arrived yet.
+    // "exit" may come before the last output.
     child.once("close", (code, killedBy) => {
       settle();
       if (ended !== undefined) {
-        // Children may still be running.
         kill(child.pid, "SIGKILL");
         reject(ended);
       } else if (code === 0) resolve(Buffer.concat(output));
@@ -117,7 +113,7 @@ function failureOf(command: string, code: number | null, killedBy: string | null
   return `${command} ${how}${last ? `: ${last.slice(0, 500)}` : ""}`;
 }
 
-/** Sends a signal to the program and its children; does nothing when they have exited. */
+/** Signals the program and its children. */
 function kill(pid: number | undefined, signal: NodeJS.Signals): void {
   if (pid === undefined) return;
   try {

@@ -1,4 +1,4 @@
-/** Connection errors, and what an operator can do about each. */
+/** Connection errors, and advice for the operator. */
 const ADVICE: readonly [pattern: RegExp, advice: string][] = [
   [
     /bad username or password|not authorized/i,
@@ -20,7 +20,7 @@ const ADVICE: readonly [pattern: RegExp, advice: string][] = [
   ],
 ];
 
-/** Describes why the link failed, with advice for the operator. Never contains the password, which an error's options may hold. */
+/** Describes a failure for the operator, without the password that an error's options may have. */
 export function describeLinkFailure(error: Error | undefined): string {
   if (error === undefined)
     return "the connection was closed without an answer: is BROKER_URL right? If so, the server's log gives the reason";

@@ -1,8 +1,8 @@
 import { createPreview } from "./previews.ts";
 
-/** Shrunk previews kept until they are acknowledged: more than can be in flight. */
+/** More than can be in flight. */
 const MAX_KEPT = 32;
-/** The widths of previews, by size limit. */
+/** Widths by size limit. */
 const WIDTHS: readonly (readonly [maxBytes: number, width: number])[] = [
   [4096, 160],
   [12_288, 320],
@@ -11,12 +11,12 @@ const WIDTHS: readonly (readonly [maxBytes: number, width: number])[] = [
 const LARGEST_WIDTH = 960;
 
 /**
- * Shrinks previews for a slow link. A preview that is sent again has the same bytes, because the server recognises
- * duplicates of previews by their bytes.
+ * Shrinks previews for a slow link. A preview sent again must have the same bytes, by which the server recognises
+ * duplicates.
  */
 export class PreviewShrinker {
   readonly #kept = new Map<string, Buffer>();
-  /** One at a time: a decoded picture takes megabytes. */
+  /** One at a time, because a decoded picture takes megabytes. */
   #last: Promise<unknown> = Promise.resolve();
 
   has(topic: string): boolean {
@@ -30,7 +30,7 @@ export class PreviewShrinker {
     return shrunk;
   }
 
-  /** Call it when the preview was acknowledged. */
+  /** Call it after the acknowledgement. */
   forget(topic: string): void {
     this.#kept.delete(topic);
   }

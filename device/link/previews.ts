@@ -2,20 +2,20 @@ import sharp from "sharp";
 
 /** The contract's limit for a preview. */
 export const MAX_PREVIEW_BYTES = 64 * 1024;
-/** Tried in this order at every width. A smaller picture looks better than one of a quality below the last. */
+/** Tried in this order at every width. Below the last quality, a smaller picture looks better. */
 const QUALITIES = [82, 74, 66, 58, 48, 38];
 const SHRINK = 0.75;
 const MIN_WIDTH = 64;
 
 export interface PreviewOptions {
-  /** Pixels. A narrower picture keeps its width. */
+  /** Pixels. A narrower picture is not enlarged. */
   width: number;
   maxBytes: number;
 }
 
 /**
- * Scales a picture down until its JPEG fits into `maxBytes`: first by lowering the quality, then the width.
- * @throws Error when the bytes are no picture, or no preview is small enough
+ * Lowers the quality, then the width, until the JPEG fits into `maxBytes`. @throws Error when the bytes are no picture,
+ * or no preview is small enough
  */
 export async function createPreview(jpeg: Buffer, { width, maxBytes }: PreviewOptions): Promise<Buffer> {
   for (let pixels = width; pixels >= MIN_WIDTH; pixels = Math.floor(pixels * SHRINK)) {

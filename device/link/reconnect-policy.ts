@@ -1,30 +1,30 @@
 import { type BackoffOptions, backoffMs } from "../../platform/backoff.ts";
 
-/** A link that the server closed before this time was not stable: the server may close the next one just as early. */
+/** A link that the server closed earlier was not stable: the server may close the next one as early. */
 const STABLE_MS = 60_000;
-/** A link that broke by itself after this time was useful: bad links break all day, and every minute counts. */
+/** A link that broke by itself later was useful: bad links break all day. */
 const USEFUL_MS = 5000;
-/** After this many links in a row that the server closed early, this is reported: it is no accident any more. */
+/** This many early closes in a row are no accident, and are reported. */
 const CLOSED_TO_REPORT = 3;
-/** Error codes of a connection that the server closed. It also closed one that ended without an error. */
+/** Error codes of a close by the server. A close without an error is the server's too. */
 const CLOSED_BY_SERVER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 
 export interface EndedLink {
-  /** From the birth's PUBACK to the end; undefined for a link that never came up. */
+  /** From the birth's PUBACK to the end; undefined without a birth. */
   lastedMs: number | undefined;
   error: Error | undefined;
 }
 
 export interface NextAttempt {
   waitMs: number;
-  /** Links in a row that the server closed early; undefined below {@link CLOSED_TO_REPORT}. */
+  /** Early closes in a row by the server; undefined below {@link CLOSED_TO_REPORT}. */
   closedInARow: number | undefined;
 }
 
 /**
- * Decides when to reconnect. The back-off is reset only by a stable link. Otherwise two devices with the same id, which
- * take the link from each other, would reconnect every second for ever (measured: 62 connections a minute, 8 MB an hour),
- * and so would a camera whose server closes each link because of a message.
+ * Decides when to reconnect. Only a stable link resets the back-off. Otherwise two devices with the same id, which
+ * close each other's link, would reconnect every second for ever (measured: 62 connections a minute, 8 MB an hour). So
+ * would a camera whose server closes each link because of a message.
  */
 export class ReconnectPolicy {
   readonly #options: BackoffOptions;

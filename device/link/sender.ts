@@ -13,16 +13,16 @@ type BuildableTopic = Parameters<TopicTree["build"]>[0];
 export interface SenderOptions {
   brokerUrl: string;
   tree: TopicTree;
-  /** The camera or service that sends: its id is the MQTT user name and part of its topics. */
+  /** The sending camera or service. Its id is the MQTT user name and part of its topics. */
   owner: { kind: "camera" | "service"; id: string };
   secret: string;
   outbox: Outbox;
-  /** Called for each command that arrives. Default: the camera does not subscribe to commands. */
+  /** Receives the commands. Default: the camera does not subscribe to commands. */
   onCommand?: (command: string, payload: Buffer) => void;
-  /** Called at every birth: publish the present states again. */
+  /** Called at every birth: publish the present states. */
   onUp?: () => void;
   reconnect: BackoffOptions;
-  /** Defaults of this and the next two: those of the uplink. */
+  /** The uplink has defaults for this and the next two. */
   keepaliveS?: number;
   ackTimeoutMs?: number;
   connectTimeoutMs?: number;
@@ -31,15 +31,14 @@ export interface SenderOptions {
 }
 
 export interface EventOptions {
-  /** Retains the event on the broker. Unlike a state, a waiting event is never replaced by a newer one. Default false. */
+  /** Retains the event. Unlike a state, a waiting event is never replaced. Default false. */
   retain?: boolean;
-  /** When the event happened. Default: now. */
   at?: Date;
-  /** Stored in the same write as the event: see the outbox' `DedupKeys`. */
+  /** See the outbox' `DedupKeys`. */
   dedupKey?: string;
 }
 
-/** Sends the messages of one camera or service over all its boots. Messages wait in the outbox while the link is down. */
+/** Sends the messages of a camera or service over all its boots. The outbox keeps them while the link is down. */
 export class Sender {
   readonly #options: SenderOptions;
   #session = ulid();
@@ -49,52 +48,49 @@ export class Sender {
     this.#options = options;
   }
 
-  /** Names the current boot. */
   get session(): string {
     return this.#session;
   }
 
-  /** Starts a new session and connects. */
+  /** Connects with a new session. */
   start(): void {
     this.#session = ulid();
     this.#uplink = this.#createUplink();
     this.#uplink.open();
   }
 
-  /** Publishes a present state: retained, and, while it waits, replaced by the next one on its topic. */
+  /** Publishes a retained state. While it waits, the next one on its topic replaces it. */
   state(topic: BuildableTopic, event: string, data: unknown): void {
     void this.#putEnvelope(topic, "state", event, data, { retain: true });
   }
 
-  /** Raises an alert, or clears it when `alert` is undefined. Retained and replaced like a state. */
+  /** Raises an alert; undefined clears it. Retained and replaced like a state. */
   alert(topic: Extract<Topic, { kind: "camera-alert" }>, alert: Alert | undefined): void {
     if (alert === undefined) void this.#put(topic, "alert", new Uint8Array(0), { retain: true });
     else void this.#putEnvelope(topic, "alert", "alert.raised", alert, { retain: true });
   }
 
-  /** Replies to a command. */
   reply(topic: Extract<Topic, { kind: "camera-reply" }>, reply: CommandReply): void {
     void this.#putEnvelope(topic, "reply", "command.reply", reply);
   }
 
-  /** Publishes an event. Resolves when the event is stored in the outbox. */
+  /** Resolves when the event is in the outbox. */
   event(topic: BuildableTopic, event: string, data: unknown, options?: EventOptions): Promise<void> {
     return this.#putEnvelope(topic, "event", event, data, options);
   }
 
-  /** Clears a retained topic, after all earlier messages on it. */
+  /** Clears a retained topic after earlier messages on it. */
   clear(topic: BuildableTopic): void {
     void this.#put(topic, "event", new Uint8Array(0), { retain: true });
   }
 
-  /** @param takenAt Default: now */
   preview(topic: Extract<Topic, { kind: "camera-preview" }>, jpeg: Uint8Array, takenAt?: Date): void {
     void this.#put(topic, "preview", jpeg, takenAt === undefined ? {} : { at: takenAt });
   }
 
   /**
-   * Publishes the farewell and disconnects, within about 1.3 s, or 16 s before a sleep. Unsent messages stay in the
-   * outbox until the next {@link start}.
+   * Publishes the farewell and disconnects, within about 1.3 s, or 16 s before a sleep. Unsent messages wait for the
+   * next {@link start}.
    */
   async stop(farewell: Omit<Link, "session"> = { status: "offline" }): Promise<void> {
     await this.#uplink?.stop(farewell);

@@ -11,53 +11,52 @@ import { describeLinkFailure } from "./link-failure.ts";
 import { PreviewShrinker } from "./preview-shrinker.ts";
 import { ReconnectPolicy } from "./reconnect-policy.ts";
 
-/** The most publishes that may wait for their PUBACK: after a broken link they must be sent again. */
+/** Publishes that may wait for a PUBACK. A broken link makes the camera send them again. */
 export const MAX_IN_FLIGHT = 16;
-/** The most of these publishes that may be from the backlog, so that new messages find a place. */
+/** At most this many of them from the backlog, so that new messages can be sent. */
 const MAX_BACKLOG_IN_FLIGHT = 12;
 /**
- * Seconds without a packet after which the camera sends a ping. The broker closes the connection after 1.5 times as long
- * without a packet [MQTT-3.1.2-24], and reports the camera as offline after a grace period. A ping costs about 160 bytes
- * with TCP/IP: 7 MB a month at 60 s.
+ * Seconds without a packet before a ping. The broker closes the connection after 1.5 times as long [MQTT-3.1.2-24], and
+ * reports the camera as offline after a grace period. A ping costs about 160 bytes with TCP/IP: 7 MB a month at 60 s.
  */
 export const DEFAULT_KEEPALIVE_S = 60;
 const DEFAULT_CONNECT_TIMEOUT_MS = 30_000;
-/** The camera reconnects when messages are in flight and the broker acknowledges none for this long. */
+/** The camera reconnects when no message in flight was acknowledged for this long. */
 const DEFAULT_ACK_TIMEOUT_MS = 30_000;
-/** Time limits of the three steps of `stop`. A supervisor gives the program more than their sum to end. */
+/** Limits of the steps of `stop`. A supervisor allows more than their sum. */
 const DRAIN_TIMEOUT_MS = 500;
 const FAREWELL_TIMEOUT_MS = 500;
 const DISCONNECT_TIMEOUT_MS = 300;
-/** The first limit before a sleep. Nobody waits for the program to end, and unsent messages would be hours late. */
+/**
+ * The limits before a sleep: nobody waits for the end, unsent messages would be hours late, and without its farewell a
+ * sleeping camera would be reported as lost.
+ */
 const SLEEP_DRAIN_TIMEOUT_MS = 5000;
-/** The second limit before a sleep. Long, because without the farewell a sleeping camera would be reported as lost. */
 const SLEEP_FAREWELL_TIMEOUT_MS = 10_000;
 
 export interface UplinkOptions {
-  /** `mqtt://`, `mqtts://`, `ws://` or `wss://`. */
   brokerUrl: string;
-  /** The same at every boot, so that the server notices two devices with one id: each ends the other's connection. */
+  /** Never changes, so that the server notices two devices with one id: each ends the other's connection. */
   clientId: string;
   username: string;
   password: string;
-  /** The topic of birth, will and farewell. */
   linkTopic: string;
-  /** The event name for a status of the link. */
+  /** The event's name for a status. */
   linkEvent: (status: Link["status"]) => string;
   session: string;
   outbox: Outbox;
-  /** A topic filter to subscribe to, and its listener. Default: none. */
+  /** A subscription and its listener. Default: none. */
   inbound?: { filter: string; onMessage: (topic: string, payload: Buffer) => void };
-  /** The topic for reports about dropped and quarantined messages. Default: they are not reported. */
+  /** The topic for reports about dropped and quarantined messages. Default: no reports. */
   reportTopic?: (event: ReportEvent) => string;
-  /** Called at every birth, after its PUBACK and before the first message of the outbox. */
+  /** Called after the birth's PUBACK, before the first message of the outbox. */
   onUp?: () => void;
   reconnect: BackoffOptions;
   /** Default {@link DEFAULT_KEEPALIVE_S}. */
   keepaliveS?: number;
   /** Default {@link DEFAULT_ACK_TIMEOUT_MS}. */
   ackTimeoutMs?: number;
-  /** The time from opening a connection to the broker's CONNACK. Default {@link DEFAULT_CONNECT_TIMEOUT_MS}. */
+  /** From opening a connection to CONNACK. Default {@link DEFAULT_CONNECT_TIMEOUT_MS}. */
   connectTimeoutMs?: number;
   now: () => Date;
   logger: Logger;
@@ -81,13 +80,13 @@ type ReportEvent = "outbox.dropped" | "error.occurred";
 export class Uplink {
   readonly #options: UplinkOptions;
   #client: MqttClient | undefined;
-  /** When the link came up, by `performance.now()`; undefined while it is down. */
+  /** By `performance.now()`; undefined while the link is down. */
   #upSince: number | undefined;
   readonly #reconnectPolicy: ReconnectPolicy;
   #reconnectTimer: NodeJS.Timeout | undefined;
   #ackTimer: NodeJS.Timeout | undefined;
   readonly #inFlight = new Set<OutboxEntry>();
-  /** New for each connection: the next one may take another route. */
+  /** New for each connection, which may take another route. */
   #congestion = new CongestionControl();
   readonly #shrinker = new PreviewShrinker();
   #onDrained: (() => void) | undefined;
@@ -98,7 +97,7 @@ export class Uplink {
     this.#reconnectPolicy = new ReconnectPolicy(options.reconnect);
   }
 
-  /** True from the birth's PUBACK until the connection closes. */
+  /** From the birth's PUBACK until the connection closes. */
   get up(): boolean {
     return this.#upSince !== undefined;
   }
@@ -129,11 +128,11 @@ export class Uplink {
     client.on("error", (error) => {
       failure = error;
     });
-    // This event follows every error, and is the only one when the broker just closes the connection.
+    // Follows every error. Comes alone when the broker just closes the connection.
     client.on("close", () => this.#disconnected(client, { byPeer: true, failure }));
   }
 
-  /** Sends messages of the outbox as far as the window allows. Call it after every `put`. */
+  /** Sends the messages that the window allows. Call it after every `put`. */
   pump(): void {
     const { outbox } = this.#options;
     const client = this.#client;
@@ -148,8 +147,8 @@ export class Uplink {
   }
 
   /**
-   * Waits a moment for new messages to be sent, publishes the farewell and disconnects. Unsent messages stay in the
-   * outbox. Takes at most about 1.3 s, or 16 s before a sleep. Idempotent.
+   * Sends new messages for a moment, publishes the farewell and disconnects: within about 1.3 s, or 16 s before a
+   * sleep. Unsent messages stay in the outbox. Idempotent.
    */
   stop(farewell: Omit<Link, "session">): Promise<void> {
     this.#stopping ??= this.#stop(farewell);
@@ -157,12 +156,11 @@ export class Uplink {
   }
 
   #fits(entry: OutboxEntry): boolean {
-    // The farewell does not wait for the backlog, which continues at the next link.
+    // The farewell does not wait for the backlog.
     if (entry.backlog && (this.#stopping !== undefined || this.#inFlight.size >= MAX_BACKLOG_IN_FLIGHT)) return false;
     return this.#congestion.allows(this.#sizeOf(entry), entry);
   }
 
-  /** Approximate size when sent. */
   #sizeOf({ message: { kind, topic, body } }: OutboxEntry): number {
     return topic.length + (kind === "preview" ? Math.min(body.length, this.#congestion.maxPreviewBytes) : body.length);
   }
@@ -188,10 +186,10 @@ export class Uplink {
   #publish(client: MqttClient, entry: OutboxEntry, payload: string | Buffer): void {
     const { topic, retain } = entry.message;
     const flight: Flight = this.#congestion.sent(topic.length + payload.length);
-    // A late message must not replace the retained one, which is newer.
+    // A historical message must not replace the newer retained one.
     const options = { qos: 1, retain: retain && !entry.historical } as const;
     client.publish(topic, payload, options, (error) => {
-      // A late callback of a closed connection: the entry was released, and may be in flight on the next connection.
+      // A late callback of a closed connection: the released entry may be in flight on the next one.
       if (client !== this.#client || !this.#inFlight.has(entry)) return;
       if (error != null) return this.#cut(client, error.message, true);
       this.#congestion.acknowledged(flight);
@@ -207,7 +205,7 @@ export class Uplink {
     const { inbound, logger, onUp, session } = this.#options;
     this.#armAckTimer(client, { waiting: true });
     try {
-      // Subscribes before the birth: commands may arrive as soon as the camera is online.
+      // Before the birth, because commands may arrive as soon as the camera is online.
       if (inbound !== undefined) {
         const grants = await client.subscribeAsync(inbound.filter, { qos: 1 });
         if (grants.some((grant) => grant.qos === 128)) logger.error("subscription to commands refused by the broker");
@@ -228,7 +226,7 @@ export class Uplink {
     this.pump();
   }
 
-  /** @param cut whether the camera closed the connection and has logged why */
+  /** @param cut whether the camera closed the connection, and logged why */
   #disconnected(
     client: MqttClient,
     { byPeer, failure, cut = false }: { byPeer: boolean; failure?: Error | undefined; cut?: boolean },
@@ -256,7 +254,7 @@ export class Uplink {
     this.#reconnectTimer = setTimeout(() => this.open(), waitMs);
   }
 
-  /** Closes the connection without DISCONNECT, so that the broker publishes the will if the camera does not come back. */
+  /** Closes without DISCONNECT, so that the broker publishes the will if the camera stays away. */
   #cut(client: MqttClient, reason: string, byPeer = false): void {
     if (client !== this.#client) return;
     this.#options.logger.warn({ reason }, "link cut");
@@ -271,7 +269,6 @@ export class Uplink {
     this.#ackTimer = setTimeout(() => this.#cut(client, `nothing was acknowledged for ${afterMs} ms`), afterMs);
   }
 
-  /** Reports dropped and quarantined messages. */
   #report(): void {
     const { outbox, reportTopic, logger } = this.#options;
     if (reportTopic === undefined) return;
@@ -295,7 +292,7 @@ export class Uplink {
     void outbox.put({ topic, kind: "report", retain: false, at, body });
   }
 
-  /** A message about the link. It bypasses the outbox and has no number: the broker may publish a will much later. */
+  /** A message about the link. It bypasses the outbox and has no number, because a will may be published much later. */
   #linkMessage(status: Omit<Link, "session">): { topic: string; payload: Buffer } {
     const { linkTopic, linkEvent, session, now } = this.#options;
     const data: Link = { ...status, session };
@@ -310,7 +307,7 @@ export class Uplink {
     const sleeps = farewell.status === "sleeping";
     if (client !== undefined && this.up)
       await settledWithin(sleeps ? SLEEP_DRAIN_TIMEOUT_MS : DRAIN_TIMEOUT_MS, this.#drained());
-    // Sent even before the birth's PUBACK: the broker may have the birth, and would always report the camera as online.
+    // Also before the birth's PUBACK: the broker may have the birth, and would report the camera as online for ever.
     if (client?.connected) {
       const { topic, payload } = this.#linkMessage(farewell);
       const timeoutMs = sleeps ? SLEEP_FAREWELL_TIMEOUT_MS : FAREWELL_TIMEOUT_MS;
@@ -324,7 +321,7 @@ export class Uplink {
     if (client !== undefined) await disconnect(client);
   }
 
-  /** Resolves when no new message waits and none is in flight. */
+  /** Resolves when no new message waits or is in flight. */
   #drained(): Promise<void> {
     if (this.#inFlight.size === 0 && this.#options.outbox.fresh === 0) return Promise.resolve();
     return new Promise((resolve) => {
@@ -338,13 +335,13 @@ function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
 }
 
-/** Sends DISCONNECT, so that the broker discards the will [MQTT-3.14.4-3]; destroys the socket after a timeout. */
+/** DISCONNECT makes the broker discard the will [MQTT-3.14.4-3]. */
 async function disconnect(client: MqttClient): Promise<void> {
   if (!client.connected) {
     client.end(true);
     return;
   }
-  // `end` would wait for every unacknowledged publish. The outbox still has those messages.
+  // `end` would wait for every unacknowledged publish. The outbox still has these messages.
   for (const messageId of Object.keys(client.outgoing)) client.removeOutgoingMessage(Number(messageId));
   await settledWithin(DISCONNECT_TIMEOUT_MS, client.endAsync());
   client.stream.destroy();

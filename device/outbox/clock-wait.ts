@@ -1,10 +1,10 @@
 import type { DeviceClock } from "../host/clock.ts";
 
-/** How long the backlog waits for a clock that was not set since the machine started. */
+/** How long the backlog waits for an unset clock. */
 const MAX_WAIT_MS = 60_000;
 const CHECK_INTERVAL_MS = 500;
 
-/** Holds the backlog back until the clock is set, so that messages from before are sent with the right times. */
+/** Holds the backlog back until the clock is set, so that older messages are sent with their right times. */
 export class ClockWait {
   readonly #clock: DeviceClock;
   #timer: NodeJS.Timeout | undefined;
@@ -17,7 +17,7 @@ export class ClockWait {
     return this.#timer !== undefined;
   }
 
-  /** @param onOver called when the clock is set, or the wait timed out; not called when the clock is set already */
+  /** @param onOver called when the clock is set or the wait times out; never for a clock that is already set */
   start(onOver: () => void): void {
     this.stop();
     if (this.#clock.usable) return;

@@ -1,19 +1,19 @@
 import type { Outbox } from "./outbox.ts";
 
-/** How long writes must fail before the failure is reported. On a full disk the outbox first frees some space. */
+/** How long writes fail before the report: on a full disk the outbox first frees space. */
 const REPORT_AFTER_MS = 5000;
 const MAX_REASON_CHARACTERS = 300;
 
 type WritableOutbox = Pick<Outbox, "writeFailure" | "onWriteFailureChange">;
 
-/** Reports that the disk cannot be written for longer than a moment, and later that it can be written again. */
+/** Reports a disk that cannot be written for longer than a moment, and its recovery. */
 export class DiskMonitor {
   readonly #outbox: WritableOutbox;
   readonly #onChange: (failure: string | undefined) => void;
   #timer: NodeJS.Timeout | undefined;
   #failure: string | undefined;
 
-  /** @param onChange not called for a failure that exists already: see {@link failure} */
+  /** @param onChange not called for a failure at the start: see {@link failure} */
   constructor(outbox: WritableOutbox, onChange: (failure: string | undefined) => void) {
     this.#outbox = outbox;
     this.#onChange = onChange;
@@ -21,7 +21,7 @@ export class DiskMonitor {
     outbox.onWriteFailureChange(() => this.#check());
   }
 
-  /** Why the disk cannot be written; undefined while it can. The first reason is kept: each retry may fail differently. */
+  /** The first reason, because each retry may fail differently; undefined while the disk can be written. */
   get failure(): string | undefined {
     return this.#failure;
   }

@@ -23,24 +23,23 @@ import { SequenceNumbers } from "./sequence-numbers.ts";
 import type { Change, OutboxStore } from "./store.ts";
 import { UnwrittenMessages } from "./unwritten-messages.ts";
 
-/** Holds two days of a picture every 30 s, each with its preview. */
+/** Two days of a picture every 30 s, with previews. */
 export const DEFAULT_DISK_OUTBOX_BYTES = 512 * 1024 * 1024;
 export const DEFAULT_OUTBOX_HOURS = 48;
-/** Each message also costs about 200 bytes of memory. Two days of a picture every 30 s are 17,000 messages. */
+/** Each costs about 200 bytes of memory. Two days of a picture every 30 s are 17,000 messages. */
 const DEFAULT_OUTBOX_MESSAGES = 50_000;
-/** Bytes of previews that are dropped at a time when the disk is full. LevelDB needs some free space to work at all. */
+/** Bytes of previews dropped at a time on a full disk: LevelDB needs free space to work at all. */
 const FULL_DISK_DROP_BYTES = 1024 * 1024;
-/** How long the backlog waits for new messages that are still being written. */
+/** How long the backlog waits for unwritten new messages. */
 const MAX_YIELD_MS = 1000;
-/** A message put into the outbox is late if its event is older than this: for example, a picture of another program. */
+/** A message is late if its event is older: for example, another program's picture. */
 const LATE_MS = 600_000;
 
 export interface DiskOutboxOptions {
-  /** The outbox' own folder, created when missing. */
   path: string;
   /**
-   * Default {@link DEFAULT_DISK_OUTBOX_BYTES}. Messages that are not files may need twice their size while LevelDB
-   * compacts.
+   * Default {@link DEFAULT_DISK_OUTBOX_BYTES}. While LevelDB compacts, messages outside of files may need twice their
+   * size.
    */
   maxBytes?: number;
   /** Default {@link DEFAULT_OUTBOX_HOURS}, in milliseconds. */
@@ -52,8 +51,7 @@ export interface DiskOutboxOptions {
 }
 
 /**
- * Opens the outbox of a camera. A damaged one is repaired, or moved aside and replaced by an empty one; both are logged.
- * @throws {OutboxUnusableError} when another process uses the outbox, or the folder cannot be written
+ * Repairs a damaged outbox, or moves it aside and starts with an empty one. Logs both. @throws {OutboxUnusableError}
  */
 export function openDiskOutbox(options: DiskOutboxOptions): Promise<DiskOutbox> {
   return openOutboxStore(options.path, options.logger, async (store) => {
@@ -88,12 +86,11 @@ export class DiskOutbox implements Outbox, DedupKeys {
   readonly #inFlight = new InFlight();
   readonly #clockWait: ClockWait;
   readonly #dedupKeys = new Set<string>();
-  /** A new queue for each link; undefined while the link is down. */
+  /** New for each link; undefined while the link is down. */
   #queue: PriorityQueue | undefined;
-  /** When the link came up. */
   #upSince: Stamp | undefined;
   #nextKey = 1;
-  /** When the last message of the backlog was sent; before that, when the link came up. */
+  /** When the last message of the backlog was sent, or else the link came up. */
   #lastBacklogAt = 0;
   #onReady: () => void = () => {};
   #onWriteFailureChange: () => void = () => {};
@@ -140,7 +137,6 @@ export class DiskOutbox implements Outbox, DedupKeys {
     this.#onReady = listener;
   }
 
-  /** Reads the messages of an earlier run. */
   async load(): Promise<void> {
     const loaded = { index: this.#index, numbers: this.#numbers, dedupKeys: this.#dedupKeys };
     this.#nextKey = await loadOutbox(this.#store, loaded, this.#logger);
@@ -191,7 +187,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     }
     if (changes.length > 0) this.#store.write(changes, () => {});
     this.#clockWait.start(() => this.#onReady());
-    // Deferred, so that the states published right after the link came up first replace the stored ones.
+    // Deferred, so that the states published at the birth first replace the stored ones.
     setImmediate(() => this.#preparation.run());
   }
 
@@ -247,7 +243,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     if (item === undefined) return;
     this.#index.remove(item);
     if (this.#unwritten.has(item)) return this.#unwritten.acknowledge(item);
-    // The socket no longer refers to the body: the broker has received all of it.
+    // The broker has received all of the body, so the socket does not need it.
     if (typeof entry.message.body !== "string") this.#store.recycle(entry.message.body);
     await new Promise<void>((resolve) => this.#store.write(deletionsOf(item.key), resolve));
   }
@@ -263,7 +259,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     for (const item of this.#index.items()) {
       item.phase = "waiting";
       if (item.sent || item.seq === undefined) continue;
-      // A message with a number can be neither replaced nor dropped. A flapping link must not number the whole backlog.
+      // A numbered message can be neither replaced nor dropped. A flapping link must not number the whole backlog.
       givenBack.push(item.seq);
       item.seq = undefined;
       changes.push([seqKey(item.key), undefined]);
@@ -279,7 +275,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     const { dropped, isCrowded } = this.#index;
     if (dropped === undefined || isCrowded) return undefined;
     this.#index.dropped = undefined;
-    // The caller puts its report at once, so the report and this deletion are in the same write.
+    // The caller puts its report at once, in the same write as this deletion.
     this.#store.write([[DROPPED_KEY, undefined]], () => {});
     return dropped;
   }
@@ -300,7 +296,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
 
   async close(): Promise<void> {
     this.release(false);
-    // The disk may accept writes again at the last moment.
+    // The disk may accept writes again.
     this.#unwritten.writeHeld();
     this.#closed = true;
     await this.#store.close();
@@ -318,29 +314,28 @@ export class DiskOutbox implements Outbox, DedupKeys {
     this.#onReady();
   }
 
-  /** Whether the event happened before the link came up, or long ago: then it is history even when it is put now. */
+  /** Whether the event is history: from before the link came up, or from long ago. */
   #isLate(at: Date): boolean {
     const upAt = this.#upSince === undefined ? at : this.#clock.timeOf(this.#upSince);
     return at < upAt || this.#clock.now().getTime() - at.getTime() > LATE_MS;
   }
 
   /**
-   * Whether the backlog still waits for new messages that are being written. The new messages are sent first and get
-   * lower numbers, because numbers follow the order of sending. A camera that sends without pause must not block its
-   * backlog for ever.
+   * Whether the backlog still waits for new messages. These are sent first, and numbers follow the order of sending. A
+   * camera that sends without pause must not block its backlog for ever.
    */
   #mayYield(): boolean {
     return performance.now() - this.#lastBacklogAt < MAX_YIELD_MS;
   }
 
-  /** Drops the messages that are too old or too many. @returns the changes to write */
+  /** Drops messages that are too old or too many. @returns the changes to write */
   #applyLimits(): Change[] {
     const victims = [...this.#index.dropAged(), ...this.#index.dropExcess()];
     if (victims.length === 0 || this.#index.dropped === undefined) return [];
     return [...this.#unwritten.discard(victims), [DROPPED_KEY, encodeDropped(this.#index.dropped)]];
   }
 
-  /** Frees space on a full disk. An outbox that filled the disk itself could not write, and so not send, any more. */
+  /** Frees space, because a full disk stops all writing, and so all sending. */
   #dropPreviews(): string[] {
     const victims = this.#index.dropPreviews(FULL_DISK_DROP_BYTES);
     if (victims.length === 0 || this.#index.dropped === undefined) return [];

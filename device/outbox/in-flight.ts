@@ -1,13 +1,13 @@
 import type { OutboxEntry } from "./outbox.ts";
 import type { Item } from "./outbox-index.ts";
 
-/** A message that was in flight when the broker closed this many connections is a suspect, and is then sent alone. */
+/** This many disconnects by the broker make a message in flight a suspect, which is then sent alone. */
 const DISCONNECTS_TO_SUSPECT = 3;
-/** A suspect that was alone when the broker closed this many more connections is the cause: it is quarantined. */
+/** This many disconnects of a message show that it is the cause. It is quarantined. */
 const DISCONNECTS_TO_QUARANTINE = DISCONNECTS_TO_SUSPECT + 5;
 const QUARANTINE_MS = 3_600_000;
 
-/** Messages that wait for their PUBACK. Finds messages over which the broker closes the connection. */
+/** Messages that wait for a PUBACK. Finds messages that make the broker close the connection. */
 export class InFlight {
   readonly #items = new Map<OutboxEntry, Item>();
   #quarantinedTopics: string[] = [];
@@ -18,14 +18,13 @@ export class InFlight {
     this.#items.set(entry, item);
   }
 
-  /** @returns the message; undefined when it was not in flight */
   remove(entry: OutboxEntry): Item | undefined {
     const item = this.#items.get(entry);
     this.#items.delete(entry);
     return item;
   }
 
-  /** Whether a message may be sent now. A suspect is sent alone, so that the next disconnect shows whether it is the cause. */
+  /** Whether a message may be sent now. A suspect is sent alone, so that a disconnect shows the cause. */
   admits(item: Item): boolean {
     if (this.#items.size === 0) return true;
     if (isSuspect(item)) return false;
@@ -33,13 +32,12 @@ export class InFlight {
     return true;
   }
 
-  /** @param byPeer whether the broker closed the connection: then each message in flight may be the cause */
+  /** @param byPeer the broker closed the connection, so each message may be the cause */
   clear(byPeer: boolean): void {
     if (byPeer) for (const [{ message }, item] of this.#items) this.#countDisconnect(item, message.topic);
     this.#items.clear();
   }
 
-  /** Topics of the messages quarantined since the last call. */
   takeQuarantined(): readonly string[] {
     return this.#quarantinedTopics.splice(0);
   }

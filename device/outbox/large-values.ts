@@ -2,19 +2,19 @@ import { mkdir, open, readdir, stat, unlink, writeFile } from "node:fs/promises"
 import { join } from "node:path";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
-/** The largest value: the largest preview. */
+/** The largest preview. */
 export const MAX_LARGE_BYTES = 64 * 1024;
-/** Buffers kept for reuse: as many as messages can be in flight. */
+/** As many as messages can be in flight. */
 const MAX_SPARE_BUFFERS = 16;
 
 /**
- * Values stored as files, in a folder inside that of the database. LevelDB maps what it reads into memory and rewrites
- * each value several times: a day's previews were 100 MB of resident memory, and wore out the SD card.
+ * Values stored as files in the database's folder. LevelDB maps what it reads into memory, and rewrites each value
+ * several times: a day's previews were 100 MB of resident memory, and wore out the SD card.
  */
 export class LargeValues {
   readonly #folder: string;
   readonly #keys: Set<string>;
-  /** Reused: at a hundred previews a second, new buffers would fill 64 MB before V8 collects them. */
+  /** Reused: at a hundred previews a second, new buffers would fill 64 MB before V8 collects garbage. */
   readonly #spareBuffers: Buffer[] = [];
 
   private constructor(folder: string, keys: Iterable<string>) {
@@ -22,7 +22,7 @@ export class LargeValues {
     this.#keys = new Set(keys);
   }
 
-  /** @param path the database's folder; LevelDB ignores subfolders in it */
+  /** @param path the database's folder: LevelDB ignores subfolders */
   static async open(path: string): Promise<LargeValues> {
     const folder = join(path, "large");
     await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -30,8 +30,7 @@ export class LargeValues {
   }
 
   /**
-   * Deletes the oldest values of a database that is not open until `bytes` are freed. The messages of these values are
-   * then unreadable, and are reported as dropped.
+   * Deletes the oldest values of a closed database until `bytes` are freed. Their messages will be reported as dropped.
    * @returns false when there are no values
    */
   static async deleteOldest(path: string, bytes: number): Promise<boolean> {
@@ -52,8 +51,7 @@ export class LargeValues {
   }
 
   /**
-   * Resolves when the values are durable.
-   * @throws when they cannot be written; a partly written value is treated as present
+   * Resolves when the values are durable. @throws when they cannot be written; a partly written value counts as present
    */
   async put(values: ReadonlyMap<string, Uint8Array>): Promise<void> {
     if (values.size === 0) return;
@@ -64,7 +62,7 @@ export class LargeValues {
     await syncFolder(this.#folder);
   }
 
-  /** Undefined when the value cannot be read. Give it back with {@link recycle} when it is no longer used. */
+  /** Undefined for an unreadable value. Give the value back with {@link recycle}. */
   async read(key: string): Promise<Uint8Array | undefined> {
     try {
       const handle = await open(this.#fileOf(key), "r");
@@ -80,19 +78,19 @@ export class LargeValues {
     }
   }
 
-  /** Reuses the buffer of a value from {@link read}; ignores any other value. */
+  /** Reuses the buffer of a value from {@link read}; ignores other values. */
   recycle(value: Uint8Array): void {
     const { buffer, byteOffset } = value;
     if (this.#spareBuffers.length < MAX_SPARE_BUFFERS && byteOffset === 0 && buffer.byteLength === MAX_LARGE_BYTES)
       this.#spareBuffers.push(Buffer.from(buffer));
   }
 
-  /** Deletes values. A file that cannot be deleted is deleted by {@link keepOnly} at the next start. */
+  /** {@link keepOnly} deletes a remaining file at the next start. */
   async delete(keys: readonly string[]): Promise<void> {
     for (const key of keys) if (this.#keys.delete(key)) await unlink(this.#fileOf(key)).catch(() => {});
   }
 
-  /** Deletes unreferenced values, which a power cut left behind before or after the write of the database. */
+  /** Deletes unreferenced values, which a power cut left behind. */
   keepOnly(isReferred: (key: string) => boolean): Promise<void> {
     return this.delete([...this.#keys].filter((key) => !isReferred(key)));
   }

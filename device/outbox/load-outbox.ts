@@ -17,14 +17,13 @@ import {
 import type { SequenceNumbers } from "./sequence-numbers.ts";
 import type { Change, OutboxStore } from "./store.ts";
 
-/** What {@link loadOutbox} fills. */
 export interface LoadedOutbox {
   index: OutboxIndex;
   numbers: SequenceNumbers;
   dedupKeys: Set<string>;
 }
 
-/** Reads the messages of an earlier run, and deletes invalid rows. @returns the key of the next message */
+/** Reads the messages of an earlier run, and deletes invalid rows. @returns the next message's key */
 export async function loadOutbox(store: OutboxStore, loaded: LoadedOutbox, logger: Logger): Promise<number> {
   const { index, numbers, dedupKeys } = loaded;
   const seqs = new Map<number, number>();
@@ -42,7 +41,7 @@ export async function loadOutbox(store: OutboxStore, loaded: LoadedOutbox, logge
     }
     const item = createItem(key, meta);
     item.seq = seqs.get(key);
-    // A message with a number may have been sent, and the broker may have received it.
+    // The broker may have received a numbered message.
     item.sent = item.seq !== undefined;
     item.durable = true;
     for (const replaced of index.add(item)) deletions.push(...deletionsOf(replaced.key));

@@ -12,21 +12,20 @@ interface StoredEntry extends OutboxEntry {
 }
 
 interface MemoryOutboxOptions {
-  /** Default 8 MiB. Messages in flight are never dropped, so they may exceed this limit. */
+  /** Default 8 MiB. Messages in flight may exceed this limit, because they are never dropped. */
   maxBytes?: number;
-  /** Called with the deduplication key of each message. Default: keys are ignored. */
+  /** Receives the deduplication keys. Default: keys are ignored. */
   onDedupKey?: (key: string) => void;
-  /** Why this outbox replaces one on the disk. Default: it replaces none. */
+  /** Why this outbox replaces one on the disk. Default: it does not. */
   writeFailure?: string;
 }
 
-/** An {@link Outbox} that does not survive the process. It sends messages in the order of `put`, without a backlog. */
+/** An {@link Outbox} that ends with the process. It sends messages in the order of `put`, without a backlog. */
 export class MemoryOutbox implements Outbox {
   readonly #maxBytes: number;
   readonly #onDedupKey: (key: string) => void;
-  /** In the order of `put`; a Set, because acknowledgements remove from anywhere. */
+  /** In the order of `put`. A Set, because acknowledgements remove from anywhere. */
   readonly #entries = new Set<StoredEntry>();
-  /** The waiting state or alert of each topic. */
   readonly #states = new Map<string, StoredEntry>();
   #bytes = 0;
   #lastSeq = 0;
@@ -94,14 +93,14 @@ export class MemoryOutbox implements Outbox {
     }
   }
 
-  /** Does nothing: every message can be taken as soon as it is put. */
+  /** Every message can be taken at once. */
   onReady(): void {}
 
   release(): void {
     for (const entry of this.#entries) entry.inFlight = false;
   }
 
-  /** Always empty: a message that ends every connection is lost with the process. */
+  /** A message that ends every connection is lost with the process. */
   takeQuarantined(): readonly string[] {
     return [];
   }
@@ -113,7 +112,7 @@ export class MemoryOutbox implements Outbox {
     return dropped;
   }
 
-  /** Does nothing: {@link writeFailure} never changes. */
+  /** {@link writeFailure} never changes. */
   onWriteFailureChange(): void {}
 
   async close(): Promise<void> {}
@@ -124,7 +123,7 @@ export class MemoryOutbox implements Outbox {
     if (this.#states.get(entry.message.topic) === entry) this.#states.delete(entry.message.topic);
   }
 
-  /** @returns false when no message may be dropped */
+  /** Returns false when no message may be dropped. */
   #dropOne(): boolean {
     const victim = this.#oldest("preview") ?? this.#oldest("event") ?? this.#oldest("state") ?? this.#oldest("alert");
     if (victim === undefined) return false;
@@ -133,7 +132,7 @@ export class MemoryOutbox implements Outbox {
     return true;
   }
 
-  /** The oldest never-sent message of a kind. A sent one may have arrived: without it the server would see a gap. */
+  /** The oldest unsent message of a kind. A sent one may have arrived, so dropping it could leave a gap. */
   #oldest(kind: OutgoingMessage["kind"]): StoredEntry | undefined {
     for (const entry of this.#entries) {
       if (entry.message.kind === kind && !entry.sent) return entry;

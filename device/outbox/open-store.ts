@@ -5,15 +5,15 @@ import { type OpenedStore, openStore, repairStore } from "../../platform/level/o
 import { LargeValues } from "./large-values.ts";
 import { isDiskFull, LEVEL_OPTIONS, type OutboxDatabase, OutboxStore } from "./store.ts";
 
-/** Bytes freed at a time when the disk is too full to open the database. */
+/** Bytes freed at a time on a full disk. */
 const FULL_DISK_DELETE_BYTES = 1024 * 1024;
 
-/** The store cannot be opened for a reason other than damage. The message says what to do. */
+/** The store cannot be opened, but is not damaged. The message says what to do. */
 export class OutboxUnusableError extends Error {
   override name = "OutboxUnusableError";
 }
 
-/** The store was opened, but a part of it cannot be read. */
+/** The store was opened, but cannot be read completely. */
 class UnreadableError extends Error {
   override name = "UnreadableError";
 }
@@ -21,10 +21,9 @@ class UnreadableError extends Error {
 type OpenDatabase = () => Promise<OpenedStore<Uint8Array>>;
 
 /**
- * Opens the store, creating it when missing, and reads it. A damaged store is repaired. One that cannot be repaired is
- * renamed to `{path}.damaged` and replaced by an empty one: a camera that loses its backlog is better than one that does
- * not start.
- * @param read reads the store, which often is the only way to detect damage; called again after a repair
+ * Opens or creates the store, and reads it. Repairs a damaged store. Renames one that cannot be repaired to
+ * `{path}.damaged` and starts with an empty one: otherwise the camera would not start.
+ * @param read often the only way to detect damage; called again after a repair
  * @throws {OutboxUnusableError} when another process uses the store, or the folder cannot be written
  */
 export async function openOutboxStore<T>(
@@ -72,9 +71,7 @@ async function openDatabase(path: string, logger: Logger, open: OpenDatabase): P
   }
 }
 
-/**
- * LevelDB writes while it opens. On a full disk the oldest previews are deleted: a camera must start to report that.
- */
+/** LevelDB writes while it opens, so a full disk needs space. Only a camera that starts can report the full disk. */
 async function openWithRoom(path: string, logger: Logger, open: OpenDatabase): Promise<OpenedStore<Uint8Array>> {
   for (;;) {
     try {

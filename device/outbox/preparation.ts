@@ -9,20 +9,18 @@ export interface PreparationOptions {
   store: OutboxStore;
   index: OutboxIndex;
   numbers: SequenceNumbers;
-  /** The lowest priority that may be prepared now. */
   lowestPriority: () => Priority;
-  /** Called when messages became ready to send. */
+  /** Called when messages are ready. */
   onReady: () => void;
   logger: Logger;
 }
 
-/** Prepares the next messages of a link for sending: writes their numbers and reads their bodies from the disk. */
+/** Prepares the next messages of a link: writes their numbers, and reads their bodies. */
 export class Preparation {
   readonly #options: PreparationOptions;
   readonly #contents = new Map<Item, Content>();
-  /** The queue of the present link; undefined while the link is down. */
+  /** Undefined while the link is down. */
   #queue: PriorityQueue | undefined;
-  /** The queue that {@link run} is working on. */
   #runningQueue: PriorityQueue | undefined;
 
   constructor(options: PreparationOptions) {
@@ -33,28 +31,26 @@ export class Preparation {
     this.#queue = queue;
   }
 
-  /** The link is down: prepared messages are waiting again. */
+  /** Call it when the link is down. Prepared messages are read again later. */
   stop(): void {
     this.#queue = undefined;
     this.#contents.clear();
   }
 
-  /** The content of a prepared message. */
   contentOf(item: Item): Content | undefined {
     return this.#contents.get(item);
   }
 
-  /** Frees the memory of a message that was handed out. */
   release(item: Item): void {
     this.#contents.delete(item);
   }
 
-  /** Prepares messages until enough are ready. Does nothing when it is already running, or while the link is down. */
+  /** Prepares messages until enough are ready. Does nothing while it runs, or while the link is down. */
   run(): void {
     if (this.#queue !== undefined && this.#queue !== this.#runningQueue) void this.#prepareAll(this.#queue);
   }
 
-  /** Prepares one batch after the other: concurrent reads may finish in any order, but messages must stay in order. */
+  /** One batch after the other: concurrent reads may finish in any order, but messages must stay in order. */
   async #prepareAll(queue: PriorityQueue): Promise<void> {
     const { lowestPriority } = this.#options;
     this.#runningQueue = queue;
@@ -63,7 +59,7 @@ export class Preparation {
       if (items.length === 0) break;
       for (const item of items) item.phase = "preparing";
       await this.#prepare(queue, items);
-      // The link went down, and its queue was discarded.
+      // The link went down.
       if (queue !== this.#queue) return;
     }
     this.#runningQueue = undefined;
@@ -85,7 +81,7 @@ export class Preparation {
         changes.push(...deletionsOf(item.key));
         continue;
       }
-      // A message that was sent from memory had no number, and is sent again without a number.
+      // A message sent from memory had no number, and is sent again without one.
       if (!item.binary && item.seq === undefined && !item.sent) {
         item.seq = numbers.next();
         changes.push([seqKey(item.key), String(item.seq)]);

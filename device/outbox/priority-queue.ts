@@ -1,31 +1,30 @@
 import type { Item } from "./outbox-index.ts";
 
 /**
- * The order in which messages are sent, highest priority first; within a priority the oldest message first. Present
- * states come before events, present events before the backlog, and pictures after all other messages of their time.
+ * The order of sending, and within a priority the oldest first. Present states come before events, present events
+ * before the backlog, and pictures after the other messages of their time.
  */
 export const Priority = {
   state: 0,
   alert: 1,
   reply: 2,
   event: 3,
-  /** The newest preview. A newer preview moves it to `oldPreview`. */
+  /** The newest preview. The next one moves it to `oldPreview`. */
   preview: 4,
-  /** Events from before the link came up. */
+  /** Events from before the link. */
   backlog: 5,
   oldPreview: 6,
 } as const;
 export type Priority = (typeof Priority)[keyof typeof Priority];
 
 const PRIORITIES = 7;
-/** Messages of one priority that are prepared in advance: as many as can be in flight at once. */
+/** Messages of a priority that are prepared in advance: as many as can be in flight. */
 const MAX_PREPARED = 16;
-/** Only one, so that a newer preview can still replace those that wait. */
+/** One, so that newer previews still replace the waiting ones. */
 const MAX_PREPARED_PREVIEWS = 1;
 /** Few, because previews are large. */
 const MAX_PREPARED_OLD_PREVIEWS = 4;
 
-/** @param isLate whether the event happened before the link came up, or long ago */
 export function priorityOfNew(kind: Item["kind"], isLate: boolean): Priority {
   switch (kind) {
     case "state":
@@ -42,11 +41,11 @@ export function priorityOfNew(kind: Item["kind"], isLate: boolean): Priority {
   }
 }
 
-/** The priority of a message stored before the link came up; undefined for a replaced state, which need not be sent. */
+/** The priority of a message from before the link; undefined for a replaced state, which need not be sent. */
 export function priorityOfStored(item: Item, isNewest: boolean): Priority | undefined {
   const isReplaced = (item.kind === "state" || item.kind === "alert") && !isNewest;
   if (!isReplaced) return priorityOfNew(item.kind, true);
-  // With a number it must be sent, because otherwise the server would see a gap in the numbers.
+  // A numbered message must be sent: its number must not be missing.
   return item.seq === undefined ? undefined : Priority.backlog;
 }
 
@@ -75,7 +74,7 @@ class Fifo {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;
     this.#head++;
-    // Copied rarely, so that the average cost stays constant.
+    // Rarely, so that the average cost stays constant.
     if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head);
       this.#head = 0;
@@ -84,14 +83,13 @@ class Fifo {
   }
 }
 
-/** Orders the messages of one link: waiting, then being prepared, then ready to send. */
+/** Orders one link's messages: waiting, being prepared, ready. */
 export class PriorityQueue {
   readonly #waiting: readonly Fifo[] = Array.from({ length: PRIORITIES }, () => new Fifo());
   readonly #ready: readonly Fifo[] = Array.from({ length: PRIORITIES }, () => new Fifo());
   readonly #preparing: number[] = Array.from({ length: PRIORITIES }, () => 0);
   readonly #priorityOf = new WeakMap<Item, Priority>();
 
-  /** Messages with a higher priority than the backlog. */
   get fresh(): number {
     let count = 0;
     for (let priority = 0; priority < Priority.backlog; priority++)
@@ -115,7 +113,7 @@ export class PriorityQueue {
     this.#waiting[priority]?.push(item);
   }
 
-  /** Moves the next messages from the waiting ones to those being prepared. @param lowest excludes lower priorities */
+  /** Moves the next waiting messages to those being prepared. @param lowest excludes lower priorities */
   toPrepare(lowest: Priority): Item[] {
     const items: Item[] = [];
     for (const [priority, waiting] of this.#waiting.entries()) {
@@ -133,7 +131,7 @@ export class PriorityQueue {
     return items;
   }
 
-  /** @param usable false for a message that could not be read */
+  /** @param usable false for an unreadable message */
   prepared(item: Item, usable: boolean): void {
     const priority = this.#priorityOf.get(item);
     if (priority === undefined) return;
@@ -141,7 +139,7 @@ export class PriorityQueue {
     if (usable) this.#ready[priority]?.push(item);
   }
 
-  /** The next message that is ready. @param lowest excludes lower priorities */
+  /** The next ready message. @param lowest excludes lower priorities */
   first(lowest: Priority): Item | undefined {
     for (const [priority, ready] of this.#ready.entries()) {
       if (priority > lowest) return undefined;
@@ -150,7 +148,6 @@ export class PriorityQueue {
     return undefined;
   }
 
-  /** Removes the message that {@link first} returned. */
   shift(item: Item): void {
     const priority = this.#priorityOf.get(item);
     if (priority !== undefined) this.#ready[priority]?.shift();

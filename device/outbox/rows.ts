@@ -3,23 +3,21 @@ import type { Stamp } from "../host/clock.ts";
 import type { Dropped, OutgoingMessage } from "./outbox.ts";
 import type { Change } from "./store.ts";
 
-/** The kinds of rows in the outbox' store, by the prefix of their keys. */
+/** The kinds of rows, by the prefix of their keys. */
 export const RowPrefix = {
-  /** {@link Meta} of a message. */
   meta: "m!",
   body: "b!",
   seq: "n!",
   dedupKey: "k!",
-  /** The three single rows below. */
   single: "x!",
 } as const;
 
 export const LAST_SEQ_KEY = "x!seq";
-/** Numbers given back by messages that were never sent. */
+/** Numbers of messages that were not sent after all. */
 export const FREE_SEQS_KEY = "x!free";
 export const DROPPED_KEY = "x!dropped";
 
-/** Enough digits for the largest key, so that keys sort as text in the order of their numbers. */
+/** The digits of the largest key: with leading zeros, keys sort by their numbers. */
 const KEY_DIGITS = 15;
 
 export const metaKey = (key: number): string => RowPrefix.meta + digits(key);
@@ -31,12 +29,10 @@ export function isDedupKeyRow(row: string): boolean {
   return row.startsWith(RowPrefix.dedupKey);
 }
 
-/** A row's key without its prefix. */
 export function withoutPrefix(row: string): string {
   return row.slice(2);
 }
 
-/** The message's number in a row's key, or undefined. */
 export function keyOf(row: string): number | undefined {
   const text = withoutPrefix(row);
   return /^\d{15}$/.test(text) ? Number(text) : undefined;
@@ -46,7 +42,6 @@ function digits(key: number): string {
   return String(key).padStart(KEY_DIGITS, "0");
 }
 
-/** Deletes all rows of a message. */
 export function deletionsOf(key: number): Change[] {
   return [
     [metaKey(key), undefined],
@@ -91,19 +86,17 @@ export function encodeMeta(meta: Meta): string {
   return JSON.stringify(meta);
 }
 
-/** Undefined for an invalid row. */
 export function decodeMeta(text: string): Meta | undefined {
   return decode(metaSchema, text);
 }
 
-/** The part of a message that is sent. */
 export interface Content {
   topic: string;
   retain: boolean;
   body: string | Uint8Array;
 }
 
-/** Undefined when a row is missing or invalid, or the body is incomplete. */
+/** Undefined for a missing or invalid row, or an incomplete body. */
 export function decodeContent(metaRow: Uint8Array | undefined, body: Uint8Array | undefined): Content | undefined {
   const meta = metaRow === undefined ? undefined : decodeMeta(Buffer.from(metaRow).toString());
   if (meta === undefined || body === undefined) return undefined;

@@ -5,7 +5,7 @@ import { openLevel } from "../../platform/level/open-store.ts";
 import { delay, settledWithin } from "../host/delay.ts";
 import { type LargeValues, MAX_LARGE_BYTES } from "./large-values.ts";
 
-/** One change: a value to put, or undefined to delete the key. */
+/** Undefined deletes the key. */
 export type Change = readonly [key: string, value: string | Uint8Array | undefined];
 
 export interface OutboxDatabase {
@@ -14,8 +14,8 @@ export interface OutboxDatabase {
 }
 
 /**
- * Small buffers, because a Raspberry Pi has little memory and the outbox seldom reads a value twice. LevelDB raises
- * lower values of `maxOpenFiles` to 64 and of `maxFileSize` to 1 MB.
+ * Small buffers: a Raspberry Pi has little memory, and the outbox seldom reads a value twice. LevelDB's minima are 64
+ * for `maxOpenFiles` and 1 MB for `maxFileSize`.
  */
 export const LEVEL_OPTIONS = {
   keyEncoding: "utf8",
@@ -25,19 +25,17 @@ export const LEVEL_OPTIONS = {
   maxOpenFiles: 64,
   maxFileSize: 1024 * 1024,
 } as const;
-/** Binary values of at least this size, and at most {@link MAX_LARGE_BYTES}, are stored as files. */
+/** Binary values from this size up to {@link MAX_LARGE_BYTES} are stored as files. */
 const MIN_LARGE_BYTES = 4096;
-/** Waits after a failed write. The wait doubles with each failure. */
+/** The wait after a failed write doubles with each failure. */
 const RETRY_MS = { first: 500, longest: 30_000 };
-/** How long `close` waits for pending writes. */
 const CLOSE_TIMEOUT_MS = 2000;
 
 /**
- * The database of the outbox. Changes made in the same tick are one write with one fsync. A failed write is retried until
- * it succeeds. LevelDB is reopened before each retry, because its log may end with half a record after a failed write.
+ * The outbox' database. The changes of one tick are one write with one fsync. A failed write is retried until it
+ * succeeds. Each retry reopens LevelDB, whose log may end with half a record after a failure.
  *
- * Large values are files. New files are durable before the database has the other changes of the same write; files to
- * delete are deleted after that.
+ * Large values are files, written before the other changes of their write and deleted after them.
  */
 export class OutboxStore {
   readonly #path: string;
@@ -53,7 +51,6 @@ export class OutboxStore {
   #reopening: Promise<void> | undefined;
   #reopened: () => void = () => {};
   #closing: Promise<void> | undefined;
-  /** Ends the wait before a retry. */
   readonly #stop = new AbortController();
   #makeRoom: () => readonly string[] = () => [];
   #onFailureChange: () => void = () => {};
@@ -66,29 +63,27 @@ export class OutboxStore {
   }
 
   /**
-   * Sets the callback that frees space on a full disk. It is called before each retry. It must write the deletions
-   * itself, and return the keys of large values, whose files are deleted at once.
+   * Sets the callback that frees space before each retry on a full disk. It must write the deletions itself, and return
+   * the keys of large values, whose files are deleted at once.
    */
   onFull(makeRoom: () => readonly string[]): void {
     this.#makeRoom = makeRoom;
   }
 
-  /** Sets the listener for changes of {@link failure}. */
   onFailureChange(listener: () => void): void {
     this.#onFailureChange = listener;
   }
 
-  /** Why the last write failed; undefined when it succeeded. */
+  /** Why the last write failed, if it did. */
   get failure(): string | undefined {
     return this.#failure;
   }
 
-  /** Bytes that wait to be written. */
   get waitingBytes(): number {
     return this.#bytes;
   }
 
-  /** @param onDurable called when the changes are on the disk, in the order of the calls; never after `close` */
+  /** @param onDurable called when the changes are on the disk, in the order of calls; never after `close` */
   write(changes: readonly Change[], onDurable: () => void): void {
     for (const change of changes) {
       this.#changes.push(change);
@@ -98,10 +93,7 @@ export class OutboxStore {
     this.#writing ??= this.#writePending();
   }
 
-  /**
-   * Reads values; undefined for each key that is missing or unreadable.
-   * Give a large value back with {@link recycle} when it is no longer used.
-   */
+  /** Undefined for each missing or unreadable key. Give large values back with {@link recycle}. */
   async read(keys: string[]): Promise<(Uint8Array | undefined)[]> {
     const values = await this.#readRows(keys);
     return Promise.all(keys.map((key, index) => (this.#large.has(key) ? this.#large.read(key) : values[index])));
@@ -116,13 +108,12 @@ export class OutboxStore {
       } catch {
         // One unreadable block must not hide the other values.
         const values = await Promise.all(keys.map((key) => db.get(key).catch(() => undefined)));
-        // A database that is neither open nor being closed is being reopened: retry. Nothing is lost.
+        // The database is being reopened: retry. Nothing is lost.
         if (db.status === "open" || this.#closing !== undefined) return values;
       }
     }
   }
 
-  /** All rows whose keys start with `prefix`, in the order of their keys. */
   async *rows(prefix: string): AsyncGenerator<[key: string, text: string]> {
     const decoder = new TextDecoder();
     for await (const [key, value] of this.#db.iterator({ gte: prefix, lt: `${prefix}\uffff` }))
@@ -133,12 +124,12 @@ export class OutboxStore {
     this.#large.recycle(value);
   }
 
-  /** Deletes the large values that no row refers to. Call it before the first write. */
+  /** Deletes unreferenced large values. Call it before the first write. */
   keepLarge(isReferred: (key: string) => boolean): Promise<void> {
     return this.#large.keepOnly(isReferred);
   }
 
-  /** Writes what is pending, unless the disk cannot be written. Idempotent. */
+  /** Writes pending changes, unless the disk cannot be written. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -152,7 +143,7 @@ export class OutboxStore {
   }
 
   async #writePending(): Promise<void> {
-    // Collects the other changes of this tick.
+    // Waits for the other changes of this tick.
     await Promise.resolve();
     while (this.#onDurable.length > 0) {
       const changes = this.#changes;
@@ -163,11 +154,11 @@ export class OutboxStore {
       if (changes.length > 0 && !(await this.#commit(changes))) return;
       for (const callback of onDurable) callback();
     }
-    // Reset synchronously after the loop's check: otherwise a change made in between would never be written.
+    // Synchronous with the loop's last check: a change in between would never be written.
     this.#writing = undefined;
   }
 
-  /** Retries until the changes are written. @returns false when the store was closed before they were written */
+  /** Retries until the changes are written. @returns false when the store was closed before */
   async #commit(changes: readonly Change[]): Promise<boolean> {
     for (let waitMs = RETRY_MS.first; ; waitMs = Math.min(2 * waitMs, RETRY_MS.longest)) {
       try {
@@ -227,7 +218,6 @@ export class OutboxStore {
   }
 }
 
-/** Whether an error's message says that the disk is full. */
 export function isDiskFull(reason: string): boolean {
   return /ENOSPC|EDQUOT|no space left|quota exceeded/i.test(reason);
 }

@@ -3,29 +3,27 @@ import type { Item } from "./outbox-index.ts";
 import { type Content, deletionsOf, isDedupKeyRow } from "./rows.ts";
 import type { Change, OutboxStore } from "./store.ts";
 
-/** Bytes of messages that may wait in memory while the disk cannot be written. Previews may take half of them. */
+/** Bytes in memory while the disk cannot be written. Previews may take half of them. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 
 interface Unwritten {
   readonly content: Content;
   readonly bytes: number;
-  /** Changes not yet passed to the store: the disk could not be written when the message was put. */
+  /** Changes that the store does not have yet, because the disk could not be written. */
   held: readonly Change[] | undefined;
   readonly stored: () => void;
 }
 
 /**
- * Messages that are not on the disk yet. Normally each is written at once. While the disk cannot be written, new
- * messages are held back: the broker may acknowledge them before they ever need to be written.
+ * Messages that are not on the disk yet. While the disk cannot be written, they are held back: the broker may
+ * acknowledge them first.
  */
 export class UnwrittenMessages {
   readonly #store: OutboxStore;
   readonly #onWritten: (item: Item) => void;
-  /** In the order of `put`. */
   readonly #messages = new Map<Item, Unwritten>();
   #heldBytes = 0;
 
-  /** @param onWritten called when a message is on the disk */
   constructor(store: OutboxStore, onWritten: (item: Item) => void) {
     this.#store = store;
     this.#onWritten = onWritten;
@@ -43,15 +41,15 @@ export class UnwrittenMessages {
     return this.#messages.get(item)?.content;
   }
 
-  /** Whether memory has room for another message while the disk cannot be written. */
+  /** Whether memory has space for another message while the disk cannot be written. */
   hasRoomFor(kind: OutgoingMessage["kind"], bytes: number): boolean {
-    // Reports always have room: they are few and short, and report what was dropped.
+    // Reports are few and short, and report what was dropped.
     if (kind === "report") return true;
     const maxBytes = kind === "preview" ? MAX_WAITING_BYTES / 2 : MAX_WAITING_BYTES;
     return this.#store.waitingBytes + this.#heldBytes + bytes <= maxBytes;
   }
 
-  /** Writes a message, or holds it back while the disk cannot be written. Resolves when it is stored or acknowledged. */
+  /** Resolves when the message is stored or acknowledged. */
   add(item: Item, content: Content, bytes: number, changes: readonly Change[]): Promise<void> {
     return new Promise((resolve) => {
       const isHeld = this.#store.failure !== undefined;
@@ -62,7 +60,6 @@ export class UnwrittenMessages {
     });
   }
 
-  /** Passes the held messages to the store. */
   writeHeld(): void {
     for (const [item, unwritten] of this.#messages) {
       const { held } = unwritten;
@@ -73,7 +70,7 @@ export class UnwrittenMessages {
     this.#heldBytes = 0;
   }
 
-  /** The next message to send from memory: the oldest that is no preview, or the newest preview when there is no other. */
+  /** The oldest message that is no preview, or else the oldest preview. */
   next(): Item | undefined {
     let next: Item | undefined;
     for (const item of this.#messages.keys()) {
@@ -84,7 +81,7 @@ export class UnwrittenMessages {
     return next;
   }
 
-  /** Discards messages. @returns the deletions to write: none for a message that the store never received */
+  /** @returns the deletions to write: none for a message that the store never received */
   discard(items: readonly Item[]): Change[] {
     return items.flatMap((item) => {
       const unwritten = this.#messages.get(item);
@@ -96,7 +93,7 @@ export class UnwrittenMessages {
     });
   }
 
-  /** The broker has acknowledged a message that is not written yet: only its deduplication key is still written. */
+  /** The message needs no write any more, but its deduplication key does. */
   acknowledge(item: Item): void {
     const unwritten = this.#messages.get(item);
     const dedupKeys = unwritten?.held?.filter(([key]) => isDedupKeyRow(key)) ?? [];

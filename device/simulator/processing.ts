@@ -8,9 +8,8 @@ import { MemoryOutbox } from "../outbox/memory-outbox.ts";
 const DEFAULT_JOB_INTERVAL_MS = 30_000;
 const DEFAULT_STEP_MS = 2000;
 const DEFAULT_KEEP_MS = 10_000;
-/** Progress reports of a job, by type. */
+/** The number of progress reports. */
 const STEPS = { timelapse_assembly: 10, image_processing: 4 } as const;
-/** Progress at which a failing job fails, percent. */
 const FAILS_AT = 60;
 
 export interface ProcessingConfig {
@@ -18,27 +17,27 @@ export interface ProcessingConfig {
   secret: string;
   brokerUrl: string;
   topicRoot: string;
-  /** The cameras whose pictures the service pretends to process, in turn. */
+  /** The service pretends to process their pictures, in turn. */
   cameras: readonly string[];
   reconnect: BackoffOptions;
-  /** The time between the starts of two jobs. Default 30,000. */
+  /** Between the starts of two jobs. Default 30,000. */
   jobIntervalMs?: number;
-  /** The time between two progress reports. Default 2,000. */
+  /** Between two progress reports. Default 2,000. */
   stepMs?: number;
-  /** How long a finished job stays visible before its topic is cleared. Default 10,000. */
+  /** How long a finished job stays visible. Default 10,000. */
   keepMs?: number;
-  /** One job out of this many fails, for demonstration. Default 0: none. */
+  /** One job in this many fails, for demonstration. Default 0: none. */
   failEvery?: number;
 }
 
 export interface ProcessingService {
   readonly id: string;
   readonly session: string;
-  /** Clears unfinished jobs, publishes `offline` and disconnects, within about 1.5 s. Idempotent. */
+  /** Clears unfinished jobs and disconnects, within about 1.5 s. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** Starts a service that only publishes the messages of a processing service: jobs queued, progressing, completed, cleared. */
+/** Publishes the messages of a processing service, without processing anything. */
 export function startProcessingService({
   config,
   logger,
@@ -55,7 +54,7 @@ class SimulatedProcessing implements ProcessingService {
   readonly id: string;
   readonly #config: ProcessingConfig;
   readonly #sender: Sender;
-  /** Timers of the next step or the clearing, by job id. At most one job per camera and type. */
+  /** Timers of the next step or the clearing, by job id. */
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #interval: NodeJS.Timeout | undefined;
   #started = 0;
@@ -99,21 +98,20 @@ class SimulatedProcessing implements ProcessingService {
     await this.#sender.stop();
   }
 
-  /** Called at the first link: without a link a real service would get no jobs. */
+  /** Waits for the first link: a real service would get no jobs before. */
   #startJobs(): void {
     if (this.#interval !== undefined) return;
     this.#interval = setInterval(() => this.#beginJob(), this.#config.jobIntervalMs ?? DEFAULT_JOB_INTERVAL_MS);
     this.#beginJob();
   }
 
-  /** Timelapse and image processing alternate, for one camera after the other. */
   #beginJob(): void {
     const { cameras, failEvery = 0 } = this.#config;
     const number = this.#started++;
     const camera = cameras[Math.floor(number / 2) % cameras.length];
     if (camera === undefined) return;
     const type = number % 2 === 0 ? "timelapse_assembly" : "image_processing";
-    // One id per camera and type, so that a new job replaces one that a killed service left behind.
+    // One id per camera and type: a new job replaces one that a killed service left behind.
     const job = `${camera.slice(0, 52)}-${type === "timelapse_assembly" ? "timelapse" : "images"}`;
     if (this.#timers.has(job)) return;
     const fails = failEvery > 0 && this.#started % failEvery === 0;
@@ -126,7 +124,7 @@ class SimulatedProcessing implements ProcessingService {
     if (fails && job.progress >= FAILS_AT) {
       this.#end({ ...job, status: "failed", error: "simulated failure: the encoder ran out of memory" });
     } else if (job.progress >= 100) {
-      // The job has no outputs, because there is no real film.
+      // No outputs, because there is no real film.
       this.#end({ ...job, status: "completed", progress: 100 });
     } else {
       this.#publish(job);

@@ -10,21 +10,19 @@ import { weatherAt } from "./weather.ts";
 
 const DEFAULT_WIDTH = 1280;
 const DEFAULT_QUALITY = 88;
-/** A partly used memory card of 64 GB. */
 const CARD_BYTES = 64_000_000_000;
 
 export interface SimulatedCameraOptions {
-  /** The place that decides the positions of sun, moon and stars. */
+  /** Determines the positions of sun, moon and stars. */
   location: Location;
-  /** Every seed gives another mountain. Default: derived from the location. */
+  /** Determines the mountain. Default: derived from the location. */
   seed?: string;
-  /** Width in pixels. Default 1280. */
   width?: number;
-  /** Height in pixels. Default: three quarters of the width. */
+  /** Default: three quarters of the width. */
   height?: number;
 }
 
-/** A camera that takes pictures of an invented mountain in the real light of a place and time. */
+/** Takes pictures of an invented mountain in the real light of a location and time. */
 export function createSimulatedCamera(options: SimulatedCameraOptions): CameraDriver {
   return new SimulatedCamera(options);
 }
@@ -35,7 +33,7 @@ class SimulatedCamera implements CameraDriver {
   readonly #seed: number;
   readonly #width: number;
   readonly #height: number;
-  /** Created at the first picture, because it takes one or two seconds. */
+  /** Created at the first picture: it takes one or two seconds. */
   #scene: Promise<Scene> | undefined;
   readonly #stopped = new AbortController();
   #usedBytes: number;
@@ -86,7 +84,7 @@ class SimulatedCamera implements CameraDriver {
   }
 }
 
-/** The settings that an automatic camera would choose for the light: 1/2,000 s at ISO 100 for noon in snow. */
+/** The automatic settings for the light: 1/2,000 s at ISO 100 for noon in snow. */
 function automaticSettings(metered: number): CameraSettings {
   const needed = 0.06 / metered / 2000;
   const iso = needed < 1 / 30 ? 100 : needed < 4 ? 400 : 1600;

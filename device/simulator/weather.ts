@@ -1,7 +1,7 @@
 import { type Location, sunPosition } from "../capture/sun.ts";
 import { smoothNoise } from "./scene/noise.ts";
 
-/** Simulated weather. It changes over hours, differs between mountains, and is the same for the same moment. */
+/** Weather that changes over hours, differs between mountains, and is the same for the same moment. */
 export interface Weather {
   temperatureC: number;
   /** 0 to 1. */
@@ -14,13 +14,13 @@ export interface Weather {
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-/** By how much it is colder at a camera at 1,800 m than at sea level: 6.5 °C per 1,000 m. */
+/** A camera at 1,800 m is colder than the sea level: 6.5 °C per 1,000 m. */
 const LAPSE_C = 6.5 * 1.8;
 
 export function weatherAt(at: Date, location: Location, seed: number): Weather {
   const hours = at.getTime() / HOUR_MS;
   const slow = (channel: number, periodH: number): number => smoothNoise(hours / periodH, seed + channel);
-  // Mostly fair with some overcast periods, which makes varied pictures.
+  // Mostly fair, with some overcast periods.
   const cloud = clamp(0.32 + 0.42 * slow(1, 9) + 0.22 * slow(2, 2.3));
   const { elevation } = sunPosition(at, location);
   const yearly = Math.cos((2 * Math.PI * (at.getTime() / DAY_MS - 200)) / 365.25) * Math.sign(location.lat || 1);

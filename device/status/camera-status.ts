@@ -5,33 +5,30 @@ import type { Location } from "../capture/sun.ts";
 import type { Sender } from "../link/sender.ts";
 
 export interface CameraStatusOptions {
-  /** The camera's id. */
   id: string;
   name?: string | undefined;
   location: Location;
   about: { model: string; firmware: string };
   sender: Sender;
-  /** Undefined when the camera follows no schedule. */
   schedule: () => Schedule | undefined;
   settings: () => CameraSettings;
   plan: () => Plan;
-  /** Seconds between pictures while the plan has no interval. */
+  /** The interval of a plan without one, seconds. */
   defaultIntervalS: number;
-  /** The number of pictures since the boot. */
   taken: () => number;
 }
 
-/** Publishes what the camera is and does: retained, so that every new subscriber receives it. */
+/** Publishes the camera's states. They are retained, so that every new subscriber receives them. */
 export class CameraStatus {
   readonly #options: CameraStatusOptions;
-  /** Undefined before the first birth, which publishes everything. */
+  /** Undefined before the first birth. */
   #publishedIntervalS: number | undefined;
 
   constructor(options: CameraStatusOptions) {
     this.#options = options;
   }
 
-  /** Call it at every birth: the broker may have lost the states, or may have them from an earlier session. */
+  /** Call it at every birth: the broker may have lost the states, or may have those of an earlier session. */
   publishAll(): void {
     this.#publishAbout();
     this.publishSettings();
@@ -49,7 +46,7 @@ export class CameraStatus {
   }
 
   planChanged(): void {
-    // The interval changes with the schedule and its windows. It tells the backend whether a picture is missing.
+    // The interval changes with every window. The backend needs it to detect a missing picture.
     if (this.#publishedIntervalS !== undefined && this.#publishedIntervalS !== this.#intervalS) this.#publishAbout();
     this.#publishProgress();
   }

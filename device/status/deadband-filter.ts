@@ -1,6 +1,5 @@
 import type { Environment, Power, Resources, Storage } from "../../contract/events.ts";
 
-/** The readings of a camera, by the name of their state. */
 export interface StateReadings {
   environment: Environment;
   storage: Storage;
@@ -8,13 +7,12 @@ export interface StateReadings {
   resources: Resources;
 }
 
-/** A reading is published again after this time even if it is unchanged. */
+/** An unchanged reading is published again after this time. */
 export const DEFAULT_READINGS_MAX_AGE_S = 1800;
 
 /**
- * How much a number must differ from its last published value to be worth a message. A message uses about 500 bytes of
- * a camera's SIM, with TCP/IP and acknowledgement: three a minute were 65 MB a month. A number without a deadband is
- * published whenever it changes.
+ * The least change of a number that is published. A message uses about 500 bytes of a camera's SIM, with TCP/IP and
+ * acknowledgement: three a minute were 65 MB a month. Every change of other numbers is published.
  */
 const DEADBANDS: Readonly<Record<string, number>> = {
   // The sun moves by 15° an hour.
@@ -29,9 +27,8 @@ const DEADBANDS: Readonly<Record<string, number>> = {
   cpu_percent: 25,
   memory_bytes: 32 * 1024 * 1024,
 };
-/** Deadband of the free space, as a share of the disk. */
 const DISK_SHARE = 0.01;
-/** Deadband of times, which are computed again for each reading and differ by rounding. */
+/** Times are computed for each reading, and differ by rounding. */
 const TIME_DEADBAND_MS = 300_000;
 
 interface Published {
@@ -39,19 +36,19 @@ interface Published {
   reading: object;
 }
 
-/** Selects the readings worth publishing: those that changed by more than a deadband, and those published long ago. */
+/** Selects the readings to publish: those that changed by a deadband, and those published long ago. */
 export class DeadbandFilter {
   readonly #maxAgeMs: number;
   readonly #now: () => number;
   readonly #published = new Map<keyof StateReadings, Published>();
 
-  /** @param now a monotonic clock, milliseconds. Default: `performance.now()` */
+  /** @param now monotonic milliseconds. Default: `performance.now()` */
   constructor(maxAgeMs: number, now: () => number = () => performance.now()) {
     this.#maxAgeMs = maxAgeMs;
     this.#now = now;
   }
 
-  /** Whether the reading is worth publishing. If it is, the reading is recorded as published. */
+  /** Whether to publish the reading, which is then recorded as published. */
   passes<Name extends keyof StateReadings>(name: Name, reading: StateReadings[Name]): boolean {
     const last = this.#published.get(name);
     const at = this.#now();
@@ -60,7 +57,7 @@ export class DeadbandFilter {
     return true;
   }
 
-  /** Lets the next reading of each state pass: the broker may have lost the retained ones. */
+  /** Lets all next readings pass: the broker may have lost the retained ones. */
   clear(): void {
     this.#published.clear();
   }
@@ -84,6 +81,6 @@ function fieldDiffers(field: string, before: unknown, now: unknown, reading: Rea
 function deadbandOf(field: string, reading: ReadonlyMap<string, unknown>): number {
   const total = reading.get("total_bytes");
   if (field === "free_bytes" && typeof total === "number") return total * DISK_SHARE;
-  // Without a deadband, any change of a number is worth a message.
+  // Any change.
   return DEADBANDS[field] ?? Number.MIN_VALUE;
 }

@@ -9,24 +9,21 @@ import type { ThresholdAlerts } from "./threshold-alerts.ts";
 
 export interface TelemetryOptions {
   intervalS: number;
-  /** Default {@link DEFAULT_READINGS_MAX_AGE_S}. */
   maxAgeS?: number | undefined;
   location: Location;
   camera: CameraDriver;
-  /** The machine, when it is the camera's. Default: none. */
+  /** The machine, if it is the camera's. Default: none. */
   host?: Host | undefined;
   clock: DeviceClock;
   alerts: ThresholdAlerts;
-  /** Why the disk cannot be written; undefined while it can. */
   diskFailure: () => string | undefined;
   isAsleep: () => boolean;
   publish: (name: keyof StateReadings, event: string, reading: StateReadings[keyof StateReadings]) => void;
-  /** Called when the wall clock was set. */
   onClockSet: () => void;
   logger: Logger;
 }
 
-/** Measures environment, storage, power and resources at an interval, and publishes what changed enough. */
+/** Measures environment, storage, power and resources, and publishes readings that changed enough. */
 export class Telemetry {
   readonly #options: TelemetryOptions;
   readonly #filter: DeadbandFilter;
@@ -45,7 +42,7 @@ export class Telemetry {
     clearInterval(this.#timer);
   }
 
-  /** Publishes all readings again: the broker may have lost the retained ones. */
+  /** Publishes all readings: the broker may have lost the retained ones. */
   publishAll(): void {
     this.#filter.clear();
     void this.measure();
@@ -58,7 +55,7 @@ export class Telemetry {
       logger.info({ jumpMs }, "clock was set");
       onClockSet();
     }
-    // Nothing is measured during a sleep; after it everything is published again.
+    // No readings during a sleep: all are published after it.
     if (isAsleep()) return;
     const at = clock.now();
     const ofHost: Partial<HostReadings> = (await host?.read()) ?? {};

@@ -1,28 +1,27 @@
 import type { Alert, Resources, Storage } from "../../contract/events.ts";
 
 export interface AlertLimits {
-  /** Percentage of the disk in use above which `disk` is raised. Default: the backend decides, by its limit for all cameras. */
+  /** Used percentage of the disk that raises `disk`. Default: the backend applies its limit for all cameras. */
   diskPercent?: number;
-  /** Temperature above which `temperature` is raised, °C. A Raspberry Pi throttles its processor from 80 °C. */
+  /** The °C that raise `temperature`. A Raspberry Pi throttles its processor from 80 °C. */
   temperatureC: number;
 }
 
 export const DEFAULT_ALERT_LIMITS: AlertLimits = { temperatureC: 80 };
-/** An alert is cleared when the value is this far below the limit again. */
+/** An alert is cleared this far below its limit. */
 const DISK_HYSTERESIS_PERCENT = 5;
 const TEMPERATURE_HYSTERESIS_C = 8;
 
 export interface ThresholdAlertsOptions {
   limits?: Partial<AlertLimits>;
-  /** Alerts that an earlier run raised and did not clear. */
+  /** Alerts of the earlier run. */
   raised: readonly string[];
-  /** Raises an alert, or clears it when `alert` is undefined. */
+  /** Undefined clears the alert. */
   publish: (name: string, alert: Alert | undefined) => void;
-  /** Called with the raised alerts whenever they change. */
   onChange: (raised: readonly string[]) => void;
 }
 
-/** Raises an alert when a measured value is above its limit, and clears it when the value is well below. */
+/** Raises an alert above a limit, and clears it well below the limit. */
 export class ThresholdAlerts {
   readonly #options: ThresholdAlertsOptions;
   readonly #limits: AlertLimits;
@@ -34,12 +33,12 @@ export class ThresholdAlerts {
     this.#raised = new Set(options.raised);
   }
 
-  /** @returns the reading with the camera's limit, if any: given that, the backend does not apply its own limit. */
+  /** @returns the reading with the camera's limit, which takes precedence over the backend's */
   storage(storage: Storage): Storage {
     const { total_bytes, free_bytes } = storage;
     const { diskPercent } = this.#limits;
     if (diskPercent === undefined) {
-      // An earlier run had a limit. The backend will clear that run's alert by its own limit.
+      // An earlier run had a limit. The backend clears that run's alert by its own limit.
       if (this.#raised.delete("disk")) this.#options.onChange([...this.#raised]);
       return storage;
     }

@@ -1,11 +1,11 @@
 /** Red, green, blue radiance, relative to the sun's above the atmosphere. */
 export type Light = [number, number, number];
 
-/** Scattered sunlight: Rayleigh scattering by air makes the blue, Mie scattering the haze, ozone the colour of the blue hour. */
+/** Scattered sunlight: air makes the blue (Rayleigh), haze the white (Mie), ozone the colour of the blue hour. */
 export interface SkyLight {
-  /** Scattered by air. The phase function is applied. */
+  /** Scattered by air, with its phase function. */
   air: Light;
-  /** Scattered by haze. The phase function is not applied: its peak is narrower than the cells of a sky table. */
+  /** Scattered by haze, without its phase function: the peak is narrower than the cells of a sky table. */
   haze: Light;
 }
 
@@ -18,25 +18,23 @@ const HAZE_HEIGHT = 1.2;
 const AIR: Light = [0.0058, 0.0135, 0.0331];
 const OZONE: Light = [0.00065, 0.00188, 0.000085];
 const HAZE_ABSORPTION = 1.11;
-/** Asymmetry of the scattering by haze: mostly forward. */
+/** Asymmetry of the scattering by haze. */
 const HAZE_FORWARD = 0.77;
-/** The camera's height above the sea. */
 export const CAMERA_KM = 1.8;
 
 const VIEW_STEPS = 18;
 const LIGHT_STEPS = 40;
 const TABLE_HEIGHTS = 40;
 const TABLE_SLOPES = 128;
-/** Sine of the lowest elevation in the table. */
 const LOWEST_SLOPE = -0.22;
 
-/** Share of scattered light that is scattered again, into all directions. Without it dusk would be too dark. */
+/** Share of light that is scattered again. Without it dusk would be too dark. */
 const MULTIPLE_SCATTERING = 0.16;
 
 /** Computes the light of a clear sky by single scattering. */
 export class Atmosphere {
   readonly #haze: number;
-  /** Transmitted sunlight by height and by the sine of the sun's elevation. */
+  /** Transmitted sunlight by height and sine of the elevation. */
   readonly #transmittance = new Float32Array(TABLE_HEIGHTS * TABLE_SLOPES * 3);
 
   /** @param haze scattering by haze, per kilometre at the ground: 0.002 clear, 0.02 hazy */
@@ -54,8 +52,8 @@ export class Atmosphere {
   }
 
   /**
-   * The share of a light from above the atmosphere that arrives.
-   * @param height above the sea, kilometres
+   * The share of a light from space that arrives.
+   * @param height kilometres above the sea
    * @param slope sine of the light's elevation
    */
   transmitted(height: number, slope: number): Light {
@@ -78,9 +76,8 @@ export class Atmosphere {
   }
 
   /**
-   * The light of the sky in a direction.
    * @param up sine of the direction's elevation
-   * @param towards cosine of the angle between the direction and the sun
+   * @param towards cosine of the angle to the sun
    * @param sun sine of the sun's elevation
    */
   sky(up: number, towards: number, sun: number): SkyLight {
@@ -94,7 +91,7 @@ export class Atmosphere {
     const depth: Light = [0, 0, 0];
     let before = 0;
     for (let step = 0; step < VIEW_STEPS; step++) {
-      // Shorter steps where the air is thickest, at the camera.
+      // Shorter steps near the camera, where the air is thickest.
       const to = length * ((step + 1) / VIEW_STEPS) ** 2;
       const at = (before + to) / 2;
       const stride = to - before;
@@ -104,7 +101,7 @@ export class Atmosphere {
       const airThere = Math.exp(-height / AIR_HEIGHT);
       const hazeThere = this.#haze * Math.exp(-height / HAZE_HEIGHT);
       const ozoneThere = ozoneAt(height);
-      // The sun's elevation at that point. It differs from the camera's because the earth is round.
+      // The sun's elevation there differs from the camera's, because the earth is round.
       const slope = Math.max(-1, Math.min(1, (sun * (start + at * up) + at * (towards - up * sun)) / radius));
       const light = this.transmitted(height, slope);
       const glow = this.transmitted(height + 6, slope + 0.1);
@@ -124,7 +121,7 @@ export class Atmosphere {
   #integrate(from: number, slope: number): Light {
     const length = distanceToSphere(from, slope, SPACE);
     const nearest = slope < 0 ? from * Math.sqrt(1 - slope * slope) : from;
-    // The earth's shadow has a soft edge: air refracts light, and hills hide some of it.
+    // The earth's shadow has a soft edge, because air refracts light.
     const over = Math.max(0, Math.min(1, (nearest - GROUND + 1.5) / 2.5));
     const depth: Light = [0, 0, 0];
     const stride = length / LIGHT_STEPS;

@@ -2,18 +2,17 @@ import type { Lens } from "./lens.ts";
 import type { Lighting } from "./lighting.ts";
 import { PlaneNoise, smoothstep } from "./noise.ts";
 
-/** Height of the cloud layer above the camera, kilometres. */
+/** Kilometres above the camera. */
 const LAYER = 2.6;
-/** Clouds are computed for blocks of this many pixels on each side. Their soft edges hide the blocks. */
+/** Clouds are computed for squares of this many pixels. Soft edges hide them. */
 export const CLOUD_BLOCK = 2;
 
-/** The clouds in the view, by block. */
 export interface Clouds {
   readonly columns: number;
   readonly rows: number;
   /** Opacity, 0 to 1. */
   readonly density: Float32Array;
-  /** Share of the sun's light that reaches the visible side, 0 to 1. */
+  /** Share of sunlight on the visible side, 0 to 1. */
   readonly lit: Float32Array;
 }
 
@@ -32,11 +31,11 @@ export class CloudLayer {
     this.#clouds = { columns, rows, density: new Float32Array(blocks), lit: new Float32Array(blocks) };
   }
 
-  /** @param lastRow the lowest row of pixels in which the sky is visible */
+  /** @param lastRow the lowest pixel row with sky */
   at({ weather, hours, key }: Lighting, lastRow: number): Clouds {
     const { columns, rows, density, lit } = this.#clouds;
     const { width, focal, horizon } = this.#lens;
-    // Clouds drift with the wind. A second noise moves in another direction and changes their form.
+    // A second noise moves in another direction and changes the form of the clouds.
     const drift = hours * (5 + weather.windMs * 2.2);
     const morph = hours * 3.1;
     const threshold = 0.33 - 0.72 * weather.cloud;
@@ -47,7 +46,7 @@ export class CloudLayer {
     for (let row = 0; row < until; row++) {
       const up = Math.max(0.012, (horizon - row * CLOUD_BLOCK) / focal);
       const away = LAYER / (up + 0.035);
-      // Far clouds are thin streaks. Details smaller than a pixel would only flicker.
+      // Details smaller than a pixel would flicker.
       const octaves = Math.max(2, Math.min(6, Math.floor(8.2 - Math.log2(away))));
       const fade = smoothstep(0.01, 0.09, up);
       for (let column = 0; column < columns; column++) {
@@ -76,7 +75,7 @@ export class CloudLayer {
   }
 }
 
-/** Brightness of thin clouds seen against the light. @param towards cosine of the angle to the light */
+/** Brightness of thin clouds in front of the light. @param towards cosine of the angle to the light */
 export function silverLining(towards: number): number {
   return 0.62 + 0.5 * Math.max(0, towards) ** 4 + 2.2 * Math.max(0, towards) ** 48;
 }

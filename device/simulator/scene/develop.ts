@@ -5,11 +5,11 @@ import { randomFrom } from "./noise.ts";
 
 /** Mean brightness of a picture at noon. */
 const KEY = 0.2;
-/** How far the exposure compensates for a change of light: 0 not at all, 1 completely. */
+/** How far the exposure compensates changes of light: 0 not at all, 1 completely. */
 const FOLLOWS = 0.85;
 /** The metered light at noon. */
 const NOON = 0.06;
-/** One pixel out of this many is metered. */
+/** One pixel in this many is metered. */
 const METER_STEP = 7;
 const CURVE_STEPS = 8192;
 /** The least light that the tone curve shows as white. */
@@ -17,7 +17,6 @@ const CURVE_END = 16;
 const CURVE_SCALE = (CURVE_STEPS - 1) / Math.sqrt(CURVE_END);
 const GRAIN = 65_536;
 
-/** Gains for red, green and blue of each white balance. */
 const WHITE_BALANCE: Record<NonNullable<CameraSettings["white_balance"]>, Light> = {
   auto: [1, 1, 1],
   daylight: [1.02, 1, 0.98],
@@ -31,13 +30,12 @@ const grain = ((random) => Float32Array.from({ length: GRAIN }, () => random() +
 );
 
 export interface Development {
-  /** Red, green, blue, 0 to 255. */
   pixels: Uint8Array;
-  /** The metered light, relative to the sun's. The reported exposure time follows from this light. */
+  /** Relative to the sun's light. */
   metered: number;
 }
 
-/** Turns light into a picture as a camera does: exposure, glare, white balance, tone curve, vignette, noise. */
+/** Exposure, glare, white balance, tone curve, vignette and noise. */
 export function develop(
   light: Float32Array,
   lens: Lens,
@@ -51,7 +49,7 @@ export function develop(
   const exposure = (KEY / NOON) * (NOON / metered) ** FOLLOWS * 2 ** (settings.exposure_compensation ?? 0);
   const [gainR, gainG, gainB] = WHITE_BALANCE[settings.white_balance ?? "auto"];
   const curve = createCurve(settings.hdr === true ? 0.35 : 0);
-  // In the dark the sensor's signal is amplified more, and its noise too.
+  // In the dark the sensor amplifies its noise too.
   const noise =
     0.9 + 2.2 * Math.min(1, Math.max(0, -Math.log10(metered) / 7)) ** 2 * Math.sqrt((settings.iso ?? 800) / 800);
   const random = randomFrom(frame);
@@ -82,7 +80,7 @@ export function develop(
   return { pixels, metered };
 }
 
-/** The geometric mean of the light. With this mean, a small bright sun does not make the rest of the picture dark. */
+/** A geometric mean: a small bright sun does not make the rest of the picture dark. */
 function meter(light: Float32Array): number {
   let sum = 0;
   let count = 0;
@@ -94,10 +92,8 @@ function meter(light: Float32Array): number {
 }
 
 /**
- * The tone curve: display values from 0 to 255 with fractions, indexed by the square root of the light. A film curve with
- * a short toe and a long shoulder (rational fit to ACES by Narkowicz 2015), followed by the curve of sRGB.
- *
- * @param lift how much the shadows are brightened
+ * Display values from 0 to 255, indexed by the square root of the light: a film curve (rational fit to ACES by
+ * Narkowicz 2015), then the curve of sRGB. @param lift how much the shadows are brightened
  */
 function createCurve(lift: number): Float32Array {
   return Float32Array.from({ length: CURVE_STEPS }, (_, step) => {

@@ -3,23 +3,23 @@ import { PlaneNoise, smoothstep } from "./noise.ts";
 import type { Terrain } from "./terrain.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
-/** Heights of the land on a grid, for shadows. */
+/** For shadows. */
 export interface HeightGrid {
   readonly columns: number;
   readonly rows: number;
-  /** Distance of two neighbouring points, kilometres. */
+  /** Kilometres between neighbouring points. */
   readonly cell: number;
-  /** The x of the first column. The first row is at z = 0. */
+  /** The x of the first column; the first row has z = 0. */
   readonly left: number;
   readonly heights: Float32Array;
   /** 1 where the camera sees land within the cell. */
   readonly visible: Uint8Array;
 }
 
-/** The geometry of every pixel, which does not depend on the light. Computed once and used for every picture. */
+/** What is the same in every light, by pixel. */
 export interface GeometryBuffer {
   readonly lens: Lens;
-  /** The first row of land by column, with fractions, so that the skyline is smooth. */
+  /** The first row of land by column. Fractions make the skyline smooth. */
   readonly skyline: Float32Array;
   /** Distance in kilometres; 0 for sky. */
   readonly distance: Float32Array;
@@ -29,7 +29,7 @@ export interface GeometryBuffer {
   readonly normals: Int16Array;
   /** Reflectance of red, green and blue, multiplied by 255. */
   readonly albedo: Uint8Array;
-  /** Share of the sky that is visible from the point, multiplied by 255. */
+  /** Visible share of the sky, multiplied by 255. */
   readonly openness: Uint8Array;
   /** Position in the grid, in 1/64 cells. */
   readonly gridX: Uint16Array;
@@ -41,13 +41,13 @@ export interface GeometryBuffer {
 
 const NEAR = 0.08;
 const FAR = 27;
-/** Distance between two samples, relative to the distance from the camera. */
+/** Distance between samples, relative to the distance from the camera. */
 const STRIDE = 0.0042;
 const GRID = { columns: 512, rows: 432, cell: 0.0625 };
-/** Columns or rows of pixels computed before other work may run. */
+/** Columns or rows computed before other work may run. */
 const BAND = 48;
 
-/** Computes the geometry. Takes about 2 s for 1,280 × 960 pixels on a slow core, and yields to other work in between. */
+/** Takes about 2 s for 1,280 × 960 pixels on a slow core. */
 export async function renderGeometry(
   lens: Lens,
   terrain: Terrain,
@@ -82,7 +82,7 @@ export async function renderGeometry(
   return result;
 }
 
-/** Steps away from the camera. Land that rises above all nearer land is visible. */
+/** Steps away from the camera. Land above all nearer land is visible. */
 function castColumn({ lens, distance, skyline, water }: GeometryBuffer, terrain: Terrain, column: number): void {
   const { width, height, focal, horizon } = lens;
   const across = (column + 0.5 - width / 2) / focal;
@@ -119,7 +119,7 @@ async function measureHeights(terrain: Terrain, signal: AbortSignal): Promise<He
   return { columns, rows, cell, left, heights, visible: new Uint8Array(columns * rows) };
 }
 
-/** The mean height of the surroundings. A point below this height lies in a hollow, from which less sky is visible. */
+/** The mean height of the surroundings. From a lower point, less sky is visible. */
 function blur({ columns, rows, heights }: HeightGrid): Float32Array {
   const radius = 5;
   const across = new Float32Array(heights.length);
@@ -148,7 +148,6 @@ function blur({ columns, rows, heights }: HeightGrid): Float32Array {
   return both;
 }
 
-/** Computes normal, colour and openness of every pixel of land. */
 class SurfacePainter {
   readonly #geometry: GeometryBuffer;
   readonly #terrain: Terrain;
@@ -210,7 +209,7 @@ class SurfacePainter {
 
     let crown = 0;
     if (wood > 0.02 && z < 14) {
-      // Treetops: round and close together, with dark gaps.
+      // Round treetops with dark gaps.
       const size = 1 / 0.011;
       crown =
         Math.abs(this.#leaves.at(x * size, z * size * 0.8)) * 0.7 +

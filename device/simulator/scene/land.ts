@@ -4,12 +4,10 @@ import { PlaneNoise, smoothstep } from "./noise.ts";
 import { castShadows } from "./shadows.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
-/** Extinction by air per kilometre on a clear day: red, green, blue. */
+/** Extinction by clear air per kilometre, and reflectance of deep water: red, green, blue. */
 const EXTINCTION = [0.014, 0.021, 0.034] as const;
-/** Reflectance of deep water: red, green, blue. */
 const WATER = [0.004, 0.013, 0.016] as const;
 
-/** Paints land and lake. */
 export class Land {
   readonly #geometry: GeometryBuffer;
   readonly #shadows: Float32Array;
@@ -21,7 +19,7 @@ export class Land {
     this.#ripples = new PlaneNoise(seed ^ 0x0badcafe);
   }
 
-  /** @param horizon the colour of the haze, by column */
+  /** @param horizon the colour of the haze by column */
   async paint(into: Float32Array, lighting: Lighting, horizon: Float32Array, signal: AbortSignal): Promise<void> {
     const { height, horizon: horizonRow } = this.#geometry.lens;
     castShadows(this.#geometry.grid, lighting.key.direction, this.#shadows);
@@ -43,7 +41,7 @@ export class Land {
       lighting.ambient[1] / Math.PI,
       lighting.ambient[2] / Math.PI,
     ];
-    // Light reflected by the surrounding snow and woods.
+    // Reflected by surrounding snow and woods.
     const bounce = 0.1 * Math.max(0, direction.y);
     const haze = 0.55 + 1.5 * lighting.weather.humidity ** 2;
     const [takesR, takesG, takesB] = [EXTINCTION[0] * haze, EXTINCTION[1] * haze, EXTINCTION[2] * haze];
@@ -99,7 +97,7 @@ export class Land {
     }
   }
 
-  /** The landscape is far away, so a row of water mirrors the row at the same distance above the horizon. */
+  /** Far land: a row of water mirrors the row as far above the horizon. */
   #waterRow(into: Float32Array, row: number, { ambient, hours, weather }: Lighting, horizon: Float32Array): void {
     const { lens, distance, water } = this.#geometry;
     const { width, focal } = lens;
@@ -111,7 +109,7 @@ export class Land {
       if (water[pixel] !== 1) continue;
       const z = distance[pixel] ?? 0;
       const x = ((column - width / 2) / focal) * z;
-      // Ripples look smaller with distance, until they only blur the reflection vertically.
+      // Far ripples only blur the reflection vertically.
       const near = Math.min(1, 0.7 / (z + 0.12));
       const swell =
         this.#ripples.at(x * 90 + time * 0.13, z * 150 + time * 0.2) +
@@ -137,7 +135,7 @@ export class Land {
   }
 }
 
-/** Extinction by mist over the valley floor, per kilometre: on humid mornings and evenings without wind. */
+/** Extinction by mist per kilometre: on humid mornings and evenings without wind. */
 function mistOf({ sun, weather }: Lighting): number {
   const hour = smoothstep(-0.25, 0, sun.y) * smoothstep(0.35, 0.05, sun.y);
   return 0.5 * hour * smoothstep(0.5, 0.85, weather.humidity) * smoothstep(6, 2, weather.windMs);

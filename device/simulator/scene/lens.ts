@@ -1,4 +1,4 @@
-/** A direction or a position: x to the right, y up, z away from the camera. */
+/** x to the right, y up, z away from the camera. */
 export interface Vector {
   x: number;
   y: number;
@@ -7,10 +7,9 @@ export interface Vector {
 
 const DEGREE = Math.PI / 180;
 const FIELD_OF_VIEW = 50 * DEGREE;
-/** Position of the horizon from the top, as a share of the height. A shifted lens keeps vertical lines vertical. */
+/** The horizon's share of the height. A shifted lens keeps vertical lines vertical. */
 const HORIZON = 0.64;
 
-/** The projection of directions to pixels. */
 export interface Lens {
   readonly width: number;
   readonly height: number;
@@ -26,14 +25,14 @@ export function createLens(width: number, height: number, facing: number): Lens 
   return { width, height, focal: width / 2 / Math.tan(FIELD_OF_VIEW / 2), horizon: height * HORIZON, facing };
 }
 
-/** The direction of a position in the sky. Both angles in degrees. */
+/** Both angles in degrees. */
 export function directionOf(lens: Lens, { azimuth, elevation }: { azimuth: number; elevation: number }): Vector {
   const turn = (azimuth - lens.facing) * DEGREE;
   const flat = Math.cos(elevation * DEGREE);
   return { x: Math.sin(turn) * flat, y: Math.sin(elevation * DEGREE), z: Math.cos(turn) * flat };
 }
 
-/** The pixel of a direction, possibly outside of the picture; undefined behind the camera. */
+/** Possibly outside of the picture; undefined behind the camera. */
 export function pixelOf(lens: Lens, { x, y, z }: Vector): { column: number; row: number } | undefined {
   if (z < 0.05) return undefined;
   return { column: lens.width / 2 + (lens.focal * x) / z, row: lens.horizon - (lens.focal * y) / z };

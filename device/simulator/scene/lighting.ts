@@ -5,39 +5,36 @@ import { Atmosphere, CAMERA_KM, hazePhase, type Light } from "./atmosphere.ts";
 import { directionOf, type Lens, type Vector } from "./lens.ts";
 import { smoothstep } from "./noise.ts";
 
-/** Light of the full moon relative to the sun. Five times the real value, in place of a longer exposure at night. */
+/** The full moon relative to the sun: five times the real value, in place of longer exposures. */
 const MOON = 2e-5;
-/** Airglow, starlight and light from the valleys: a night is never black. */
+/** Airglow, starlight and the valleys' lamps: a night is never black. */
 const NIGHT: Light = [0.6e-7, 0.95e-7, 1.65e-7];
 /**
- * Dusk is light that was scattered many times. On level ground it decreases by a factor of ten for every three degrees of
- * the sun below the horizon (measured illuminances: 400 lx at sunset, 3.4 lx at −6°, 0.008 lx at −12°).
+ * Dusk is light scattered many times. It decreases by a factor of ten for every three degrees of the sun below the
+ * horizon (measured: 400 lx at sunset, 3.4 lx at −6°, 0.008 lx at −12°).
  */
 const DUSK = { atSunset: -1.95, perDegree: 0.335, colour: [0.24, 0.48, 1] } as const;
 
-/** The sources of light at one moment, and the atmosphere. */
 export interface Lights {
   atmosphere: Atmosphere;
   sun: Vector;
   moon: Vector;
-  /** The lit fraction of the moon, 0 to 1. */
   moonFraction: number;
 }
 
-/** All light at one moment. */
 export interface Lighting extends Lights {
-  /** The brighter of sun and moon, which casts the shadows, and its light at the summits. */
+  /** The brighter of sun and moon, and its light at the summits. It casts the shadows. */
   key: { direction: Vector; light: Light };
   /** Light of the whole sky on level ground. */
   ambient: Light;
-  /** Share of clear sky between the clouds, 0 to 1. Under a closed layer there is no sunlight and no shadow. */
+  /** Share of clear sky, 0 to 1. */
   clear: number;
-  /** Hours since 1970. Moves clouds and waves. */
+  /** Hours since 1970: clouds and waves move. */
   hours: number;
   weather: Weather;
 }
 
-/** The directions in which the sky is sampled for the ambient light: sines of the elevation, and azimuths per elevation. */
+/** Samples of the ambient light: sines of elevations, and azimuths for each. */
 const AMBIENT_UPS = [0.125, 0.375, 0.625, 0.875];
 const AMBIENT_TURNS = 6;
 
@@ -82,7 +79,6 @@ export function lightingAt(at: Date, location: Location, lens: Lens, weather: We
   };
 }
 
-/** Light of the clear sky in a direction, from all sources. */
 export function skyLight(
   { atmosphere, sun, moon, moonFraction }: Lights,
   direction: Vector,
@@ -92,7 +88,7 @@ export function skyLight(
   const share = moonFraction === 0 ? 0 : MOON * moonFraction ** 1.4;
   const phase = hazePhase(cosine(direction, moon));
   const dusk = duskAt(sun) * (1.25 - 0.6 * direction.y);
-  // When the sun is far below the horizon, single scattering gives too much and too red light, so it is faded out.
+  // Far below the horizon, single scattering of sunlight would be too bright and too red.
   const once = 10 ** (0.27 * Math.min(0, degreesUp(sun) + 1.5));
   for (let band = 0; band < 3; band++) {
     air[band] = (air[band] ?? 0) * once + dusk * (DUSK.colour[band] ?? 0);
@@ -103,7 +99,7 @@ export function skyLight(
   return { air, haze };
 }
 
-/** Radiance of dusk, the same in all directions. By day it is negligible. */
+/** The same in all directions. By day it is negligible. */
 function duskAt(sun: Vector): number {
   return 10 ** (DUSK.atSunset + DUSK.perDegree * Math.min(0, degreesUp(sun))) / Math.PI;
 }

@@ -1,4 +1,4 @@
-/** A numeric seed from a text, by FNV-1a. */
+/** FNV-1a. */
 export function seedOf(text: string): number {
   let hash = 0x811c9dc5;
   for (let index = 0; index < text.length; index++) {
@@ -8,7 +8,7 @@ export function seedOf(text: string): number {
   return hash >>> 0;
 }
 
-/** A generator of random numbers from 0 to 1 (mulberry32). The same seed gives the same numbers. */
+/** Random numbers from 0 to 1 (mulberry32). The same seed gives the same numbers. */
 export function randomFrom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -19,7 +19,7 @@ export function randomFrom(seed: number): () => number {
   };
 }
 
-/** Value noise in one dimension: a smooth curve through a random value at every integer. From −1 to 1. */
+/** A smooth curve through a random value at every integer. From −1 to 1. */
 export function smoothNoise(time: number, seed: number): number {
   const step = Math.floor(time);
   const part = time - step;
@@ -40,10 +40,10 @@ export function smoothstep(from: number, to: number, value: number): number {
   return part * part * (3 - 2 * part);
 }
 
-/** Gradient noise in two dimensions, and combinations of its octaves. About −1 to 1. */
+/** Gradient noise, about −1 to 1. */
 export class PlaneNoise {
   readonly #order = new Int32Array(512);
-  /** Gradients, indexed by the sum of a column's and a row's permuted index. That saves one lookup per corner. */
+  /** Indexed by the sum of a column's and a row's permuted index, which saves a lookup per corner. */
   readonly #gradientX = new Float64Array(512);
   readonly #gradientY = new Float64Array(512);
 
@@ -92,7 +92,7 @@ export class PlaneNoise {
     return bottom + (vc + (vd - vc) * easeX - bottom) * easeY;
   }
 
-  /** Sum of octaves, each with half the size and amplitude of the previous one. */
+  /** Sums octaves, each with half the size and amplitude of the one before. */
   fractal(x: number, y: number, octaves: number): number {
     let sum = 0;
     let height = 0.5;
@@ -101,7 +101,7 @@ export class PlaneNoise {
     for (let octave = 0; octave < octaves; octave++) {
       sum += height * this.at(u, v);
       height *= 0.5;
-      // Rotated for each octave, so that the grid is not visible.
+      // Rotated, so that the grid is not visible.
       const turned = 1.62 * u - 1.2 * v + 17.3;
       v = 1.2 * u + 1.62 * v + 9.1;
       u = turned;
@@ -109,7 +109,7 @@ export class PlaneNoise {
     return sum;
   }
 
-  /** Ridged noise: octaves of sharp crests, stronger where the previous octave was high. Looks like eroded rock. 0 to about 1. */
+  /** Sharp crests that look like eroded rock, sharper where the octave before was high. 0 to about 1. */
   ridged(x: number, y: number, octaves: number): number {
     let sum = 0;
     let height = 0.5;

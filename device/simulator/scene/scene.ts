@@ -10,7 +10,7 @@ import { lightingAt } from "./lighting.ts";
 import { Sky } from "./sky.ts";
 import { createTerrain } from "./terrain.ts";
 
-/** A mountain and the light on it. The geometry is computed once, the light for every picture. */
+/** A mountain and its light. The geometry is computed once, the light for every picture. */
 export class Scene {
   readonly #lens: Lens;
   readonly #sky: Sky;
@@ -27,7 +27,6 @@ export class Scene {
     this.#light = new Float32Array(lens.width * lens.height * 3);
   }
 
-  /** Computes the geometry. Every seed gives another mountain. */
   static async create(seed: number, width: number, height: number, signal: AbortSignal): Promise<Scene> {
     const terrain = createTerrain(seed);
     const lens = createLens(width, height, terrain.facing);
@@ -35,7 +34,7 @@ export class Scene {
     return new Scene(lens, new Sky(geometry, seed), new Land(geometry, seed), seed);
   }
 
-  /** Renders a picture. Call it for one picture at a time, because all share one buffer. */
+  /** Call it for one picture at a time: all share one buffer. */
   async picture(at: Date, location: Location, settings: CameraSettings, signal: AbortSignal): Promise<Development> {
     const lighting = lightingAt(at, location, this.#lens, weatherAt(at, location, this.#seed));
     const { sunSeen } = await this.#sky.paint(this.#light, lighting, at, location, signal);

@@ -3,13 +3,13 @@ import type { Vector } from "./lens.ts";
 import { smoothstep } from "./noise.ts";
 
 const STEPS = 30;
-/** Each step towards the light is longer than the previous one. So near edges have sharp shadows, far ones soft. */
+/** Steps towards the light become longer: near edges have sharp shadows, far ones soft. */
 const GROWTH = 1.16;
-/** Slope between the light and the ridge: below DARK a point is in full shadow, above BRIGHT in full light. */
+/** Slope between light and ridge: full shadow below DARK, full light above BRIGHT. */
 const DARK = -0.011;
 const BRIGHT = 0.006;
 
-/** Computes the share of a light that reaches each visible point of the grid, 0 to 1. */
+/** The share of a light, 0 to 1, at each visible point of the grid. */
 export function castShadows(grid: HeightGrid, light: Vector, into: Float32Array): void {
   const { columns, rows, cell, heights, visible } = grid;
   const flat = Math.hypot(light.x, light.z) || 1e-6;

@@ -10,21 +10,20 @@ import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 const TABLE = { columns: 24, rows: 28 };
 const FLOATS = 6;
-/** Angular radii, radians. The moon is larger than the real one, because a moon of real size looks too small in pictures. */
+/** Angular radii, radians. In pictures, a moon of real size looks too small. */
 const SUN_RADIUS = 0.0052;
 const MOON_RADIUS = 0.0075;
 const SUN_LIGHT = 60;
 const MOON_LIGHT = 9e-5;
 const MILKY_WAY = 5.5e-7;
 
-/** Paints everything above the land. */
 export class Sky {
   readonly #geometry: GeometryBuffer;
   readonly #clouds: CloudLayer;
   readonly #stars: StarrySky;
   readonly #lastRow: number;
   readonly #table = new Float32Array(TABLE.columns * TABLE.rows * FLOATS);
-  /** The colour of haze in front of the land, by column: that of the sky at the horizon. */
+  /** The colour of the haze in front of the land by column: the sky's at the horizon. */
   readonly horizon: Float32Array;
 
   constructor(geometry: GeometryBuffer, seed: number) {
@@ -35,7 +34,7 @@ export class Sky {
     this.horizon = new Float32Array(geometry.lens.width * 3);
   }
 
-  /** @param into red, green and blue light for every pixel, without an upper limit */
+  /** @param into unlimited red, green and blue light for every pixel */
   async paint(
     into: Float32Array,
     lighting: Lighting,
@@ -73,7 +72,7 @@ export class Sky {
       const { x, y, z } = this.#direction(column, this.#rowOf(TABLE.rows - 1));
       const phase = hazePhase(Math.min(0.97, cosine({ x, y, z }, lighting.sun)));
       const light = this.#lookup(column, TABLE.rows - 1.001, phase);
-      // Haze in front of the land is partly in the mountains' shadow: the lower the sun, the more it is lit by the sky only.
+      // The mountains shade part of the haze: under a low sun, only the sky lights it.
       const open = 0.45 + 0.4 * smoothstep(0.05, 0.4, lighting.sun.y);
       for (let band = 0; band < 3; band++) {
         const shaded = ((lighting.ambient[band] ?? 0) / Math.PI) * 0.75;
@@ -82,7 +81,7 @@ export class Sky {
     }
   }
 
-  /** The pixel row of a table row. Table rows are closest at the horizon, where the sky changes most. */
+  /** Table rows are closest at the horizon, where the sky changes most. */
   #rowOf(tableRow: number): number {
     const part = tableRow / (TABLE.rows - 1);
     return this.#geometry.lens.horizon * (1 - (1 - part) ** 1.6) - 2;
@@ -119,7 +118,7 @@ export class Sky {
   }
 
   #cloudColours({ atmosphere, key, ambient, clear, weather }: Lighting): { sun: Light; shade: Light } {
-    // The sun still shines on the clouds after it has set for the valley.
+    // After sunset in the valley, the sun still shines on the clouds.
     const strength = key.light[0] + key.light[1] + key.light[2] > 1e-3 || key.direction.y < -0.05 ? 1 : 0;
     const high = strength === 1 ? atmosphere.transmitted(7, key.direction.y + 0.02) : key.light;
     const grey = 0.3 - 0.12 * weather.cloud;
@@ -133,7 +132,7 @@ export class Sky {
     };
   }
 
-  /** Paints sky and clouds. Allocates nothing per pixel: a picture has half a million. */
+  /** Allocates nothing: a picture has half a million pixels. */
   #row(
     into: Float32Array,
     row: number,
@@ -149,7 +148,7 @@ export class Sky {
     const row0 = Math.floor(tableRow);
     const down = tableRow - row0;
     const y = (horizon - row - 0.5) / focal;
-    // Far clouds are dimmed by as much air as the sky behind them.
+    // As much air dims far clouds as the sky behind them.
     const near = smoothstep(0, 0.2, y) * 0.45 + 0.5;
     const blockRow = Math.floor(row / CLOUD_BLOCK) * clouds.columns;
     const blockY = (row % CLOUD_BLOCK) / CLOUD_BLOCK;
@@ -212,7 +211,7 @@ export class Sky {
   }
 
   #addStars(into: Float32Array, clouds: Clouds, at: Date, location: Location, dark: number): void {
-    // A star's spot has the same size in every resolution, so with fewer pixels each pixel receives more of its light.
+    // A star's spot has the same size in every resolution, so fewer pixels receive more light each.
     const gain = (this.#geometry.lens.width / 1280) ** 2;
     this.#stars.each(at, location, (column, row, light, warmth) => {
       const left = Math.floor(column - 0.5);
@@ -231,7 +230,7 @@ export class Sky {
     const centre = moon.y > -0.02 ? pixelOf(this.#geometry.lens, moon) : undefined;
     if (centre === undefined) return;
     const radius = Math.max(2, MOON_RADIUS * this.#geometry.lens.focal);
-    // The moon's lit side faces the sun. The phase decides how much of this side is visible.
+    // The moon's lit side faces the sun.
     const flat = Math.hypot(sun.x - moon.x * 0.5, sun.y - moon.y * 0.5) || 1;
     const side = { x: (sun.x - moon.x * 0.5) / flat, y: -(sun.y - moon.y * 0.5) / flat };
     const phase = Math.acos(Math.max(-1, Math.min(1, 2 * moonFraction - 1)));
@@ -244,7 +243,7 @@ export class Sky {
     });
   }
 
-  /** @returns the visible share of the sun, 0 to 1. A hidden sun causes no glare. */
+  /** Returns the visible share of the sun: a hidden sun causes no glare. */
   #addSun(into: Float32Array, { sun, atmosphere, clear }: Lighting, clouds: Clouds): number {
     const centre = sun.y > -0.03 ? pixelOf(this.#geometry.lens, sun) : undefined;
     if (centre === undefined) return 0;

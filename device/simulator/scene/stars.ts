@@ -4,9 +4,9 @@ import { PlaneNoise, randomFrom } from "./noise.ts";
 
 const STARS = 9000;
 const DEGREE = Math.PI / 180;
-/** The light of the brightest star on its pixels, relative to the light of the sun. */
+/** The brightest star, relative to the sun. */
 const BRIGHTEST = 4e-4;
-/** Right ascension and declination of the galactic north pole and centre, degrees (J2000). */
+/** Of the galactic north pole and centre, degrees (J2000). */
 const GALACTIC_POLE = { ascension: 192.86, declination: 27.13 };
 const GALACTIC_CENTRE = { ascension: 266.4, declination: -28.94 };
 
@@ -17,7 +17,7 @@ interface Star {
   warmth: number;
 }
 
-/** A sky of invented stars that rotates around the real pole at the real speed. */
+/** Invented stars that rotate around the real pole at the real speed. */
 export class StarrySky {
   readonly #lens: Lens;
   readonly #stars: Star[];
@@ -35,20 +35,19 @@ export class StarrySky {
     }));
   }
 
-  /** Calls `draw` for every star in the picture. */
   each(at: Date, location: Location, draw: (column: number, row: number, light: number, warmth: number) => void): void {
     const sidereal = siderealDegrees(at, location.lon);
     for (const star of this.#stars) {
       const direction = towards(star, sidereal, location.lat, this.#lens);
       if (direction.y < 0.01 || direction.z < 0.1) continue;
       const pixel = pixelOf(this.#lens, direction);
-      // Near the horizon light passes through more air.
+      // More air near the horizon.
       if (pixel !== undefined)
         draw(pixel.column, pixel.row, star.light * Math.exp(-0.12 / (direction.y + 0.05)), star.warmth);
     }
   }
 
-  /** Returns a function for one moment that gives the light of the Milky Way in a direction, 0 to about 1. */
+  /** The light of the Milky Way by direction, 0 to about 1. */
   milkyWay(at: Date, location: Location): (direction: Vector) => number {
     const sidereal = siderealDegrees(at, location.lon);
     const pole = towards(GALACTIC_POLE, sidereal, location.lat, this.#lens);
@@ -70,7 +69,7 @@ export class StarrySky {
   }
 }
 
-/** The local sidereal time in degrees, from the Greenwich mean sidereal time (Meeus 12.4). */
+/** Local sidereal time (Meeus 12.4). */
 function siderealDegrees(at: Date, lon: number): number {
   const days = at.getTime() / 86_400_000 - 10_957.5;
   return (280.46061837 + 360.98564736629 * days + lon) % 360;

@@ -1,20 +1,19 @@
 import { PlaneNoise, randomFrom, smoothstep } from "./noise.ts";
 
 /**
- * The land in front of the camera, in kilometres: x to the right, z away from the camera, heights above the lake. A massif
- * of one to three peaks, ranges behind it, wooded slopes on both sides, and a lake between them.
+ * The land in kilometres: x to the right, z away from the camera, heights above the lake. A massif of one to three
+ * peaks, ranges behind it, and a lake between wooded slopes.
  */
 export interface Terrain {
-  /** @param detail the size of the smallest visible detail at this distance */
+  /** @param detail the size of the smallest visible detail */
   height(x: number, z: number, detail: number): number;
-  /** Noise for details that are not in the heights: colour of rock, edges of snow and wood. About −1 to 1. */
+  /** Noise for details outside of the heights: colour of rock, edges of snow and wood. About −1 to 1. */
   grain(x: number, z: number): number;
-  /** Heights above which snow lies all year, and up to which trees grow. */
+  /** Lowest height of perennial snow, and highest of trees. */
   readonly snowLine: number;
   readonly treeLine: number;
   /** The compass direction of the z axis, degrees. */
   readonly facing: number;
-  /** Height of the camera above the lake. */
   readonly cameraHeight: number;
   readonly rock: readonly [number, number, number];
 }
@@ -23,11 +22,11 @@ interface Peak {
   x: number;
   z: number;
   height: number;
-  /** The distance at which the height has fallen to about a third. */
+  /** Where the height has fallen to about a third. */
   radius: number;
 }
 
-/** Tangent of the angle up to the summit. Every mountain is scaled to this angle, so that it fills the picture. */
+/** Tangent of the angle up to the summit, so that every mountain fills the picture. */
 const SUMMIT_SLOPE = 0.365;
 
 const ROCKS = [
@@ -41,7 +40,7 @@ export function createTerrain(seed: number): Terrain {
   const random = randomFrom(seed);
   const between = (from: number, to: number): number => from + (to - from) * random();
   const noise = new PlaneNoise(seed ^ 0x5bd1e995);
-  // West or east, so that one golden hour lights the summit from the front and the other from behind.
+  // West or east: one golden hour lights the summit from the front, the other from behind.
   const facing = (random() < 0.5 ? between(238, 300) : between(62, 122)) % 360;
   const peaks = createPeaks(between, Math.floor(between(1, 3.99)));
   const lakeEnd = between(2.4, 3.8);
@@ -54,7 +53,7 @@ export function createTerrain(seed: number): Terrain {
   const rock = ROCKS[Math.floor(random() * ROCKS.length)] ?? ROCKS[0];
 
   function unscaled(x: number, z: number, detail: number): number {
-    // Octaves smaller than the detail would only flicker.
+    // Smaller octaves would flicker.
     const octaves = Math.max(3, Math.min(9, Math.floor(Math.log2(1.6 / detail))));
     const warpX = x + 0.55 * noise.fractal(x * warpScale + 31, z * warpScale, 3);
     const warpZ = z + 0.55 * noise.fractal(x * warpScale, z * warpScale + 57, 3);
@@ -62,13 +61,13 @@ export function createTerrain(seed: number): Terrain {
     let massif = 0;
     let rest = 0;
     for (const peak of peaks) {
-      // Slightly rounded at the top, because otherwise the peak would be a needle.
+      // Rounded at the top: otherwise the peak would be a needle.
       const acrossPeak = warpX - peak.x;
       const alongPeak = (warpZ - peak.z) * 0.8;
       // Math.hypot would take ten times as long.
       const away = Math.sqrt(acrossPeak * acrossPeak + alongPeak * alongPeak + 0.09) - 0.3;
       const share = peak.height * Math.exp(-away / peak.radius);
-      // The highest share gives the form, and the others raise it slightly. The sum of all would be one broad hill.
+      // The highest share gives the form. The sum of all would be one broad hill.
       rest += share;
       if (share > massif) massif = share;
     }
@@ -86,7 +85,7 @@ export function createTerrain(seed: number): Terrain {
 
     const bulk = massif + Math.max(0, back) + slopes;
     const crests = noise.ridged(warpX * 0.42 + 13, warpZ * 0.42 + 29, octaves);
-    // Spurs that lead down to the valley, with gullies between them.
+    // Spurs down to the valley, with gullies between them.
     const spurs = bulk < 0.02 ? 0 : noise.ridged(warpX * 0.8 + 43, warpZ * 0.62 + 5, Math.min(octaves, 6)) - 0.5;
     const rough =
       (crests - 0.42) * crag * (0.03 + 0.62 * bulk * smoothstep(0.1, 1.6, bulk) + 0.12 * smoothstep(0.02, 0.4, bulk));
@@ -110,7 +109,7 @@ export function createTerrain(seed: number): Terrain {
   };
 }
 
-/** Tangent of the angle up to the highest point in view. */
+/** Tangent of the angle to the highest point in view. */
 function steepestView(height: (x: number, z: number, detail: number) => number): number {
   let steepest = 0.05;
   for (let z = 1; z < 14; z *= 1.03) {
@@ -120,7 +119,7 @@ function steepestView(height: (x: number, z: number, detail: number) => number):
   return steepest;
 }
 
-/** A dominant peak slightly off the centre, and lower ones beside and behind it. */
+/** A dominant peak off the centre, and lower ones beside and behind it. */
 function createPeaks(between: (from: number, to: number) => number, count: number): Peak[] {
   const side = between(-1, 1) < 0 ? -1 : 1;
   const main = {

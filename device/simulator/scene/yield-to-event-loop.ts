@@ -1,7 +1,4 @@
-/**
- * Lets other work run between two bands of a picture.
- * @throws the signal's reason when it is aborted
- */
+/** @throws the signal's reason when it is aborted */
 export async function yieldToEventLoop(signal: AbortSignal): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
   signal.throwIfAborted();
