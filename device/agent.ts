@@ -29,21 +29,6 @@ const DEFAULT_REBOOT_MS = 2000;
 const STOP_CAPTURE_TIMEOUT_MS = 500;
 const MAX_ERROR_CHARACTERS = 2000;
 
-export interface CameraAgent {
-  readonly id: string;
-  readonly session: string;
-  readonly waiting: number;
-  /**
-   * Takes a picture, and sends its preview. @throws Error when the camera fails, after `capture.failed` was published
-   */
-  captureNow(): Promise<CaptureCompleted>;
-  /**
-   * Sends the messages that time allows, publishes `offline` and disconnects: within 2 s, or 4 s when a camera program
-   * hangs. Idempotent.
-   */
-  stop(): Promise<void>;
-}
-
 export interface CameraOptions {
   config: CameraConfig;
   camera: CameraDriver;
@@ -60,20 +45,15 @@ export async function startCamera(options: CameraOptions): Promise<CameraAgent> 
   const { config, camera, logger, clock = new DeviceClock() } = options;
   const log = logger.child({ camera: config.id });
   const stores = await openStores(config, clock, log);
-  const agent = new Agent({ config, camera, ...stores, clock, logger: log });
+  const agent = new CameraAgent({ config, camera, ...stores, clock, logger: log });
   agent.start();
   return agent;
 }
 
-interface Parts extends Stores {
-  config: CameraConfig;
-  camera: CameraDriver;
-  clock: DeviceClock;
-  logger: Logger;
-}
+type Parts = Stores & Required<CameraOptions>;
 
 /** Connects the parts of a camera. The methods below need several of them. */
-class Agent implements CameraAgent {
+export class CameraAgent {
   readonly id: string;
   readonly #parts: Parts;
   readonly #sender: Sender;
@@ -183,6 +163,7 @@ class Agent implements CameraAgent {
     return this.#sender.session;
   }
 
+  /** The number of unacknowledged messages. */
   get waiting(): number {
     return this.#parts.outbox.size;
   }
@@ -211,10 +192,15 @@ class Agent implements CameraAgent {
     this.#telemetry.start();
   }
 
+  /** Takes a picture, and sends its preview. @throws Error when the camera fails, after `capture.failed` was published */
   captureNow(): Promise<CaptureCompleted> {
     return this.#pictures.now();
   }
 
+  /**
+   * Sends the messages that time allows, publishes `offline` and disconnects: within 2 s, or 4 s when a camera program
+   * hangs. Idempotent.
+   */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
@@ -275,8 +261,7 @@ class Agent implements CameraAgent {
     try {
       await this.#parts.store.flush();
     } catch (error) {
-      const reason = messageOf(error);
-      throw new Error(`applied, but only until the next start: it cannot be written to the disk: ${reason}`);
+      throw new Error(`applied, but only until the next start: it cannot be written to the disk: ${messageOf(error)}`);
     }
   }
 
@@ -292,11 +277,8 @@ class Agent implements CameraAgent {
   }
 
   #diskChanged(failure: string | undefined): void {
-    if (failure !== undefined)
-      this.#publishError(
-        "disk",
-        `the disk cannot be written: messages are kept in memory only, and no pictures are stored: ${failure}`,
-      );
+    const effect = "the disk cannot be written: messages are kept in memory only, and no pictures are stored";
+    if (failure !== undefined) this.#publishError("disk", `${effect}: ${failure}`);
     void this.#telemetry.measure();
   }
 

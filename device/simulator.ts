@@ -3,8 +3,8 @@ import { startCamera } from "./agent.ts";
 import type { PreviewConfig } from "./capture/pictures.ts";
 import { DEFAULT_PREVIEW, DEFAULT_READINGS_INTERVAL_S } from "./config.ts";
 import { MAX_PREVIEW_BYTES } from "./link/previews.ts";
-import { startProcessingService } from "./simulator/processing.ts";
-import { createSimulatedCamera } from "./simulator/simulated-camera.ts";
+import { ProcessingService } from "./simulator/processing.ts";
+import { SimulatedCamera } from "./simulator/simulated-camera.ts";
 
 /** Short, so that a newly opened page soon shows something new. */
 const DEFAULT_CAPTURE_INTERVAL_S = 10;
@@ -47,12 +47,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<{ stop(
       const location = { lat, lon, timezone };
       return startCamera({
         config: {
-          id,
-          secret,
-          name,
-          brokerUrl,
-          topicRoot,
-          location,
+          ...{ id, secret, name, brokerUrl, topicRoot, location },
           captureIntervalS: captureIntervalS ?? DEFAULT_CAPTURE_INTERVAL_S,
           readingsIntervalS: DEFAULT_READINGS_INTERVAL_S,
           // Every reading is published, so that a page shows the weather change.
@@ -62,15 +57,17 @@ export async function startSimulator(options: SimulatorOptions): Promise<{ stop(
           outboxBytes: OUTBOX_BYTES,
           reconnect: RECONNECT,
         },
-        camera: createSimulatedCamera({ location, seed: id, ...(width === undefined ? {} : { width }) }),
+        camera: new SimulatedCamera({ location, seed: id, ...(width === undefined ? {} : { width }) }),
         logger,
       });
     }),
   );
-  const processing = startProcessingService({
-    config: { ...service, brokerUrl, topicRoot, cameras: cameras.map(({ id }) => id), reconnect: RECONNECT },
+  const serviceCameras = cameras.map(({ id }) => id);
+  const processing = new ProcessingService(
+    { ...service, brokerUrl, topicRoot, cameras: serviceCameras, reconnect: RECONNECT },
     logger,
-  });
+  );
+  processing.start();
   let stopping: Promise<void> | undefined;
   return {
     stop() {

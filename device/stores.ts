@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import { messagesOf } from "../platform/level/errors.ts";
 import { ImageStore } from "./capture/image-store.ts";
 import type { CameraConfig } from "./config.ts";
-import { type CameraStore, openCameraStore } from "./host/camera-store.ts";
+import { CameraStore } from "./host/camera-store.ts";
 import type { DeviceClock } from "./host/clock.ts";
 import { openDiskOutbox } from "./outbox/disk-outbox.ts";
 import { DEFAULT_OUTBOX_BYTES, MemoryOutbox } from "./outbox/memory-outbox.ts";
@@ -26,7 +26,7 @@ export interface Stores {
 export async function openStores(config: CameraConfig, clock: DeviceClock, logger: Logger): Promise<Stores> {
   const { id, dataPath, outboxBytes, outboxHours } = config;
   if (dataPath === undefined)
-    return { store: await openCameraStore(undefined, id, logger), images: undefined, ...memoryOutbox(outboxBytes) };
+    return { store: await CameraStore.open(undefined, id, logger), images: undefined, ...memoryOutbox(outboxBytes) };
   let diskFailure: string | undefined;
   const tryDisk = async <T>(onDisk: () => Promise<T>, inMemory: () => Promise<T>): Promise<T> => {
     try {
@@ -39,8 +39,8 @@ export async function openStores(config: CameraConfig, clock: DeviceClock, logge
   };
   const nothing = async (): Promise<void> => {};
   const store = await tryDisk(
-    () => openCameraStore(dataPath, id, logger),
-    () => openCameraStore(undefined, id, logger),
+    () => CameraStore.open(dataPath, id, logger),
+    () => CameraStore.open(undefined, id, logger),
   );
   // Node.js reports a folder that a read-only disk cannot create as missing. This check reports the disk.
   await tryDisk(() => access(dataPath, constants.W_OK), nothing);

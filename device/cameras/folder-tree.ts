@@ -1,4 +1,3 @@
-import type { Dirent } from "node:fs";
 import { lstat, readdir, realpath, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { messageOf } from "../../platform/errors.ts";
@@ -158,7 +157,7 @@ export class FolderTree {
     const known = this.#folders.get(path);
     const changedAt = known?.modifiedMs === modifiedMs ? known.changedAt : performance.now();
     folders.set(path, { depth, modifiedMs, changedAt });
-    const entries = await this.#list(path);
+    const entries = (await this.#ofFolder(path, (folder) => readdir(folder, { withFileTypes: true }))) ?? [];
     const pictures = entries.filter((entry) => PICTURE.test(entry.name) && !entry.isDirectory());
     const found = pictures.map(({ name }) => pathIn(path, name));
     if (depth >= maxDepth) return found;
@@ -180,19 +179,14 @@ export class FolderTree {
     return found;
   }
 
-  async #list(path: string): Promise<Dirent[]> {
-    try {
-      return await readdir(join(this.#options.path, path), { withFileTypes: true });
-    } catch (error) {
-      if (path === "") throw error;
-      if (!isNotFound(error)) this.#failed(error);
-      return [];
-    }
+  async #modifiedMsOf(path: string): Promise<number | undefined> {
+    return (await this.#ofFolder(path, (folder) => stat(folder)))?.mtimeMs;
   }
 
-  async #modifiedMsOf(path: string): Promise<number | undefined> {
+  /** @throws when the watched folder itself cannot be read */
+  async #ofFolder<T>(path: string, read: (folder: string) => Promise<T>): Promise<T | undefined> {
     try {
-      return (await stat(join(this.#options.path, path))).mtimeMs;
+      return await read(join(this.#options.path, path));
     } catch (error) {
       if (path === "") throw error;
       if (!isNotFound(error)) this.#failed(error);

@@ -48,11 +48,7 @@ export interface FolderCameraOptions {
 }
 
 /** Imports another program's pictures from a folder: each complete picture once, oldest first. */
-export function createFolderCamera(options: FolderCameraOptions): CameraDriver {
-  return new FolderCamera(options);
-}
-
-class FolderCamera implements CameraDriver {
+export class FolderCamera implements CameraDriver {
   readonly about: { model: string; firmware: string };
   readonly #options: Required<FolderCameraOptions>;
   readonly #tree: FolderTree;

@@ -79,43 +79,43 @@ export function readChoices(output: string, names: readonly string[]): Map<strin
 
 function entriesOf({ exposure_s, iso, exposure_compensation, white_balance }: WantedSettings): Entry[] {
   const entries: Entry[] = [];
+  const number = (
+    name: string,
+    setting: "exposure_s" | "iso" | "exposure_compensation",
+    value: number,
+    stops: (offered: number) => number,
+    wanted = String(value),
+  ): void => {
+    const distance = (choice: string): number | undefined =>
+      within(NEAREST_STOP, stops(numberIn(choice) ?? Number.NaN));
+    entries.push({ name, setting, wanted, distance, taken: (choice) => ({ [setting]: numberIn(choice) ?? value }) });
+  };
   if (exposure_s === null) entries.push(automatic("shutterspeed", "exposure_s", AUTOMATIC));
   else if (exposure_s !== undefined)
-    entries.push({
-      name: "shutterspeed",
-      setting: "exposure_s",
-      wanted: `${exposure_s} s`,
-      distance: (choice) => within(NEAREST_STOP, Math.log2((numberIn(choice) ?? 0) / exposure_s)),
-      taken: (choice) => ({ exposure_s: numberIn(choice) ?? exposure_s }),
-    });
+    number("shutterspeed", "exposure_s", exposure_s, (offered) => Math.log2(offered / exposure_s), `${exposure_s} s`);
   if (iso === null) entries.push(automatic("iso", "iso", AUTOMATIC));
-  else if (iso !== undefined)
-    entries.push({
-      name: "iso",
-      setting: "iso",
-      wanted: String(iso),
-      distance: (choice) => within(NEAREST_STOP, Math.log2((numberIn(choice) ?? 0) / iso)),
-      taken: (choice) => ({ iso: numberIn(choice) ?? iso }),
-    });
+  else if (iso !== undefined) number("iso", "iso", iso, (offered) => Math.log2(offered / iso));
   if (exposure_compensation === null)
     entries.push(automatic("exposurecompensation", "exposure_compensation", UNCOMPENSATED));
   else if (exposure_compensation !== undefined)
-    entries.push({
-      name: "exposurecompensation",
-      setting: "exposure_compensation",
-      wanted: String(exposure_compensation),
-      distance: (choice) => within(NEAREST_STOP, (numberIn(choice) ?? Number.NaN) - exposure_compensation),
-      taken: (choice) => ({ exposure_compensation: numberIn(choice) ?? exposure_compensation }),
-    });
+    number(
+      "exposurecompensation",
+      "exposure_compensation",
+      exposure_compensation,
+      (offered) => offered - exposure_compensation,
+    );
   if (white_balance === null) entries.push(automatic("whitebalance", "white_balance", AUTOMATIC));
-  else if (white_balance !== undefined)
+  else if (white_balance !== undefined) {
+    const distance = (choice: string): number | undefined =>
+      WHITE_BALANCES[white_balance].test(choice) ? 0 : undefined;
     entries.push({
       name: "whitebalance",
       setting: "white_balance",
       wanted: white_balance,
-      distance: (choice) => (WHITE_BALANCES[white_balance].test(choice) ? 0 : undefined),
+      distance,
       taken: () => ({ white_balance }),
     });
+  }
   return entries;
 }
 

@@ -1,5 +1,5 @@
 import type { CameraSettings } from "../../contract/events.ts";
-import { ProgramError, runProgram } from "../host/run-program.ts";
+import { ProgramError, type ProgramOptions, runProgram } from "../host/run-program.ts";
 import type { CameraDriver } from "./camera-driver.ts";
 import { explicitSettings } from "./explicit-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
@@ -12,14 +12,6 @@ const SETTLE_MS = 2000;
 const DEFAULT_QUALITY = 93;
 /** With a long exposure the camera takes two frames before the picture. */
 const EXPOSURES_PER_PICTURE = 3;
-
-const WHITE_BALANCE = {
-  auto: "auto",
-  daylight: "daylight",
-  cloudy: "cloudy",
-  tungsten: "tungsten",
-  fluorescent: "fluorescent",
-} as const;
 
 export interface RpicamOptions {
   /** Limit of a picture's time, without its exposure. */
@@ -50,9 +42,7 @@ export function createRpicam(options: RpicamOptions): CameraDriver {
   });
 }
 
-type Run = Omit<Parameters<typeof runProgram>[0], "command">;
-
-async function runEither(run: Run): Promise<Buffer> {
+async function runEither(run: Omit<ProgramOptions, "command">): Promise<Buffer> {
   for (const command of PROGRAMS) {
     try {
       return await runProgram({ ...run, command });
@@ -79,7 +69,8 @@ function argumentsFor(settings: CameraSettings): string[] {
   if (exposure_s !== undefined) args.push("--shutter", String(Math.round(exposure_s * 1_000_000)));
   if (iso !== undefined) args.push("--gain", String(iso / 100));
   if (exposure_compensation !== undefined) args.push("--ev", String(exposure_compensation));
-  if (white_balance !== undefined) args.push("--awb", WHITE_BALANCE[white_balance]);
+  // The contract has the names of rpicam-still.
+  if (white_balance !== undefined) args.push("--awb", white_balance);
   if (hdr !== undefined) args.push("--hdr", hdr ? "auto" : "off");
   return args;
 }

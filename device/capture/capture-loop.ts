@@ -66,7 +66,7 @@ export class CaptureLoop {
   }
 
   /** @param always whether `onPlan` is called for an unchanged plan */
-  #plan(at: Date, { always = true }: { always?: boolean } = {}): void {
+  #plan(at: Date, always = true): void {
     const { location, phaseMs, onPlan } = this.#options;
     const windows = windowsAround(this.#schedule, location, at);
     const intervalNow = activeInterval(windows, at);
@@ -92,13 +92,11 @@ export class CaptureLoop {
 
   #wake(): void {
     const at = this.#options.now();
-    if (this.#due === undefined || at < this.#due || this.#isMissed(this.#due, at)) {
-      this.#plan(at, { always: false });
-      return;
-    }
-    this.#running = this.#capture().finally(() => {
-      this.#running = undefined;
-    });
+    if (this.#due === undefined || at < this.#due || this.#isMissed(this.#due, at)) this.#plan(at, false);
+    else
+      this.#running = this.#capture().finally(() => {
+        this.#running = undefined;
+      });
   }
 
   /** Whether the window closed before the timer fired: the machine was suspended, or its clock was set. */

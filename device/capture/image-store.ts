@@ -2,20 +2,16 @@ import { access, mkdir, readdir, readFile, rename, rm, statfs, writeFile } from 
 import { basename, join } from "node:path";
 import type { Logger } from "pino";
 import { decodeTime } from "ulid";
-import { type CameraSettings, type CaptureCompleted, captureCompletedSchema } from "../../contract/events.ts";
+import { type CaptureCompleted, captureCompletedSchema } from "../../contract/events.ts";
 import { messageOf } from "../../platform/errors.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
+import type { Location } from "./sun.ts";
 
-export interface Sidecar {
-  capture: string;
+export interface Sidecar extends CaptureCompleted {
   camera: string;
   taken_at: string;
-  width: number;
-  height: number;
-  size_bytes: number;
-  settings: CameraSettings;
   model: string;
-  location: { lat: number; lon: number; timezone: string };
+  location: Location;
   /** False when the clock was not set yet: time and folder may be wrong. */
   clock_set: boolean;
 }

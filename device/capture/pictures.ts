@@ -72,13 +72,13 @@ export class Pictures {
    */
   now(onBegin?: (capture: string) => Promise<void>): Promise<CaptureCompleted> {
     const { onDemand = true } = this.#options.preview;
-    return this.#inTurn(() => this.#capture({ preview: onDemand, onBegin }));
+    return this.#inTurn(() => this.#capture(onDemand, onBegin));
   }
 
   /** Takes a scheduled picture. @returns the number of failures in a row */
   async due(): Promise<number> {
     try {
-      await this.#inTurn(() => this.#capture({ preview: this.#isPreviewDue() }));
+      await this.#inTurn(() => this.#capture(this.#isPreviewDue()));
     } catch {
       // #capture has published and logged the failure.
     }
@@ -122,13 +122,7 @@ export class Pictures {
     return every > 0 && this.#taken % every === 0;
   }
 
-  async #capture({
-    preview,
-    onBegin,
-  }: {
-    preview: boolean;
-    onBegin?: ((capture: string) => Promise<void>) | undefined;
-  }): Promise<CaptureCompleted> {
+  async #capture(preview: boolean, onBegin?: (capture: string) => Promise<void>): Promise<CaptureCompleted> {
     if (this.#stopped) throw new Error("the camera is stopping");
     const { camera, settings, clock, logger } = this.#options;
     const at = clock.now();
@@ -158,12 +152,11 @@ export class Pictures {
   async #store(capture: string, { jpeg, width, height, settings }: Frame, at: Date): Promise<CaptureCompleted> {
     const { id, location, camera, images, clock } = this.#options;
     const completed: CaptureCompleted = { capture, width, height, size_bytes: jpeg.length, settings };
+    const { model } = camera.about;
+    const taken_at = at.toISOString();
     try {
-      await images?.save(jpeg, {
-        ...{ capture, camera: id, taken_at: at.toISOString() },
-        ...{ width, height, size_bytes: jpeg.length, settings },
-        ...{ model: camera.about.model, location, clock_set: clock.usable },
-      });
+      const sidecar = { ...{ capture, camera: id, taken_at }, ...completed, model, location, clock_set: clock.usable };
+      await images?.save(jpeg, sidecar);
     } catch (error) {
       throw new Error(`the picture could not be stored: ${messageOf(error)}`, { cause: error });
     }

@@ -121,12 +121,8 @@ export class Sleeper {
   }
 
   #sleepIfIdle(): void {
-    const { plan, waiting, now, pauseMs } = this.#options;
-    const {
-      minAwakeMs = DEFAULT_MIN_AWAKE_MS,
-      maxAwakeMs = DEFAULT_MAX_AWAKE_MS,
-      earlyMs = DEFAULT_EARLY_MS,
-    } = this.#options;
+    const { plan, waiting, now, pauseMs, earlyMs = DEFAULT_EARLY_MS } = this.#options;
+    const { minAwakeMs = DEFAULT_MIN_AWAKE_MS, maxAwakeMs = DEFAULT_MAX_AWAKE_MS } = this.#options;
     const { active, next } = plan();
     if (this.asleep || active || next === undefined || next.getTime() - now().getTime() < pauseMs) return;
     const awakeMs = performance.now() - this.#awakeSince;

@@ -9,42 +9,25 @@ export interface Location {
   timezone: string;
 }
 
-export interface SunPosition {
-  /** Degrees above the horizon, with refraction. */
-  elevation: number;
-  /** Degrees clockwise from north. */
-  azimuth: number;
-}
-
 const DAY_MS = 86_400_000;
 
-export function sunPosition(at: Date, { lat, lon }: Location): SunPosition {
+/** Degrees above the horizon with refraction, and degrees clockwise from north. */
+export function sunPosition(at: Date, { lat, lon }: Location): { elevation: number; azimuth: number } {
   const { altitude, azimuth } = getPosition(at, lat, lon);
   return { elevation: altitude, azimuth };
 }
 
-/** Starts of a phase; undefined when the sun does not reach its height. */
-interface Twice {
-  morning: Date | undefined;
-  evening: Date | undefined;
-}
+export type SolarDay = ReturnType<typeof solarDay>;
 
-export interface SolarDay {
-  sunrise: Date | undefined;
-  sunset: Date | undefined;
-  /** Starts at −6° in the morning, at 6° in the evening. */
-  golden_hour: Twice;
-  /** Starts at −12° in the morning, at −6° in the evening. */
-  blue_hour: Twice;
-}
-
-/** The solar day nearest to the UTC date of `at`. */
-export function solarDay(at: Date, { lat, lon }: Location): SolarDay {
+/** The sun's times on the solar day nearest to the UTC date of `at`; undefined when the sun does not reach the height. */
+export function solarDay(at: Date, { lat, lon }: Location) {
   const times = getTimes(at, lat, lon);
   return {
     sunrise: times.sunrise ?? undefined,
     sunset: times.sunset ?? undefined,
+    /** Starts at −6° in the morning, at 6° in the evening. */
     golden_hour: { morning: times.dawn ?? undefined, evening: times.goldenHour ?? undefined },
+    /** Starts at −12° in the morning, at −6° in the evening. */
     blue_hour: { morning: times.nauticalDawn ?? undefined, evening: times.dusk ?? undefined },
   };
 }

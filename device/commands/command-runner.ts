@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { z } from "zod";
 import { type Command, type CommandName, type CommandReply, commandSchema } from "../../contract/commands.ts";
 import { messageOf } from "../../platform/errors.ts";
+import type { CommandProgress, RememberedCommand } from "../host/camera-store.ts";
 import { delay } from "../host/delay.ts";
 
 export const MAX_REMEMBERED_COMMANDS = 256;
@@ -32,28 +33,11 @@ export function action<Schema extends z.ZodType>(
     const problem = checked.success ? problemOf(checked.data, command) : undefined;
     if (problem !== undefined) return { problem };
     if (checked.success) return { run: (note) => run(checked.data, note, command) };
-    const problems = checked.error.issues.map(({ path, message }) =>
-      [path.join("."), message].filter(Boolean).join(": "),
+    const problems = checked.error.issues.map((issue) =>
+      [issue.path.join("."), issue.message].filter(Boolean).join(": "),
     );
     return { problem: problems.join("; ") };
   };
-}
-
-/** A command with its newest reply. */
-export interface RememberedCommand {
-  name: string;
-  reply: CommandReply;
-  /** Present while the newest reply is `accepted`. Files of older versions lack it. */
-  progress?: CommandProgress | undefined;
-}
-
-/** After a crash these show the outcome of an accepted command. */
-export interface CommandProgress {
-  args: Record<string, unknown>;
-  /** False while earlier commands run. */
-  begun: boolean;
-  /** The command's picture, once it was begun. */
-  capture?: string | undefined;
 }
 
 export type Outcome = Pick<CommandReply, "result" | "error"> & { status: "succeeded" | "failed" };
@@ -91,11 +75,8 @@ export class CommandRunner {
   /** Replies to commands that the earlier run did not finish. */
   async replyToInterrupted(lookups: Partial<Record<CommandName, OutcomeLookup>>): Promise<void> {
     const interrupted = [...this.#remembered.values()].filter(({ reply }) => reply.status === "accepted");
-    for (const { name, reply, progress } of interrupted) {
-      const { command_id } = reply;
-      const outcome = await this.#outcomeOf(name, progress, lookups);
-      this.#reply(name, { command_id, ...outcome });
-    }
+    for (const { name, reply, progress } of interrupted)
+      this.#reply(name, { command_id: reply.command_id, ...(await this.#outcomeOf(name, progress, lookups)) });
   }
 
   async #outcomeOf(
@@ -110,15 +91,11 @@ export class CommandRunner {
       const outcome = await lookup?.(progress);
       if (outcome !== undefined) return outcome;
     } catch (error) {
-      this.#options.logger.warn(
-        { command: name, reason: messageOf(error) },
-        "outcome of a command cannot be looked up",
-      );
+      const reason = messageOf(error);
+      this.#options.logger.warn({ command: name, reason }, "outcome of a command cannot be looked up");
     }
-    return {
-      status: "unknown",
-      error: "the camera restarted while the command was running: whether it was finished is unknown",
-    };
+    const error = "the camera restarted while the command was running: whether it was finished is unknown";
+    return { status: "unknown", error };
   }
 
   /** @param topicCommand the command's name in the topic, which must equal the payload's */
@@ -162,10 +139,9 @@ export class CommandRunner {
     if (Date.parse(command.expires_at) <= now().getTime())
       return { problem: `expired at ${command.expires_at}: this camera's clock shows ${now().toISOString()}` };
     const known = Object.entries(actions).find(([name]) => name === command.name);
+    const names = Object.keys(actions).join(", ");
     if (known === undefined)
-      return {
-        problem: `${command.name} is not a command of this camera: its commands are ${Object.keys(actions).join(", ")}`,
-      };
+      return { problem: `${command.name} is not a command of this camera: its commands are ${names}` };
     if (this.#waiting > MAX_WAITING_COMMANDS) return { problem: `busy: ${this.#waiting} commands are waiting already` };
     return known[1](command.args, command);
   }

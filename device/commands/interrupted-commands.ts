@@ -16,12 +16,8 @@ export interface OutcomeLookupsOptions {
 const NOT_DONE: Outcome = { status: "failed", error: "the camera restarted before the command was finished" };
 
 /** For each command, finds out whether it was finished before a crash. */
-export function outcomeLookups({
-  session,
-  state,
-  scheduleResult,
-  describe,
-}: OutcomeLookupsOptions): Partial<Record<CommandName, OutcomeLookup>> {
+export function outcomeLookups(options: OutcomeLookupsOptions): Partial<Record<CommandName, OutcomeLookup>> {
+  const { session, state, scheduleResult, describe } = options;
   return {
     // The crash restarted the camera, as the command does.
     reboot: async () => ({ status: "succeeded", result: { session: session() } }),

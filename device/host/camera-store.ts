@@ -6,10 +6,12 @@ import { commandReplySchema, scheduleSchema, settingsChangeSchema } from "../../
 import { messageOf } from "../../platform/errors.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
-/** Absent in files of older versions. */
+/** Present while the newest reply is `accepted`. Files of older versions lack it. */
 const progressSchema = z.object({
   args: z.record(z.string(), z.unknown()),
+  /** False while earlier commands run. */
   begun: z.boolean(),
+  /** The command's picture, once it was begun. */
   capture: z.string().optional(),
 });
 
@@ -25,50 +27,12 @@ const storedStateSchema = z.object({
 
 /** The part of a camera's state that survives a restart. */
 export type StoredState = z.infer<typeof storedStateSchema>;
+/** A command with its newest reply. */
+export type RememberedCommand = StoredState["commands"][number];
+/** After a crash these show the outcome of an accepted command. */
+export type CommandProgress = z.infer<typeof progressSchema>;
 
-export interface CameraStore {
-  readonly state: StoredState;
-  /** Changes the state and writes it in the background. Skips superseded states. */
-  update(change: Partial<StoredState>): void;
-  /** Resolves when the state is on the disk. @throws when it cannot be written; the next {@link update} retries */
-  flush(): Promise<void>;
-}
-
-/**
- * Reads `{dataPath}/{camera}.json`. Renames an invalid file to `.damaged` and starts with defaults: otherwise the
- * camera would not start.
- * @param dataPath undefined: keeps the state in memory only
- * @throws when the folder cannot be created or the file cannot be read
- */
-export async function openCameraStore(
-  dataPath: string | undefined,
-  camera: string,
-  logger: Logger,
-): Promise<CameraStore> {
-  if (dataPath === undefined) return new FileCameraStore(undefined, storedStateSchema.parse({}), logger);
-  await mkdir(dataPath, { recursive: true });
-  const file = join(dataPath, `${camera}.json`);
-  return new FileCameraStore(file, await read(file, logger), logger);
-}
-
-async function read(file: string, logger: Logger): Promise<StoredState> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return storedStateSchema.parse({});
-    throw error;
-  }
-  try {
-    return storedStateSchema.parse(JSON.parse(text));
-  } catch {
-    logger.error({ file, movedTo: `${file}.damaged` }, "settings file damaged, starting with defaults");
-    await rename(file, `${file}.damaged`);
-    return storedStateSchema.parse({});
-  }
-}
-
-class FileCameraStore implements CameraStore {
+export class CameraStore {
   readonly #file: string | undefined;
   readonly #logger: Logger;
   #state: StoredState;
@@ -76,16 +40,30 @@ class FileCameraStore implements CameraStore {
   #writing: Promise<void> | undefined;
   #failure: string | undefined;
 
-  constructor(file: string | undefined, state: StoredState, logger: Logger) {
+  private constructor(file: string | undefined, state: StoredState, logger: Logger) {
     this.#file = file;
     this.#state = state;
     this.#logger = logger;
+  }
+
+  /**
+   * Reads `{dataPath}/{camera}.json`. Renames an invalid file to `.damaged` and starts with defaults: otherwise the
+   * camera would not start.
+   * @param dataPath undefined: keeps the state in memory only
+   * @throws when the folder cannot be created or the file cannot be read
+   */
+  static async open(dataPath: string | undefined, camera: string, logger: Logger): Promise<CameraStore> {
+    if (dataPath === undefined) return new CameraStore(undefined, storedStateSchema.parse({}), logger);
+    await mkdir(dataPath, { recursive: true });
+    const file = join(dataPath, `${camera}.json`);
+    return new CameraStore(file, await read(file, logger), logger);
   }
 
   get state(): StoredState {
     return this.#state;
   }
 
+  /** Changes the state and writes it in the background. Skips superseded states. */
   update(change: Partial<StoredState>): void {
     this.#state = { ...this.#state, ...change };
     if (this.#file === undefined) return;
@@ -93,6 +71,7 @@ class FileCameraStore implements CameraStore {
     this.#writing ??= this.#write(this.#file);
   }
 
+  /** Resolves when the state is on the disk. @throws when it cannot be written; the next {@link update} retries */
   async flush(): Promise<void> {
     await this.#writing;
     if (this.#failure !== undefined) throw new Error(this.#failure);
@@ -113,6 +92,20 @@ class FileCameraStore implements CameraStore {
     } finally {
       this.#writing = undefined;
     }
+  }
+}
+
+async function read(file: string, logger: Logger): Promise<StoredState> {
+  const text = await readFile(file, "utf8").catch((error: unknown) => {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return "{}";
+    throw error;
+  });
+  try {
+    return storedStateSchema.parse(JSON.parse(text));
+  } catch {
+    logger.error({ file, movedTo: `${file}.damaged` }, "settings file damaged, starting with defaults");
+    await rename(file, `${file}.damaged`);
+    return storedStateSchema.parse({});
   }
 }
 

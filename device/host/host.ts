@@ -6,11 +6,7 @@ const THERMAL = "/sys/class/thermal";
 const POWER_SUPPLY = "/sys/class/power_supply";
 
 /** A value that the machine does not provide is absent. */
-export interface HostReadings {
-  storage?: Storage;
-  power?: Power;
-  resources: Resources;
-}
+export type HostReadings = { storage?: Storage; power?: Power; resources: Resources };
 
 export interface HostOptions {
   /** A path on the measured disk. Default: no disk is measured. */
@@ -69,13 +65,9 @@ async function storageOf(path: string): Promise<Storage | undefined> {
 }
 
 async function temperatureOf(folder: string): Promise<number | undefined> {
-  const zones = await namesIn(folder);
-  const readings = await Promise.all(
-    zones.filter((zone) => zone.startsWith("thermal_zone")).map((zone) => textOf(join(folder, zone, "temp"))),
-  );
-  const degrees = readings
-    .map((text) => Number(text) / 1000)
-    .filter((value) => value > -50 && value < 200 && value !== 0);
+  const zones = (await namesIn(folder)).filter((zone) => zone.startsWith("thermal_zone"));
+  const texts = await Promise.all(zones.map((zone) => textOf(join(folder, zone, "temp"))));
+  const degrees = texts.map((text) => Number(text) / 1000).filter((value) => value > -50 && value < 200 && value !== 0);
   return degrees.length === 0 ? undefined : Math.round(Math.max(...degrees) * 10) / 10;
 }
 

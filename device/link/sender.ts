@@ -1,33 +1,32 @@
-import type { Logger } from "pino";
 import { ulid } from "ulid";
 import type { CommandReply } from "../../contract/commands.ts";
 import type { Alert, Link } from "../../contract/events.ts";
 import type { Topic, TopicTree } from "../../contract/topics.ts";
-import type { BackoffOptions } from "../../platform/backoff.ts";
-import type { Outbox, OutgoingMessage } from "../outbox/outbox.ts";
+import type { OutgoingMessage } from "../outbox/outbox.ts";
 import { encodeEnvelope } from "./envelope.ts";
-import { Uplink } from "./uplink.ts";
+import { Uplink, type UplinkOptions } from "./uplink.ts";
 
 type BuildableTopic = Parameters<TopicTree["build"]>[0];
 
-export interface SenderOptions {
-  brokerUrl: string;
+type CommonOptions =
+  | "brokerUrl"
+  | "outbox"
+  | "reconnect"
+  | "keepaliveS"
+  | "ackTimeoutMs"
+  | "connectTimeoutMs"
+  | "now"
+  | "logger";
+
+export interface SenderOptions extends Pick<UplinkOptions, CommonOptions> {
   tree: TopicTree;
   /** The sending camera or service. Its id is the MQTT user name and part of its topics. */
   owner: { kind: "camera" | "service"; id: string };
   secret: string;
-  outbox: Outbox;
   /** Receives the commands. Default: the camera does not subscribe to commands. */
   onCommand?: (command: string, payload: Buffer) => void;
   /** Called at every birth: publish the present states. */
   onUp?: () => void;
-  reconnect: BackoffOptions;
-  /** The uplink has defaults for this and the next two. */
-  keepaliveS?: number;
-  ackTimeoutMs?: number;
-  connectTimeoutMs?: number;
-  now: () => Date;
-  logger: Logger;
 }
 
 export interface EventOptions {
@@ -131,9 +130,10 @@ export class Sender {
       linkTopic: tree.build(isCamera ? { kind: "camera-link", camera: id } : { kind: "service-link", service: id }),
       linkEvent: (status) => (isCamera ? `camera.${status}` : "service.link"),
       reportTopic: (event) =>
-        tree.build(
-          isCamera ? { kind: "camera-event", camera: id, event } : { kind: "service-event", service: id, event },
-        ),
+        tree.build({
+          event,
+          ...(isCamera ? { kind: "camera-event", camera: id } : { kind: "service-event", service: id }),
+        }),
       ...(onCommand === undefined || !isCamera ? {} : { inbound: this.#commandSubscription(onCommand) }),
     });
   }

@@ -337,10 +337,7 @@ function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
 
 /** DISCONNECT makes the broker discard the will [MQTT-3.14.4-3]. */
 async function disconnect(client: MqttClient): Promise<void> {
-  if (!client.connected) {
-    client.end(true);
-    return;
-  }
+  if (!client.connected) return void client.end(true);
   // `end` would wait for every unacknowledged publish. The outbox still has these messages.
   for (const messageId of Object.keys(client.outgoing)) client.removeOutgoingMessage(Number(messageId));
   await settledWithin(DISCONNECT_TIMEOUT_MS, client.endAsync());

@@ -5,7 +5,7 @@ import { InFlight } from "./in-flight.ts";
 import { loadOutbox } from "./load-outbox.ts";
 import { openOutboxStore } from "./open-store.ts";
 import type { DedupKeys, Dropped, Outbox, OutboxEntry, OutgoingMessage } from "./outbox.ts";
-import { createItem, type Item, OutboxIndex } from "./outbox-index.ts";
+import { Item, OutboxIndex } from "./outbox-index.ts";
 import { Preparation } from "./preparation.ts";
 import { Priority, PriorityQueue, priorityOfNew, priorityOfStored } from "./priority-queue.ts";
 import {
@@ -154,7 +154,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     }
     const isLate = Math.abs(this.#clock.now().getTime() - at.getTime()) > LATE_MS;
     const meta: Meta = { topic, kind, retain, stamp, kept: isLate ? this.#clock.stamp() : undefined, binary, bytes };
-    const item = createItem(this.#nextKey++, meta);
+    const item = new Item(this.#nextKey++, meta);
     const changes: Change[] = [
       [metaKey(item.key), encodeMeta(meta)],
       [bodyKey(item.key), body],

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { createItem, type OutboxIndex } from "./outbox-index.ts";
+import { Item, type OutboxIndex } from "./outbox-index.ts";
 import {
   bodyKey,
   DROPPED_KEY,
@@ -39,7 +39,7 @@ export async function loadOutbox(store: OutboxStore, loaded: LoadedOutbox, logge
       deletions.push([row, undefined], [RowPrefix.body + withoutPrefix(row), undefined]);
       continue;
     }
-    const item = createItem(key, meta);
+    const item = new Item(key, meta);
     item.seq = seqs.get(key);
     // The broker may have received a numbered message.
     item.sent = item.seq !== undefined;

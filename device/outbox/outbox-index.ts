@@ -3,7 +3,8 @@ import type { Dropped, OutgoingMessage } from "./outbox.ts";
 import type { Meta } from "./rows.ts";
 
 /** A stored message in memory. Its body is on the disk only. */
-export interface Item {
+export class Item {
+  /** Ascending in the order of `put`. */
   readonly key: number;
   readonly kind: OutgoingMessage["kind"];
   /** Empty unless the message is a state or an alert. */
@@ -14,18 +15,28 @@ export interface Item {
   /** Body, topic, and {@link OVERHEAD_BYTES}. */
   readonly bytes: number;
   readonly binary: boolean;
-  seq: number | undefined;
+  seq: number | undefined = undefined;
   /** Whether the broker may have received the message. */
-  sent: boolean;
-  durable: boolean;
+  sent = false;
+  durable = false;
   /** `preparing`: writes its number, reads its body. */
-  phase: "waiting" | "preparing" | "ready" | "inFlight";
+  phase: "waiting" | "preparing" | "ready" | "inFlight" = "waiting";
   /** Acknowledged, replaced or dropped. */
-  removed: boolean;
+  removed = false;
   /** How many connections the broker closed while the message was in flight. */
-  disconnects: number;
+  disconnects = 0;
   /** By `performance.now()`. */
-  quarantinedUntil: number;
+  quarantinedUntil = 0;
+
+  constructor(key: number, { kind, topic, stamp, kept = stamp, bytes, binary }: Meta) {
+    this.key = key;
+    this.kind = kind;
+    this.topic = isState(kind) ? topic : "";
+    this.stamp = stamp;
+    this.stored = kept;
+    this.bytes = bytes + OVERHEAD_BYTES;
+    this.binary = binary;
+  }
 }
 
 export interface OutboxIndexLimits {
@@ -41,25 +52,6 @@ export const OVERHEAD_BYTES = 256;
 
 const DROP_ORDER = ["preview", "event", "state"] as const;
 type DropClass = (typeof DROP_ORDER)[number] | "neverDropped";
-
-export function createItem(key: number, { kind, topic, stamp, kept = stamp, bytes, binary }: Meta): Item {
-  return {
-    key,
-    kind,
-    topic: isState(kind) ? topic : "",
-    stamp,
-    stored: kept,
-    bytes: bytes + OVERHEAD_BYTES,
-    binary,
-    seq: undefined,
-    sent: false,
-    durable: false,
-    phase: "waiting",
-    removed: false,
-    disconnects: 0,
-    quarantinedUntil: 0,
-  };
-}
 
 /** Whether a newer message on the topic replaces one of this kind. */
 export function isState(kind: OutgoingMessage["kind"]): boolean {

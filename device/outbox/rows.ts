@@ -1,16 +1,9 @@
 import { z } from "zod";
-import type { Stamp } from "../host/clock.ts";
 import type { Dropped, OutgoingMessage } from "./outbox.ts";
 import type { Change } from "./store.ts";
 
 /** The kinds of rows, by the prefix of their keys. */
-export const RowPrefix = {
-  meta: "m!",
-  body: "b!",
-  seq: "n!",
-  dedupKey: "k!",
-  single: "x!",
-} as const;
+export const RowPrefix = { meta: "m!", body: "b!", seq: "n!", dedupKey: "k!", single: "x!" } as const;
 
 export const LAST_SEQ_KEY = "x!seq";
 /** Numbers of messages that were not sent after all. */
@@ -50,21 +43,6 @@ export function deletionsOf(key: number): Change[] {
   ];
 }
 
-/** Everything about a message except its body and its number. */
-export interface Meta {
-  topic: string;
-  kind: OutgoingMessage["kind"];
-  retain: boolean;
-  /** When it happened. */
-  stamp: Stamp;
-  /** When the message was put into the outbox. Absent when that was at about the time of `stamp`. */
-  kept?: Stamp | undefined;
-  /** The body is bytes, not an envelope. */
-  binary: boolean;
-  /** Size of body and topic. */
-  bytes: number;
-}
-
 const stampSchema = z.object({
   at: z.number(),
   monoMs: z.number(),
@@ -76,11 +54,17 @@ const metaSchema = z.object({
   topic: z.string(),
   kind: z.enum(["state", "alert", "reply", "event", "preview", "report"]),
   retain: z.boolean(),
+  /** The time of the event. */
   stamp: stampSchema,
+  /** The time of `put`. Absent when that was at about the time of `stamp`. */
   kept: stampSchema.optional(),
+  /** Whether the body is bytes, not an envelope. */
   binary: z.boolean(),
+  /** Size of body and topic. */
   bytes: z.number().int().nonnegative(),
 });
+/** Everything about a message except its body and its number. */
+export type Meta = z.infer<typeof metaSchema>;
 
 export function encodeMeta(meta: Meta): string {
   return JSON.stringify(meta);
@@ -90,11 +74,7 @@ export function decodeMeta(text: string): Meta | undefined {
   return decode(metaSchema, text);
 }
 
-export interface Content {
-  topic: string;
-  retain: boolean;
-  body: string | Uint8Array;
-}
+export type Content = Pick<OutgoingMessage, "topic" | "retain" | "body">;
 
 /** Undefined for a missing or invalid row, or an incomplete body. */
 export function decodeContent(metaRow: Uint8Array | undefined, body: Uint8Array | undefined): Content | undefined {

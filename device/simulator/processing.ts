@@ -30,27 +30,8 @@ export interface ProcessingConfig {
   failEvery?: number;
 }
 
-export interface ProcessingService {
-  readonly id: string;
-  readonly session: string;
-  /** Clears unfinished jobs and disconnects, within about 1.5 s. Idempotent. */
-  stop(): Promise<void>;
-}
-
 /** Publishes the messages of a processing service, without processing anything. */
-export function startProcessingService({
-  config,
-  logger,
-}: {
-  config: ProcessingConfig;
-  logger: Logger;
-}): ProcessingService {
-  const service = new SimulatedProcessing(config, logger.child({ service: config.id }));
-  service.start();
-  return service;
-}
-
-class SimulatedProcessing implements ProcessingService {
+export class ProcessingService {
   readonly id: string;
   readonly #config: ProcessingConfig;
   readonly #sender: Sender;
@@ -72,7 +53,7 @@ class SimulatedProcessing implements ProcessingService {
       onUp: () => this.#startJobs(),
       reconnect: config.reconnect,
       now: () => new Date(),
-      logger,
+      logger: logger.child({ service: config.id }),
     });
   }
 
@@ -84,6 +65,7 @@ class SimulatedProcessing implements ProcessingService {
     this.#sender.start();
   }
 
+  /** Clears unfinished jobs and disconnects, within about 1.5 s. Idempotent. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;

@@ -23,11 +23,7 @@ export interface SimulatedCameraOptions {
 }
 
 /** Takes pictures of an invented mountain in the real light of a location and time. */
-export function createSimulatedCamera(options: SimulatedCameraOptions): CameraDriver {
-  return new SimulatedCamera(options);
-}
-
-class SimulatedCamera implements CameraDriver {
+export class SimulatedCamera implements CameraDriver {
   readonly about = { model: "Simulated mountain camera", firmware: "1.0" };
   readonly #location: Location;
   readonly #seed: number;

@@ -1,23 +1,18 @@
 import { type Location, sunPosition } from "../capture/sun.ts";
 import { smoothNoise } from "./scene/noise.ts";
 
-/** Weather that changes over hours, differs between mountains, and is the same for the same moment. */
-export interface Weather {
-  temperatureC: number;
-  /** 0 to 1. */
-  humidity: number;
-  /** Share of the sky covered by clouds, 0 to 1. */
-  cloud: number;
-  /** Metres per second. */
-  windMs: number;
-}
-
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 /** A camera at 1,800 m is colder than the sea level: 6.5 °C per 1,000 m. */
 const LAPSE_C = 6.5 * 1.8;
 
-export function weatherAt(at: Date, location: Location, seed: number): Weather {
+export type Weather = ReturnType<typeof weatherAt>;
+
+/**
+ * Weather that changes over hours, differs between mountains, and is the same for the same moment. Humidity and the
+ * cloudy share of the sky are from 0 to 1, the wind is in metres per second.
+ */
+export function weatherAt(at: Date, location: Location, seed: number) {
   const hours = at.getTime() / HOUR_MS;
   const slow = (channel: number, periodH: number): number => smoothNoise(hours / periodH, seed + channel);
   // Mostly fair, with some overcast periods.

@@ -31,16 +31,11 @@ const DISK_SHARE = 0.01;
 /** Times are computed for each reading, and differ by rounding. */
 const TIME_DEADBAND_MS = 300_000;
 
-interface Published {
-  at: number;
-  reading: object;
-}
-
 /** Selects the readings to publish: those that changed by a deadband, and those published long ago. */
 export class DeadbandFilter {
   readonly #maxAgeMs: number;
   readonly #now: () => number;
-  readonly #published = new Map<keyof StateReadings, Published>();
+  readonly #published = new Map<keyof StateReadings, { at: number; reading: object }>();
 
   /** @param now monotonic milliseconds. Default: `performance.now()` */
   constructor(maxAgeMs: number, now: () => number = () => performance.now()) {

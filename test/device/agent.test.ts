@@ -13,7 +13,7 @@ import {
   storageSchema,
 } from "../../contract/events.ts";
 import type { CameraDriver } from "../../device/cameras/camera-driver.ts";
-import { createSimulatedCamera } from "../../device/simulator/simulated-camera.ts";
+import { SimulatedCamera } from "../../device/simulator/simulated-camera.ts";
 import { startRunningClock } from "../support/running-clock.ts";
 import {
   cameraAt,
@@ -175,7 +175,7 @@ test("the agent sends its messages, publishes `offline` and leaves no will when 
 
 test("the agent abandons a picture that takes longer than the time limit of the stop, and publishes the failure", async () => {
   const broker = await openBroker();
-  const agent = await cameraAt(broker, { camera: createSimulatedCamera({ location: zermatt, seed: "slow" }) });
+  const agent = await cameraAt(broker, { camera: new SimulatedCamera({ location: zermatt, seed: "slow" }) });
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);
   const capture = agent.captureNow();
   const given = expect(capture).rejects.toThrow("the camera was stopped");

@@ -1,7 +1,7 @@
 import { connectAsync } from "mqtt";
 import sharp from "sharp";
 import { ulid } from "ulid";
-import { createSimulatedCamera } from "../../device/simulator/simulated-camera.ts";
+import { SimulatedCamera } from "../../device/simulator/simulated-camera.ts";
 
 export interface PastPicturesOptions {
   /** `mqtt://…` */
@@ -20,7 +20,7 @@ export interface PastPicturesOptions {
 /** Sends the pictures of a simulated camera for the last hours, like a backlog. */
 export async function sendPastPictures(options: PastPicturesOptions): Promise<void> {
   const { broker, token, camera, location, hours, everyMinutes, without } = options;
-  const driver = createSimulatedCamera({ location, seed: camera, width: 400, height: 300 });
+  const driver = new SimulatedCamera({ location, seed: camera, width: 400, height: 300 });
   const client = await connectAsync(broker, { username: "past", password: token, clientId: `past-${camera}` });
   const now = Date.now();
   for (let minutes = hours * 60; minutes > 0; minutes -= everyMinutes) {

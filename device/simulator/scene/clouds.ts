@@ -7,13 +7,12 @@ const LAYER = 2.6;
 /** Clouds are computed for squares of this many pixels. Soft edges hide them. */
 export const CLOUD_BLOCK = 2;
 
+/** By block: opacity, and share of sunlight on the visible side, both 0 to 1. */
 export interface Clouds {
-  readonly columns: number;
-  readonly rows: number;
-  /** Opacity, 0 to 1. */
-  readonly density: Float32Array;
-  /** Share of sunlight on the visible side, 0 to 1. */
-  readonly lit: Float32Array;
+  columns: number;
+  rows: number;
+  density: Float32Array;
+  lit: Float32Array;
 }
 
 /** A layer of clouds that drifts with the wind. */

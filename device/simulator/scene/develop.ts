@@ -29,20 +29,14 @@ const grain = ((random) => Float32Array.from({ length: GRAIN }, () => random() +
   randomFrom(7),
 );
 
-export interface Development {
-  pixels: Uint8Array;
-  /** Relative to the sun's light. */
-  metered: number;
-}
-
-/** Exposure, glare, white balance, tone curve, vignette and noise. */
+/** Applies exposure, glare, white balance, tone curve, vignette and noise. The metered light is relative to the sun's. */
 export function develop(
   light: Float32Array,
   lens: Lens,
   settings: CameraSettings,
   glare: { column: number; row: number; strength: Light } | undefined,
   frame: number,
-): Development {
+): { pixels: Uint8Array; metered: number } {
   const { width, height } = lens;
   const pixels = new Uint8Array(width * height * 3);
   const metered = meter(light);

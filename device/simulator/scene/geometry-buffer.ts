@@ -3,46 +3,15 @@ import { PlaneNoise, smoothstep } from "./noise.ts";
 import type { Terrain } from "./terrain.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
-/** For shadows. */
-export interface HeightGrid {
-  readonly columns: number;
-  readonly rows: number;
-  /** Kilometres between neighbouring points. */
-  readonly cell: number;
-  /** The x of the first column; the first row has z = 0. */
-  readonly left: number;
-  readonly heights: Float32Array;
-  /** 1 where the camera sees land within the cell. */
-  readonly visible: Uint8Array;
-}
-
-/** What is the same in every light, by pixel. */
-export interface GeometryBuffer {
-  readonly lens: Lens;
-  /** The first row of land by column. Fractions make the skyline smooth. */
-  readonly skyline: Float32Array;
-  /** Distance in kilometres; 0 for sky. */
-  readonly distance: Float32Array;
-  /** Kilometres above the lake. */
-  readonly altitude: Float32Array;
-  /** Unit vectors, multiplied by 32,767. */
-  readonly normals: Int16Array;
-  /** Reflectance of red, green and blue, multiplied by 255. */
-  readonly albedo: Uint8Array;
-  /** Visible share of the sky, multiplied by 255. */
-  readonly openness: Uint8Array;
-  /** Position in the grid, in 1/64 cells. */
-  readonly gridX: Uint16Array;
-  readonly gridZ: Uint16Array;
-  /** 1 for the lake. */
-  readonly water: Uint8Array;
-  readonly grid: HeightGrid;
-}
+/** Heights on a grid, for shadows. */
+export type HeightGrid = Awaited<ReturnType<typeof measureHeights>>;
+export type GeometryBuffer = ReturnType<typeof allocate>;
 
 const NEAR = 0.08;
 const FAR = 27;
 /** Distance between samples, relative to the distance from the camera. */
 const STRIDE = 0.0042;
+/** `cell`: kilometres between neighbouring points. */
 const GRID = { columns: 512, rows: 432, cell: 0.0625 };
 /** Columns or rows computed before other work may run. */
 const BAND = 48;
@@ -55,20 +24,7 @@ export async function renderGeometry(
   signal: AbortSignal,
 ): Promise<GeometryBuffer> {
   const { width, height } = lens;
-  const pixels = width * height;
-  const result: GeometryBuffer = {
-    lens,
-    skyline: new Float32Array(width).fill(lens.horizon),
-    distance: new Float32Array(pixels),
-    altitude: new Float32Array(pixels),
-    normals: new Int16Array(pixels * 3),
-    albedo: new Uint8Array(pixels * 3),
-    openness: new Uint8Array(pixels),
-    gridX: new Uint16Array(pixels),
-    gridZ: new Uint16Array(pixels),
-    water: new Uint8Array(pixels),
-    grid: await measureHeights(terrain, signal),
-  };
+  const result = allocate(lens, await measureHeights(terrain, signal));
   for (let from = 0; from < width; from += BAND) {
     for (let column = from; column < Math.min(width, from + BAND); column++) castColumn(result, terrain, column);
     await yieldToEventLoop(signal);
@@ -80,6 +36,32 @@ export async function renderGeometry(
     await yieldToEventLoop(signal);
   }
   return result;
+}
+
+/** What is the same in every light, by pixel. */
+function allocate(lens: Lens, grid: HeightGrid) {
+  const pixels = lens.width * lens.height;
+  return {
+    lens,
+    /** The first row of land by column. Fractions make the skyline smooth. */
+    skyline: new Float32Array(lens.width).fill(lens.horizon),
+    /** Distance in kilometres; 0 for sky. */
+    distance: new Float32Array(pixels),
+    /** Kilometres above the lake. */
+    altitude: new Float32Array(pixels),
+    /** Unit vectors, multiplied by 32,767. */
+    normals: new Int16Array(pixels * 3),
+    /** Reflectance of red, green and blue, multiplied by 255. */
+    albedo: new Uint8Array(pixels * 3),
+    /** Visible share of the sky, multiplied by 255. */
+    openness: new Uint8Array(pixels),
+    /** Position in the grid, in 1/64 cells. */
+    gridX: new Uint16Array(pixels),
+    gridZ: new Uint16Array(pixels),
+    /** 1 for the lake. */
+    water: new Uint8Array(pixels),
+    grid,
+  };
 }
 
 /** Steps away from the camera. Land above all nearer land is visible. */
@@ -107,8 +89,9 @@ function castColumn({ lens, distance, skyline, water }: GeometryBuffer, terrain:
   }
 }
 
-async function measureHeights(terrain: Terrain, signal: AbortSignal): Promise<HeightGrid> {
+async function measureHeights(terrain: Terrain, signal: AbortSignal) {
   const { columns, rows, cell } = GRID;
+  /** The x of the first column; the first row has z = 0. */
   const left = (-columns / 2) * cell;
   const heights = new Float32Array(columns * rows);
   for (let row = 0; row < rows; row++) {
@@ -116,7 +99,9 @@ async function measureHeights(terrain: Terrain, signal: AbortSignal): Promise<He
       heights[row * columns + column] = Math.max(0, terrain.height(left + column * cell, row * cell, cell / 4));
     if (row % BAND === 0) await yieldToEventLoop(signal);
   }
-  return { columns, rows, cell, left, heights, visible: new Uint8Array(columns * rows) };
+  /** 1 where the camera sees land within the cell. */
+  const visible = new Uint8Array(columns * rows);
+  return { columns, rows, cell, left, heights, visible };
 }
 
 /** The mean height of the surroundings. From a lower point, less sky is visible. */
@@ -124,27 +109,25 @@ function blur({ columns, rows, heights }: HeightGrid): Float32Array {
   const radius = 5;
   const across = new Float32Array(heights.length);
   const both = new Float32Array(heights.length);
-  const mean = (
-    from: Float32Array,
-    to: Float32Array,
-    stride: number,
-    length: number,
-    lines: number,
-    lineStride: number,
-  ) => {
-    for (let line = 0; line < lines; line++) {
-      for (let index = 0; index < length; index++) {
+  type Axis = { count: number; stride: number };
+  const mean = (from: Float32Array, to: Float32Array, along: Axis, lines: Axis): void => {
+    for (let line = 0; line < lines.count; line++) {
+      for (let index = 0; index < along.count; index++) {
         let sum = 0;
         for (let offset = -radius; offset <= radius; offset++) {
-          const at = Math.max(0, Math.min(length - 1, index + offset));
-          sum += from[line * lineStride + at * stride] ?? 0;
+          const at = Math.max(0, Math.min(along.count - 1, index + offset));
+          sum += from[line * lines.stride + at * along.stride] ?? 0;
         }
-        to[line * lineStride + index * stride] = sum / (2 * radius + 1);
+        to[line * lines.stride + index * along.stride] = sum / (2 * radius + 1);
       }
     }
   };
-  mean(heights, across, 1, columns, rows, columns);
-  mean(across, both, columns, rows, columns, 1);
+  const [row, column] = [
+    { count: columns, stride: 1 },
+    { count: rows, stride: columns },
+  ] as const;
+  mean(heights, across, row, column);
+  mean(across, both, column, row);
   return both;
 }
 

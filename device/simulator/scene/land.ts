@@ -1,6 +1,6 @@
 import type { GeometryBuffer } from "./geometry-buffer.ts";
 import type { Lighting } from "./lighting.ts";
-import { PlaneNoise, smoothstep } from "./noise.ts";
+import { between, PlaneNoise, smoothstep } from "./noise.ts";
 import { castShadows } from "./shadows.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
@@ -36,11 +36,8 @@ export class Land {
     const { width } = lens;
     const { direction, light } = lighting.key;
     const [keyR, keyG, keyB] = [light[0] / Math.PI, light[1] / Math.PI, light[2] / Math.PI];
-    const [skyR, skyG, skyB] = [
-      lighting.ambient[0] / Math.PI,
-      lighting.ambient[1] / Math.PI,
-      lighting.ambient[2] / Math.PI,
-    ];
+    const { ambient } = lighting;
+    const [skyR, skyG, skyB] = [ambient[0] / Math.PI, ambient[1] / Math.PI, ambient[2] / Math.PI];
     // Reflected by surrounding snow and woods.
     const bounce = 0.1 * Math.max(0, direction.y);
     const haze = 0.55 + 1.5 * lighting.weather.humidity ** 2;
@@ -60,14 +57,11 @@ export class Land {
       const x0 = Math.floor(gx);
       const z0 = Math.floor(gz);
       const point = z0 * grid.columns + x0;
-      const partX = gx - x0;
-      const near = (shadows[point] ?? 0) * (1 - partX) + (shadows[point + 1] ?? 0) * partX;
-      const far = (shadows[point + grid.columns] ?? 0) * (1 - partX) + (shadows[point + grid.columns + 1] ?? 0) * partX;
-      const shadow = near + (far - near) * (gz - z0);
+      const shadow = between(shadows, point, grid.columns, gx - x0, gz - z0);
       const direct = Math.max(0, facing) * shadow;
       const open = (openness[pixel] ?? 0) / 255;
       const sky = open * (0.52 + 0.48 * ny);
-      const back = bounce * open * (1.2 - ny);
+      const lit = direct + bounce * open * (1.2 - ny);
       const albedoR = (albedo[pixel * 3] ?? 0) / 255;
       const albedoG = (albedo[pixel * 3 + 1] ?? 0) / 255;
       const albedoB = (albedo[pixel * 3 + 2] ?? 0) / 255;
@@ -78,12 +72,10 @@ export class Land {
       const leftR = Math.exp(-takesR * through) * (1 - veil);
       const leftG = Math.exp(-takesG * through) * (1 - veil);
       const leftB = Math.exp(-takesB * through) * (1 - veil);
-      const red =
-        albedoR * (keyR * (direct + back) + skyR * sky) * leftR + (horizon[column * 3] ?? 0) * (1 - leftR) * 0.9;
-      const green =
-        albedoG * (keyG * (direct + back) + skyG * sky) * leftG + (horizon[column * 3 + 1] ?? 0) * (1 - leftG) * 0.9;
-      const blue =
-        albedoB * (keyB * (direct + back) + skyB * sky) * leftB + (horizon[column * 3 + 2] ?? 0) * (1 - leftB) * 0.9;
+      const far = column * 3;
+      const red = albedoR * (keyR * lit + skyR * sky) * leftR + (horizon[far] ?? 0) * (1 - leftR) * 0.9;
+      const green = albedoG * (keyG * lit + skyG * sky) * leftG + (horizon[far + 1] ?? 0) * (1 - leftG) * 0.9;
+      const blue = albedoB * (keyB * lit + skyB * sky) * leftB + (horizon[far + 2] ?? 0) * (1 - leftB) * 0.9;
       const cover = Math.min(1, row + 1 - (skyline[column] ?? 0));
       if (cover >= 1) {
         into[pixel * 3] = red;

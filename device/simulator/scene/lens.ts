@@ -10,19 +10,13 @@ const FIELD_OF_VIEW = 50 * DEGREE;
 /** The horizon's share of the height. A shifted lens keeps vertical lines vertical. */
 const HORIZON = 0.64;
 
-export interface Lens {
-  readonly width: number;
-  readonly height: number;
-  /** Focal length in pixels. */
-  readonly focal: number;
-  /** The row of the horizon. */
-  readonly horizon: number;
-  /** Degrees clockwise from north. */
-  readonly facing: number;
-}
+export type Lens = Readonly<ReturnType<typeof createLens>>;
 
-export function createLens(width: number, height: number, facing: number): Lens {
-  return { width, height, focal: width / 2 / Math.tan(FIELD_OF_VIEW / 2), horizon: height * HORIZON, facing };
+/** @param facing degrees clockwise from north */
+export function createLens(width: number, height: number, facing: number) {
+  /** Focal length in pixels, and the row of the horizon. */
+  const [focal, horizon] = [width / 2 / Math.tan(FIELD_OF_VIEW / 2), height * HORIZON];
+  return { width, height, focal, horizon, facing };
 }
 
 /** Both angles in degrees. */

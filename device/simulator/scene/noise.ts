@@ -129,3 +129,10 @@ export class PlaneNoise {
     return sum;
   }
 }
+
+/** Interpolates between four neighbouring cells of a table with rows of `columns` cells. */
+export function between(values: Float32Array, cell: number, columns: number, partX: number, partY: number): number {
+  const top = (values[cell] ?? 0) * (1 - partX) + (values[cell + 1] ?? 0) * partX;
+  const bottom = (values[cell + columns] ?? 0) * (1 - partX) + (values[cell + columns + 1] ?? 0) * partX;
+  return top + (bottom - top) * partY;
+}

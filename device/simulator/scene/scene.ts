@@ -2,7 +2,7 @@ import type { CameraSettings } from "../../../contract/events.ts";
 import type { Location } from "../../capture/sun.ts";
 import { weatherAt } from "../weather.ts";
 import type { Light } from "./atmosphere.ts";
-import { type Development, develop } from "./develop.ts";
+import { develop } from "./develop.ts";
 import { renderGeometry } from "./geometry-buffer.ts";
 import { Land } from "./land.ts";
 import { createLens, type Lens, pixelOf } from "./lens.ts";
@@ -35,7 +35,12 @@ export class Scene {
   }
 
   /** Call it for one picture at a time: all share one buffer. */
-  async picture(at: Date, location: Location, settings: CameraSettings, signal: AbortSignal): Promise<Development> {
+  async picture(
+    at: Date,
+    location: Location,
+    settings: CameraSettings,
+    signal: AbortSignal,
+  ): Promise<ReturnType<typeof develop>> {
     const lighting = lightingAt(at, location, this.#lens, weatherAt(at, location, this.#seed));
     const { sunSeen } = await this.#sky.paint(this.#light, lighting, at, location, signal);
     await this.#land.paint(this.#light, lighting, this.#sky.horizon, signal);

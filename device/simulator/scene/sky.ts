@@ -4,7 +4,7 @@ import { CLOUD_BLOCK, CloudLayer, type Clouds, silverLining } from "./clouds.ts"
 import type { GeometryBuffer } from "./geometry-buffer.ts";
 import { pixelOf, type Vector } from "./lens.ts";
 import { cosine, type Lighting, skyLight } from "./lighting.ts";
-import { smoothstep } from "./noise.ts";
+import { between, smoothstep } from "./noise.ts";
 import { StarrySky } from "./stars.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
@@ -295,10 +295,4 @@ export class Sky {
     const pixel = (row * width + column) * 3;
     for (let band = 0; band < 3; band++) into[pixel + band] = (into[pixel + band] ?? 0) + (light[band] ?? 0);
   }
-}
-
-function between(values: Float32Array, block: number, columns: number, partX: number, partY: number): number {
-  const top = (values[block] ?? 0) * (1 - partX) + (values[block + 1] ?? 0) * partX;
-  const bottom = (values[block + columns] ?? 0) * (1 - partX) + (values[block + columns + 1] ?? 0) * partX;
-  return top + (bottom - top) * partY;
 }

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { captureCompletedSchema } from "../../../contract/events.ts";
 import type { CameraDriver, FoundPicture, PictureSink } from "../../../device/cameras/camera-driver.ts";
-import { createFolderCamera, type FolderCameraOptions } from "../../../device/cameras/folder.ts";
+import { FolderCamera, type FolderCameraOptions } from "../../../device/cameras/folder.ts";
 import {
   cameraAt,
   cameraTopic,
@@ -66,7 +66,7 @@ class MemorySink implements PictureSink {
 }
 
 function watch(path: string, sink: MemorySink, options: Partial<FolderCameraOptions> = {}): CameraDriver {
-  const camera = createFolderCamera({ path, ...quick, ...options });
+  const camera = new FolderCamera({ path, ...quick, ...options });
   onTestFinished(() => camera.stop?.());
   camera.watch?.(sink);
   return camera;
@@ -373,7 +373,7 @@ test("the folder camera imports only the last files by name when there are too m
 test("the folder camera takes no picture on command, and follows no schedule", async () => {
   const broker = await openBroker();
   const path = temporaryFolder();
-  const agent = await cameraAt(broker, { camera: createFolderCamera({ path, ...quick }) });
+  const agent = await cameraAt(broker, { camera: new FolderCamera({ path, ...quick }) });
   await expect(agent.captureNow()).rejects.toThrow(`the pictures in ${path} come from another program`);
   await broker.until(() => broker.on(cameraTopic("about")).length > 0);
   const now = Date.now();
@@ -392,7 +392,7 @@ test("the folder camera publishes no picture twice after a restart, and imports 
   const broker = await openBroker();
   const [path, dataPath] = [temporaryFolder(), temporaryFolder()];
   const start = () =>
-    cameraAt(broker, { camera: createFolderCamera({ path, ...quick }), config: { dataPath, images: {} } });
+    cameraAt(broker, { camera: new FolderCamera({ path, ...quick }), config: { dataPath, images: {} } });
   const captures = (): string[] =>
     broker
       .on(eventTopic("capture.completed"))

@@ -10,8 +10,8 @@ import {
   CommandRunner,
   MAX_REMEMBERED_COMMANDS,
   MAX_WAITING_COMMANDS,
-  type RememberedCommand,
 } from "../../../device/commands/command-runner.ts";
+import type { RememberedCommand } from "../../../device/host/camera-store.ts";
 import {
   cameraAt,
   cameraTopic,

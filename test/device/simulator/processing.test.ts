@@ -1,29 +1,24 @@
 import { expect, onTestFinished, test } from "vitest";
 import { type Job, jobSchema, linkSchema } from "../../../contract/events.ts";
-import {
-  type ProcessingConfig,
-  type ProcessingService,
-  startProcessingService,
-} from "../../../device/simulator/processing.ts";
+import { type ProcessingConfig, ProcessingService } from "../../../device/simulator/processing.ts";
 import { envelopeOf, openBroker, quickly, silent, tree } from "../support/cameras.ts";
 import type { TestBroker } from "../support/test-broker.ts";
 
 function serviceAt(broker: TestBroker, changes: Partial<ProcessingConfig> = {}): ProcessingService {
-  const service = startProcessingService({
-    config: {
-      id: "timelapse",
-      secret: "s3cret",
-      brokerUrl: broker.url,
-      topicRoot: tree.root,
-      cameras: ["north", "south"],
-      reconnect: quickly,
-      jobIntervalMs: 60_000,
-      stepMs: 10,
-      keepMs: 50,
-      ...changes,
-    },
-    logger: silent,
-  });
+  const config = {
+    id: "timelapse",
+    secret: "s3cret",
+    brokerUrl: broker.url,
+    topicRoot: tree.root,
+    cameras: ["north", "south"],
+    reconnect: quickly,
+    jobIntervalMs: 60_000,
+    stepMs: 10,
+    keepMs: 50,
+    ...changes,
+  };
+  const service = new ProcessingService(config, silent);
+  service.start();
   onTestFinished(() => service.stop());
   return service;
 }

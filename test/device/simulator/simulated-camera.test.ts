@@ -1,7 +1,7 @@
 import sharp from "sharp";
 import { expect, test } from "vitest";
 import { environmentSchema, powerSchema, storageSchema } from "../../../contract/events.ts";
-import { createSimulatedCamera } from "../../../device/simulator/simulated-camera.ts";
+import { SimulatedCamera } from "../../../device/simulator/simulated-camera.ts";
 
 const zermatt = { lat: 46.02, lon: 7.75, timezone: "Europe/Zurich" };
 const noon = new Date("2026-06-21T11:30:00Z");
@@ -22,7 +22,7 @@ async function difference(a: Buffer, b: Buffer): Promise<number> {
 }
 
 test("the simulated camera delivers a JPEG of the requested size, with the settings of the picture", async () => {
-  const { jpeg, width, height, settings } = await createSimulatedCamera(small).capture({ iso: 800 }, noon);
+  const { jpeg, width, height, settings } = await new SimulatedCamera(small).capture({ iso: 800 }, noon);
   expect(await sharp(jpeg).metadata()).toMatchObject({ format: "jpeg", width: 160, height: 120 });
   expect([width, height]).toEqual([160, 120]);
   expect(settings).toMatchObject({ iso: 800, quality: 88, white_balance: "auto" });
@@ -30,7 +30,7 @@ test("the simulated camera delivers a JPEG of the requested size, with the setti
 });
 
 test("the simulated camera delivers pictures that differ by noise at one moment, and by more after a minute", async () => {
-  const camera = createSimulatedCamera(small);
+  const camera = new SimulatedCamera(small);
   const first = await camera.capture({}, noon);
   const same = await camera.capture({}, noon);
   const later = await camera.capture({}, new Date(noon.getTime() + 60_000));
@@ -39,7 +39,7 @@ test("the simulated camera delivers pictures that differ by noise at one moment,
 });
 
 test("the simulated camera delivers bright pictures at noon, darker pictures at dusk, and the darkest pictures in a moonless night", async () => {
-  const camera = createSimulatedCamera(small);
+  const camera = new SimulatedCamera(small);
   const bright = await camera.capture({}, noon);
   const dusk = await camera.capture({}, new Date("2026-06-14T20:25:00Z"));
   const dark = await camera.capture({}, midnight);
@@ -52,14 +52,14 @@ test("the simulated camera delivers bright pictures at noon, darker pictures at 
 });
 
 test("the simulated camera shows another mountain for another seed, and the same mountain for the same seed", async () => {
-  const take = async (seed: string) => (await createSimulatedCamera({ ...small, seed }).capture({}, noon)).jpeg;
+  const take = async (seed: string) => (await new SimulatedCamera({ ...small, seed }).capture({}, noon)).jpeg;
   const [north, again, south] = [await take("north"), await take("north"), await take("south")];
   expect(await difference(north, again)).toBeLessThan(1);
   expect(await difference(north, south)).toBeGreaterThan(12);
 });
 
 test("the simulated camera applies exposure compensation, white balance and quality", async () => {
-  const camera = createSimulatedCamera(small);
+  const camera = new SimulatedCamera(small);
   const plain = await camera.capture({}, noon);
   const over = await camera.capture({ exposure_compensation: 1.5 }, noon);
   expect(await luminance(over.jpeg)).toBeGreaterThan((await luminance(plain.jpeg)) + 15);
@@ -75,12 +75,12 @@ test.each([
   ["the southern hemisphere", { lat: -44.6, lon: 168, timezone: "Pacific/Auckland" }, "2026-01-01T00:00:00Z"],
   ["the pole itself", { lat: 90, lon: 0, timezone: "UTC" }, "2026-03-20T12:00:00Z"],
 ])("the simulated camera delivers a picture in %s", async (_, location, at) => {
-  const { jpeg } = await createSimulatedCamera({ ...small, location }).capture({}, new Date(at));
+  const { jpeg } = await new SimulatedCamera({ ...small, location }).capture({}, new Date(at));
   expect((await sharp(jpeg).stats()).channels.every(({ stdev }) => stdev > 2)).toBe(true);
 });
 
 test("the simulated camera measures readings that are valid by the contract, change smoothly, and repeat for the same moment", () => {
-  const camera = createSimulatedCamera(small);
+  const camera = new SimulatedCamera(small);
   const weather = (at: Date) => camera.readings?.(at).weather ?? expect.fail("no weather");
   for (let hour = 0; hour < 24 * 14; hour++) {
     const at = new Date(noon.getTime() + hour * 3_600_000);
@@ -95,7 +95,7 @@ test("the simulated camera measures readings that are valid by the contract, cha
 });
 
 test("the simulated camera reports how long a full picture takes", async () => {
-  const camera = createSimulatedCamera({ location: zermatt });
+  const camera = new SimulatedCamera({ location: zermatt });
   await camera.capture({}, noon);
   const started = performance.now();
   const count = 4;

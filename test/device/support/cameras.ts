@@ -5,7 +5,7 @@ import { topicTree } from "../../../contract/topics.ts";
 import { type CameraAgent, type CameraOptions, startCamera } from "../../../device/agent.ts";
 import type { CameraDriver } from "../../../device/cameras/camera-driver.ts";
 import type { CameraConfig } from "../../../device/config.ts";
-import { createSimulatedCamera } from "../../../device/simulator/simulated-camera.ts";
+import { SimulatedCamera } from "../../../device/simulator/simulated-camera.ts";
 import { jpegOf } from "./programs.ts";
 import { type Received, TestBroker } from "./test-broker.ts";
 
@@ -21,7 +21,7 @@ export async function openBroker(): Promise<TestBroker> {
 }
 
 export function smallCamera(): CameraDriver {
-  return createSimulatedCamera({ location: zermatt, seed: "north", width: 96, height: 72 });
+  return new SimulatedCamera({ location: zermatt, seed: "north", width: 96, height: 72 });
 }
 
 /** A fast camera with one prepared picture, for tests that are not about pictures. */
