@@ -32,11 +32,10 @@ import { MAX_PREVIEW_BYTES } from "./link/previews.ts";
 import { DEFAULT_KEEPALIVE_S } from "./link/uplink.ts";
 import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./outbox/disk-outbox.ts";
 import { DEFAULT_READINGS_MAX_AGE_S } from "./status/deadband-filter.ts";
-import type { AlertLimits } from "./status/threshold-alerts.ts";
-import { DEFAULT_ALERT_LIMITS } from "./status/threshold-alerts.ts";
+import { type AlertLimits, DEFAULT_ALERT_LIMITS } from "./status/threshold-alerts.ts";
 
 export const CAMERA_DRIVERS = ["simulated", "rpicam", "gphoto2", "folder"] as const;
-export type CameraDriverName = (typeof CAMERA_DRIVERS)[number];
+const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
 
 export const DEFAULT_READINGS_INTERVAL_S = 60;
 /** A camera that stays offline for days tries to connect every five minutes. */
@@ -81,7 +80,7 @@ export interface CameraConfig {
 }
 
 export interface DriverConfig {
-  name: CameraDriverName;
+  name: (typeof CAMERA_DRIVERS)[number];
   /** The model of the hardware. Default: the driver's name for it. */
   model?: string;
   timeoutMs: number;
@@ -97,7 +96,7 @@ export interface DriverConfig {
 export interface DeviceConfig {
   camera: CameraConfig;
   driver: DriverConfig;
-  logLevel: "fatal" | "error" | "warn" | "info" | "debug" | "trace";
+  logLevel: (typeof LOG_LEVELS)[number];
 }
 
 const percent = z.coerce.number("must be a percentage").min(0, "must be at least 0").max(99, "must be at most 99");
@@ -113,48 +112,33 @@ const previewBudget = z
     return { every: text === "all" ? 1 : Number(text.slice("every:".length)), onDemand: true };
   });
 
+const text200 = z.string().max(200, "must be at most 200 characters").optional();
+
 export const deviceSettings = {
-  CAMERA_ID: setting(
-    "The id by which the server knows the camera.",
-    z.string("must be set to the camera's id").pipe(idSchema),
-  ),
+  CAMERA_ID: setting("The camera's id on the server.", z.string("must be set to the camera's id").pipe(idSchema)),
   CAMERA_SECRET: setting(
-    "The secret by which the server knows the camera.",
+    "The camera's secret on the server.",
     z.string("must be set to the secret that the broker knows this camera by").max(1024),
     { isSecret: true },
   ),
-  CAMERA_NAME: setting(
-    "What people call the camera.",
-    z.string().max(200, "must be at most 200 characters").optional(),
-    { defaultText: "the id" },
-  ),
-  CAMERA_MODEL: setting(
-    "What people call the hardware that takes the pictures.",
-    z.string().max(200, "must be at most 200 characters").optional(),
-    { defaultText: "as the driver calls it" },
-  ),
+  CAMERA_NAME: setting("The camera's display name.", text200, { defaultText: "the id" }),
+  CAMERA_MODEL: setting("The model of the hardware.", text200, { defaultText: "the driver's name for it" }),
   BROKER_URL: setting(
     "Address of the server: `mqtt://`, `mqtts://`, `ws://` or `wss://`.",
-    z
-      .string()
-      .superRefine((url, context) => {
-        const problem = brokerUrlProblem(url);
-        if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
-      })
-      .default("mqtt://127.0.0.1:1883"),
+    z.string().superRefine(checkBrokerUrl).default("mqtt://127.0.0.1:1883"),
   ),
   TOPIC_ROOT: setting("The server's `TOPIC_ROOT`.", topicRootVariable.default(DEFAULT_TOPIC_ROOT)),
   LOCATION_LAT: setting("Latitude of the camera: schedules follow the sun there.", latitudeVariable, {
     unit: "degrees",
   }),
   LOCATION_LON: setting("Longitude of the camera.", longitudeVariable, { unit: "degrees" }),
-  TIMEZONE: setting("Time zone of the camera: a name of the IANA database.", timeZoneVariable.default("UTC")),
+  TIMEZONE: setting("Time zone of the camera, by its IANA name.", timeZoneVariable.default("UTC")),
   CAMERA_DRIVER: setting(
-    "What takes the pictures: a simulation, `rpicam-still`, `gphoto2`, or a folder that another program writes pictures into.",
+    "What takes the pictures: a simulation, `rpicam-still`, `gphoto2`, or another program that writes them into a folder.",
     z.enum(CAMERA_DRIVERS, `must be one of the drivers there are: ${CAMERA_DRIVERS.join(", ")}`).default("simulated"),
   ),
   CAMERA_TIMEOUT_S: setting(
-    "Time that taking a picture may need beyond its exposure: the program starts, the camera settles, the picture is read out.",
+    "How long taking a picture may last, without its exposure: start of the program, settling, and readout.",
     secondsVariable.default(60),
   ),
   CAMERA_ARGS: setting(
@@ -162,39 +146,35 @@ export const deviceSettings = {
     z
       .string()
       .default("")
-      .transform((text) => text.split(/\s+/).filter((part) => part !== "")),
+      .transform((text) => text.split(/\s+/).filter(Boolean)),
     { defaultText: "none" },
   ),
   CAMERA_FOLDER: setting(
-    "Driver `folder`: where another program writes its pictures. Must be set for this driver.",
+    "Driver `folder`: where another program writes its pictures. Required.",
     z.string().optional(),
   ),
   CAMERA_FOLDER_DEPTH: setting(
-    "Driver `folder`: levels of sub-folders that are searched, such as the date folders of an FTP camera. 0 searches none.",
+    "Driver `folder`: levels of subfolders that are searched, such as the date folders of an FTP camera. 0: none.",
     countVariable.max(20, "must be at most 20 levels").default(DEFAULT_FOLDER_DEPTH),
     { unit: "levels" },
   ),
-  CAMERA_FOLDER_DELETE: setting(
-    "Driver `folder`: whether pictures are deleted once they are taken over.",
-    yesOrNo.default(false),
-    { defaultText: "`no`", values: "`yes`, `no`" },
-  ),
-  CAPTURE_INTERVAL_S: setting("Time between two pictures while there is no schedule.", secondsVariable.default(30)),
-  SCHEDULE_FILE: setting(
-    "A JSON file with a schedule, which is followed until a command sets another one.",
-    z.string().optional(),
-  ),
+  CAMERA_FOLDER_DELETE: setting("Driver `folder`: whether imported pictures are deleted.", yesOrNo.default(false), {
+    defaultText: "`no`",
+    values: "`yes`, `no`",
+  }),
+  CAPTURE_INTERVAL_S: setting("Time between pictures without a schedule.", secondsVariable.default(30)),
+  SCHEDULE_FILE: setting("A JSON file with the schedule until a command sets one.", z.string().optional()),
   READINGS_INTERVAL_S: setting(
-    "Time between two readings of weather, storage and power. What changed enough is sent.",
+    "Time between readings of weather, storage and power. Only readings that changed enough are sent.",
     secondsVariable.default(DEFAULT_READINGS_INTERVAL_S),
   ),
   READINGS_MAX_AGE_S: setting(
-    "Time after which a reading is sent again although it did not change.",
+    "Time after which an unchanged reading is sent again.",
     secondsVariable.default(DEFAULT_READINGS_MAX_AGE_S),
   ),
   KEEPALIVE_S: setting(
-    "Silence after which the camera pings the server. A link that breaks without a word makes the camera offline after 1.5 " +
-      "times this and the server's `PRESENCE_GRACE_MS`. The server accepts at most its `MAX_MQTT_KEEPALIVE_SECONDS`.",
+    "Time without a packet before the camera pings the server. A link that breaks unnoticed makes the camera offline after " +
+      "1.5 times this and the server's `PRESENCE_GRACE_MS`. The server accepts at most its `MAX_MQTT_KEEPALIVE_SECONDS`.",
     z.coerce
       .number("must be a number of seconds")
       .int("must be a whole number of seconds")
@@ -208,8 +188,8 @@ export const deviceSettings = {
     secondsVariable.default(DEFAULT_RECONNECT.maxMs / 1000),
   ),
   PREVIEW_BUDGET: setting(
-    "Which pictures are sent as a preview: `off`, `on-demand` (what `capture.now` and `preview.send` ask for), `all`, or one " +
-      "in several, such as `every:12`.",
+    "Which pictures have a preview: `off`, `on-demand` (those of `capture.now` and `preview.send`), `all`, or one in several, " +
+      "such as `every:12`.",
     previewBudget.prefault("all"),
   ),
   PREVIEW_WIDTH: setting(
@@ -218,7 +198,7 @@ export const deviceSettings = {
     { unit: "pixels" },
   ),
   PREVIEW_MAX_BYTES: setting(
-    "Size of a preview; a slow link makes it smaller.",
+    "Size of a preview. A slow link makes previews smaller.",
     countVariable
       .min(4096, "must be at least 4096")
       .max(MAX_PREVIEW_BYTES, `must be at most ${MAX_PREVIEW_BYTES}, the contract's bound`)
@@ -232,16 +212,16 @@ export const deviceSettings = {
     values: "`yes`, `no`",
   }),
   KEEP_FREE_PERCENT: setting(
-    "Share of the disk that kept pictures leave free: the oldest are deleted, never the newest. With 0 they fill the disk " +
+    "Free share of the disk below which the oldest pictures are deleted, but never the newest. With 0, pictures fill the disk " +
       "except for its last 16 MB, and taking a picture then fails.",
     percent.default(0),
   ),
   OUTBOX_BYTES: setting(
-    "Bytes that may wait on the disk for the link.",
+    "Bytes of unsent messages on the disk.",
     countVariable.min(262_144, "must be at least 262144").default(DEFAULT_DISK_OUTBOX_BYTES),
   ),
   OUTBOX_HOURS: setting(
-    "Time for which a message may wait for the link.",
+    "How long an unsent message is kept.",
     z.coerce
       .number("must be a number of hours")
       .min(1, "must be at least 1 hour")
@@ -261,27 +241,22 @@ export const deviceSettings = {
       .default(DEFAULT_ALERT_LIMITS.temperatureC),
   ),
   SLEEP_PAUSE_MINUTES: setting(
-    "The camera sleeps in pauses of the schedule that are at least this long. 0 turns this off.",
+    "The camera sleeps in pauses of the schedule that are at least this long. 0: only on command.",
     countVariable.refine((minutes) => minutes === 0 || minutes >= 5, "must be 0, or at least 5 minutes").default(0),
     { values: "0, or 5 or more" },
   ),
-  MAX_SLEEP_DAYS: setting(
-    "The longest sleep that a command may ask for, or that one pause of the schedule causes at a time.",
-    limitVariable.default(DEFAULT_MAX_SLEEP_DAYS),
-  ),
+  MAX_SLEEP_DAYS: setting("The longest sleep.", limitVariable.default(DEFAULT_MAX_SLEEP_DAYS)),
   SLEEP_COMMAND: setting(
-    "The program that puts the machine to sleep; its argument is the time of return.",
+    "The program that puts the machine to sleep. Its argument is the wake-up time.",
     z.string().optional(),
   ),
   DATA_PATH: setting(
-    "Folder for everything that outlives a restart: outbox, pictures, settings, schedule and command results.",
+    "Folder for everything that survives a restart: outbox, pictures, settings, schedule and command results.",
     z.string().default("./data"),
   ),
   LOG_LEVEL: setting(
-    "Lowest level of the lines that are logged.",
-    z
-      .enum(["fatal", "error", "warn", "info", "debug", "trace"], "must be fatal, error, warn, info, debug or trace")
-      .default("info"),
+    "Lowest level of logged lines.",
+    z.enum(LOG_LEVELS, "must be fatal, error, warn, info, debug or trace").default("info"),
   ),
 };
 
@@ -360,10 +335,7 @@ function readSettings(env: EnvironmentSource["env"]): ValuesOf<typeof deviceSett
 }
 
 /** Environment variables override the file, even `CAMERA_SECRET_FILE` a `CAMERA_SECRET` in the file. */
-function mergeSettings(
-  file: Record<string, string>,
-  env: EnvironmentSource["env"],
-): Record<string, string | undefined> {
+function mergeSettings(file: Record<string, string>, env: EnvironmentSource["env"]): EnvironmentSource["env"] {
   const merged: Record<string, string | undefined> = { ...file };
   if (env.CAMERA_SECRET || env.CAMERA_SECRET_FILE) {
     delete merged.CAMERA_SECRET;
@@ -411,12 +383,14 @@ function readSchedule(file: string | undefined): Schedule | undefined {
   );
 }
 
-function brokerUrlProblem(text: string): string | undefined {
+function checkBrokerUrl(text: string, context: z.RefinementCtx): void {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^(mqtts?|wss?):$/.test(url.protocol) || url.hostname === "")
-    return "must be an mqtt://, mqtts://, ws:// or wss:// address";
+    context.addIssue({ code: "custom", message: "must be an mqtt://, mqtts://, ws:// or wss:// address" });
   // MQTT.js would use these instead of the camera's own login, and logs would show them.
-  if (url.username !== "" || url.password !== "")
-    return "must hold no user and password: it logs in with CAMERA_ID and CAMERA_SECRET";
-  return undefined;
+  else if (url.username !== "" || url.password !== "")
+    context.addIssue({
+      code: "custom",
+      message: "must hold no user and password: it logs in with CAMERA_ID and CAMERA_SECRET",
+    });
 }

@@ -1,4 +1,4 @@
-import { access, mkdir, readdir, readFile, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Logger } from "pino";
 import { decodeTime } from "ulid";
@@ -86,11 +86,9 @@ export class ImageStore {
     };
     try {
       await this.#requireSpace(jpeg.length);
-      await writeFile(create(this.#incoming, json), `${JSON.stringify(sidecar, undefined, 2)}\n`, {
-        mode: 0o644,
-        flush: true,
-      });
-      await writeFile(create(this.#incoming, image), jpeg, { mode: 0o644, flush: true });
+      const durably = { mode: 0o644, flush: true };
+      await writeFile(create(this.#incoming, json), `${JSON.stringify(sidecar, undefined, 2)}\n`, durably);
+      await writeFile(create(this.#incoming, image), jpeg, durably);
       await mkdir(folder, { recursive: true });
       // First the sidecar, so that every stored picture has one.
       await rename(join(this.#incoming, json), create(folder, json));
@@ -108,16 +106,13 @@ export class ImageStore {
 
   /** @returns the picture of a capture, by default the newest picture */
   async find(capture?: string): Promise<{ capture: string; jpeg: Buffer } | undefined> {
-    const path =
-      capture === undefined
-        ? await this.#newestPath()
-        : await lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
+    const path = capture === undefined ? await this.#newestPath() : await this.#pathOf(capture);
     return path === undefined ? undefined : { capture: captureIn(basename(path)), jpeg: await readFile(path) };
   }
 
   /** Reads a picture's sidecar; undefined without a picture. @throws when the sidecar cannot be read */
   async describe(capture: string): Promise<CaptureCompleted | undefined> {
-    const path = await lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
+    const path = await this.#pathOf(capture);
     if (path === undefined) return undefined;
     return captureCompletedSchema.parse(JSON.parse(await readFile(sidecarOf(path), "utf8")));
   }
@@ -142,8 +137,8 @@ export class ImageStore {
   /** The picture stored last, even if its time is wrong; otherwise the newest by time. */
   async #newestPath(): Promise<string | undefined> {
     const newest = this.#newest;
-    if (newest !== undefined && (await exists(newest))) return newest;
-    return this.#newestByTime();
+    const exists = newest !== undefined && (await stat(newest).catch(() => undefined)) !== undefined;
+    return exists ? newest : this.#newestByTime();
   }
 
   async #newestByTime(): Promise<string | undefined> {
@@ -158,6 +153,10 @@ export class ImageStore {
   #folderOf(capture: string): string {
     const day = new Date(timeOf(capture)).toISOString().slice(0, 10);
     return join(this.#root, ...day.split("-"));
+  }
+
+  #pathOf(capture: string): Promise<string | undefined> {
+    return lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
   }
 
   async *#days(first: "oldest" | "newest"): AsyncGenerator<string> {
@@ -207,13 +206,6 @@ export class ImageStore {
       if (removed > 0) logger.info({ removed, minFreePercent }, "oldest pictures removed to free space");
     }
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** Milliseconds since 1970; 0 for an id without a time. */

@@ -1,5 +1,5 @@
 import type { Schedule } from "../../contract/commands.ts";
-import { addDays, dayOfWeek, type LocalDate, localDateOf, momentsShowing, type Range } from "./local-time.ts";
+import { addDays, dayOfWeek, localDateOf, momentsShowing, type Range } from "./local-time.ts";
 import { type Location, type SolarDay, solarDay } from "./sun.ts";
 
 type Entry = Schedule["entries"][number];
@@ -12,8 +12,8 @@ const DAY_MS = 86_400_000;
 const MINUTES_A_DAY = 1440;
 /** A window starts up to half a day before its anchor, and ends up to a day and a half after it. */
 const DAYS_BEFORE = 2;
-/** More than a week, so that an entry for one day of the week has a next window. */
-const DAYS_AFTER = 8;
+/** More than a week after the present day, so that an entry for one day of the week has a next window. */
+const DAYS = Array.from({ length: DAYS_BEFORE + 1 + 8 }, (_, index) => index - DAYS_BEFORE);
 
 export function everyDay(intervalS: number): Schedule {
   return { entries: [{ kind: "clock", start: "00:00", end: "00:00", interval_s: intervalS }] };
@@ -69,22 +69,20 @@ function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Lo
   const end = minutesOf(entry.end);
   // Such a window ends on the next day.
   const until = end <= start ? end + MINUTES_A_DAY : end;
-  return daysAround(today)
+  return DAYS.map((day) => addDays(today, day))
     .filter((date) => entry.days === undefined || entry.days.includes(dayOfWeek(date)))
     .flatMap((date) => momentsShowing(date, start, until, timezone))
     .map((range) => ({ ...range, intervalS: entry.interval_s }));
 }
 
 function solarWindows(entry: Extract<Entry, { kind: "solar" }>, location: Location, at: Date): Window[] {
-  const windows: Window[] = [];
-  for (let day = -DAYS_BEFORE; day <= DAYS_AFTER; day++) {
-    for (const anchor of anchorsOf(entry, solarDay(new Date(at.getTime() + day * DAY_MS), location))) {
+  return DAYS.flatMap((day) => anchorsOf(entry, solarDay(new Date(at.getTime() + day * DAY_MS), location))).map(
+    (anchor) => {
       const start = anchor.getTime() + entry.offset_min * 60_000;
       const end = start + entry.duration_min * 60_000;
-      windows.push({ start: new Date(start), end: new Date(end), intervalS: entry.interval_s });
-    }
-  }
-  return windows;
+      return { start: new Date(start), end: new Date(end), intervalS: entry.interval_s };
+    },
+  );
 }
 
 /** The anchors of an entry on a day; none when the sun does not reach the phase's height. */
@@ -96,12 +94,6 @@ function anchorsOf({ anchor, when }: Extract<Entry, { kind: "solar" }>, day: Sol
     if (when !== "morning") moments.push(day[anchor].evening);
   }
   return moments.filter((moment) => moment !== undefined);
-}
-
-function daysAround(today: LocalDate): LocalDate[] {
-  const days: LocalDate[] = [];
-  for (let day = -DAYS_BEFORE; day <= DAYS_AFTER; day++) days.push(addDays(today, day));
-  return days;
 }
 
 function minutesOf(clock: string): number {

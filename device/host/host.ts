@@ -89,8 +89,5 @@ async function namesIn(folder: string): Promise<string[]> {
 }
 
 async function textOf(file: string): Promise<string | undefined> {
-  return readFile(file, "utf8").then(
-    (text) => text.trim(),
-    () => undefined,
-  );
+  return (await readFile(file, "utf8").catch(() => undefined))?.trim();
 }

@@ -1,4 +1,4 @@
-import type { Item } from "./outbox-index.ts";
+import { type Item, isState } from "./outbox-index.ts";
 
 /**
  * The order of sending, and within a priority the oldest first. Present states come before events, present events
@@ -17,7 +17,7 @@ export const Priority = {
 } as const;
 export type Priority = (typeof Priority)[keyof typeof Priority];
 
-const PRIORITIES = 7;
+const PRIORITIES = Object.keys(Priority).length;
 /** Messages of a priority that are prepared in advance: as many as can be in flight. */
 const MAX_PREPARED = 16;
 /** One, so that newer previews still replace the waiting ones. */
@@ -26,24 +26,14 @@ const MAX_PREPARED_PREVIEWS = 1;
 const MAX_PREPARED_OLD_PREVIEWS = 4;
 
 export function priorityOfNew(kind: Item["kind"], isLate: boolean): Priority {
-  switch (kind) {
-    case "state":
-      return Priority.state;
-    case "alert":
-      return Priority.alert;
-    case "reply":
-    case "report":
-      return Priority.reply;
-    case "event":
-      return isLate ? Priority.backlog : Priority.event;
-    case "preview":
-      return isLate ? Priority.oldPreview : Priority.preview;
-  }
+  if (kind === "event") return isLate ? Priority.backlog : Priority.event;
+  if (kind === "preview") return isLate ? Priority.oldPreview : Priority.preview;
+  return Priority[kind === "report" ? "reply" : kind];
 }
 
 /** The priority of a message from before the link; undefined for a replaced state, which need not be sent. */
 export function priorityOfStored(item: Item, isNewest: boolean): Priority | undefined {
-  const isReplaced = (item.kind === "state" || item.kind === "alert") && !isNewest;
+  const isReplaced = isState(item.kind) && !isNewest;
   if (!isReplaced) return priorityOfNew(item.kind, true);
   // A numbered message must be sent: its number must not be missing.
   return item.seq === undefined ? undefined : Priority.backlog;

@@ -1,3 +1,5 @@
+import { between } from "./noise.ts";
+
 /** Red, green, blue radiance, relative to the sun's above the atmosphere. */
 export type Light = [number, number, number];
 
@@ -62,16 +64,9 @@ export class Atmosphere {
       Math.sqrt(Math.max(0, Math.min(1, (slope - LOWEST_SLOPE) / (1 - LOWEST_SLOPE)))) * (TABLE_SLOPES - 1.001);
     const row0 = Math.floor(row);
     const column0 = Math.floor(column);
-    const down = row - row0;
-    const right = column - column0;
     const first = (row0 * TABLE_SLOPES + column0) * 3;
-    const below = first + TABLE_SLOPES * 3;
-    const table = this.#transmittance;
-    const band = (index: number): number => {
-      const top = (table[first + index] ?? 0) * (1 - right) + (table[first + 3 + index] ?? 0) * right;
-      const bottom = (table[below + index] ?? 0) * (1 - right) + (table[below + 3 + index] ?? 0) * right;
-      return top + (bottom - top) * down;
-    };
+    const band = (index: number): number =>
+      between(this.#transmittance, first + index, TABLE_SLOPES * 3, column - column0, row - row0, 3);
     return [band(0), band(1), band(2)];
   }
 

@@ -1,7 +1,7 @@
 import { getMoonIllumination, getMoonPosition } from "suncalc";
 import { type Location, sunPosition } from "../../capture/sun.ts";
 import type { Weather } from "../weather.ts";
-import { Atmosphere, CAMERA_KM, hazePhase, type Light } from "./atmosphere.ts";
+import { Atmosphere, CAMERA_KM, hazePhase, type Light, type SkyLight } from "./atmosphere.ts";
 import { directionOf, type Lens, type Vector } from "./lens.ts";
 import { smoothstep } from "./noise.ts";
 
@@ -67,10 +67,7 @@ export function lightingAt(at: Date, location: Location, lens: Lens, weather: We
   const grey = (1 - clear) * 0.2 * Math.max(0, bySun ? sun.y : 0);
   const light = bySun ? sunlight : moonlight;
   return {
-    atmosphere,
-    sun,
-    moon,
-    moonFraction,
+    ...lights,
     key: { direction: bySun ? sun : moon, light: scale(light, clear * clear) },
     ambient: [ambient[0] + grey * light[0], ambient[1] + grey * light[1], ambient[2] + grey * light[2]],
     clear,
@@ -79,10 +76,7 @@ export function lightingAt(at: Date, location: Location, lens: Lens, weather: We
   };
 }
 
-export function skyLight(
-  { atmosphere, sun, moon, moonFraction }: Lights,
-  direction: Vector,
-): { air: Light; haze: Light } {
+export function skyLight({ atmosphere, sun, moon, moonFraction }: Lights, direction: Vector): SkyLight {
   const { air, haze } = atmosphere.sky(direction.y, cosine(direction, sun), sun.y);
   const byMoon = atmosphere.sky(direction.y, cosine(direction, moon), moon.y);
   const share = moonFraction === 0 ? 0 : MOON * moonFraction ** 1.4;

@@ -130,9 +130,16 @@ export class PlaneNoise {
   }
 }
 
-/** Interpolates between four neighbouring cells of a table with rows of `columns` cells. */
-export function between(values: Float32Array, cell: number, columns: number, partX: number, partY: number): number {
-  const top = (values[cell] ?? 0) * (1 - partX) + (values[cell + 1] ?? 0) * partX;
-  const bottom = (values[cell + columns] ?? 0) * (1 - partX) + (values[cell + columns + 1] ?? 0) * partX;
+/** Interpolates in a table. `right` and `below` are the distances from a cell to its neighbours. */
+export function between(
+  values: Float32Array,
+  cell: number,
+  below: number,
+  partX: number,
+  partY: number,
+  right = 1,
+): number {
+  const top = (values[cell] ?? 0) * (1 - partX) + (values[cell + right] ?? 0) * partX;
+  const bottom = (values[cell + below] ?? 0) * (1 - partX) + (values[cell + below + right] ?? 0) * partX;
   return top + (bottom - top) * partY;
 }

@@ -104,16 +104,9 @@ export class Sky {
     const right = (column / this.#geometry.lens.width) * (TABLE.columns - 1.001);
     const column0 = Math.floor(right);
     const row0 = Math.floor(tableRow);
-    const partX = right - column0;
-    const partY = tableRow - row0;
     const first = (row0 * TABLE.columns + column0) * FLOATS;
-    const below = first + TABLE.columns * FLOATS;
-    const table = this.#table;
-    const at = (index: number): number => {
-      const top = (table[first + index] ?? 0) * (1 - partX) + (table[first + FLOATS + index] ?? 0) * partX;
-      const bottom = (table[below + index] ?? 0) * (1 - partX) + (table[below + FLOATS + index] ?? 0) * partX;
-      return top + (bottom - top) * partY;
-    };
+    const at = (index: number): number =>
+      between(this.#table, first + index, TABLE.columns * FLOATS, right - column0, tableRow - row0, FLOATS);
     return [at(0) + phase * at(3), at(1) + phase * at(4), at(2) + phase * at(5)];
   }
 
@@ -122,12 +115,9 @@ export class Sky {
     const strength = key.light[0] + key.light[1] + key.light[2] > 1e-3 || key.direction.y < -0.05 ? 1 : 0;
     const high = strength === 1 ? atmosphere.transmitted(7, key.direction.y + 0.02) : key.light;
     const grey = 0.3 - 0.12 * weather.cloud;
+    const bright = 0.3 * (0.4 + 0.6 * clear);
     return {
-      sun: [
-        high[0] * 0.3 * (0.4 + 0.6 * clear),
-        high[1] * 0.3 * (0.4 + 0.6 * clear),
-        high[2] * 0.3 * (0.4 + 0.6 * clear),
-      ],
+      sun: [high[0] * bright, high[1] * bright, high[2] * bright],
       shade: [ambient[0] * grey, ambient[1] * grey * 0.98, ambient[2] * grey * 0.92],
     };
   }
@@ -163,14 +153,13 @@ export class Sky {
       const topLeft = (row0 * TABLE.columns + column0) * FLOATS;
       const bottomLeft = topLeft + TABLE.columns * FLOATS;
       const block = blockRow + Math.floor(column / CLOUD_BLOCK);
-      const density = between(clouds.density, block, clouds.columns, (column % CLOUD_BLOCK) / CLOUD_BLOCK, blockY);
+      const blockX = (column % CLOUD_BLOCK) / CLOUD_BLOCK;
+      const density = between(clouds.density, block, clouds.columns, blockX, blockY);
       const cover = density < 0.003 ? 0 : density * near;
       let lit = 0;
       if (cover > 0) {
         const towards = (x * light.x + y * light.y + light.z) / length;
-        lit =
-          between(clouds.lit, block, clouds.columns, (column % CLOUD_BLOCK) / CLOUD_BLOCK, blockY) *
-          silverLining(towards);
+        lit = between(clouds.lit, block, clouds.columns, blockX, blockY) * silverLining(towards);
       }
       const pixel = (row * width + column) * 3;
       for (let band = 0; band < 3; band++) {
@@ -188,13 +177,7 @@ export class Sky {
     }
   }
 
-  #addMilkyWay(
-    into: Float32Array,
-    row: number,
-    clouds: Clouds,
-    glow: (direction: Vector) => number,
-    dark: number,
-  ): void {
+  #addMilkyWay(into: Float32Array, row: number, clouds: Clouds, glow: (towards: Vector) => number, dark: number): void {
     const { width } = this.#geometry.lens;
     const step = 2;
     for (let column = 0; column < width; column += step) {
