@@ -33,13 +33,12 @@ export interface CameraOptions {
   config: CameraConfig;
   camera: CameraDriver;
   logger: Logger;
-  /** Default: the machine's clock. */
   clock?: DeviceClock;
 }
 
 /**
- * Resolves before the link is up: a camera without a link takes pictures too. @throws when `config.dataPath` cannot be
- * used
+ * Resolves before the link is up, because a camera takes pictures without a link too. @throws when `config.dataPath`
+ * cannot be used
  */
 export async function startCamera(options: CameraOptions): Promise<CameraAgent> {
   const { config, camera, logger, clock = new DeviceClock() } = options;
@@ -52,7 +51,6 @@ export async function startCamera(options: CameraOptions): Promise<CameraAgent> 
 
 type Parts = Stores & Required<CameraOptions>;
 
-/** Connects the parts of a camera. The methods below need several of them. */
 export class CameraAgent {
   readonly id: string;
   readonly #parts: Parts;
@@ -73,7 +71,6 @@ export class CameraAgent {
     const now = (): Date => clock.now();
     this.id = id;
     this.#parts = parts;
-    // A camera without a schedule is always active.
     this.#plan = { active: !this.#followsSchedule, next: undefined };
     const sender = new Sender({
       brokerUrl: config.brokerUrl,
@@ -214,11 +211,10 @@ export class CameraAgent {
     await this.#sleeper.stop();
     await settledWithin(STOP_CAPTURE_TIMEOUT_MS, Promise.all([this.#loop.stop(), this.#pictures.idle()]));
     await camera.stop?.();
-    // The outcome of the last picture must be published before the farewell: the uplink then closes.
+    // Nothing is sent after the farewell, so the last picture's outcome comes first.
     await settledWithin(STOP_CAPTURE_TIMEOUT_MS, this.#pictures.idle());
     await this.#sender.stop();
     await images?.idle();
-    // The store has already logged why writing failed.
     await store.flush().catch(() => {});
     await outbox.close();
   }

@@ -46,7 +46,6 @@ export const DEFAULT_PREVIEW: PreviewConfig = { width: 480, maxBytes: 8192, ever
 export interface CameraConfig {
   id: string;
   secret: string;
-  /** The camera's display name. Default: the id. */
   name?: string;
   brokerUrl: string;
   topicRoot: string;
@@ -70,7 +69,7 @@ export interface CameraConfig {
   outboxHours?: number;
   reconnect: BackoffOptions;
   timeouts?: { connectTimeoutMs?: number; ackTimeoutMs?: number };
-  /** Whether the disk, temperature and battery of this machine are the camera's. Default false. */
+  /** Whether to report the disk, temperature and battery of this machine. Default false. */
   watchHost?: boolean;
   alerts?: Partial<AlertLimits>;
   /** Default: the camera sleeps only on command. */
@@ -85,9 +84,7 @@ export interface DriverConfig {
   model?: string;
   timeoutMs: number;
   args: readonly string[];
-  /** Driver `folder`: where another program writes its pictures. */
   folder?: string;
-  /** Levels of subfolders that are searched. */
   depth: number;
   /** Whether imported pictures are deleted from `folder`. */
   deleteTaken: boolean;
@@ -263,7 +260,6 @@ export const deviceSettings = {
 const SETTINGS: ReadonlySet<string> = new Set(variablesOf(deviceSettings));
 
 export interface ConfigSource {
-  /** Takes precedence over the file. Default: the environment of the process. */
   env?: Readonly<Record<string, string | undefined>>;
   /** A JSON object with members named like the variables. Default: none. */
   file?: string;
@@ -307,7 +303,6 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
       outboxBytes: read.OUTBOX_BYTES,
       outboxHours: read.OUTBOX_HOURS,
       reconnect: { ...DEFAULT_RECONNECT, maxMs: read.RECONNECT_MAX_S * 1000 },
-      // A simulated camera has a simulated memory card.
       watchHost: read.CAMERA_DRIVER !== "simulated",
       alerts: {
         ...(read.DISK_ALERT_PERCENT === undefined ? {} : { diskPercent: read.DISK_ALERT_PERCENT }),

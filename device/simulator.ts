@@ -28,7 +28,6 @@ export interface SimulatorOptions {
   brokerUrl: string;
   topicRoot: string;
   cameras: readonly SimulatedCameraOptions[];
-  /** The processing service of all cameras. */
   service: { id: string; secret: string };
   /** Seconds between pictures. Default 10. */
   captureIntervalS?: number;

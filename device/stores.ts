@@ -10,7 +10,6 @@ import { openDiskOutbox } from "./outbox/disk-outbox.ts";
 import { DEFAULT_OUTBOX_BYTES, MemoryOutbox } from "./outbox/memory-outbox.ts";
 import type { DedupKeys, Outbox } from "./outbox/outbox.ts";
 
-/** The parts of a camera that survive a restart. */
 export interface Stores {
   store: CameraStore;
   images: ImageStore | undefined;

@@ -1,7 +1,6 @@
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings, Environment, Power, Storage } from "../../contract/events.ts";
 
-/** A picture and its actual settings. */
 export interface Frame {
   jpeg: Buffer;
   width: number;
@@ -22,12 +21,10 @@ export interface Readings {
   weather?: Pick<Environment, "temperature_c" | "humidity_percent" | "cloud_percent" | "wind_ms">;
 }
 
-/** Receives the pictures of a camera that takes them by itself. */
 export interface PictureSink {
   /** Whether a picture of this name was ever stored. */
   has(name: string): boolean;
   store(picture: FoundPicture): Promise<void>;
-  /** Deletes all other stored names. */
   keepOnly(names: ReadonlySet<string>): Promise<void>;
   /** Reports a failure to the operator. Call it once for each reason. */
   fail(reason: string): void;
@@ -45,6 +42,5 @@ export interface CameraDriver {
   /** Watches for pictures. Only on a camera that takes pictures by itself and ignores the schedule. */
   watch?(sink: PictureSink): void;
   readings?(at: Date): Readings;
-  /** Ends the present picture and releases the hardware. */
   stop?(): Promise<void>;
 }

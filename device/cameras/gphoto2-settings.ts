@@ -7,16 +7,13 @@ interface Entry {
   wanted: string;
   /** How far an offered value is from the requested one; undefined when it is too far. */
   distance: (choice: string) => number | undefined;
-  /** Whether to reset to automatic: otherwise the camera would keep the last value. */
+  /** Whether to reset the setting to automatic: the camera would otherwise keep the last value. */
   isReset?: boolean;
-  /** The resulting setting. */
   taken: (choice: string) => CameraSettings;
 }
 
 export interface Chosen {
-  /** For `--set-config-value`. */
   assignments: string[];
-  /** The actual settings of the picture. */
   settings: CameraSettings;
 }
 

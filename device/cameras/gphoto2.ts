@@ -13,7 +13,6 @@ const PROGRAM = "gphoto2";
 
 const LACKS_SETTING = "found a camera without one of the settings";
 
-/** gphoto2's error messages, and advice for the operator. */
 const KNOWN_ERRORS: readonly [pattern: RegExp, meaning: string][] = [
   [/no camera found|could not detect any camera/i, "found no camera: is it switched on, and is its cable plugged in?"],
   [
@@ -25,11 +24,10 @@ const KNOWN_ERRORS: readonly [pattern: RegExp, meaning: string][] = [
 ];
 
 export interface Gphoto2Options {
-  /** Limit of a picture's time, without its exposure. */
+  /** How long a picture may take, not counting its exposure. */
   timeoutMs: number;
   /** Further arguments, such as `--port=usb:001,004`. Default: none. */
   args?: readonly string[];
-  /** Default `Camera`. */
   model?: string;
   killAfterMs?: number;
 }
@@ -37,7 +35,7 @@ export interface Gphoto2Options {
 /** A camera on a USB cable. Quality and HDR are set at the camera itself. */
 export function createGphoto2(options: Gphoto2Options): CameraDriver {
   const { timeoutMs, args = [], model = "Camera", killAfterMs } = options;
-  /** Settings reset since the start. The camera itself remembers the reset. */
+  /** Settings that were reset since the start. The camera itself remembers a reset. */
   const reset = new Set<string>();
   const stopped = new AbortController();
   return programCamera({ model, firmware: PROGRAM }, stopped, take);

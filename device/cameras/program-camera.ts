@@ -1,7 +1,7 @@
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
 
-/** @param stopped aborted when the camera stops; must end the program */
+/** @param stopped is aborted when the camera is stopped, and must end the program */
 export function programCamera(
   about: CameraDriver["about"],
   stopped: AbortController,
@@ -12,7 +12,7 @@ export function programCamera(
     about,
     capture(settings) {
       const frame = take(settings);
-      // Drops the picture, which would otherwise stay in memory until the next one.
+      // Drops the result: otherwise the picture would stay in memory until the next one.
       taking = frame.then(
         () => {},
         () => {},

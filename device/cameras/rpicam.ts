@@ -14,16 +14,14 @@ const DEFAULT_QUALITY = 93;
 const EXPOSURES_PER_PICTURE = 3;
 
 export interface RpicamOptions {
-  /** Limit of a picture's time, without its exposure. */
+  /** How long a picture may take, not counting its exposure. */
   timeoutMs: number;
   /** Further arguments, such as `--vflip`. Default: none. */
   args?: readonly string[];
-  /** Default `Raspberry Pi camera`. */
   model?: string;
   killAfterMs?: number;
 }
 
-/** The camera on a Raspberry Pi's ribbon cable. */
 export function createRpicam(options: RpicamOptions): CameraDriver {
   const { timeoutMs, args = [], model = "Raspberry Pi camera", killAfterMs } = options;
   const stopped = new AbortController();
@@ -63,7 +61,6 @@ function argumentsFor(settings: CameraSettings): string[] {
   const { exposure_s, iso, exposure_compensation, white_balance, quality = DEFAULT_QUALITY, hdr } = settings;
   const isManual = exposure_s !== undefined && iso !== undefined;
   const args = ["--nopreview", "--encoding", "jpg", "--quality", String(quality), "--output", "-"];
-  // A manual exposure needs no time to settle.
   if (isManual) args.push("--immediate");
   else args.push("--timeout", String(SETTLE_MS));
   if (exposure_s !== undefined) args.push("--shutter", String(Math.round(exposure_s * 1_000_000)));

@@ -4,7 +4,7 @@ import type { Location } from "./sun.ts";
 
 /** The clock is read again after this time, because it may be set during a wait. */
 const MAX_WAIT_MS = 60_000;
-/** This many failures in a row make the camera rest before the next picture. */
+/** After this many failures in a row the camera rests. */
 const FAILURES_TO_REST = 3;
 const MAX_REST_S = 300;
 /** How late a timer may take a due picture after its window closed. */
@@ -21,10 +21,9 @@ export interface CaptureLoopOptions {
 }
 
 export interface Plan {
-  /** Whether a window of the schedule is open. */
   active: boolean;
   next: Date | undefined;
-  /** The longer of the present interval and the next picture's; undefined when no picture is planned. */
+  /** The longest interval until the next picture; undefined when no picture is planned. */
   intervalS?: number | undefined;
 }
 
@@ -58,7 +57,6 @@ export class CaptureLoop {
     if (!this.#stopped && this.#running === undefined) this.#plan(this.#options.now());
   }
 
-  /** Resolves when the present picture is finished. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);

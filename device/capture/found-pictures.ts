@@ -2,7 +2,6 @@ import type { PictureSink } from "../cameras/camera-driver.ts";
 import type { DedupKeys } from "../outbox/outbox.ts";
 import type { Pictures } from "./pictures.ts";
 
-/** Publishes each picture of another program once. */
 export function foundPictures(pictures: Pictures, dedupKeys: DedupKeys, fail: PictureSink["fail"]): PictureSink {
   const keyOf = (name: string): string => `picture/${name}`;
   return {

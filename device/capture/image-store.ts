@@ -21,7 +21,6 @@ export interface ImageStoreOptions {
   dataPath: string;
   /** Below this free space the oldest pictures are removed. Default 0: no picture is removed. */
   minFreePercent?: number;
-  /** Default: asks the system. */
   diskSpace?: (path: string) => Promise<{ free: number; total: number }>;
   logger: Logger;
 }
@@ -99,12 +98,10 @@ export class ImageStore {
       await Promise.all(created.map((file) => rm(file, { force: true })));
       throw error;
     } finally {
-      // Prunes after a failure too: the disk may be full.
       this.#pruneSoon(jpeg.length);
     }
   }
 
-  /** @returns the picture of a capture, by default the newest picture */
   async find(capture?: string): Promise<{ capture: string; jpeg: Buffer } | undefined> {
     const path = capture === undefined ? await this.#newestPath() : await this.#pathOf(capture);
     return path === undefined ? undefined : { capture: captureIn(basename(path)), jpeg: await readFile(path) };
@@ -121,7 +118,6 @@ export class ImageStore {
     await this.#pruning;
   }
 
-  /** @throws when the picture would need reserved space */
   async #requireSpace(bytes: number): Promise<void> {
     const { free, total } = await this.#diskSpace();
     if (free - bytes < reserveOf(total))
@@ -178,7 +174,6 @@ export class ImageStore {
       });
   }
 
-  /** @param bytes the next picture's expected size */
   async #prune(minFreePercent: number, bytes: number): Promise<void> {
     const { logger } = this.#options;
     const hasSpace = async (): Promise<boolean> => {

@@ -39,8 +39,9 @@ export interface Range {
 }
 
 /**
- * When a zone's clocks show a time of a date from `startMinutes` (inclusive) to `endMinutes` (exclusive): two ranges
- * when clocks are set back and show some times twice, none when clocks are set forward and skip these times.
+ * The ranges in which clocks show a time of a date from `startMinutes` (inclusive) to `endMinutes` (exclusive). When
+ * clocks are set back, they show some times twice, and there are two ranges. When clocks are set forward, they skip
+ * some times, and there may be no range.
  * @param startMinutes counted from the date's midnight
  * @param endMinutes counted from the same midnight; times above 1,440 are on the next day
  */
@@ -63,7 +64,6 @@ export function momentsShowing(date: LocalDate, startMinutes: number, endMinutes
   return ranges.map(({ start, end }) => ({ start: new Date(start), end: new Date(end) }));
 }
 
-/** The first moment with the new offset, found by binary search. */
 function changeOfOffset(from: number, to: number, timezone: string): number {
   const old = zoneOffsetMs(from, timezone);
   let low = from;

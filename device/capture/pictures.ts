@@ -42,7 +42,6 @@ export class Pictures {
   #taken = 0;
   #failures = 0;
   #stopped = false;
-  /** Settles with the last requested picture. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: PicturesOptions) {
@@ -75,13 +74,10 @@ export class Pictures {
     return this.#inTurn(() => this.#capture(onDemand, onBegin));
   }
 
-  /** Takes a scheduled picture. @returns the number of failures in a row */
   async due(): Promise<number> {
     try {
       await this.#inTurn(() => this.#capture(this.#isPreviewDue()));
-    } catch {
-      // #capture has published and logged the failure.
-    }
+    } catch {}
     return this.#failures;
   }
 

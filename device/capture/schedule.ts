@@ -33,7 +33,6 @@ export function windowsAround(schedule: Schedule, location: Location, at: Date):
     .sort((a, b) => a.start.getTime() - b.start.getTime());
 }
 
-/** The shortest interval of all open windows, seconds; undefined when none is open. */
 export function activeInterval(windows: readonly Window[], at: Date): number | undefined {
   const active = windows.filter((window) => window.start <= at && at < window.end);
   return active.length === 0 ? undefined : Math.min(...active.map((window) => window.intervalS));
@@ -46,7 +45,6 @@ export function activeInterval(windows: readonly Window[], at: Date): number | u
  */
 export function nextCapture(windows: readonly Window[], after: Date, phaseMs = 0): Date | undefined {
   let from = after.getTime() + 1;
-  // Each iteration passes the start or end of a window.
   for (let iteration = 0; iteration <= 2 * windows.length; iteration++) {
     const moment = from;
     const active = windows.filter(({ start, end }) => start.getTime() <= moment && moment < end.getTime());
@@ -67,7 +65,7 @@ function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Lo
   const today = localDateOf(at, timezone);
   const start = minutesOf(entry.start);
   const end = minutesOf(entry.end);
-  // Such a window ends on the next day.
+  // A window with an earlier end ends on the next day.
   const until = end <= start ? end + MINUTES_A_DAY : end;
   return DAYS.map((day) => addDays(today, day))
     .filter((date) => entry.days === undefined || entry.days.includes(dayOfWeek(date)))

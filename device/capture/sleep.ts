@@ -36,11 +36,8 @@ export interface SleepConfig {
 
 export interface SleeperOptions extends SleepConfig {
   plan: () => Plan;
-  /** The number of unsent messages. */
   waiting: () => number;
-  /** Publishes the wake-up time and disconnects. */
   goOffline: (until: Date) => Promise<void>;
-  /** Connects with a new session. */
   goOnline: () => void;
   now: () => Date;
   /** A monotonic clock that continues while the machine is suspended. */
@@ -70,14 +67,13 @@ export class Sleeper {
   }
 
   /**
-   * The intended length of a commanded sleep. If this camera's clock is behind, `until` seems too far away, so the
-   * sender's clock limits the length.
+   * The length of a commanded sleep as its sender meant it. If this camera's clock is behind, `until` seems too far
+   * away, so the length by the sender's clock is the limit.
    */
   lengthOf({ until, issuedAt }: { until: Date; issuedAt: Date }): number {
     return Math.min(until.getTime() - this.#options.now().getTime(), until.getTime() - issuedAt.getTime());
   }
 
-  /** Why a sleep is refused; undefined when it is allowed. */
   problemOf(lengthMs: number): string | undefined {
     const days = this.#options.maxDays ?? DEFAULT_MAX_SLEEP_DAYS;
     if (lengthMs <= 0) return `until: is in the past: this camera's clock shows ${this.#options.now().toISOString()}`;
@@ -87,8 +83,8 @@ export class Sleeper {
   }
 
   /**
-   * Resolves when the camera is awake again. Does nothing else when it is asleep already.
-   * @param until the published wake-up time; without `lengthMs` the sleep also ends when the wall clock shows it
+   * Resolves when the camera is awake again.
+   * @param until the published wake-up time; without `lengthMs` the sleep also ends when the wall clock shows this time
    * @param lengthMs the length by the monotonic clock
    */
   sleep(until: Date, lengthMs?: number): Promise<void> {
@@ -99,13 +95,11 @@ export class Sleeper {
     return this.#sleeping;
   }
 
-  /** Like {@link sleep}, after the time to send the reply. */
   async sleepAfterReply(until: Date, lengthMs: number): Promise<void> {
     await delay(REPLY_MS, this.#stop.signal);
     if (!this.#stop.signal.aborted) await this.sleep(until, lengthMs);
   }
 
-  /** @throws Error when the camera is stopped in the meantime */
   async reboot(awayMs: number): Promise<void> {
     const { goOffline, goOnline, now } = this.#options;
     await goOffline(new Date(now().getTime() + awayMs));

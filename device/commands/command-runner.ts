@@ -6,7 +6,6 @@ import type { CommandProgress, RememberedCommand } from "../host/camera-store.ts
 import { delay } from "../host/delay.ts";
 
 export const MAX_REMEMBERED_COMMANDS = 256;
-/** More waiting commands are rejected. */
 export const MAX_WAITING_COMMANDS = 16;
 
 /** How long a command waits for its progress to be stored: a hanging disk must not block commands. */
@@ -22,7 +21,6 @@ export type Action = (
   command: Pick<Command, "issued_at">,
 ) => { run: (note: NoteProgress) => Promise<unknown> } | { problem: string };
 
-/** @param problemOf finds other problems of valid arguments. Default: no problem */
 export function action<Schema extends z.ZodType>(
   schema: Schema,
   run: (args: z.output<Schema>, note: NoteProgress, command: Pick<Command, "issued_at">) => Promise<unknown>,
@@ -72,7 +70,6 @@ export class CommandRunner {
     this.#remembered = new Map(options.remembered?.map((command) => [command.reply.command_id, command]));
   }
 
-  /** Replies to commands that the earlier run did not finish. */
   async replyToInterrupted(lookups: Partial<Record<CommandName, OutcomeLookup>>): Promise<void> {
     const interrupted = [...this.#remembered.values()].filter(({ reply }) => reply.status === "accepted");
     for (const { name, reply, progress } of interrupted)
@@ -103,7 +100,6 @@ export class CommandRunner {
     const { logger } = this.#options;
     const command = decodeCommand(payload);
     if (command === undefined) {
-      // Without its id the command cannot be answered.
       logger.warn({ command: topicCommand, bytes: payload.length }, "unreadable command ignored");
       return;
     }
@@ -126,7 +122,6 @@ export class CommandRunner {
     this.#last = this.#last.then(() => this.#run(command, checked.run));
   }
 
-  /** Resolves when all accepted commands are finished. */
   idle(): Promise<void> {
     return this.#last;
   }
@@ -177,7 +172,7 @@ export class CommandRunner {
     }
   }
 
-  /** Remembers the reply before sending it: a repetition of the command asks for a lost reply. */
+  /** Remembers the reply first: if the reply is lost, a repetition of the command asks for it. */
   #reply(name: string, reply: CommandReply, progress?: CommandProgress): void {
     this.#remembered.set(reply.command_id, { name, reply, ...(progress === undefined ? {} : { progress }) });
     for (const oldest of this.#remembered.keys()) {

@@ -15,7 +15,6 @@ export interface OutcomeLookupsOptions {
 
 const NOT_DONE: Outcome = { status: "failed", error: "the camera restarted before the command was finished" };
 
-/** For each command, finds out whether it was finished before a crash. */
 export function outcomeLookups(options: OutcomeLookupsOptions): Partial<Record<CommandName, OutcomeLookup>> {
   const { session, state, scheduleResult, describe } = options;
   return {

@@ -11,7 +11,6 @@ const progressSchema = z.object({
   args: z.record(z.string(), z.unknown()),
   /** False while earlier commands run. */
   begun: z.boolean(),
-  /** The command's picture, once it was begun. */
   capture: z.string().optional(),
 });
 
@@ -27,9 +26,8 @@ const storedStateSchema = z.object({
 
 /** The part of a camera's state that survives a restart. */
 export type StoredState = z.infer<typeof storedStateSchema>;
-/** A command with its newest reply. */
 export type RememberedCommand = StoredState["commands"][number];
-/** After a crash these show the outcome of an accepted command. */
+/** After a crash, this shows the outcome of an accepted command. */
 export type CommandProgress = z.infer<typeof progressSchema>;
 
 export class CameraStore {
@@ -63,7 +61,9 @@ export class CameraStore {
     return this.#state;
   }
 
-  /** Changes the state and writes it in the background. Skips superseded states. */
+  /**
+   * Writes the state in the background. If the state changes faster than the disk, only the newest state is written.
+   */
   update(change: Partial<StoredState>): void {
     this.#state = { ...this.#state, ...change };
     if (this.#file === undefined) return;

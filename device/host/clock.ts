@@ -15,13 +15,10 @@ const TOLERANCE_MS = 1000;
  * continues from about the time of the cut, until the network sets it.
  */
 export interface Stamp {
-  /** Milliseconds since 1970, by the wall clock. */
   at: number;
   /** Milliseconds since the boot, including suspended time. */
   monoMs: number;
-  /** The id of that boot. */
   boot: string;
-  /** The state of the wall clock at that moment. */
   trust: "right" | "unset" | "unknown";
 }
 
@@ -34,7 +31,6 @@ export interface ClockOptions {
   synchronised?: () => boolean | undefined;
 }
 
-/** The machine's clock, which the network may set at any time. */
 export class DeviceClock {
   readonly boot: string;
   readonly #now: () => Date;

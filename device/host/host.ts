@@ -5,19 +5,15 @@ import type { Power, Resources, Storage } from "../../contract/events.ts";
 const THERMAL = "/sys/class/thermal";
 const POWER_SUPPLY = "/sys/class/power_supply";
 
-/** A value that the machine does not provide is absent. */
 export type HostReadings = { storage?: Storage; power?: Power; resources: Resources };
 
 export interface HostOptions {
   /** A path on the measured disk. Default: no disk is measured. */
   dataPath?: string;
-  /** Default `/sys/class/thermal`. */
   thermal?: string;
-  /** Default `/sys/class/power_supply`. */
   powerSupply?: string;
 }
 
-/** Measures the machine's disk, temperature and battery, and this process. */
 export class Host {
   readonly #options: HostOptions;
   #cpu = process.cpuUsage();

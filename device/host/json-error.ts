@@ -48,7 +48,7 @@ function step(
     const key = after(STRING, text, at);
     const colon = key === undefined ? undefined : (after(SPACE, text, key) ?? key);
     if (colon === undefined) return undefined;
-    // The error of a missing colon is at its key.
+    // A missing colon is reported at the position of its key.
     return text.charAt(colon) === ":" ? { at: colon + 1, expected: "value" } : undefined;
   }
   if (character === "]" && expected === "value or ]") {
@@ -63,7 +63,7 @@ function step(
   return end === undefined ? undefined : { at: end, expected: "comma or end" };
 }
 
-/** The end of a match that starts at a position. */
+/** The end of the pattern's match at this position; undefined without a match. */
 function after(pattern: RegExp, text: string, at: number): number | undefined {
   pattern.lastIndex = at;
   return pattern.test(text) ? pattern.lastIndex : undefined;

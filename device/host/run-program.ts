@@ -4,9 +4,7 @@ import { spawn } from "node:child_process";
 const DEFAULT_KILL_AFTER_MS = 2000;
 /** From SIGKILL to giving up. A child outside of the process group may keep the output open, or hang in a device. */
 const GIVE_UP_AFTER_KILL_MS = 500;
-/** The length of the kept end. */
 const MAX_STDERR_CHARACTERS = 16 * 1024;
-/** A program with more output is ended. */
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
 export type ProgramFailure = "missing" | "timeout" | "failed" | "stopped";
@@ -14,7 +12,6 @@ export type ProgramFailure = "missing" | "timeout" | "failed" | "stopped";
 export class ProgramError extends Error {
   override name = "ProgramError";
   readonly failure: ProgramFailure;
-  /** The end of standard error. */
   readonly stderr: string;
 
   constructor(failure: ProgramFailure, message: string, stderr = "") {
@@ -113,7 +110,6 @@ function failureOf(command: string, code: number | null, killedBy: string | null
   return `${command} ${how}${last ? `: ${last.slice(0, 500)}` : ""}`;
 }
 
-/** Signals the program and its children. */
 function kill(pid: number | undefined, signal: NodeJS.Signals): void {
   if (pid === undefined) return;
   try {

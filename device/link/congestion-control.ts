@@ -1,24 +1,23 @@
 /** Bytes in flight before the link's speed is known: one second of the slowest acceptable link. */
 const START_BYTES = 2048;
 const START_PREVIEW_BYTES = 8192;
-/** Seconds that the backlog in flight may need: new messages wait for it. */
+/** Seconds of transfer of the backlog in flight: new messages must wait for it. */
 const BACKLOG_S = 0.5;
-/** Seconds that new messages in flight may need: a farewell waits for them. */
+/** Seconds of transfer of new messages in flight: a farewell must wait for them. */
 const FRESH_S = 1;
-/** Seconds that one preview may need, and the size of a preview that every link may send. */
+/** Seconds of transfer of one preview. Every link may send a preview of the second size. */
 const PREVIEW_S = 1;
 const MIN_PREVIEW_BYTES = 2048;
 /** The time of acknowledgements varies by this much for other reasons, such as the server's disk. */
 const NOISE_MS = 30;
-/** A message's delay is measured from the first number of bytes ahead of it, and has full weight from the second. */
+/** Bytes ahead of a message from which its delay is measured, and from which the delay has full weight. */
 const MIN_AHEAD_BYTES = 256;
 const FULL_WEIGHT_BYTES = 2048;
-/** How long the fastest acknowledgement is the baseline: the route of a link changes. */
+/** How long the fastest acknowledgement remains the baseline. Limited, because the route of a link changes. */
 const BASELINE_MS = 10_000;
 
 export interface Flight {
   readonly bytes: number;
-  /** Bytes in flight at its sending, including its own. */
   readonly ahead: number;
   readonly sentAt: number;
 }
@@ -55,9 +54,7 @@ export class CongestionControl {
     return Math.max(MIN_PREVIEW_BYTES, this.#bytesPerS * PREVIEW_S);
   }
 
-  /**
-   * Whether a message may be sent now. A message may always be sent alone: otherwise a large one would wait for ever.
-   */
+  /** A message may always be sent alone: a large one would otherwise wait for ever. */
   allows(bytes: number, { backlog }: { backlog: boolean }): boolean {
     if (this.#inFlight === 0) return true;
     const allowance = (this.#bytesPerS ?? START_BYTES) * (backlog ? BACKLOG_S : FRESH_S);

@@ -1,19 +1,15 @@
 import { ulid } from "ulid";
 
-/** The part of an envelope that is known at the message's creation. */
 export interface EnvelopeContent {
   event: string;
   data: unknown;
-  /** The time of the event, not of the sending. */
   at: Date;
   session: string;
 }
 
-/** The part of an envelope that is known at the message's sending. */
 export interface EnvelopeSeal {
   /** Undefined for unnumbered messages, such as those about the link. */
   seq: number | undefined;
-  /** Differs from the time at creation if the clock was set since. */
   at: Date;
   /** The event happened before the link came up: it is history, not the present state. */
   historical?: boolean;
@@ -27,7 +23,6 @@ export function encodeEnvelope({ event, data, at, session }: EnvelopeContent): s
   return JSON.stringify({ v: 1, id: ulid(at.getTime()), session, event, data });
 }
 
-/** Inserts number and time without parsing the envelope. */
 export function sealEnvelope(envelope: string, { seq, at, historical = false }: EnvelopeSeal): string {
   const number = seq === undefined ? "" : `"seq":${seq},`;
   const late = historical ? '"historical":true,' : "";

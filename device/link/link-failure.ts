@@ -1,4 +1,3 @@
-/** Connection errors, and advice for the operator. */
 const ADVICE: readonly [pattern: RegExp, advice: string][] = [
   [
     /bad username or password|not authorized/i,
@@ -20,7 +19,7 @@ const ADVICE: readonly [pattern: RegExp, advice: string][] = [
   ],
 ];
 
-/** Describes a failure for the operator, without the password that an error's options may have. */
+/** The failure with advice for the operator. Leaves out the error's options, which may have the password. */
 export function describeLinkFailure(error: Error | undefined): string {
   if (error === undefined)
     return "the connection was closed without an answer: is BROKER_URL right? If so, the server's log gives the reason";

@@ -1,8 +1,7 @@
 import { createPreview } from "./previews.ts";
 
-/** More than can be in flight. */
+/** More previews than can be in flight. */
 const MAX_KEPT = 32;
-/** Widths by size limit. */
 const WIDTHS: readonly (readonly [maxBytes: number, width: number])[] = [
   [4096, 160],
   [12_288, 320],
@@ -23,14 +22,12 @@ export class PreviewShrinker {
     return this.#kept.has(topic);
   }
 
-  /** @returns the preview unchanged when it cannot be shrunk */
   shrink(topic: string, jpeg: Buffer, maxBytes: number): Promise<Buffer> {
     const shrunk = this.#last.then(() => this.#shrink(topic, jpeg, maxBytes));
     this.#last = shrunk;
     return shrunk;
   }
 
-  /** Call it after the acknowledgement. */
   forget(topic: string): void {
     this.#kept.delete(topic);
   }

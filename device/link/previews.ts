@@ -1,6 +1,5 @@
 import sharp from "sharp";
 
-/** The contract's limit for a preview. */
 export const MAX_PREVIEW_BYTES = 64 * 1024;
 /** Tried in this order at every width. Below the last quality, a smaller picture looks better. */
 const QUALITIES = [82, 74, 66, 58, 48, 38];
@@ -13,10 +12,7 @@ export interface PreviewOptions {
   maxBytes: number;
 }
 
-/**
- * Lowers the quality, then the width, until the JPEG fits into `maxBytes`. @throws Error when the bytes are no picture,
- * or no preview is small enough
- */
+/** Lowers quality and width until the JPEG fits into `maxBytes`. @throws Error when no preview is small enough */
 export async function createPreview(jpeg: Buffer, { width, maxBytes }: PreviewOptions): Promise<Buffer> {
   for (let pixels = width; pixels >= MIN_WIDTH; pixels = Math.floor(pixels * SHRINK)) {
     const { data, info } = await sharp(jpeg)

@@ -1,23 +1,24 @@
 import { type BackoffOptions, backoffMs } from "../../platform/backoff.ts";
 
-/** A link that the server closed earlier was not stable: the server may close the next one as early. */
+/** A link is stable if the server did not close it within this time: it may close the next one as early. */
 const STABLE_MS = 60_000;
-/** A link that broke by itself later was useful: bad links break all day. */
+/** A link that broke by itself was useful if it lasted this long: bad links break all day. */
 const USEFUL_MS = 5000;
-/** This many early closes in a row are no accident, and are reported. */
+/** The camera reports this many early closes in a row: they are no accident. */
 const CLOSED_TO_REPORT = 3;
-/** Error codes of a close by the server. A close without an error is the server's too. */
+/**
+ * Error codes of a connection that the server closed. A connection that closed without an error was also closed by the
+ * server.
+ */
 const CLOSED_BY_SERVER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 
 export interface EndedLink {
-  /** From the birth's PUBACK to the end; undefined without a birth. */
   lastedMs: number | undefined;
   error: Error | undefined;
 }
 
 export interface NextAttempt {
   waitMs: number;
-  /** Early closes in a row by the server; undefined below {@link CLOSED_TO_REPORT}. */
   closedInARow: number | undefined;
 }
 

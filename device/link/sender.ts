@@ -25,7 +25,6 @@ export interface SenderOptions extends Pick<UplinkOptions, CommonOptions> {
   secret: string;
   /** Receives the commands. Default: the camera does not subscribe to commands. */
   onCommand?: (command: string, payload: Buffer) => void;
-  /** Called at every birth: publish the present states. */
   onUp?: () => void;
 }
 
@@ -33,7 +32,6 @@ export interface EventOptions {
   /** Retains the event. Unlike a state, a waiting event is never replaced. Default false. */
   retain?: boolean;
   at?: Date;
-  /** See the outbox' `DedupKeys`. */
   dedupKey?: string;
 }
 
@@ -51,7 +49,6 @@ export class Sender {
     return this.#session;
   }
 
-  /** Connects with a new session. */
   start(): void {
     this.#session = ulid();
     this.#uplink = this.#createUplink();
@@ -73,7 +70,6 @@ export class Sender {
     void this.#putEnvelope(topic, "reply", "command.reply", reply);
   }
 
-  /** Resolves when the event is in the outbox. */
   event(topic: BuildableTopic, event: string, data: unknown, options?: EventOptions): Promise<void> {
     return this.#putEnvelope(topic, "event", event, data, options);
   }

@@ -13,7 +13,7 @@ import { ReconnectPolicy } from "./reconnect-policy.ts";
 
 /** Publishes that may wait for a PUBACK. A broken link makes the camera send them again. */
 export const MAX_IN_FLIGHT = 16;
-/** At most this many of them from the backlog, so that new messages can be sent. */
+/** How many of these may be from the backlog: new messages must find space. */
 const MAX_BACKLOG_IN_FLIGHT = 12;
 /**
  * Seconds without a packet before a ping. The broker closes the connection after 1.5 times as long [MQTT-3.1.2-24], and
@@ -28,8 +28,8 @@ const DRAIN_TIMEOUT_MS = 500;
 const FAREWELL_TIMEOUT_MS = 500;
 const DISCONNECT_TIMEOUT_MS = 300;
 /**
- * The limits before a sleep: nobody waits for the end, unsent messages would be hours late, and without its farewell a
- * sleeping camera would be reported as lost.
+ * The limits before a sleep are longer. Unsent messages would be hours late, and a sleeping camera without a farewell
+ * would be reported as lost.
  */
 const SLEEP_DRAIN_TIMEOUT_MS = 5000;
 const SLEEP_FAREWELL_TIMEOUT_MS = 10_000;
@@ -41,7 +41,6 @@ export interface UplinkOptions {
   username: string;
   password: string;
   linkTopic: string;
-  /** The event's name for a status. */
   linkEvent: (status: Link["status"]) => string;
   session: string;
   outbox: Outbox;
@@ -52,9 +51,7 @@ export interface UplinkOptions {
   /** Called after the birth's PUBACK, before the first message of the outbox. */
   onUp?: () => void;
   reconnect: BackoffOptions;
-  /** Default {@link DEFAULT_KEEPALIVE_S}. */
   keepaliveS?: number;
-  /** Default {@link DEFAULT_ACK_TIMEOUT_MS}. */
   ackTimeoutMs?: number;
   /** From opening a connection to CONNACK. Default {@link DEFAULT_CONNECT_TIMEOUT_MS}. */
   connectTimeoutMs?: number;
@@ -97,7 +94,6 @@ export class Uplink {
     this.#reconnectPolicy = new ReconnectPolicy(options.reconnect);
   }
 
-  /** From the birth's PUBACK until the connection closes. */
   get up(): boolean {
     return this.#upSince !== undefined;
   }
@@ -132,7 +128,6 @@ export class Uplink {
     client.on("close", () => this.#disconnected(client, { byPeer: true, failure }));
   }
 
-  /** Sends the messages that the window allows. Call it after every `put`. */
   pump(): void {
     const { outbox } = this.#options;
     const client = this.#client;
@@ -156,7 +151,6 @@ export class Uplink {
   }
 
   #fits(entry: OutboxEntry): boolean {
-    // The farewell does not wait for the backlog.
     if (entry.backlog && (this.#stopping !== undefined || this.#inFlight.size >= MAX_BACKLOG_IN_FLIGHT)) return false;
     return this.#congestion.allows(this.#sizeOf(entry), entry);
   }
@@ -226,7 +220,7 @@ export class Uplink {
     this.pump();
   }
 
-  /** @param cut whether the camera closed the connection, and logged why */
+  /** @param cut the camera closed the connection, and has logged why */
   #disconnected(
     client: MqttClient,
     { byPeer, failure, cut = false }: { byPeer: boolean; failure?: Error | undefined; cut?: boolean },

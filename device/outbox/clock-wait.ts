@@ -1,6 +1,5 @@
 import type { DeviceClock } from "../host/clock.ts";
 
-/** How long the backlog waits for an unset clock. */
 const MAX_WAIT_MS = 60_000;
 const CHECK_INTERVAL_MS = 500;
 

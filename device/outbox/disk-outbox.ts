@@ -86,7 +86,6 @@ export class DiskOutbox implements Outbox, DedupKeys {
   readonly #inFlight = new InFlight();
   readonly #clockWait: ClockWait;
   readonly #dedupKeys = new Set<string>();
-  /** New for each link; undefined while the link is down. */
   #queue: PriorityQueue | undefined;
   #upSince: Stamp | undefined;
   #nextKey = 1;
@@ -314,7 +313,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     this.#onReady();
   }
 
-  /** Whether the event is history: from before the link came up, or from long ago. */
+  /** The event happened before the link came up, or long ago. */
   #isLate(at: Date): boolean {
     const upAt = this.#upSince === undefined ? at : this.#clock.timeOf(this.#upSince);
     return at < upAt || this.#clock.now().getTime() - at.getTime() > LATE_MS;

@@ -1,13 +1,12 @@
 import type { OutboxEntry } from "./outbox.ts";
 import type { Item } from "./outbox-index.ts";
 
-/** This many disconnects by the broker make a message in flight a suspect, which is then sent alone. */
+/** A message in flight at this many disconnects by the broker is a suspect, and is then sent alone. */
 const DISCONNECTS_TO_SUSPECT = 3;
-/** This many disconnects of a message show that it is the cause. It is quarantined. */
+/** A message in flight at this many disconnects is the cause, and is quarantined. */
 const DISCONNECTS_TO_QUARANTINE = DISCONNECTS_TO_SUSPECT + 5;
 const QUARANTINE_MS = 3_600_000;
 
-/** Messages that wait for a PUBACK. Finds messages that make the broker close the connection. */
 export class InFlight {
   readonly #items = new Map<OutboxEntry, Item>();
   #quarantinedTopics: string[] = [];
@@ -24,7 +23,7 @@ export class InFlight {
     return item;
   }
 
-  /** Whether a message may be sent now. A suspect is sent alone, so that a disconnect shows the cause. */
+  /** A suspect is sent alone, so that the next disconnect shows whether it is the cause. */
   admits(item: Item): boolean {
     if (this.#items.size === 0) return true;
     if (isSuspect(item)) return false;

@@ -16,7 +16,7 @@ interface MemoryOutboxOptions {
   maxBytes?: number;
   /** Receives the deduplication keys. Default: keys are ignored. */
   onDedupKey?: (key: string) => void;
-  /** Why this outbox replaces one on the disk. Default: it does not. */
+  /** The disk's failure, if this outbox replaces one on the disk. */
   writeFailure?: string;
 }
 
@@ -93,7 +93,6 @@ export class MemoryOutbox implements Outbox {
     }
   }
 
-  /** Every message can be taken at once. */
   onReady(): void {}
 
   release(): void {
@@ -112,7 +111,6 @@ export class MemoryOutbox implements Outbox {
     return dropped;
   }
 
-  /** {@link writeFailure} never changes. */
   onWriteFailureChange(): void {}
 
   async close(): Promise<void> {}
@@ -123,7 +121,6 @@ export class MemoryOutbox implements Outbox {
     if (this.#states.get(entry.message.topic) === entry) this.#states.delete(entry.message.topic);
   }
 
-  /** Returns false when no message may be dropped. */
   #dropOne(): boolean {
     const victim = this.#oldest("preview") ?? this.#oldest("event") ?? this.#oldest("state") ?? this.#oldest("alert");
     if (victim === undefined) return false;

@@ -5,7 +5,6 @@ import { type OpenedStore, openStore, repairStore } from "../../platform/level/o
 import { LargeValues } from "./large-values.ts";
 import { isDiskFull, LEVEL_OPTIONS, type OutboxDatabase, OutboxStore } from "./store.ts";
 
-/** Bytes freed at a time on a full disk. */
 const FULL_DISK_DELETE_BYTES = 1024 * 1024;
 
 /** The store cannot be opened, but is not damaged. The message says what to do. */
@@ -13,7 +12,7 @@ export class OutboxUnusableError extends Error {
   override name = "OutboxUnusableError";
 }
 
-/** The store was opened, but cannot be read completely. */
+/** The store is open, but cannot be read completely. */
 class UnreadableError extends Error {
   override name = "UnreadableError";
 }

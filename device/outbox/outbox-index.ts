@@ -12,7 +12,6 @@ export class Item {
   readonly stamp: Stamp;
   /** The time of `put`, from which the age counts. Another program's pictures may be years old by then. */
   readonly stored: Stamp;
-  /** Body, topic, and {@link OVERHEAD_BYTES}. */
   readonly bytes: number;
   readonly binary: boolean;
   seq: number | undefined = undefined;
@@ -21,11 +20,9 @@ export class Item {
   durable = false;
   /** `preparing`: writes its number, reads its body. */
   phase: "waiting" | "preparing" | "ready" | "inFlight" = "waiting";
-  /** Acknowledged, replaced or dropped. */
   removed = false;
   /** How many connections the broker closed while the message was in flight. */
   disconnects = 0;
-  /** By `performance.now()`. */
   quarantinedUntil = 0;
 
   constructor(key: number, { kind, topic, stamp, kept = stamp, bytes, binary }: Meta) {
@@ -40,10 +37,8 @@ export class Item {
 }
 
 export interface OutboxIndexLimits {
-  /** Includes topics, and an overhead for each message. */
   maxBytes: number;
   maxMessages: number;
-  /** Older previews and events are dropped. */
   maxAgeMs: number;
 }
 
@@ -69,7 +64,6 @@ export function withDropped(dropped: Dropped | undefined, at: Date): Dropped {
   return { count: count + 1, from: at < from ? at : from, to: at > to ? at : to };
 }
 
-/** The messages in the outbox, and the policy for dropping them. */
 export class OutboxIndex {
   readonly #limits: OutboxIndexLimits;
   readonly #clock: DeviceClock;
@@ -83,7 +77,6 @@ export class OutboxIndex {
   /** The newest state or alert, by topic. */
   readonly #newest = new Map<string, Item>();
   #bytes = 0;
-  /** Not yet reported. */
   dropped: Dropped | undefined;
 
   constructor(limits: OutboxIndexLimits, clock: DeviceClock) {
@@ -95,7 +88,6 @@ export class OutboxIndex {
     return this.#items.size;
   }
 
-  /** Whether more than half of the allowed bytes or messages are used. */
   get isCrowded(): boolean {
     return this.#bytes > this.#limits.maxBytes / 2 || this.#items.size > this.#limits.maxMessages / 2;
   }

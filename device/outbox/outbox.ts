@@ -10,7 +10,6 @@ export interface OutgoingMessage {
    */
   kind: "state" | "alert" | "reply" | "event" | "preview" | "report";
   retain: boolean;
-  /** The time of the event. */
   at: Date;
   /** An envelope without number and time, or bytes: a JPEG, or none to clear a retained topic. */
   body: string | Uint8Array;
@@ -20,11 +19,11 @@ export interface OutboxEntry {
   readonly message: Pick<OutgoingMessage, "topic" | "kind" | "retain" | "body">;
   /** Counts all envelopes of the outbox from 1, in the order of first sending. Never changes. */
   readonly seq: number | undefined;
-  /** The time of the event, corrected if the clock was set since. */
+  /** Corrected if the clock was set since. */
   readonly at: Date;
-  /** Whether the event is history, from before the link came up. */
+  /** The event happened before the link came up: it does not describe the present. */
   readonly historical: boolean;
-  /** Whether new messages are sent first. */
+  /** Nobody waits for the message, so new messages are sent first. */
   readonly backlog: boolean;
 }
 
@@ -65,12 +64,11 @@ export interface Outbox {
   /** Topics of the messages quarantined since the last call, because the broker closed the connection over them. */
   takeQuarantined(): readonly string[];
   /**
-   * Messages dropped since the last call. Undefined while the outbox is more than half full: the report needs space
-   * too.
+   * Messages dropped since the last call. Undefined while the outbox is more than half full, because the report needs
+   * space.
    */
   takeDropped(): Dropped | undefined;
   readonly size: number;
-  /** Waiting messages that are not in the backlog. */
   readonly fresh: number;
   /** Why the disk cannot be written. Undefined while it can be, and without a disk. */
   readonly writeFailure: string | undefined;
@@ -80,9 +78,8 @@ export interface Outbox {
   close(): Promise<void>;
 }
 
-/** Names of things that are messages already, so that each is sent once. A key and its message are one write. */
+/** Keys of pictures that were published already. A key is stored in the same write as its message. */
 export interface DedupKeys {
   has(key: string): boolean;
-  /** Deletes all other keys. */
   keepOnly(keys: ReadonlySet<string>): Promise<void>;
 }

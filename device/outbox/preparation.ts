@@ -10,7 +10,6 @@ export interface PreparationOptions {
   index: OutboxIndex;
   numbers: SequenceNumbers;
   lowestPriority: () => Priority;
-  /** Called when messages are ready. */
   onReady: () => void;
   logger: Logger;
 }
@@ -19,7 +18,6 @@ export interface PreparationOptions {
 export class Preparation {
   readonly #options: PreparationOptions;
   readonly #contents = new Map<Item, Content>();
-  /** Undefined while the link is down. */
   #queue: PriorityQueue | undefined;
   #runningQueue: PriorityQueue | undefined;
 
@@ -31,7 +29,6 @@ export class Preparation {
     this.#queue = queue;
   }
 
-  /** Call it when the link is down. Prepared messages are read again later. */
   stop(): void {
     this.#queue = undefined;
     this.#contents.clear();
@@ -59,7 +56,6 @@ export class Preparation {
       if (items.length === 0) break;
       for (const item of items) item.phase = "preparing";
       await this.#prepare(queue, items);
-      // The link went down.
       if (queue !== this.#queue) return;
     }
     this.#runningQueue = undefined;

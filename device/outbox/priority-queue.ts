@@ -11,7 +11,6 @@ export const Priority = {
   event: 3,
   /** The newest preview. The next one moves it to `oldPreview`. */
   preview: 4,
-  /** Events from before the link. */
   backlog: 5,
   oldPreview: 6,
 } as const;
@@ -64,7 +63,6 @@ class Fifo {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;
     this.#head++;
-    // Rarely, so that the average cost stays constant.
     if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head);
       this.#head = 0;
@@ -73,7 +71,6 @@ class Fifo {
   }
 }
 
-/** Orders one link's messages: waiting, being prepared, ready. */
 export class PriorityQueue {
   readonly #waiting: readonly Fifo[] = Array.from({ length: PRIORITIES }, () => new Fifo());
   readonly #ready: readonly Fifo[] = Array.from({ length: PRIORITIES }, () => new Fifo());
@@ -121,7 +118,6 @@ export class PriorityQueue {
     return items;
   }
 
-  /** @param usable false for an unreadable message */
   prepared(item: Item, usable: boolean): void {
     const priority = this.#priorityOf.get(item);
     if (priority === undefined) return;

@@ -10,7 +10,7 @@ export const LAST_SEQ_KEY = "x!seq";
 export const FREE_SEQS_KEY = "x!free";
 export const DROPPED_KEY = "x!dropped";
 
-/** The digits of the largest key: with leading zeros, keys sort by their numbers. */
+/** Leading zeros sort the keys by their numbers. */
 const KEY_DIGITS = 15;
 
 export const metaKey = (key: number): string => RowPrefix.meta + digits(key);
@@ -76,7 +76,6 @@ export function decodeMeta(text: string): Meta | undefined {
 
 export type Content = Pick<OutgoingMessage, "topic" | "retain" | "body">;
 
-/** Undefined for a missing or invalid row, or an incomplete body. */
 export function decodeContent(metaRow: Uint8Array | undefined, body: Uint8Array | undefined): Content | undefined {
   const meta = metaRow === undefined ? undefined : decodeMeta(Buffer.from(metaRow).toString());
   if (meta === undefined || body === undefined) return undefined;

@@ -5,7 +5,6 @@ import { openLevel } from "../../platform/level/open-store.ts";
 import { delay, settledWithin } from "../host/delay.ts";
 import { type LargeValues, MAX_LARGE_BYTES } from "./large-values.ts";
 
-/** Undefined deletes the key. */
 export type Change = readonly [key: string, value: string | Uint8Array | undefined];
 
 export interface OutboxDatabase {
@@ -47,7 +46,6 @@ export class OutboxStore {
   #bytes = 0;
   #writing: Promise<void> | undefined;
   #failure: string | undefined;
-  /** Resolves when the database is open again; undefined while it is open. */
   #reopening: Promise<void> | undefined;
   #reopened: () => void = () => {};
   #closing: Promise<void> | undefined;
@@ -143,7 +141,6 @@ export class OutboxStore {
   }
 
   async #writePending(): Promise<void> {
-    // Waits for the other changes of this tick.
     await Promise.resolve();
     while (this.#onDurable.length > 0) {
       const changes = this.#changes;

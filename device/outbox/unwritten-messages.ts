@@ -41,7 +41,6 @@ export class UnwrittenMessages {
     return this.#messages.get(item)?.content;
   }
 
-  /** Whether memory has space for another message while the disk cannot be written. */
   hasRoomFor(kind: OutgoingMessage["kind"], bytes: number): boolean {
     // Reports are few and short, and report what was dropped.
     if (kind === "report") return true;
@@ -93,7 +92,7 @@ export class UnwrittenMessages {
     });
   }
 
-  /** The message needs no write any more, but its deduplication key does. */
+  /** Only the deduplication key of an acknowledged message is still written. */
   acknowledge(item: Item): void {
     const unwritten = this.#messages.get(item);
     const dedupKeys = unwritten?.held?.filter(([key]) => isDedupKeyRow(key)) ?? [];

@@ -8,7 +8,6 @@ import { MemoryOutbox } from "../outbox/memory-outbox.ts";
 const DEFAULT_JOB_INTERVAL_MS = 30_000;
 const DEFAULT_STEP_MS = 2000;
 const DEFAULT_KEEP_MS = 10_000;
-/** The number of progress reports. */
 const STEPS = { timelapse_assembly: 10, image_processing: 4 } as const;
 const FAILS_AT = 60;
 
@@ -35,7 +34,6 @@ export class ProcessingService {
   readonly id: string;
   readonly #config: ProcessingConfig;
   readonly #sender: Sender;
-  /** Timers of the next step or the clearing, by job id. */
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #interval: NodeJS.Timeout | undefined;
   #started = 0;
@@ -106,7 +104,6 @@ export class ProcessingService {
     if (fails && job.progress >= FAILS_AT) {
       this.#end({ ...job, status: "failed", error: "simulated failure: the encoder ran out of memory" });
     } else if (job.progress >= 100) {
-      // No outputs, because there is no real film.
       this.#end({ ...job, status: "completed", progress: 100 });
     } else {
       this.#publish(job);

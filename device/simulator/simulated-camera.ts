@@ -13,12 +13,10 @@ const DEFAULT_QUALITY = 88;
 const CARD_BYTES = 64_000_000_000;
 
 export interface SimulatedCameraOptions {
-  /** Determines the positions of sun, moon and stars. */
   location: Location;
   /** Determines the mountain. Default: derived from the location. */
   seed?: string;
   width?: number;
-  /** Default: three quarters of the width. */
   height?: number;
 }
 
@@ -80,7 +78,7 @@ export class SimulatedCamera implements CameraDriver {
   }
 }
 
-/** The automatic settings for the light: 1/2,000 s at ISO 100 for noon in snow. */
+/** 1/2,000 s at ISO 100 for noon in snow. */
 function automaticSettings(metered: number): CameraSettings {
   const needed = 0.06 / metered / 2000;
   const iso = needed < 1 / 30 ? 100 : needed < 4 ? 400 : 1600;

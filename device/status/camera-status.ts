@@ -13,7 +13,7 @@ export interface CameraStatusOptions {
   schedule: () => Schedule | undefined;
   settings: () => CameraSettings;
   plan: () => Plan;
-  /** The interval of a plan without one, seconds. */
+  /** Seconds between pictures if the plan has no interval. */
   defaultIntervalS: number;
   taken: () => number;
 }
@@ -21,7 +21,6 @@ export interface CameraStatusOptions {
 /** Publishes the camera's states. They are retained, so that every new subscriber receives them. */
 export class CameraStatus {
   readonly #options: CameraStatusOptions;
-  /** Undefined before the first birth. */
   #publishedIntervalS: number | undefined;
 
   constructor(options: CameraStatusOptions) {

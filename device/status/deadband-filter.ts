@@ -7,7 +7,6 @@ export interface StateReadings {
   resources: Resources;
 }
 
-/** An unchanged reading is published again after this time. */
 export const DEFAULT_READINGS_MAX_AGE_S = 1800;
 
 /**
@@ -52,7 +51,6 @@ export class DeadbandFilter {
     return true;
   }
 
-  /** Lets all next readings pass: the broker may have lost the retained ones. */
   clear(): void {
     this.#published.clear();
   }
@@ -76,6 +74,5 @@ function fieldDiffers(field: string, before: unknown, now: unknown, reading: Rea
 function deadbandOf(field: string, reading: ReadonlyMap<string, unknown>): number {
   const total = reading.get("total_bytes");
   if (field === "free_bytes" && typeof total === "number") return total * DISK_SHARE;
-  // Any change.
   return DEADBANDS[field] ?? Number.MIN_VALUE;
 }

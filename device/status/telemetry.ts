@@ -23,7 +23,6 @@ export interface TelemetryOptions {
   logger: Logger;
 }
 
-/** Measures environment, storage, power and resources, and publishes readings that changed enough. */
 export class Telemetry {
   readonly #options: TelemetryOptions;
   readonly #filter: DeadbandFilter;
@@ -55,7 +54,7 @@ export class Telemetry {
       logger.info({ jumpMs }, "clock was set");
       onClockSet();
     }
-    // No readings during a sleep: all are published after it.
+    // Everything is published again after a sleep.
     if (isAsleep()) return;
     const at = clock.now();
     const ofHost: Partial<HostReadings> = (await host?.read()) ?? {};

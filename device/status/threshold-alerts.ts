@@ -3,7 +3,7 @@ import type { Alert, Resources, Storage } from "../../contract/events.ts";
 export interface AlertLimits {
   /** Used percentage of the disk that raises `disk`. Default: the backend applies its limit for all cameras. */
   diskPercent?: number;
-  /** The °C that raise `temperature`. A Raspberry Pi throttles its processor from 80 °C. */
+  /** Temperature in °C that raises `temperature`. A Raspberry Pi throttles its processor from 80 °C. */
   temperatureC: number;
 }
 
@@ -14,14 +14,12 @@ const TEMPERATURE_HYSTERESIS_C = 8;
 
 export interface ThresholdAlertsOptions {
   limits?: Partial<AlertLimits>;
-  /** Alerts of the earlier run. */
   raised: readonly string[];
   /** Undefined clears the alert. */
   publish: (name: string, alert: Alert | undefined) => void;
   onChange: (raised: readonly string[]) => void;
 }
 
-/** Raises an alert above a limit, and clears it well below the limit. */
 export class ThresholdAlerts {
   readonly #options: ThresholdAlertsOptions;
   readonly #limits: AlertLimits;

@@ -20,7 +20,6 @@ const HAZE_HEIGHT = 1.2;
 const AIR: Light = [0.0058, 0.0135, 0.0331];
 const OZONE: Light = [0.00065, 0.00188, 0.000085];
 const HAZE_ABSORPTION = 1.11;
-/** Asymmetry of the scattering by haze. */
 const HAZE_FORWARD = 0.77;
 export const CAMERA_KM = 1.8;
 
@@ -33,7 +32,6 @@ const LOWEST_SLOPE = -0.22;
 /** Share of light that is scattered again. Without it dusk would be too dark. */
 const MULTIPLE_SCATTERING = 0.16;
 
-/** Computes the light of a clear sky by single scattering. */
 export class Atmosphere {
   readonly #haze: number;
   /** Transmitted sunlight by height and sine of the elevation. */
@@ -54,7 +52,7 @@ export class Atmosphere {
   }
 
   /**
-   * The share of a light from space that arrives.
+   * The share of a light that arrives from space.
    * @param height kilometres above the sea
    * @param slope sine of the light's elevation
    */

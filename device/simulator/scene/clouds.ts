@@ -2,7 +2,6 @@ import type { Lens } from "./lens.ts";
 import type { Lighting } from "./lighting.ts";
 import { PlaneNoise, smoothstep } from "./noise.ts";
 
-/** Kilometres above the camera. */
 const LAYER = 2.6;
 /** Clouds are computed for squares of this many pixels. Soft edges hide them. */
 export const CLOUD_BLOCK = 2;
@@ -15,7 +14,6 @@ export interface Clouds {
   lit: Float32Array;
 }
 
-/** A layer of clouds that drifts with the wind. */
 export class CloudLayer {
   readonly #noise: PlaneNoise;
   readonly #lens: Lens;
@@ -45,7 +43,6 @@ export class CloudLayer {
     for (let row = 0; row < until; row++) {
       const up = Math.max(0.012, (horizon - row * CLOUD_BLOCK) / focal);
       const away = LAYER / (up + 0.035);
-      // Details smaller than a pixel would flicker.
       const octaves = Math.max(2, Math.min(6, Math.floor(8.2 - Math.log2(away))));
       const fade = smoothstep(0.01, 0.09, up);
       for (let column = 0; column < columns; column++) {

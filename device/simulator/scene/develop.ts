@@ -3,13 +3,10 @@ import type { Light } from "./atmosphere.ts";
 import type { Lens } from "./lens.ts";
 import { randomFrom } from "./noise.ts";
 
-/** Mean brightness of a picture at noon. */
 const KEY = 0.2;
 /** How far the exposure compensates changes of light: 0 not at all, 1 completely. */
 const FOLLOWS = 0.85;
-/** The metered light at noon. */
 const NOON = 0.06;
-/** One pixel in this many is metered. */
 const METER_STEP = 7;
 const CURVE_STEPS = 8192;
 /** The least light that the tone curve shows as white. */

@@ -3,7 +3,6 @@ import { PlaneNoise, smoothstep } from "./noise.ts";
 import type { Terrain } from "./terrain.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
-/** Heights on a grid, for shadows. */
 export type HeightGrid = Awaited<ReturnType<typeof measureHeights>>;
 export type GeometryBuffer = ReturnType<typeof allocate>;
 
@@ -13,7 +12,6 @@ const FAR = 27;
 const STRIDE = 0.0042;
 /** `cell`: kilometres between neighbouring points. */
 const GRID = { columns: 512, rows: 432, cell: 0.0625 };
-/** Columns or rows computed before other work may run. */
 const BAND = 48;
 
 /** Takes about 2 s for 1,280 × 960 pixels on a slow core. */
@@ -38,7 +36,7 @@ export async function renderGeometry(
   return result;
 }
 
-/** What is the same in every light, by pixel. */
+/** The geometry by pixel, which is the same in every light. */
 function allocate(lens: Lens, grid: HeightGrid) {
   const pixels = lens.width * lens.height;
   return {
@@ -64,7 +62,7 @@ function allocate(lens: Lens, grid: HeightGrid) {
   };
 }
 
-/** Steps away from the camera. Land above all nearer land is visible. */
+/** Steps away from the camera. Land is visible if it rises above all nearer land. */
 function castColumn({ lens, distance, skyline, water }: GeometryBuffer, terrain: Terrain, column: number): void {
   const { width, height, focal, horizon } = lens;
   const across = (column + 0.5 - width / 2) / focal;
@@ -192,7 +190,6 @@ class SurfacePainter {
 
     let crown = 0;
     if (wood > 0.02 && z < 14) {
-      // Round treetops with dark gaps.
       const size = 1 / 0.011;
       crown =
         Math.abs(this.#leaves.at(x * size, z * size * 0.8)) * 0.7 +

@@ -38,7 +38,6 @@ export class Land {
     const [keyR, keyG, keyB] = [light[0] / Math.PI, light[1] / Math.PI, light[2] / Math.PI];
     const { ambient } = lighting;
     const [skyR, skyG, skyB] = [ambient[0] / Math.PI, ambient[1] / Math.PI, ambient[2] / Math.PI];
-    // Reflected by surrounding snow and woods.
     const bounce = 0.1 * Math.max(0, direction.y);
     const haze = 0.55 + 1.5 * lighting.weather.humidity ** 2;
     const [takesR, takesG, takesB] = [EXTINCTION[0] * haze, EXTINCTION[1] * haze, EXTINCTION[2] * haze];
@@ -66,7 +65,6 @@ export class Land {
       const albedoG = (albedo[pixel * 3 + 1] ?? 0) / 255;
       const albedoB = (albedo[pixel * 3 + 2] ?? 0) / 255;
       const high = altitude[pixel] ?? 0;
-      // Air is thinner at the summits.
       const through = away * (1 - 0.16 * Math.min(3, high));
       const veil = mist === 0 ? 0 : 1 - Math.exp(-mist * away * Math.exp(-high / 0.11));
       const leftR = Math.exp(-takesR * through) * (1 - veil);
@@ -89,7 +87,7 @@ export class Land {
     }
   }
 
-  /** Far land: a row of water mirrors the row as far above the horizon. */
+  /** The land is far away, so each row of water mirrors the row at the same distance above the horizon. */
   #waterRow(into: Float32Array, row: number, { ambient, hours, weather }: Lighting, horizon: Float32Array): void {
     const { lens, distance, water } = this.#geometry;
     const { width, focal } = lens;

@@ -1,4 +1,3 @@
-/** x to the right, y up, z away from the camera. */
 export interface Vector {
   x: number;
   y: number;

@@ -29,7 +29,6 @@ export interface Lighting extends Lights {
   ambient: Light;
   /** Share of clear sky, 0 to 1. */
   clear: number;
-  /** Hours since 1970: clouds and waves move. */
   hours: number;
   weather: Weather;
 }
@@ -93,7 +92,6 @@ export function skyLight({ atmosphere, sun, moon, moonFraction }: Lights, direct
   return { air, haze };
 }
 
-/** The same in all directions. By day it is negligible. */
 function duskAt(sun: Vector): number {
   return 10 ** (DUSK.atSunset + DUSK.perDegree * Math.min(0, degreesUp(sun))) / Math.PI;
 }

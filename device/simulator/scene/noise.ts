@@ -1,4 +1,3 @@
-/** FNV-1a. */
 export function seedOf(text: string): number {
   let hash = 0x811c9dc5;
   for (let index = 0; index < text.length; index++) {
@@ -40,7 +39,6 @@ export function smoothstep(from: number, to: number, value: number): number {
   return part * part * (3 - 2 * part);
 }
 
-/** Gradient noise, about −1 to 1. */
 export class PlaneNoise {
   readonly #order = new Int32Array(512);
   /** Indexed by the sum of a column's and a row's permuted index, which saves a lookup per corner. */

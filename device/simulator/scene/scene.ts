@@ -10,7 +10,6 @@ import { lightingAt } from "./lighting.ts";
 import { Sky } from "./sky.ts";
 import { createTerrain } from "./terrain.ts";
 
-/** A mountain and its light. The geometry is computed once, the light for every picture. */
 export class Scene {
   readonly #lens: Lens;
   readonly #sky: Sky;

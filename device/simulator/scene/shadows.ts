@@ -9,7 +9,6 @@ const GROWTH = 1.16;
 const DARK = -0.011;
 const BRIGHT = 0.006;
 
-/** The share of a light, 0 to 1, at each visible point of the grid. */
 export function castShadows(grid: HeightGrid, light: Vector, into: Float32Array): void {
   const { columns, rows, cell, heights, visible } = grid;
   const flat = Math.hypot(light.x, light.z) || 1e-6;

@@ -23,7 +23,7 @@ export class Sky {
   readonly #stars: StarrySky;
   readonly #lastRow: number;
   readonly #table = new Float32Array(TABLE.columns * TABLE.rows * FLOATS);
-  /** The colour of the haze in front of the land by column: the sky's at the horizon. */
+  /** By column: the colour of the sky at the horizon, which haze gives to the land. */
   readonly horizon: Float32Array;
 
   constructor(geometry: GeometryBuffer, seed: number) {
@@ -138,7 +138,7 @@ export class Sky {
     const row0 = Math.floor(tableRow);
     const down = tableRow - row0;
     const y = (horizon - row - 0.5) / focal;
-    // As much air dims far clouds as the sky behind them.
+    // Air dims far clouds like the sky behind them.
     const near = smoothstep(0, 0.2, y) * 0.45 + 0.5;
     const blockRow = Math.floor(row / CLOUD_BLOCK) * clouds.columns;
     const blockY = (row % CLOUD_BLOCK) / CLOUD_BLOCK;
@@ -213,7 +213,6 @@ export class Sky {
     const centre = moon.y > -0.02 ? pixelOf(this.#geometry.lens, moon) : undefined;
     if (centre === undefined) return;
     const radius = Math.max(2, MOON_RADIUS * this.#geometry.lens.focal);
-    // The moon's lit side faces the sun.
     const flat = Math.hypot(sun.x - moon.x * 0.5, sun.y - moon.y * 0.5) || 1;
     const side = { x: (sun.x - moon.x * 0.5) / flat, y: -(sun.y - moon.y * 0.5) / flat };
     const phase = Math.acos(Math.max(-1, Math.min(1, 2 * moonFraction - 1)));

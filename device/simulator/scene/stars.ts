@@ -4,7 +4,6 @@ import { PlaneNoise, randomFrom } from "./noise.ts";
 
 const STARS = 9000;
 const DEGREE = Math.PI / 180;
-/** The brightest star, relative to the sun. */
 const BRIGHTEST = 4e-4;
 /** Of the galactic north pole and centre, degrees (J2000). */
 const GALACTIC_POLE = { ascension: 192.86, declination: 27.13 };
@@ -41,7 +40,6 @@ export class StarrySky {
       const direction = towards(star, sidereal, location.lat, this.#lens);
       if (direction.y < 0.01 || direction.z < 0.1) continue;
       const pixel = pixelOf(this.#lens, direction);
-      // More air near the horizon.
       if (pixel !== undefined)
         draw(pixel.column, pixel.row, star.light * Math.exp(-0.12 / (direction.y + 0.05)), star.warmth);
     }

@@ -53,7 +53,6 @@ export function createTerrain(seed: number): Terrain {
   const rock = ROCKS[Math.floor(random() * ROCKS.length)] ?? ROCKS[0];
 
   function unscaled(x: number, z: number, detail: number): number {
-    // Smaller octaves would flicker.
     const octaves = Math.max(3, Math.min(9, Math.floor(Math.log2(1.6 / detail))));
     const warpX = x + 0.55 * noise.fractal(x * warpScale + 31, z * warpScale, 3);
     const warpZ = z + 0.55 * noise.fractal(x * warpScale, z * warpScale + 57, 3);
@@ -72,7 +71,6 @@ export function createTerrain(seed: number): Terrain {
       if (share > massif) massif = share;
     }
     massif += 0.22 * (rest - massif);
-    // The massif ends before the lake.
     massif = Math.max(0, massif - 0.16) * smoothstep(0.5, 3.4, z);
 
     const farness = smoothstep(11, 17, z);
@@ -109,7 +107,6 @@ export function createTerrain(seed: number): Terrain {
   };
 }
 
-/** Tangent of the angle to the highest point in view. */
 function steepestView(height: (x: number, z: number, detail: number) => number): number {
   let steepest = 0.05;
   for (let z = 1; z < 14; z *= 1.03) {
