@@ -5,20 +5,29 @@ import type { CameraDriver, PictureSink } from "./camera-driver.ts";
 import { FolderTree, type FoundFile, isNotFound } from "./folder-tree.ts";
 import { measureJpeg, NoJpegError } from "./jpeg.ts";
 
-/** How long a complete file must be unchanged. With the scan, a picture is imported within 3 s. */
-const DEFAULT_SETTLE_MS = 1500;
-/** How long an incomplete JPEG may be unchanged before the camera gives it up. */
-const DEFAULT_GIVE_UP_MS = 60_000;
-/** Polled, because network drives send no change notifications. */
-const DEFAULT_SCAN_INTERVAL_MS = 1000;
 /** An FTP camera's `2026-11-29/001/jpg/14/` has four levels. */
 export const DEFAULT_FOLDER_DEPTH = 6;
-/** Five years of daily folders. */
-const DEFAULT_MAX_FOLDERS = 2000;
-/** More names would slow every scan and fill memory. The camera then watches the last names only. */
-const DEFAULT_MAX_FILES = 100_000;
-/** No picture is larger. A larger file would fill a Raspberry Pi's memory. */
-const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
+const DEFAULTS = {
+  model: "Folder",
+  /** Whether an imported picture is deleted from the folder. */
+  deleteTaken: false,
+  /** How long a complete file must be unchanged. With the scan, a picture is imported within 3 s. */
+  settleMs: 1500,
+  /** How long an incomplete JPEG may be unchanged before the camera gives it up. */
+  giveUpMs: 60_000,
+  /** Polled, because network drives send no change notifications. */
+  scanIntervalMs: 1000,
+  /** Levels of subfolders. 0: only the folder itself. */
+  depth: DEFAULT_FOLDER_DEPTH,
+  /** Five years of daily folders. */
+  maxFolders: 2000,
+  /** More names would slow every scan and fill memory. The camera then watches the last names only. */
+  maxFiles: 100_000,
+  /** No picture is larger. A larger file would fill a Raspberry Pi's memory. */
+  maxBytes: 64 * 1024 * 1024,
+};
+export type FolderCameraOptions = { path: string } & Partial<typeof DEFAULTS>;
+
 /**
  * After a full scan the camera rests for this many times the scan's duration, to spare the processor. With 50,000 files
  * in 200 folders on ext4, a full scan takes 3 s on a desktop, a quick scan 12 ms.
@@ -29,23 +38,6 @@ const MAX_FULL_SCAN_REST_MS = 900_000;
 const QUICK_SCAN_REST_FACTOR = 10;
 /** The number of scan intervals before a retry. */
 const SCANS_TO_RETRY = 10;
-
-export interface FolderCameraOptions {
-  path: string;
-  /** Whether an imported picture is deleted from the folder. Default false. */
-  deleteTaken?: boolean;
-  /** Default `Folder`. */
-  model?: string;
-  settleMs?: number;
-  giveUpMs?: number;
-  scanIntervalMs?: number;
-  /** Default {@link DEFAULT_FOLDER_DEPTH}; 0: no subfolders. */
-  depth?: number;
-  maxFolders?: number;
-  maxFiles?: number;
-  /** Limit of one picture. Default 64 MiB, as for a camera program. */
-  maxBytes?: number;
-}
 
 /** Imports another program's pictures from a folder: each complete picture once, oldest first. */
 export class FolderCamera implements CameraDriver {
@@ -61,18 +53,7 @@ export class FolderCamera implements CameraDriver {
   #reported: string | undefined;
 
   constructor(options: FolderCameraOptions) {
-    this.#options = {
-      deleteTaken: false,
-      model: "Folder",
-      settleMs: DEFAULT_SETTLE_MS,
-      giveUpMs: DEFAULT_GIVE_UP_MS,
-      scanIntervalMs: DEFAULT_SCAN_INTERVAL_MS,
-      depth: DEFAULT_FOLDER_DEPTH,
-      maxFolders: DEFAULT_MAX_FOLDERS,
-      maxFiles: DEFAULT_MAX_FILES,
-      maxBytes: DEFAULT_MAX_BYTES,
-      ...options,
-    };
+    this.#options = { ...DEFAULTS, ...options };
     this.about = { model: this.#options.model, firmware: "folder" };
     const { path, depth: maxDepth, maxFolders, maxFiles, settleMs } = this.#options;
     this.#tree = new FolderTree({ path, maxDepth, maxFolders, maxFiles, settleMs });

@@ -12,11 +12,6 @@ interface Entry {
   taken: (choice: string) => CameraSettings;
 }
 
-export interface Chosen {
-  assignments: string[];
-  settings: CameraSettings;
-}
-
 /** Cameras offer thirds of a stop, so the nearest value is at most a sixth away. */
 const NEAREST_STOP = 0.2;
 const AUTOMATIC = /^auto/i;
@@ -41,7 +36,7 @@ export function namesOf(settings: WantedSettings): string[] {
  * position in the list.
  * @throws Error that names a setting which the camera does not offer
  */
-export function choose(settings: WantedSettings, offered: ReadonlyMap<string, readonly string[]>): Chosen {
+export function choose(settings: WantedSettings, offered: ReadonlyMap<string, readonly string[]>) {
   const assignments: string[] = [];
   const taken: CameraSettings = {};
   for (const entry of entriesOf(settings)) {

@@ -4,34 +4,31 @@ import { delay } from "../host/delay.ts";
 import { runProgram } from "../host/run-program.ts";
 import type { Plan } from "./capture-loop.ts";
 
-/** How long a camera stays awake after a start or a sleep, so that somebody can send a command. */
-const DEFAULT_MIN_AWAKE_MS = 120_000;
-/** How long unsent messages keep the camera awake. A slower link is not worth the power. */
-const DEFAULT_MAX_AWAKE_MS = 900_000;
-/** How long before the next picture the camera wakes up, because the link needs time. */
-const DEFAULT_EARLY_MS = 60_000;
-const DEFAULT_CHECK_INTERVAL_MS = 10_000;
 /** Limited, so that a sleep by mistake ends within a week. */
 export const DEFAULT_MAX_SLEEP_DAYS = 7;
+const DEFAULTS = {
+  /** The longest sleep. `Infinity`: no limit. */
+  maxDays: DEFAULT_MAX_SLEEP_DAYS,
+  /** How long the camera stays awake after a start or a sleep, so that somebody can send a command. */
+  minAwakeMs: 120_000,
+  /** How long unsent messages keep the camera awake. A slower link is not worth the power. */
+  maxAwakeMs: 900_000,
+  /** How long before the next picture the camera wakes up, because the link needs time. */
+  earlyMs: 60_000,
+  checkIntervalMs: 10_000,
+  commandTimeoutMs: 60_000,
+};
 const DAY_MS = 86_400_000;
 /** The clock is read again after this time, because it may be set during the sleep. */
 const MAX_WAIT_MS = 60_000;
-const DEFAULT_COMMAND_TIMEOUT_MS = 60_000;
 /** The delay of a commanded sleep, so that the reply is sent. */
 const REPLY_MS = 200;
 
-export interface SleepConfig {
+export interface SleepConfig extends Partial<typeof DEFAULTS> {
   /** The camera sleeps through pauses of the schedule of at least this length. 0: only on command. */
   pauseMs: number;
-  /** Default {@link DEFAULT_MAX_SLEEP_DAYS}; `Infinity`: no limit. */
-  maxDays?: number;
   /** A program to run after the farewell. Its argument is the wake-up time. Default: none. */
   command?: string;
-  minAwakeMs?: number;
-  maxAwakeMs?: number;
-  earlyMs?: number;
-  checkIntervalMs?: number;
-  commandTimeoutMs?: number;
 }
 
 export interface SleeperOptions extends SleepConfig {
@@ -47,14 +44,14 @@ export interface SleeperOptions extends SleepConfig {
 
 /** Disconnects the camera for long pauses of the schedule, for a commanded sleep, and for a reboot. */
 export class Sleeper {
-  readonly #options: SleeperOptions;
+  readonly #options: SleeperOptions & typeof DEFAULTS;
   readonly #stop = new AbortController();
   #awakeSince = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #sleeping: Promise<void> | undefined;
 
   constructor(options: SleeperOptions) {
-    this.#options = options;
+    this.#options = { ...DEFAULTS, ...options };
   }
 
   get asleep(): boolean {
@@ -62,7 +59,7 @@ export class Sleeper {
   }
 
   start(): void {
-    const { pauseMs, checkIntervalMs = DEFAULT_CHECK_INTERVAL_MS } = this.#options;
+    const { pauseMs, checkIntervalMs } = this.#options;
     if (pauseMs > 0) this.#timer = setInterval(() => this.#sleepIfIdle(), checkIntervalMs);
   }
 
@@ -75,7 +72,7 @@ export class Sleeper {
   }
 
   problemOf(lengthMs: number): string | undefined {
-    const days = this.#options.maxDays ?? DEFAULT_MAX_SLEEP_DAYS;
+    const days = this.#options.maxDays;
     if (lengthMs <= 0) return `until: is in the past: this camera's clock shows ${this.#options.now().toISOString()}`;
     if (lengthMs > days * DAY_MS)
       return `until: is ${(lengthMs / DAY_MS).toFixed(1)} days away, but this camera may sleep for at most ${days} (MAX_SLEEP_DAYS)`;
@@ -115,20 +112,17 @@ export class Sleeper {
   }
 
   #sleepIfIdle(): void {
-    const { plan, waiting, now, pauseMs, earlyMs = DEFAULT_EARLY_MS } = this.#options;
-    const { minAwakeMs = DEFAULT_MIN_AWAKE_MS, maxAwakeMs = DEFAULT_MAX_AWAKE_MS } = this.#options;
+    const { plan, waiting, now, pauseMs, maxDays, earlyMs, minAwakeMs, maxAwakeMs } = this.#options;
     const { active, next } = plan();
     if (this.asleep || active || next === undefined || next.getTime() - now().getTime() < pauseMs) return;
     const awakeMs = performance.now() - this.#awakeSince;
     if (awakeMs < minAwakeMs || (waiting() > 0 && awakeMs < maxAwakeMs)) return;
-    const longestMs = (this.#options.maxDays ?? DEFAULT_MAX_SLEEP_DAYS) * DAY_MS;
-    const until = new Date(Math.min(next.getTime() - earlyMs, now().getTime() + longestMs));
+    const until = new Date(Math.min(next.getTime() - earlyMs, now().getTime() + maxDays * DAY_MS));
     if (until > now()) void this.sleep(until);
   }
 
   async #sleep(until: Date, lengthMs?: number): Promise<void> {
-    const { goOffline, goOnline, command, now, runningMs, logger } = this.#options;
-    const { commandTimeoutMs: timeoutMs = DEFAULT_COMMAND_TIMEOUT_MS } = this.#options;
+    const { goOffline, goOnline, command, commandTimeoutMs: timeoutMs, now, runningMs, logger } = this.#options;
     const { signal } = this.#stop;
     // The wall clock may be set during the sleep. If it is set forward, a pause of the schedule ends earlier.
     const endsAt = runningMs() + (lengthMs ?? until.getTime() - now().getTime());

@@ -2,7 +2,11 @@ const SPACE = /[ \t\r\n]*/y;
 const STRING = /"(?:[^"\\\p{Cc}]|[\u007f-\u009f]|\\(?:["\\/bfnrt]|u[\da-fA-F]{4}))*"/uy;
 const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|(?:true|false|null)(?!\w)/y;
 
-type Expected = "value" | "value or ]" | "key" | "key or }" | "comma or end";
+interface Position {
+  at: number;
+  /** The tokens that may follow. */
+  expected: "value" | "value or ]" | "key" | "key or }" | "comma or end";
+}
 
 /**
  * The position of the first error, counted from 1; the end of an incomplete text. Some versions of Node give no
@@ -15,24 +19,17 @@ export function jsonErrorAt(text: string): { line: number; column: number } {
 
 function offsetOfError(text: string): number {
   const open: string[] = [];
-  let expected: Expected = "value";
-  let at = after(SPACE, text, 0) ?? 0;
-  while (at < text.length) {
-    const next: { at: number; expected: Expected } | undefined = step(text, at, expected, open);
-    if (next === undefined) return at;
-    expected = next.expected;
-    at = after(SPACE, text, next.at) ?? next.at;
+  let position: Position = { at: after(SPACE, text, 0) ?? 0, expected: "value" };
+  while (position.at < text.length) {
+    const next = step(text, position, open);
+    if (next === undefined) break;
+    position = { ...next, at: after(SPACE, text, next.at) ?? next.at };
   }
-  return at;
+  return position.at;
 }
 
 /** Reads one token; undefined when it is not allowed there. */
-function step(
-  text: string,
-  at: number,
-  expected: Expected,
-  open: string[],
-): { at: number; expected: Expected } | undefined {
+function step(text: string, { at, expected }: Position, open: string[]): Position | undefined {
   const character = text.charAt(at);
   const inObject = open.at(-1) === "{";
   if (expected === "comma or end") {

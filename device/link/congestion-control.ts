@@ -18,6 +18,7 @@ const BASELINE_MS = 10_000;
 
 export interface Flight {
   readonly bytes: number;
+  /** Bytes in flight when the message was sent, including its own. */
   readonly ahead: number;
   readonly sentAt: number;
 }

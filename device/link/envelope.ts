@@ -1,12 +1,5 @@
 import { ulid } from "ulid";
 
-export interface EnvelopeContent {
-  event: string;
-  data: unknown;
-  at: Date;
-  session: string;
-}
-
 export interface EnvelopeSeal {
   /** Undefined for unnumbered messages, such as those about the link. */
   seq: number | undefined;
@@ -19,7 +12,17 @@ export interface EnvelopeSeal {
  * Encodes the envelope without the part that {@link sealEnvelope} adds. The number is assigned at sending: a message
  * that was replaced or dropped before leaves no gap, so a gap means a loss on the way.
  */
-export function encodeEnvelope({ event, data, at, session }: EnvelopeContent): string {
+export function encodeEnvelope({
+  event,
+  data,
+  at,
+  session,
+}: {
+  event: string;
+  data: unknown;
+  at: Date;
+  session: string;
+}): string {
   return JSON.stringify({ v: 1, id: ulid(at.getTime()), session, event, data });
 }
 

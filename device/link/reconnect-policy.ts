@@ -12,16 +12,6 @@ const CLOSED_TO_REPORT = 3;
  */
 const CLOSED_BY_SERVER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 
-export interface EndedLink {
-  lastedMs: number | undefined;
-  error: Error | undefined;
-}
-
-export interface NextAttempt {
-  waitMs: number;
-  closedInARow: number | undefined;
-}
-
 /**
  * Decides when to reconnect. Only a stable link resets the back-off. Otherwise two devices with the same id, which
  * close each other's link, would reconnect every second for ever (measured: 62 connections a minute, 8 MB an hour). So
@@ -36,7 +26,9 @@ export class ReconnectPolicy {
     this.#options = options;
   }
 
-  after({ lastedMs, error }: EndedLink, random: () => number = Math.random): NextAttempt {
+  /** @param link `lastedMs` is undefined for a link that never came up */
+  after(link: { lastedMs: number | undefined; error: Error | undefined }, random: () => number = Math.random) {
+    const { lastedMs, error } = link;
     if (lastedMs !== undefined) {
       const byServer = isByServer(error);
       if (lastedMs >= (byServer ? STABLE_MS : USEFUL_MS)) {

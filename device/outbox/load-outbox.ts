@@ -17,15 +17,12 @@ import {
 import type { SequenceNumbers } from "./sequence-numbers.ts";
 import type { Change, OutboxStore } from "./store.ts";
 
-export interface LoadedOutbox {
-  index: OutboxIndex;
-  numbers: SequenceNumbers;
-  dedupKeys: Set<string>;
-}
-
 /** Reads the messages of an earlier run, and deletes invalid rows. @returns the next message's key */
-export async function loadOutbox(store: OutboxStore, loaded: LoadedOutbox, logger: Logger): Promise<number> {
-  const { index, numbers, dedupKeys } = loaded;
+export async function loadOutbox(
+  store: OutboxStore,
+  { index, numbers, dedupKeys }: { index: OutboxIndex; numbers: SequenceNumbers; dedupKeys: Set<string> },
+  logger: Logger,
+): Promise<number> {
   const seqs = new Map<number, number>();
   for await (const [row, text] of store.rows(RowPrefix.seq)) {
     const [key, seq] = [keyOf(row), decodeNumber(text)];

@@ -5,13 +5,20 @@ import type { BackoffOptions } from "../../platform/backoff.ts";
 import { Sender } from "../link/sender.ts";
 import { MemoryOutbox } from "../outbox/memory-outbox.ts";
 
-const DEFAULT_JOB_INTERVAL_MS = 30_000;
-const DEFAULT_STEP_MS = 2000;
-const DEFAULT_KEEP_MS = 10_000;
+const DEFAULTS = {
+  /** Between the starts of two jobs. */
+  jobIntervalMs: 30_000,
+  /** Between two progress reports. */
+  stepMs: 2000,
+  /** How long a finished job stays visible. */
+  keepMs: 10_000,
+  /** One job in this many fails, for demonstration. 0: none. */
+  failEvery: 0,
+};
 const STEPS = { timelapse_assembly: 10, image_processing: 4 } as const;
 const FAILS_AT = 60;
 
-export interface ProcessingConfig {
+export interface ProcessingConfig extends Partial<typeof DEFAULTS> {
   id: string;
   secret: string;
   brokerUrl: string;
@@ -19,20 +26,12 @@ export interface ProcessingConfig {
   /** The service pretends to process their pictures, in turn. */
   cameras: readonly string[];
   reconnect: BackoffOptions;
-  /** Between the starts of two jobs. Default 30,000. */
-  jobIntervalMs?: number;
-  /** Between two progress reports. Default 2,000. */
-  stepMs?: number;
-  /** How long a finished job stays visible. Default 10,000. */
-  keepMs?: number;
-  /** One job in this many fails, for demonstration. Default 0: none. */
-  failEvery?: number;
 }
 
 /** Publishes the messages of a processing service, without processing anything. */
 export class ProcessingService {
   readonly id: string;
-  readonly #config: ProcessingConfig;
+  readonly #config: Required<ProcessingConfig>;
   readonly #sender: Sender;
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #interval: NodeJS.Timeout | undefined;
@@ -41,7 +40,7 @@ export class ProcessingService {
 
   constructor(config: ProcessingConfig, logger: Logger) {
     this.id = config.id;
-    this.#config = config;
+    this.#config = { ...DEFAULTS, ...config };
     this.#sender = new Sender({
       brokerUrl: config.brokerUrl,
       tree: topicTree(config.topicRoot),
@@ -81,12 +80,12 @@ export class ProcessingService {
   /** Waits for the first link: a real service would get no jobs before. */
   #startJobs(): void {
     if (this.#interval !== undefined) return;
-    this.#interval = setInterval(() => this.#beginJob(), this.#config.jobIntervalMs ?? DEFAULT_JOB_INTERVAL_MS);
+    this.#interval = setInterval(() => this.#beginJob(), this.#config.jobIntervalMs);
     this.#beginJob();
   }
 
   #beginJob(): void {
-    const { cameras, failEvery = 0 } = this.#config;
+    const { cameras, failEvery } = this.#config;
     const number = this.#started++;
     const camera = cameras[Math.floor(number / 2) % cameras.length];
     if (camera === undefined) return;
@@ -115,7 +114,7 @@ export class ProcessingService {
   #end(job: Job): void {
     const event = job.status === "failed" ? "job.failed" : "job.completed";
     this.#sender.event(this.#topic(job.job), event, job, { retain: true });
-    this.#after(job.job, () => this.#clear(job.job), this.#config.keepMs ?? DEFAULT_KEEP_MS);
+    this.#after(job.job, () => this.#clear(job.job), this.#config.keepMs);
   }
 
   #publish(job: Job): void {
@@ -127,7 +126,7 @@ export class ProcessingService {
     this.#sender.clear(this.#topic(job));
   }
 
-  #after(job: string, work: () => void, ms = this.#config.stepMs ?? DEFAULT_STEP_MS): void {
+  #after(job: string, work: () => void, ms = this.#config.stepMs): void {
     this.#timers.set(job, setTimeout(work, ms));
   }
 

@@ -5,7 +5,7 @@ import type { CameraDriver, Frame, Readings } from "../cameras/camera-driver.ts"
 import { explicitSettings } from "../cameras/explicit-settings.ts";
 import type { Location } from "../capture/sun.ts";
 import { seedOf, smoothNoise } from "./scene/noise.ts";
-import { Scene } from "./scene/scene.ts";
+import { createScene, type Scene } from "./scene/scene.ts";
 import { weatherAt } from "./weather.ts";
 
 const DEFAULT_WIDTH = 1280;
@@ -42,7 +42,7 @@ export class SimulatedCamera implements CameraDriver {
 
   async capture(wanted: WantedSettings, at: Date): Promise<Frame> {
     const settings = explicitSettings(wanted);
-    this.#scene ??= Scene.create(this.#seed, this.#width, this.#height, this.#stopped.signal);
+    this.#scene ??= createScene(this.#seed, this.#width, this.#height, this.#stopped.signal);
     const scene = await this.#scene;
     const { pixels, metered } = await scene.picture(at, this.#location, settings, this.#stopped.signal);
     const quality = settings.quality ?? DEFAULT_QUALITY;

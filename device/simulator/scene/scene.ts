@@ -5,48 +5,33 @@ import type { Light } from "./atmosphere.ts";
 import { develop } from "./develop.ts";
 import { renderGeometry } from "./geometry-buffer.ts";
 import { Land } from "./land.ts";
-import { createLens, type Lens, pixelOf } from "./lens.ts";
+import { createLens, pixelOf } from "./lens.ts";
 import { lightingAt } from "./lighting.ts";
 import { Sky } from "./sky.ts";
 import { createTerrain } from "./terrain.ts";
 
-export class Scene {
-  readonly #lens: Lens;
-  readonly #sky: Sky;
-  readonly #land: Land;
-  readonly #seed: number;
-  readonly #light: Float32Array;
-  #frame = 0;
+export type Scene = Awaited<ReturnType<typeof createScene>>;
 
-  private constructor(lens: Lens, sky: Sky, land: Land, seed: number) {
-    this.#lens = lens;
-    this.#sky = sky;
-    this.#land = land;
-    this.#seed = seed;
-    this.#light = new Float32Array(lens.width * lens.height * 3);
-  }
-
-  static async create(seed: number, width: number, height: number, signal: AbortSignal): Promise<Scene> {
-    const terrain = createTerrain(seed);
-    const lens = createLens(width, height, terrain.facing);
-    const geometry = await renderGeometry(lens, terrain, seed, signal);
-    return new Scene(lens, new Sky(geometry, seed), new Land(geometry, seed), seed);
-  }
+/** Computes the geometry of a mountain once, and its light for every picture. Every seed gives another mountain. */
+export async function createScene(seed: number, width: number, height: number, signal: AbortSignal) {
+  const terrain = createTerrain(seed);
+  const lens = createLens(width, height, terrain.facing);
+  const geometry = await renderGeometry(lens, terrain, seed, signal);
+  const sky = new Sky(geometry, seed);
+  const land = new Land(geometry, seed);
+  const light = new Float32Array(width * height * 3);
+  let frame = 0;
+  return { picture };
 
   /** Call it for one picture at a time: all share one buffer. */
-  async picture(
-    at: Date,
-    location: Location,
-    settings: CameraSettings,
-    signal: AbortSignal,
-  ): Promise<ReturnType<typeof develop>> {
-    const lighting = lightingAt(at, location, this.#lens, weatherAt(at, location, this.#seed));
-    const { sunSeen } = await this.#sky.paint(this.#light, lighting, at, location, signal);
-    await this.#land.paint(this.#light, lighting, this.#sky.horizon, signal);
-    const sun = sunSeen > 0 ? pixelOf(this.#lens, lighting.sun) : undefined;
-    const strength = lighting.atmosphere.transmitted(2, lighting.sun.y).map((light) => light * sunSeen * 0.35);
+  async function picture(at: Date, location: Location, settings: CameraSettings, signal: AbortSignal) {
+    const lighting = lightingAt(at, location, lens, weatherAt(at, location, seed));
+    const { sunSeen } = await sky.paint(light, lighting, at, location, signal);
+    await land.paint(light, lighting, sky.horizon, signal);
+    const sun = sunSeen > 0 ? pixelOf(lens, lighting.sun) : undefined;
+    const strength = lighting.atmosphere.transmitted(2, lighting.sun.y).map((part) => part * sunSeen * 0.35);
     const glare = sun === undefined ? undefined : { ...sun, strength: toLight(strength) };
-    return develop(this.#light, this.#lens, settings, glare, (this.#seed + ++this.#frame) >>> 0);
+    return develop(light, lens, settings, glare, (seed + ++frame) >>> 0);
   }
 }
 

@@ -18,14 +18,6 @@ export interface Terrain {
   readonly rock: readonly [number, number, number];
 }
 
-interface Peak {
-  x: number;
-  z: number;
-  height: number;
-  /** Where the height has fallen to about a third. */
-  radius: number;
-}
-
 /** Tangent of the angle up to the summit, so that every mountain fills the picture. */
 const SUMMIT_SLOPE = 0.365;
 
@@ -117,15 +109,16 @@ function steepestView(height: (x: number, z: number, detail: number) => number):
 }
 
 /** A dominant peak off the centre, and lower ones beside and behind it. */
-function createPeaks(between: (from: number, to: number) => number, count: number): Peak[] {
+function createPeaks(between: (from: number, to: number) => number, count: number) {
   const side = between(-1, 1) < 0 ? -1 : 1;
+  /** `radius`: where the height has fallen to about a third. */
   const main = {
     x: side * between(0.1, 1.1),
     z: between(8.2, 9.8),
     height: between(2.9, 3.5),
     radius: between(1.5, 2.3),
   };
-  const peaks: Peak[] = [main];
+  const peaks = [main];
   for (let index = 1; index < count; index++) {
     const away = (index % 2 === 1 ? -side : side) * between(2.1, 3.3);
     peaks.push({
