@@ -59,7 +59,7 @@ export class FolderTree {
   readonly #pending = new Map<string, FoundFile>();
   #result: ScanResult = { complete: true, problems: [] };
   #isFirstScan = true;
-  /** Skipped because of the limits in the last full scan: folders, and all files up to a path. */
+  /** What the last full scan skipped because of the limits: these folders, and all files up to this path. */
   readonly #skippedFolders = new Set<string>();
   #skippedFilesUpTo = "";
 
@@ -76,8 +76,8 @@ export class FolderTree {
   }
 
   /**
-   * New or changed files, oldest first. Thousands of files from the first scan must not delay new pictures, so these
-   * come last.
+   * New or changed files, oldest first. Thousands of files of the first scan must not delay new pictures, so the first
+   * scan's files come last.
    */
   pending(): FoundFile[] {
     return [...this.#pending.values()].sort(
@@ -161,7 +161,7 @@ export class FolderTree {
     const pictures = entries.filter((entry) => PICTURE.test(entry.name) && !entry.isDirectory());
     const found = pictures.map(({ name }) => pathIn(path, name));
     if (depth >= maxDepth) return found;
-    // Names are mostly dates, so the last ones are the newest.
+    // Names are mostly dates, so the newest folders have the last names.
     const inner = entries.filter((entry) => entry.isDirectory() && FOLDER.test(entry.name)).map(({ name }) => name);
     for (const name of inner.sort().reverse()) {
       if (folders.has(pathIn(path, name)) || this.#skippedFolders.has(pathIn(path, name))) continue;
@@ -194,7 +194,7 @@ export class FolderTree {
     }
   }
 
-  /** The allowed number of paths: those with the last names. */
+  /** The paths that the limit allows: those with the last names. */
   #limited(paths: string[]): string[] {
     const { path, maxFiles } = this.#options;
     this.#skippedFilesUpTo = "";

@@ -15,13 +15,15 @@ const DEFAULTS = {
   settleMs: 1500,
   /** How long an incomplete JPEG may be unchanged before the camera gives it up. */
   giveUpMs: 60_000,
-  /** Polled, because network drives send no change notifications. */
+  /** The folder is polled, because network drives send no change notifications. */
   scanIntervalMs: 1000,
   /** Levels of subfolders. 0: only the folder itself. */
   depth: DEFAULT_FOLDER_DEPTH,
-  /** Five years of daily folders. */
+  /** Enough for five years of daily folders. */
   maxFolders: 2000,
-  /** More names would slow every scan and fill memory. The camera then watches the last names only. */
+  /**
+   * More files make every scan slow, and their names fill memory. The camera then watches only the last files by name.
+   */
   maxFiles: 100_000,
   /** No picture is larger. A larger file would fill a Raspberry Pi's memory. */
   maxBytes: 64 * 1024 * 1024,
@@ -34,7 +36,7 @@ export type FolderCameraOptions = { path: string } & Partial<typeof DEFAULTS>;
  */
 const FULL_SCAN_REST_FACTOR = 50;
 const MAX_FULL_SCAN_REST_MS = 900_000;
-/** The same for a quick scan, but at most one scan interval. */
+/** After a quick scan the camera rests for this many times its duration, but at most one scan interval. */
 const QUICK_SCAN_REST_FACTOR = 10;
 /** The number of scan intervals before a retry. */
 const SCANS_TO_RETRY = 10;
@@ -94,7 +96,7 @@ export class FolderCamera implements CameraDriver {
     const started = performance.now();
     const isFull = started >= this.#fullScanAt;
     const { complete, problems } = isFull ? await tree.fullScan() : await tree.quickScan();
-    // Only the scan: a large picture takes seconds to read and scale, and the next one may be due soon.
+    // Measures the scan only: a large picture takes seconds to read and scale, and the next one may be due soon.
     const tookMs = performance.now() - started;
     if (isFull) {
       const restMs = Math.min(MAX_FULL_SCAN_REST_MS, Math.max(scanIntervalMs, FULL_SCAN_REST_FACTOR * tookMs));
@@ -108,7 +110,7 @@ export class FolderCamera implements CameraDriver {
       // Interrupts thousands of old files, so that the next scan finds new ones.
       if (this.#stopped || performance.now() > breakAt) break;
     }
-    // An empty folder keeps the names: its disk may be unmounted, and its pictures would later be new.
+    // Keeps the names of an empty folder: its disk may be unmounted, and its pictures would be new later.
     if (isFull && complete && tree.size > 0) await sink.keepOnly(tree.names());
     // The other problems are mostly consequences of the first one.
     this.#report([...problems, ...this.#problems, ...pending.flatMap(({ failed }) => failed?.problem ?? [])][0]);
@@ -148,7 +150,7 @@ export class FolderCamera implements CameraDriver {
     }
   }
 
-  /** @returns false: retry later. @throws {FileError} @throws when the picture cannot be stored */
+  /** @returns false when the file must be retried. @throws {FileError} @throws when the picture cannot be stored */
   async #takeOver(sink: PictureSink, file: FoundFile): Promise<boolean> {
     const { path, giveUpMs, maxBytes } = this.#options;
     if (file.size > maxBytes) {

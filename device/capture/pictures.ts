@@ -94,7 +94,7 @@ export class Pictures {
     });
   }
 
-  /** Sends the preview of a stored picture, by default the newest. @throws Error without such a picture */
+  /** Sends the preview of a stored picture, by default the newest. @throws Error when there is no such picture */
   async sendAgain(capture?: string): Promise<{ capture: string }> {
     const { preview, images } = this.#options;
     if (preview.every === 0 && preview.onDemand === false)

@@ -1,16 +1,16 @@
 /** Bytes in flight before the link's speed is known: one second of the slowest acceptable link. */
 const START_BYTES = 2048;
 const START_PREVIEW_BYTES = 8192;
-/** Seconds of transfer of the backlog in flight: new messages must wait for it. */
+/** How many seconds the backlog in flight may need: new messages wait behind the backlog. */
 const BACKLOG_S = 0.5;
-/** Seconds of transfer of new messages in flight: a farewell must wait for them. */
+/** How many seconds new messages in flight may need: a farewell waits behind them. */
 const FRESH_S = 1;
-/** Seconds of transfer of one preview. Every link may send a preview of the second size. */
+/** How many seconds one preview may need, and how many bytes it may have on every link. */
 const PREVIEW_S = 1;
 const MIN_PREVIEW_BYTES = 2048;
-/** The time of acknowledgements varies by this much for other reasons, such as the server's disk. */
+/** The time of an acknowledgement varies by this much for reasons other than the link, such as the server's disk. */
 const NOISE_MS = 30;
-/** Bytes ahead of a message from which its delay is measured, and from which the delay has full weight. */
+/** Bytes ahead of a message: from the first number its delay is measured, from the second it has full weight. */
 const MIN_AHEAD_BYTES = 256;
 const FULL_WEIGHT_BYTES = 2048;
 /** How long the fastest acknowledgement remains the baseline. Limited, because the route of a link changes. */

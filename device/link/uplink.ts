@@ -11,7 +11,7 @@ import { describeLinkFailure } from "./link-failure.ts";
 import { PreviewShrinker } from "./preview-shrinker.ts";
 import { ReconnectPolicy } from "./reconnect-policy.ts";
 
-/** Publishes that may wait for a PUBACK. A broken link makes the camera send them again. */
+/** How many publishes may wait for a PUBACK. After a broken link, all of them are sent again. */
 export const MAX_IN_FLIGHT = 16;
 /** How many of these may be from the backlog: new messages must find space. */
 const MAX_BACKLOG_IN_FLIGHT = 12;
@@ -124,7 +124,7 @@ export class Uplink {
     client.on("error", (error) => {
       failure = error;
     });
-    // Follows every error. Comes alone when the broker just closes the connection.
+    // Follows every error, and is the only event when the broker just closes the connection.
     client.on("close", () => this.#disconnected(client, { byPeer: true, failure }));
   }
 

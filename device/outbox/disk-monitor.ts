@@ -21,7 +21,7 @@ export class DiskMonitor {
     outbox.onWriteFailureChange(() => this.#check());
   }
 
-  /** The first reason, because each retry may fail differently; undefined while the disk can be written. */
+  /** Why the disk cannot be written, by the first failure: each retry may fail differently. */
   get failure(): string | undefined {
     return this.#failure;
   }

@@ -23,16 +23,16 @@ import { SequenceNumbers } from "./sequence-numbers.ts";
 import type { Change, OutboxStore } from "./store.ts";
 import { UnwrittenMessages } from "./unwritten-messages.ts";
 
-/** Two days of a picture every 30 s, with previews. */
+/** Holds two days of a picture every 30 s, each with a preview. */
 export const DEFAULT_DISK_OUTBOX_BYTES = 512 * 1024 * 1024;
 export const DEFAULT_OUTBOX_HOURS = 48;
-/** Each costs about 200 bytes of memory. Two days of a picture every 30 s are 17,000 messages. */
+/** Each message costs about 200 bytes of memory. Two days of a picture every 30 s are 17,000 messages. */
 const DEFAULT_OUTBOX_MESSAGES = 50_000;
-/** Bytes of previews dropped at a time on a full disk: LevelDB needs free space to work at all. */
+/** Bytes of previews that are dropped at a time on a full disk. LevelDB needs free space to work at all. */
 const FULL_DISK_DROP_BYTES = 1024 * 1024;
-/** How long the backlog waits for unwritten new messages. */
+/** How long the backlog waits for new messages that are being written. */
 const MAX_YIELD_MS = 1000;
-/** A message is late if its event is older: for example, another program's picture. */
+/** A message is late if its event is older than this: for example, a picture of another program. */
 const LATE_MS = 600_000;
 
 export interface DiskOutboxOptions {
@@ -51,7 +51,7 @@ export interface DiskOutboxOptions {
 }
 
 /**
- * Repairs a damaged outbox, or moves it aside and starts with an empty one. Logs both. @throws {OutboxUnusableError}
+ * Repairs a damaged outbox, or moves it aside and starts with an empty one; logs both. @throws {OutboxUnusableError}
  */
 export function openDiskOutbox(options: DiskOutboxOptions): Promise<DiskOutbox> {
   return openOutboxStore(options.path, options.logger, async (store) => {
@@ -89,7 +89,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
   #queue: PriorityQueue | undefined;
   #upSince: Stamp | undefined;
   #nextKey = 1;
-  /** When the last message of the backlog was sent, or else the link came up. */
+  /** When the last message of the backlog was sent; before that, when the link came up. */
   #lastBacklogAt = 0;
   #onReady: () => void = () => {};
   #onWriteFailureChange: () => void = () => {};
@@ -242,7 +242,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     if (item === undefined) return;
     this.#index.remove(item);
     if (this.#unwritten.has(item)) return this.#unwritten.acknowledge(item);
-    // The broker has received all of the body, so the socket does not need it.
+    // The broker has received the whole body, so its buffer may be reused.
     if (typeof entry.message.body !== "string") this.#store.recycle(entry.message.body);
     await new Promise<void>((resolve) => this.#store.write(deletionsOf(item.key), resolve));
   }
@@ -274,7 +274,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     const { dropped, isCrowded } = this.#index;
     if (dropped === undefined || isCrowded) return undefined;
     this.#index.dropped = undefined;
-    // The caller puts its report at once, in the same write as this deletion.
+    // The caller puts its report at once, so the report and this deletion are in one write.
     this.#store.write([[DROPPED_KEY, undefined]], () => {});
     return dropped;
   }
@@ -313,15 +313,16 @@ export class DiskOutbox implements Outbox, DedupKeys {
     this.#onReady();
   }
 
-  /** The event happened before the link came up, or long ago. */
+  /** Whether the event happened before the link came up, or long ago. */
   #isLate(at: Date): boolean {
     const upAt = this.#upSince === undefined ? at : this.#clock.timeOf(this.#upSince);
     return at < upAt || this.#clock.now().getTime() - at.getTime() > LATE_MS;
   }
 
   /**
-   * Whether the backlog still waits for new messages. These are sent first, and numbers follow the order of sending. A
-   * camera that sends without pause must not block its backlog for ever.
+   * Whether the backlog still waits for new messages that are being written. New messages are sent first, and numbers
+   * follow the order of sending. The wait is limited: a camera that sends without pause must not block its backlog for
+   * ever.
    */
   #mayYield(): boolean {
     return performance.now() - this.#lastBacklogAt < MAX_YIELD_MS;

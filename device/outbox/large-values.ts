@@ -2,9 +2,9 @@ import { mkdir, open, readdir, stat, unlink, writeFile } from "node:fs/promises"
 import { join } from "node:path";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
-/** The largest preview. */
+/** The size of the largest preview. */
 export const MAX_LARGE_BYTES = 64 * 1024;
-/** As many as messages can be in flight. */
+/** As many buffers as messages can be in flight. */
 const MAX_SPARE_BUFFERS = 16;
 
 /**
@@ -14,7 +14,7 @@ const MAX_SPARE_BUFFERS = 16;
 export class LargeValues {
   readonly #folder: string;
   readonly #keys: Set<string>;
-  /** Reused: at a hundred previews a second, new buffers would fill 64 MB before V8 collects garbage. */
+  /** Buffers for reuse: at a hundred previews a second, new buffers would fill 64 MB before V8 collects garbage. */
   readonly #spareBuffers: Buffer[] = [];
 
   private constructor(folder: string, keys: Iterable<string>) {

@@ -99,7 +99,7 @@ export class MemoryOutbox implements Outbox {
     for (const entry of this.#entries) entry.inFlight = false;
   }
 
-  /** A message that ends every connection is lost with the process. */
+  /** Always empty: a message that ends every connection is lost with the process. */
   takeQuarantined(): readonly string[] {
     return [];
   }
@@ -129,7 +129,9 @@ export class MemoryOutbox implements Outbox {
     return true;
   }
 
-  /** The oldest unsent message of a kind. A sent one may have arrived, so dropping it could leave a gap. */
+  /**
+   * The oldest unsent message of a kind. The broker may have received a sent one, and would see a gap in the numbers.
+   */
   #oldest(kind: OutgoingMessage["kind"]): StoredEntry | undefined {
     for (const entry of this.#entries) {
       if (entry.message.kind === kind && !entry.sent) return entry;

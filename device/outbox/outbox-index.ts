@@ -18,7 +18,7 @@ export class Item {
   /** Whether the broker may have received the message. */
   sent = false;
   durable = false;
-  /** `preparing`: writes its number, reads its body. */
+  /** `preparing`: its number is being written, and its body read. */
   phase: "waiting" | "preparing" | "ready" | "inFlight" = "waiting";
   removed = false;
   /** How many connections the broker closed while the message was in flight. */
@@ -108,7 +108,7 @@ export class OutboxIndex {
     if (item.topic === "") return [];
     const older = this.#newest.get(item.topic);
     this.#newest.set(item.topic, item);
-    // A numbered message is kept: it may have arrived, and its number must not be missing.
+    // A numbered message is kept: the server would see a gap in the numbers.
     if (older === undefined || older.phase !== "waiting" || older.seq !== undefined) return [];
     this.remove(older);
     return [older];
@@ -134,7 +134,7 @@ export class OutboxIndex {
     return victims;
   }
 
-  /** Drops the previews and events that are too old. @returns them */
+  /** @returns the dropped messages */
   dropAged(): Item[] {
     const victims: Item[] = [];
     if (!this.#clock.usable) return victims;
@@ -153,7 +153,7 @@ export class OutboxIndex {
     return victims;
   }
 
-  /** Drops the oldest previews until `bytes` are freed. @returns them */
+  /** Drops the oldest previews until `bytes` are freed. @returns the dropped messages */
   dropPreviews(bytes: number): Item[] {
     const victims: Item[] = [];
     let freed = 0;
@@ -176,7 +176,7 @@ export class OutboxIndex {
     this.countDropped(victim.stamp);
   }
 
-  /** A numbered message is the last resort: the server would see its number missing. */
+  /** A numbered message is the last resort: the server sees a gap in the numbers. */
   #victim({ withNumber }: { withNumber: boolean }): Item | undefined {
     for (const dropClass of DROP_ORDER) {
       for (const item of this.#byDropClass[dropClass].values())

@@ -23,7 +23,7 @@ export interface OutboxEntry {
   readonly at: Date;
   /** The event happened before the link came up: it does not describe the present. */
   readonly historical: boolean;
-  /** Nobody waits for the message, so new messages are sent first. */
+  /** Nobody waits for the message: new messages are sent first. */
   readonly backlog: boolean;
 }
 
@@ -51,7 +51,7 @@ export interface Outbox {
    * @param fits checks the message before it is in flight. Default: every message fits
    */
   take(fits?: (entry: OutboxEntry) => boolean): OutboxEntry | undefined;
-  /** Sets the listener for when {@link take} may return a message again. One listener, the newest. */
+  /** Sets the only listener for when {@link take} may return a message again. */
   onReady(listener: () => void): void;
   /** Removes an acknowledged message. Idempotent. */
   acknowledge(entry: OutboxEntry): Promise<void>;
@@ -72,7 +72,7 @@ export interface Outbox {
   readonly fresh: number;
   /** Why the disk cannot be written. Undefined while it can be, and without a disk. */
   readonly writeFailure: string | undefined;
-  /** Sets the listener for changes of {@link writeFailure}. One listener. */
+  /** Sets the only listener for changes of {@link writeFailure}. */
   onWriteFailureChange(listener: () => void): void;
   /** Writes pending changes. Ignores later messages. Idempotent. */
   close(): Promise<void>;

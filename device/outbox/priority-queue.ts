@@ -1,8 +1,8 @@
 import { type Item, isState } from "./outbox-index.ts";
 
 /**
- * The order of sending, and within a priority the oldest first. Present states come before events, present events
- * before the backlog, and pictures after the other messages of their time.
+ * The order of sending. Within a priority, the oldest message is sent first. Present states come before events, present
+ * events before the backlog, and pictures after the other messages of their time.
  */
 export const Priority = {
   state: 0,
@@ -17,9 +17,9 @@ export const Priority = {
 export type Priority = (typeof Priority)[keyof typeof Priority];
 
 const PRIORITIES = Object.keys(Priority).length;
-/** Messages of a priority that are prepared in advance: as many as can be in flight. */
+/** How many messages of a priority are prepared in advance: as many as can be in flight. */
 const MAX_PREPARED = 16;
-/** One, so that newer previews still replace the waiting ones. */
+/** Only one, so that a newer preview replaces the waiting ones. */
 const MAX_PREPARED_PREVIEWS = 1;
 /** Few, because previews are large. */
 const MAX_PREPARED_OLD_PREVIEWS = 4;
@@ -30,11 +30,11 @@ export function priorityOfNew(kind: Item["kind"], isLate: boolean): Priority {
   return Priority[kind === "report" ? "reply" : kind];
 }
 
-/** The priority of a message from before the link; undefined for a replaced state, which need not be sent. */
+/** The priority of a message from before the link came up; undefined for a replaced state, which is not sent. */
 export function priorityOfStored(item: Item, isNewest: boolean): Priority | undefined {
   const isReplaced = isState(item.kind) && !isNewest;
   if (!isReplaced) return priorityOfNew(item.kind, true);
-  // A numbered message must be sent: its number must not be missing.
+  // A numbered message must be sent: the server would see a gap in the numbers.
   return item.seq === undefined ? undefined : Priority.backlog;
 }
 

@@ -34,7 +34,7 @@ const CLOSE_TIMEOUT_MS = 2000;
  * The outbox' database. The changes of one tick are one write with one fsync. A failed write is retried until it
  * succeeds. Each retry reopens LevelDB, whose log may end with half a record after a failure.
  *
- * Large values are files, written before the other changes of their write and deleted after them.
+ * Large values are files. They are written before the other changes of their write, and deleted after these.
  */
 export class OutboxStore {
   readonly #path: string;
@@ -72,7 +72,7 @@ export class OutboxStore {
     this.#onFailureChange = listener;
   }
 
-  /** Why the last write failed, if it did. */
+  /** Why the last write failed; undefined when it succeeded. */
   get failure(): string | undefined {
     return this.#failure;
   }

@@ -8,7 +8,7 @@ export interface AlertLimits {
 }
 
 export const DEFAULT_ALERT_LIMITS: AlertLimits = { temperatureC: 80 };
-/** An alert is cleared this far below its limit. */
+/** An alert is cleared when the value is this far below its limit. */
 const DISK_HYSTERESIS_PERCENT = 5;
 const TEMPERATURE_HYSTERESIS_C = 8;
 

@@ -3,7 +3,7 @@ import type { Lighting } from "./lighting.ts";
 import { PlaneNoise, smoothstep } from "./noise.ts";
 
 const LAYER = 2.6;
-/** Clouds are computed for squares of this many pixels. Soft edges hide them. */
+/** Clouds are computed for squares of this many pixels. The clouds' soft edges hide the squares. */
 export const CLOUD_BLOCK = 2;
 
 /** By block: opacity, and share of sunlight on the visible side, both 0 to 1. */

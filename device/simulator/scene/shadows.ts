@@ -3,7 +3,7 @@ import type { Vector } from "./lens.ts";
 import { smoothstep } from "./noise.ts";
 
 const STEPS = 30;
-/** Steps towards the light become longer: near edges have sharp shadows, far ones soft. */
+/** The steps towards the light become longer: near edges have sharp shadows, far edges soft ones. */
 const GROWTH = 1.16;
 /** Slope between light and ridge: full shadow below DARK, full light above BRIGHT. */
 const DARK = -0.011;

@@ -9,7 +9,7 @@ export interface Terrain {
   height(x: number, z: number, detail: number): number;
   /** Noise for details outside of the heights: colour of rock, edges of snow and wood. About −1 to 1. */
   grain(x: number, z: number): number;
-  /** Lowest height of perennial snow, and highest of trees. */
+  /** Above the snow line, snow lies all year. Below the tree line, trees grow. */
   readonly snowLine: number;
   readonly treeLine: number;
   /** The compass direction of the z axis, degrees. */
