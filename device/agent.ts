@@ -166,7 +166,7 @@ export class CameraAgent {
   }
 
   start(): void {
-    const { camera, dedupKeys, images, store, logger } = this.#parts;
+    const { camera, images, outbox, store, logger } = this.#parts;
     this.#sender.start();
     if (this.#disk.failure !== undefined) this.#diskChanged(this.#disk.failure);
     if (camera.watch === undefined) this.#loop.start();
@@ -175,7 +175,7 @@ export class CameraAgent {
         logger.error({ reason }, "camera failed");
         this.#publishError("camera", reason.slice(0, MAX_ERROR_CHARACTERS));
       };
-      camera.watch(foundPictures(this.#pictures, dedupKeys, fail));
+      camera.watch(foundPictures(this.#pictures, outbox, fail));
     }
     void this.#commands.replyToInterrupted(
       outcomeLookups({

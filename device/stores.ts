@@ -13,8 +13,7 @@ import type { DedupKeys, Outbox } from "./outbox/outbox.ts";
 export interface Stores {
   store: CameraStore;
   images: ImageStore | undefined;
-  outbox: Outbox;
-  dedupKeys: DedupKeys;
+  outbox: Outbox & DedupKeys;
 }
 
 /**
@@ -24,8 +23,9 @@ export interface Stores {
  */
 export async function openStores(config: CameraConfig, clock: DeviceClock, logger: Logger): Promise<Stores> {
   const { id, dataPath, outboxBytes, outboxHours } = config;
+  const openMemoryStore = (): Promise<CameraStore> => CameraStore.open(undefined, id, logger);
   if (dataPath === undefined)
-    return { store: await CameraStore.open(undefined, id, logger), images: undefined, ...memoryOutbox(outboxBytes) };
+    return { store: await openMemoryStore(), images: undefined, outbox: new MemoryOutbox({ maxBytes: outboxBytes }) };
   let diskFailure: string | undefined;
   const tryDisk = async <T>(onDisk: () => Promise<T>, inMemory: () => Promise<T>): Promise<T> => {
     try {
@@ -37,49 +37,24 @@ export async function openStores(config: CameraConfig, clock: DeviceClock, logge
     return inMemory();
   };
   const nothing = async (): Promise<void> => {};
-  const store = await tryDisk(
-    () => CameraStore.open(dataPath, id, logger),
-    () => CameraStore.open(undefined, id, logger),
-  );
+  const store = await tryDisk(() => CameraStore.open(dataPath, id, logger), openMemoryStore);
   // Node.js reports a folder that a read-only disk cannot create as missing. This check reports the disk.
   await tryDisk(() => access(dataPath, constants.W_OK), nothing);
   const images = config.images === undefined ? undefined : new ImageStore({ dataPath, ...config.images, logger });
   // Pictures are taken even after a failure: each one is then reported as failed.
   await tryDisk(async () => images?.prepare(), nothing);
-  const outbox = await tryDisk(
-    async () => {
-      const diskOutbox = await openDiskOutbox({
-        path: join(dataPath, `${id}.outbox`),
-        maxBytes: outboxBytes,
-        ...(outboxHours === undefined ? {} : { maxAgeMs: outboxHours * 3_600_000 }),
-        clock,
-        logger,
-      });
-      return { outbox: diskOutbox, dedupKeys: diskOutbox };
-    },
-    async () => memoryOutbox(Math.min(outboxBytes, DEFAULT_OUTBOX_BYTES), diskFailure),
+  const path = join(dataPath, `${id}.outbox`);
+  const limits = { maxBytes: outboxBytes, ...(outboxHours === undefined ? {} : { maxAgeMs: outboxHours * 3_600_000 }) };
+  const outbox = await tryDisk<Stores["outbox"]>(
+    () => openDiskOutbox({ path, ...limits, clock, logger }),
+    async () => new MemoryOutbox({ maxBytes: Math.min(outboxBytes, DEFAULT_OUTBOX_BYTES), writeFailure: diskFailure }),
   );
   if (diskFailure !== undefined)
     logger.error(
       { dataPath, reason: diskFailure },
       "the disk cannot be written: the camera runs in memory, stores no pictures, and loses unsent messages when it stops; repair the disk (is it full, or mounted read-only?) and restart the camera",
     );
-  return { store, images, ...outbox };
-}
-
-function memoryOutbox(maxBytes: number, writeFailure?: string): { outbox: Outbox; dedupKeys: DedupKeys } {
-  const keys = new Set<string>();
-  const dedupKeys: DedupKeys = {
-    has: (key) => keys.has(key),
-    keepOnly: async (kept) => {
-      for (const key of keys) if (!kept.has(key)) keys.delete(key);
-    },
-  };
-  const onDedupKey = (key: string): void => {
-    keys.add(key);
-  };
-  const failure = writeFailure === undefined ? {} : { writeFailure };
-  return { outbox: new MemoryOutbox({ maxBytes, onDedupKey, ...failure }), dedupKeys };
+  return { store, images, outbox };
 }
 
 /** Whether the disk is read-only, full or broken, which no setting can repair. */

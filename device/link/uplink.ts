@@ -125,7 +125,7 @@ export class Uplink {
       failure = error;
     });
     // Follows every error, and is the only event when the broker just closes the connection.
-    client.on("close", () => this.#disconnected(client, { byPeer: true, failure }));
+    client.on("close", () => this.#disconnected(client, true, failure, false));
   }
 
   pump(): void {
@@ -221,10 +221,7 @@ export class Uplink {
   }
 
   /** @param cut the camera closed the connection, and has logged why */
-  #disconnected(
-    client: MqttClient,
-    { byPeer, failure, cut = false }: { byPeer: boolean; failure?: Error | undefined; cut?: boolean },
-  ): void {
+  #disconnected(client: MqttClient, byPeer: boolean, failure: Error | undefined, cut: boolean): void {
     if (client !== this.#client) return;
     const { brokerUrl, logger } = this.#options;
     const lastedMs = this.#upSince === undefined ? undefined : performance.now() - this.#upSince;
@@ -253,7 +250,7 @@ export class Uplink {
     if (client !== this.#client) return;
     this.#options.logger.warn({ reason }, "link cut");
     client.end(true);
-    this.#disconnected(client, { byPeer, failure: byPeer ? undefined : new Error(reason), cut: true });
+    this.#disconnected(client, byPeer, byPeer ? undefined : new Error(reason), true);
   }
 
   #armAckTimer(client: MqttClient, { waiting = this.#inFlight.size > 0 } = {}): void {

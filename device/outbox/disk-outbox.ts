@@ -8,17 +8,7 @@ import type { DedupKeys, Dropped, Outbox, OutboxEntry, OutgoingMessage } from ".
 import { Item, OutboxIndex } from "./outbox-index.ts";
 import { Preparation } from "./preparation.ts";
 import { Priority, PriorityQueue, priorityOfNew, priorityOfStored } from "./priority-queue.ts";
-import {
-  bodyKey,
-  DROPPED_KEY,
-  dedupKeyRow,
-  deletionsOf,
-  encodeDropped,
-  encodeMeta,
-  type Meta,
-  metaKey,
-  seqKey,
-} from "./rows.ts";
+import { bodyKey, DROPPED_KEY, dedupKeyRow, deletionsOf, encodeDropped, type Meta, metaKey, seqKey } from "./rows.ts";
 import { SequenceNumbers } from "./sequence-numbers.ts";
 import type { Change, OutboxStore } from "./store.ts";
 import { UnwrittenMessages } from "./unwritten-messages.ts";
@@ -155,7 +145,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     const meta: Meta = { topic, kind, retain, stamp, kept: isLate ? this.#clock.stamp() : undefined, binary, bytes };
     const item = new Item(this.#nextKey++, meta);
     const changes: Change[] = [
-      [metaKey(item.key), encodeMeta(meta)],
+      [metaKey(item.key), JSON.stringify(meta)],
       [bodyKey(item.key), body],
     ];
     if (dedupKey !== undefined) {

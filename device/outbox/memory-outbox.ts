@@ -1,4 +1,4 @@
-import type { Dropped, Outbox, OutboxEntry, OutgoingMessage } from "./outbox.ts";
+import type { DedupKeys, Dropped, Outbox, OutboxEntry, OutgoingMessage } from "./outbox.ts";
 import { isState, OVERHEAD_BYTES, withDropped } from "./outbox-index.ts";
 
 export const DEFAULT_OUTBOX_BYTES = 8 * 1024 * 1024;
@@ -14,16 +14,14 @@ interface StoredEntry extends OutboxEntry {
 interface MemoryOutboxOptions {
   /** Default 8 MiB. Messages in flight may exceed this limit, because they are never dropped. */
   maxBytes?: number;
-  /** Receives the deduplication keys. Default: keys are ignored. */
-  onDedupKey?: (key: string) => void;
   /** The disk's failure, if this outbox replaces one on the disk. */
-  writeFailure?: string;
+  writeFailure?: string | undefined;
 }
 
 /** An {@link Outbox} that ends with the process. It sends messages in the order of `put`, without a backlog. */
-export class MemoryOutbox implements Outbox {
+export class MemoryOutbox implements Outbox, DedupKeys {
   readonly #maxBytes: number;
-  readonly #onDedupKey: (key: string) => void;
+  readonly #dedupKeys = new Set<string>();
   /** In the order of `put`. A Set, because acknowledgements remove from anywhere. */
   readonly #entries = new Set<StoredEntry>();
   readonly #states = new Map<string, StoredEntry>();
@@ -32,9 +30,8 @@ export class MemoryOutbox implements Outbox {
   #dropped: Dropped | undefined;
   readonly writeFailure: string | undefined;
 
-  constructor({ maxBytes = DEFAULT_OUTBOX_BYTES, onDedupKey = () => {}, writeFailure }: MemoryOutboxOptions = {}) {
+  constructor({ maxBytes = DEFAULT_OUTBOX_BYTES, writeFailure }: MemoryOutboxOptions = {}) {
     this.#maxBytes = maxBytes;
-    this.#onDedupKey = onDedupKey;
     this.writeFailure = writeFailure;
   }
 
@@ -49,7 +46,7 @@ export class MemoryOutbox implements Outbox {
   }
 
   async put(message: OutgoingMessage, dedupKey?: string): Promise<void> {
-    if (dedupKey !== undefined) this.#onDedupKey(dedupKey);
+    if (dedupKey !== undefined) this.#dedupKeys.add(dedupKey);
     const isReplaceable = isState(message.kind);
     const older = isReplaceable ? this.#states.get(message.topic) : undefined;
     if (older !== undefined) this.#remove(older);
@@ -112,6 +109,14 @@ export class MemoryOutbox implements Outbox {
   }
 
   onWriteFailureChange(): void {}
+
+  has(dedupKey: string): boolean {
+    return this.#dedupKeys.has(dedupKey);
+  }
+
+  async keepOnly(dedupKeys: ReadonlySet<string>): Promise<void> {
+    for (const key of this.#dedupKeys) if (!dedupKeys.has(key)) this.#dedupKeys.delete(key);
+  }
 
   async close(): Promise<void> {}
 

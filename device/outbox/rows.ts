@@ -18,10 +18,6 @@ export const bodyKey = (key: number): string => RowPrefix.body + digits(key);
 export const seqKey = (key: number): string => RowPrefix.seq + digits(key);
 export const dedupKeyRow = (dedupKey: string): string => RowPrefix.dedupKey + dedupKey;
 
-export function isDedupKeyRow(row: string): boolean {
-  return row.startsWith(RowPrefix.dedupKey);
-}
-
 export function withoutPrefix(row: string): string {
   return row.slice(2);
 }
@@ -65,10 +61,6 @@ const metaSchema = z.object({
 });
 /** Everything about a message except its body and its number. */
 export type Meta = z.infer<typeof metaSchema>;
-
-export function encodeMeta(meta: Meta): string {
-  return JSON.stringify(meta);
-}
 
 export function decodeMeta(text: string): Meta | undefined {
   return decode(metaSchema, text);

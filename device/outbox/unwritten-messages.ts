@@ -1,6 +1,6 @@
 import type { OutgoingMessage } from "./outbox.ts";
 import type { Item } from "./outbox-index.ts";
-import { type Content, deletionsOf, isDedupKeyRow } from "./rows.ts";
+import { type Content, deletionsOf, RowPrefix } from "./rows.ts";
 import type { Change, OutboxStore } from "./store.ts";
 
 /** Bytes in memory while the disk cannot be written. Previews may take half of them. */
@@ -95,7 +95,7 @@ export class UnwrittenMessages {
   /** Only the deduplication key of an acknowledged message is still written. */
   acknowledge(item: Item): void {
     const unwritten = this.#messages.get(item);
-    const dedupKeys = unwritten?.held?.filter(([key]) => isDedupKeyRow(key)) ?? [];
+    const dedupKeys = unwritten?.held?.filter(([key]) => key.startsWith(RowPrefix.dedupKey)) ?? [];
     const changes = [...dedupKeys, ...this.discard([item])];
     this.#messages.delete(item);
     if (changes.length > 0) this.#store.write(changes, () => {});

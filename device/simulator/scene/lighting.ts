@@ -15,34 +15,20 @@ const NIGHT: Light = [0.6e-7, 0.95e-7, 1.65e-7];
  */
 const DUSK = { atSunset: -1.95, perDegree: 0.335, colour: [0.24, 0.48, 1] } as const;
 
-export interface Lights {
-  atmosphere: Atmosphere;
-  sun: Vector;
-  moon: Vector;
-  moonFraction: number;
-}
-
-export interface Lighting extends Lights {
-  /** The brighter of sun and moon, and its light at the summits. It casts the shadows. */
-  key: { direction: Vector; light: Light };
-  /** Light of the whole sky on level ground. */
-  ambient: Light;
-  /** Share of clear sky, 0 to 1. */
-  clear: number;
-  hours: number;
-  weather: Weather;
-}
+export type Lighting = ReturnType<typeof lightingAt>;
+type Lights = Pick<Lighting, "atmosphere" | "sun" | "moon" | "moonFraction">;
 
 /** Samples of the ambient light: sines of elevations, and azimuths for each. */
 const AMBIENT_UPS = [0.125, 0.375, 0.625, 0.875];
 const AMBIENT_TURNS = 6;
 
-export function lightingAt(at: Date, location: Location, lens: Lens, weather: Weather): Lighting {
+export function lightingAt(at: Date, location: Location, lens: Lens, weather: Weather) {
   const sun = directionOf(lens, sunPosition(at, location));
   const moonAt = getMoonPosition(at, location.lat, location.lon);
   const moon = directionOf(lens, { azimuth: moonAt.azimuth, elevation: moonAt.altitude });
   const moonFraction = getMoonIllumination(at).fraction;
   const atmosphere = new Atmosphere(0.0025 + 0.011 * weather.humidity ** 3);
+  /** Share of clear sky, 0 to 1. */
   const clear = 1 - 0.82 * smoothstep(0.62, 0.97, weather.cloud);
 
   const sunlight = atmosphere.transmitted(CAMERA_KM + 1.2, sun.y);
@@ -65,14 +51,10 @@ export function lightingAt(at: Date, location: Location, lens: Lens, weather: We
   // Clouds turn sunlight into diffuse, whiter light.
   const grey = (1 - clear) * 0.2 * Math.max(0, bySun ? sun.y : 0);
   const light = bySun ? sunlight : moonlight;
-  return {
-    ...lights,
-    key: { direction: bySun ? sun : moon, light: scale(light, clear * clear) },
-    ambient: [ambient[0] + grey * light[0], ambient[1] + grey * light[1], ambient[2] + grey * light[2]],
-    clear,
-    hours: at.getTime() / 3_600_000,
-    weather,
-  };
+  for (let band = 0; band < 3; band++) ambient[band] = (ambient[band] ?? 0) + grey * (light[band] ?? 0);
+  /** The brighter of sun and moon, and its light at the summits. It casts the shadows. */
+  const key = { direction: bySun ? sun : moon, light: scale(light, clear * clear) };
+  return { ...lights, key, ambient, clear, hours: at.getTime() / 3_600_000, weather };
 }
 
 export function skyLight({ atmosphere, sun, moon, moonFraction }: Lights, direction: Vector): SkyLight {
