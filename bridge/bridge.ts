@@ -68,7 +68,7 @@ export interface BridgeOptions {
   logger: Logger;
 }
 
-/** @throws the error of the first part that cannot start, such as `EADDRINUSE`; the parts already started are stopped */
+/** @throws the error of the first part that cannot start, such as `EADDRINUSE`, after the other parts have stopped */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { config, cluster, journal, ingest, link, authority, mqttClients, tree, channels, previews, version } = options;
   const { clock = SYSTEM_CLOCK, brokerStats, logger } = options;

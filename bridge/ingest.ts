@@ -68,6 +68,7 @@ export interface IngestStats {
 }
 
 type CommandSink = Pick<MqttCommands, "run" | "reportLost">;
+type TopicOf<Kind extends Topic["kind"]> = Extract<Topic, { kind: Kind }>;
 
 export interface BridgeIngest extends Ingest {
   /**
@@ -119,18 +120,15 @@ class JournalIngest implements BridgeIngest {
   // Nothing is awaited before the append, so positions follow the order of the calls.
   async accept(publication: IncomingPublication): Promise<Acceptance> {
     const { topic: name, payload, qos } = publication;
-    const { maxPayloadBytes } = this.#options;
+    const { maxPayloadBytes: max } = this.#options;
     const facts = this.#topics.of(name);
     if (facts === "malformed") this.#refuse("bad_topic", `"${name}" is not a topic of this system`);
     if (facts === "foreign") {
       this.#stats.foreign++;
       return { position: undefined, forward: true };
     }
-    if (payload.length > maxPayloadBytes)
-      this.#refuse(
-        "too_large",
-        `the payload has ${payload.length} bytes, more than MAX_PAYLOAD_BYTES ${maxPayloadBytes}`,
-      );
+    if (payload.length > max)
+      this.#refuse("too_large", `the payload has ${payload.length} bytes, more than MAX_PAYLOAD_BYTES ${max}`);
     const problem = this.#channelProblem(facts);
     if (problem !== undefined) this.#refuse("no_channel", problem);
     if (facts.topic.kind === "camera-preview") return this.#acceptPreview(publication, facts, facts.topic);
@@ -173,10 +171,8 @@ class JournalIngest implements BridgeIngest {
       data: isClearing ? clearedData(topic) : data,
     };
     const publication: IncomingPublication = { identity: sender, topic: name, payload, qos: 1, retain };
-    const { position } = await this.#append(
-      journalMessage(publication, topicFacts(topic, name, this.#options), content, journal),
-      payload.length,
-    );
+    const entry = journalMessage(publication, topicFacts(topic, name, this.#options), content, journal);
+    const { position } = await this.#append(entry, payload.length);
     if (position === undefined) {
       // An id that was generated here is new, so the journal cannot have it yet.
       if (message.id === undefined) throw new Error("an event of the backend was taken for a duplicate");
@@ -258,7 +254,7 @@ class JournalIngest implements BridgeIngest {
   async #acceptCommand(
     publication: IncomingPublication,
     facts: TopicFacts,
-    { camera, command: name }: Extract<Topic, { kind: "camera-command" }>,
+    { camera, command: name }: TopicOf<"camera-command">,
     { run }: CommandSink,
   ): Promise<Acceptance> {
     const { identity, payload } = publication;
@@ -273,11 +269,7 @@ class JournalIngest implements BridgeIngest {
     return { position: undefined, forward: false };
   }
 
-  async #acceptPreview(
-    publication: IncomingPublication,
-    facts: TopicFacts,
-    topic: Extract<Topic, { kind: "camera-preview" }>,
-  ): Promise<Acceptance> {
+  async #acceptPreview(publication: IncomingPublication, facts: TopicFacts, topic: TopicOf<"camera-preview">) {
     const senderAheadMs = this.#senderClocks.aheadOf(topic.camera);
     let message: JournalMessage;
     try {
@@ -317,15 +309,10 @@ class JournalIngest implements BridgeIngest {
  * Whether the timestamp shows the camera's present clock, as that of a birth message or a live event does. A will has
  * an older timestamp: the camera wrote the will before it lost its link.
  */
-function isCurrent(
-  topic: Topic,
-  { id, data, historical }: Publication,
-): topic is Extract<Topic, { kind: "camera-link" | "camera-event" }> {
-  if (id === undefined || historical) return false;
-  return (
-    topic.kind === "camera-event" ||
-    (topic.kind === "camera-link" && linkSchema.safeParse(data).data?.status === "online")
-  );
+function isCurrent(topic: Topic, content: Publication): topic is TopicOf<"camera-link" | "camera-event"> {
+  if (content.id === undefined || content.historical) return false;
+  if (topic.kind === "camera-event") return true;
+  return topic.kind === "camera-link" && linkSchema.safeParse(content.data).data?.status === "online";
 }
 
 export function channelNotices({ freeChannels }: Pick<Journal, "freeChannels">): string[] {

@@ -8,8 +8,7 @@ export const cameraSettings = {
     countVariable.default(30_000),
   ),
   LINK_GAP_SETTLE_SECONDS: setting(
-    "Time for which sequence numbers of a camera may be missing, while nothing of its backlog arrives, before they are " +
-      "reported as a gap.",
+    "Missing sequence numbers of a camera are reported as a gap after this time without a message of its backlog.",
     positiveVariable.default(120),
   ),
 };

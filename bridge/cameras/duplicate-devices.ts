@@ -24,7 +24,6 @@ const CHECK_INTERVAL_MS = 1000;
 const MAX_WATCHED = 10_000;
 
 interface Boots {
-  /** See {@link addBoot}. */
   history: readonly string[];
   /** When the camera last returned to an earlier boot, milliseconds since 1970. */
   returnedAt: number | undefined;
@@ -91,7 +90,9 @@ class DuplicateDeviceRules implements WatcherRules {
     const windowMs = this.#alternates(camera, now) ? ALTERNATING_MS : WINDOW_MS;
     const times = [...(this.#takeOvers.get(clientId) ?? []), now].slice(-TAKE_OVERS_TO_ALERT);
     setLast(this.#takeOvers, clientId, times);
-    if (camera !== undefined && this.#isOneDevice(camera, now)) return;
+    const { journal, tree } = this.#options;
+    const hasBirths = camera !== undefined && journal.state(tree.build({ kind: "camera-link", camera })) !== undefined;
+    if (hasBirths && !this.#alternates(camera, now)) return;
     if (camera !== undefined && this.#raised.has(camera)) this.#raised.set(camera, now);
     else if (times.filter((at) => at > now - windowMs).length >= TAKE_OVERS_TO_ALERT) {
       this.#options.logger.warn({ clientId, identity }, "two connections use one client id");
@@ -110,12 +111,6 @@ class DuplicateDeviceRules implements WatcherRules {
       if (now >= (returnedAt === undefined ? lastAt + QUIET_MS : returnedAt + ALTERNATING_MS))
         this.#clear(camera, lastAt);
     }
-  }
-
-  #isOneDevice(camera: string, now: number): boolean {
-    const { journal, tree } = this.#options;
-    if (journal.state(tree.build({ kind: "camera-link", camera })) === undefined) return false;
-    return !this.#alternates(camera, now);
   }
 
   #alternates(camera: string | undefined, now: number): boolean {

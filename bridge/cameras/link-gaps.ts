@@ -140,18 +140,18 @@ class LinkGapRules implements CheckpointedRules {
     this.changed.add(entry.camera);
     const message = { seq, timestamp, historical, acceptedAt: entry.acceptedAt };
     for (const change of camera.sequence.add(message, !isReplay)) this.#report(entry.camera, camera, change);
-    if (camera.sequence.isUntrackable) this.#logUntrackable(entry.camera);
+    if (!camera.sequence.isUntrackable) return;
+    const { camera: name } = entry;
+    this.limitedLog.note(`untrackable ${name}`, (times) =>
+      this.#options.logger.warn(
+        { camera: name, times },
+        "sequence numbers are not consecutive: gaps of the camera are not reported",
+      ),
+    );
   }
 
   settle(): Promise<void> {
     return this.#queue.stop();
-  }
-
-  #logUntrackable(camera: string): void {
-    const { logger } = this.#options;
-    this.limitedLog.note(`untrackable ${camera}`, (times) =>
-      logger.warn({ camera, times }, "sequence numbers are not consecutive: gaps of the camera are not reported"),
-    );
   }
 
   #camera(name: string): Camera | undefined {

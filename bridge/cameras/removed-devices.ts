@@ -5,7 +5,7 @@ import { type DeviceStore, REMOVALS, type Removal, removalSchema } from "../auth
 import type { BrokerLink } from "../broker-link/broker-link.ts";
 import type { BackendEvent, Publish } from "../broker-link/publish.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
-import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
+import type { Entry, Journal } from "../journal/journal.ts";
 import { eventIdOf } from "./event-id.ts";
 import { PublishQueue } from "./publish-queue.ts";
 import { startWatcher, type Watcher } from "./watcher.ts";
@@ -150,11 +150,6 @@ class RemovedDeviceRules implements WatcherRules {
     return device.changedAt >= removal.removedAt ? removal.removedAt : Number.NEGATIVE_INFINITY;
   }
 
-  /** When an entry was accepted, by the system's clock, like the times in the device store. */
-  #systemTimeOf({ acceptedAt }: StateEntry): number {
-    return acceptedAt + Date.now() - this.#now();
-  }
-
   #topicOf(id: string, name: string): Retained | undefined {
     const topic = this.#options.tree.parse(name);
     if (topic === undefined || topic.kind === "camera-other" || topic.kind === "service-other") return undefined;
@@ -167,7 +162,9 @@ class RemovedDeviceRules implements WatcherRules {
     const { journal, tree } = this.#options;
     const name = tree.build(topic);
     const retained = journal.state(name);
-    if (retained === undefined || this.#systemTimeOf(retained) >= this.#endOf(id)) return undefined;
+    // The times in the device store are by the system's clock.
+    const aheadMs = Date.now() - this.#now();
+    if (retained === undefined || retained.acceptedAt + aheadMs >= this.#endOf(id)) return undefined;
     const isAlert = topic.kind === "camera-alert" || topic.kind === "service-alert";
     return {
       ...{ topic, event: isAlert ? "alert.cleared" : "state.cleared", data: null, retain: true },

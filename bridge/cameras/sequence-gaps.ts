@@ -27,7 +27,6 @@ interface SequencedMessage {
   /** By the sender's clock, RFC 3339. */
   timestamp: string;
   historical: boolean;
-  /** Milliseconds since 1970. */
   acceptedAt: number;
 }
 

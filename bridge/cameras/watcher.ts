@@ -6,7 +6,6 @@ import type { CheckpointedRules, WatcherRules } from "./watcher-rules.ts";
 
 interface WatcherOptions {
   journal: Pick<Journal, "follow" | "snapshot">;
-  /** Milliseconds between two calls of `check`. */
   checkIntervalMs?: number;
   /** Unsubscribe from sources other than the journal. */
   unsubscribe?: readonly (() => void)[];
@@ -32,10 +31,7 @@ export function startWatcher(rules: WatcherRules, options: WatcherOptions): Watc
  * Starts a watcher that saves its state, and continues after the last entry that it had applied.
  * @throws {StoreUnavailableError} the saved state cannot be read
  */
-export async function startCheckpointedWatcher(
-  rules: CheckpointedRules,
-  options: WatcherOptions & CheckpointOptions,
-): Promise<Watcher & { save(): Promise<void> }> {
+export async function startCheckpointedWatcher(rules: CheckpointedRules, options: WatcherOptions & CheckpointOptions) {
   const following = await followFromCheckpoint(rules, options);
   return { ...run(rules, options, following.stop), save: following.save };
 }

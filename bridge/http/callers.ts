@@ -53,14 +53,6 @@ export function createCallers(options: CallersOptions): Callers {
   const operator: Caller = { kind: "operator", name: "operator", grants: grantsOf(["admin"]) };
   const local: Caller = { kind: "local", name: "local", grants: grantsOf(LOCAL_PERMISSIONS) };
 
-  function byCredentials(authorization: string): Caller {
-    const bearer = bearerOf(authorization);
-    if (bearer === undefined) throw unauthorized("The Authorization header must be: Bearer, a blank, the token");
-    if (operatorKey !== undefined && sameSecret(bearer, operatorKey)) return operator;
-    const { userId, permissions } = tokens.verify(bearer);
-    return { kind: "user", name: `user:${userId}`, grants: grantsOf(permissions) };
-  }
-
   /**
    * Whether a program on this machine sent the request. Each condition excludes one kind of attacker:
    *
@@ -80,9 +72,8 @@ export function createCallers(options: CallersOptions): Callers {
     const { host = "", origin } = headers;
     if (raw.headersDistinct.host?.length !== 1 || !raw.url?.startsWith("/")) return false;
     if (!LOCAL_HOST.test(host) || Object.keys(headers).some((header) => FORWARDING.test(header))) return false;
-    return (
-      origin === undefined || normalOrigin(origin) === normalOrigin(`http://${host}`) || allowedOrigins.includes(origin)
-    );
+    if (origin === undefined || allowedOrigins.includes(origin)) return true;
+    return normalOrigin(origin) === normalOrigin(`http://${host}`);
   }
 
   function of(request: FastifyRequest, advice = NEEDS_TOKEN): Caller {
@@ -91,7 +82,11 @@ export function createCallers(options: CallersOptions): Callers {
     if ((request.raw.headersDistinct.authorization?.length ?? 0) > 1)
       throw unauthorized("The Authorization header must be there once");
     if (authorization === undefined) throw unauthorized(advice);
-    return byCredentials(authorization);
+    const bearer = bearerOf(authorization);
+    if (bearer === undefined) throw unauthorized("The Authorization header must be: Bearer, a blank, the token");
+    if (operatorKey !== undefined && sameSecret(bearer, operatorKey)) return operator;
+    const { userId, permissions } = tokens.verify(bearer);
+    return { kind: "user", name: `user:${userId}`, grants: grantsOf(permissions) };
   }
 
   function orLocal(request: FastifyRequest, advice?: string): Caller {

@@ -12,10 +12,7 @@ export interface OperatorRequest {
   body?: object | undefined;
 }
 
-/**
- * Opens the routes for users, devices and tokens without a port, so that their checks exist once. The API asks for no
- * key: a program that can open the store needs none.
- */
+/** Opens the routes for users, devices and tokens without a port or a key: the calling program can open the store. */
 export function openInProcessApi(services: OperatorServices) {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });
   readBodiesAsJson(server);

@@ -2,10 +2,7 @@ import type { CustomChannels } from "../../contract/channels.ts";
 import { permissionProblem } from "../../contract/permission-names.ts";
 import { badRequest } from "./errors.ts";
 
-/**
- * Refuses permissions that grant nothing: a misspelt one would be stored without effect.
- * @throws {RequestError} 400, which names each such permission and the probable one
- */
+/** @throws {RequestError} 400 for permissions that grant nothing: a misspelt one would be stored without effect */
 export function checkPermissions(permissions: readonly string[], channels: CustomChannels): void {
   const details = permissions.flatMap((permission, index) => {
     const message = permissionProblem(permission, channels);

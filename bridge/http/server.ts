@@ -43,7 +43,6 @@ const STOP_TIMEOUT_MS = 1000;
 const IDLE_TIMEOUT_MS = 120_000;
 const NO_UPGRADE_HERE = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/** Starts Fastify with its limits, headers and routes, and the WebSocket path. Resolves when the port is open. */
 export async function startHttpServer(options: HttpServerOptions) {
   const { host, port, services, origins } = options;
   const { stats } = services;

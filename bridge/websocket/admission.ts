@@ -12,7 +12,6 @@ interface AdmissionLimits {
   maxHttpConnectionsPerAddress: number;
 }
 
-/** The HTTP response to a refused upgrade. */
 export interface UpgradeRefusal {
   status: 403 | 429 | 503;
   message: string;
@@ -63,10 +62,7 @@ export class Admission {
     return undefined;
   }
 
-  /**
-   * Counts a connection to the HTTP port, until it closes or {@link Admission.enter} counts it as a WebSocket.
-   * @returns false if the address has too many connections: the caller then closes this one
-   */
+  /** Counts an HTTP connection until it closes or becomes a WebSocket. @returns false if its address has too many */
   admitHttp(socket: Duplex, address: string): boolean {
     const network = networkOf(address);
     if ((this.#httpByNetwork.get(network) ?? 0) >= this.#limits.maxHttpConnectionsPerAddress) return false;

@@ -16,10 +16,7 @@ import { Session, type SessionContext } from "./session.ts";
 
 export interface AuthenticationOptions {
   tokens: Pick<Tokens, "prepare" | "verify">;
-  /**
-   * Re-checks an identity against current accounts and revocations.
-   * @throws {InvalidTokenError} the token is no longer valid
-   */
+  /** Re-checks an identity against current accounts and revocations. @throws {InvalidTokenError} */
   review: (identity: TokenIdentity) => TokenIdentity;
   /** Counts each user's connections on all nodes. */
   register: Pick<ConnectionRegister, "enter">;

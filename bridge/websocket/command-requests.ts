@@ -14,15 +14,13 @@ export type CommandMessage = Extract<ClientMessage, { type: "command" }>;
 
 export class CommandRequests {
   readonly #connection: Connection;
-  readonly #commands: CommandRunner;
-  readonly #logger: Logger;
+  readonly #context: { commands: CommandRunner; logger: Logger };
   #pending = 0;
   #stopped = false;
 
-  constructor(connection: Connection, { commands, logger }: { commands: CommandRunner; logger: Logger }) {
+  constructor(connection: Connection, context: { commands: CommandRunner; logger: Logger }) {
     this.#connection = connection;
-    this.#commands = commands;
-    this.#logger = logger;
+    this.#context = context;
   }
 
   /** Why no further command can run now; undefined when another one can. */
@@ -40,13 +38,13 @@ export class CommandRequests {
     try {
       const from = { who, address: this.#connection.address };
       const argsText = memberText(text, "args");
-      this.#commands.run({ camera, name, args, argsText, expires_in, from }, (update) => {
+      this.#context.commands.run({ camera, name, args, argsText, expires_in, from }, (update) => {
         if (FINAL_COMMAND_STATUSES.has(update.status)) this.#pending--;
         if (!this.#stopped) this.#connection.send({ type: "command_result", id, ...update });
       });
     } catch (error) {
       this.#pending--;
-      this.#logger.error({ err: error, connection: this.#connection.id, camera }, "command failed");
+      this.#context.logger.error({ err: error, connection: this.#connection.id, camera }, "command failed");
       this.reject(id, camera, { code: ReplyCode.internal, error: "The server failed to run the command" });
     }
   }

@@ -10,17 +10,11 @@ const STEP_MS = 20;
  * Closes all connections, a few at a time, so that their clients do not all connect to another node at one moment.
  * @param spreadMs the longest duration; a few connections take less
  */
-export async function drainConnections(
-  connections: () => Iterable<Connection>,
-  spreadMs: number,
-  isCancelled: () => boolean,
-): Promise<void> {
-  let count = 0;
-  for (const _ of connections()) count++;
-  const perStep = Math.ceil(Math.max(CLOSES_PER_MS, count / Math.max(1, spreadMs)) * STEP_MS);
-  while (!isCancelled()) {
+export async function drainConnections(list: () => readonly Connection[], spreadMs: number, isDone: () => boolean) {
+  const perStep = Math.ceil(Math.max(CLOSES_PER_MS, list().length / Math.max(1, spreadMs)) * STEP_MS);
+  while (!isDone()) {
     let left = perStep;
-    for (const connection of connections()) {
+    for (const connection of list()) {
       if (!connection.open) continue;
       if (left-- <= 0) break;
       connection.close(CloseCode.shutdown, "the server is stopping");

@@ -2,10 +2,10 @@ import type { Grants } from "../../contract/permissions.ts";
 
 const MAX_CACHED_GRANTS = 1_000;
 
+type GrantsOf = (permissions: readonly string[]) => Grants;
+
 /** Lets sessions with equal permissions share their grants. */
-export function cacheGrants(
-  grantsOf: (permissions: readonly string[]) => Grants,
-): (permissions: readonly string[]) => Grants {
+export function cacheGrants(grantsOf: GrantsOf): GrantsOf {
   const cache = new Map<string, Grants>();
   return (permissions) => {
     // JSON, so that different sets have different keys: a permission may contain any character.

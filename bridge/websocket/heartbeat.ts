@@ -23,7 +23,6 @@ export const MAX_UNANSWERED_PINGS = 2;
 /**
  * Starts one timer that checks all timeouts of all connections: first frames, pongs, full sockets and tokens. With ten
  * thousand idle connections, a timer for each timeout would cost more than these checks.
- * @returns stops the timer
  */
 export function startHeartbeat(options: HeartbeatOptions): () => void {
   const { authTimeoutMs, pingIntervalMs, drainTimeoutMs, tokenWarningMs, tokenGraceMs } = options.timeouts;

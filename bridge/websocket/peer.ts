@@ -21,11 +21,9 @@ type Stage =
   /** `leave` stops counting this connection among those of its user. */
   | { readonly kind: "authenticated"; readonly session: Session; readonly leave: () => void };
 
-const CONNECTED: Stage = { kind: "connected" };
-
 export class Peer {
   readonly connection: Connection;
-  stage: Stage = CONNECTED;
+  stage: Stage = { kind: "connected" };
 
   constructor(connection: Connection) {
     this.connection = connection;

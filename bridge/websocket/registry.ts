@@ -4,7 +4,6 @@ import type { Peer } from "./peer.ts";
 import type { Session } from "./session.ts";
 import type { ConnectionInfo, SocketsStats } from "./sockets.ts";
 
-/** Every connection of this node, from its upgrade to its end. */
 export class Registry {
   readonly #peers = new Map<string, Peer>();
   #onEmpty: (() => void) | undefined;

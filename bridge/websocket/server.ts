@@ -105,7 +105,8 @@ class SocketServer implements Sockets {
       onAuthTimeout: (connection) => this.#authentication.timeOut(connection),
       onChecked: () => {
         this.#delivery.evictUnused();
-        this.#announceOutage();
+        if (!this.#outage.begins(performance.now())) return;
+        for (const { connection } of this.#registry.sessions()) if (connection.open) connection.send(STORE_OUTAGE);
       },
     });
   }
@@ -232,11 +233,6 @@ class SocketServer implements Sockets {
     const user = session?.identity.userId;
     this.#logger.debug({ connection: connection.id, user, ...closed }, "client disconnected");
     this.#registry.remove(peer);
-  }
-
-  #announceOutage(): void {
-    if (!this.#outage.begins(performance.now())) return;
-    for (const { connection } of this.#registry.sessions()) if (connection.open) connection.send(STORE_OUTAGE);
   }
 
   #auditRefusal(address: string, target: "http" | "socket", outcome: string): void {

@@ -76,7 +76,7 @@ export class Session implements RequestHandler {
       connection_id: this.connection.id,
       user_id: this.#identity.userId,
       permissions: [...this.#grants.permissions],
-      expires_in: secondsUntil(this.#identity.expiresAt),
+      expires_in: Math.max(0, Math.round((this.#identity.expiresAt - Date.now()) / 1000)),
       ping_interval: this.#context.pingIntervalMs / 1000,
       id,
     });
@@ -238,8 +238,4 @@ export class Session implements RequestHandler {
   get #isExpired(): boolean {
     return Date.now() >= this.#identity.expiresAt;
   }
-}
-
-function secondsUntil(moment: number): number {
-  return Math.max(0, Math.round((moment - Date.now()) / 1000));
 }

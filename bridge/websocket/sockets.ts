@@ -7,10 +7,7 @@ import type { FanOutStats } from "../delivery/fan-out.ts";
 
 /** The WebSocket server. */
 export interface Sockets {
-  /**
-   * Counts a connection to the port, which HTTP shares. Call it before anything is allocated for the connection.
-   * @returns false if the address has too many connections: the socket is then destroyed
-   */
+  /** Counts a connection to the port. Destroys it and returns false if its address has too many connections. */
   admit(socket: Socket): boolean;
   /** Accepts or refuses a WebSocket. Never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;

@@ -114,7 +114,8 @@ class AlertRules implements CheckpointedRules {
   check(): void {
     const now = this.#now();
     for (const [camera, facts] of this.#cameras) {
-      const thresholds = this.#thresholdsOf(camera);
+      const offlineMs = this.#thresholds.offlineMsOf.get(camera);
+      const thresholds = offlineMs === undefined ? this.#thresholds : { ...this.#thresholds, offlineMs };
       for (const name of CAMERA_ALERTS) {
         // Raised by `duplicate-devices.ts`.
         if (name === "duplicate-client-id") continue;
@@ -132,11 +133,6 @@ class AlertRules implements CheckpointedRules {
 
   async settle(): Promise<void> {
     await Promise.all(this.#publishing.values());
-  }
-
-  #thresholdsOf(camera: string): AlertThresholds {
-    const offlineMs = this.#thresholds.offlineMsOf.get(camera);
-    return offlineMs === undefined ? this.#thresholds : { ...this.#thresholds, offlineMs };
   }
 
   #note(topic: Topic, entry: StateEntry, isRetained: boolean): void {

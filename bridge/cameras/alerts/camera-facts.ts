@@ -21,7 +21,6 @@ export interface Moment {
 
 interface DiskUsage {
   percent: number;
-  /** The entry of the last measurement. */
   measured: Moment;
   /** When the usage last crossed a limit, milliseconds since 1970. */
   since: number;
@@ -68,23 +67,13 @@ const savedSchema = z.object({
 
 /** @param fresh the moment since which captures are expected, unless a message says otherwise */
 export function unknownCamera(fresh: Moment): CameraFacts {
+  const { at, position } = fresh;
+  const unknown = { active: undefined, disk: undefined, unwritable: undefined, ownAlertPercent: undefined };
   return {
-    presence: "unknown",
-    presenceSince: fresh.at,
-    presencePosition: fresh.position,
-    offlineSince: undefined,
-    batteryLeft: undefined,
-    batteryPosition: fresh.position,
-    connectedPosition: fresh.position,
-    active: undefined,
-    intervalMs: 0,
-    intervalPosition: 0,
-    expectedFrom: fresh,
-    disk: undefined,
-    unwritable: undefined,
-    ownAlertPercent: undefined,
-    captures: "",
-    failedAt: 0,
+    ...{ presence: "unknown", presenceSince: at, presencePosition: position, offlineSince: undefined },
+    ...{ batteryLeft: undefined, batteryPosition: position, connectedPosition: position },
+    ...{ intervalMs: 0, intervalPosition: 0, expectedFrom: fresh, captures: "", failedAt: 0 },
+    ...unknown,
   };
 }
 

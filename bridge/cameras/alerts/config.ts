@@ -19,7 +19,7 @@ export const alertSettings = {
     countVariable.default(600),
   ),
   ALERT_OFFLINE_SECONDS_OF: setting(
-    "The same for single cameras, such as `north=60,attic=0`.",
+    "`ALERT_OFFLINE_SECONDS` of single cameras, such as `north=60,attic=0`.",
     listVariable.transform(readSecondsOf).default(new Map()),
   ),
   ALERT_BATTERY_PERCENT: setting(
@@ -40,11 +40,11 @@ export const alertSettings = {
     percentVariable.default(10),
   ),
   ALERT_FAILURES_OF: setting(
-    "Pictures that `ALERT_FAILURES_PERCENT` looks back at.",
+    "How many of the last pictures `ALERT_FAILURES_PERCENT` refers to.",
     positiveVariable.max(1_000, "must be at most 1000").default(20),
   ),
   ALERT_FAILURES_MIN: setting(
-    "Pictures from which on failures are judged; at most `ALERT_FAILURES_OF`.",
+    "Fewer pictures raise no alert about failures. At most `ALERT_FAILURES_OF`.",
     positiveVariable.default(10),
   ),
   ALERT_QUEUED_JOBS: setting(
@@ -65,9 +65,7 @@ export function alertThresholds(read: ValuesOf<typeof alertSettings>) {
     /** 0 disables the alerts of cameras that are offline or have overslept. */
     offlineMs: read.ALERT_OFFLINE_SECONDS * 1000,
     /** Overrides of `offlineMs`, by camera id. */
-    offlineMsOf: new Map(
-      [...read.ALERT_OFFLINE_SECONDS_OF].map(([camera, seconds]) => [camera, seconds * 1000] as const),
-    ),
+    offlineMsOf: new Map([...read.ALERT_OFFLINE_SECONDS_OF].map(([id, seconds]) => [id, seconds * 1000] as const)),
     /** 0 disables the alert. */
     batteryPercent: read.ALERT_BATTERY_PERCENT,
     noCaptureMs: read.ALERT_NO_CAPTURE_SECONDS * 1000,

@@ -3,10 +3,7 @@ import { type CameraFacts, isConnected } from "./camera-facts.ts";
 import { type AlertThresholds, BATTERY_RELIEF, DISK_RELIEF, RELIEF_SHARE } from "./config.ts";
 import { queuedOf, type ServiceFacts } from "./service-facts.ts";
 
-/**
- * `leave`: the alert stays as it is, because the value is unknown or between the limits. `cause`: the journal position
- * of the entry that caused the alert.
- */
+/** `leave`: the value is unknown or between the limits. `cause`: the journal position of the entry behind the alert. */
 export type Verdict =
   | { is: "raise"; cause: number; severity: Alert["severity"]; message: string }
   | { is: "clear" | "leave" };

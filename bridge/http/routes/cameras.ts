@@ -46,7 +46,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     let chars = 0;
     for (const id of ids) {
       if (chars > MAX_PAGE_CHARS) break;
-      const text = [...cameraText(id, journal.snapshot(cameraChannel(id)), newest.get(id), http.maxListedStateBytes)];
+      const text = [...cameraText(id, journal.snapshot(cameraChannel(id)), http.maxListedStateBytes, newest.get(id))];
       listed.push(text.join(""));
       chars += listed.at(-1)?.length ?? 0;
     }
@@ -66,7 +66,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     if (entries.length === 0 && presence.of(id) === undefined) throw notFound(`Nothing is known about a camera ${id}`);
     const newest = (await previews.newest([id])).get(id);
     reply.type("application/json; charset=utf-8");
-    return reply.send(Readable.from(cameraText(id, entries, newest, Number.POSITIVE_INFINITY)));
+    return reply.send(Readable.from(cameraText(id, entries, Number.POSITIVE_INFINITY, newest)));
   });
 
   /** The number of cameras by status. Every page has the numbers of all cameras. */
@@ -89,12 +89,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
   }
 
   /** The JSON of a camera, state by state. A state larger than `maxBytes` is only named, in `left_out`. */
-  function* cameraText(
-    id: string,
-    entries: readonly StateEntry[],
-    newest: StoredPreview | undefined,
-    maxBytes: number,
-  ): Generator<string> {
+  function* cameraText(id: string, entries: readonly StateEntry[], maxBytes: number, newest?: StoredPreview) {
     const about: StateEntry[] = [];
     const states: [string, StateEntry][] = [];
     const alerts: [string, StateEntry][] = [];

@@ -44,7 +44,6 @@ export function connectionRoutes(server: FastifyInstance, services: Services): v
     }
     return {
       connections,
-      // Only if the list is incomplete.
       ...(unlisted === 0 ? {} : { not_listed: unlisted }),
       ...(missing.length === 0 ? {} : { silent_nodes: missing }),
     };

@@ -58,7 +58,6 @@ export function deviceRoutes(server: FastifyInstance, services: OperatorServices
   });
 }
 
-/** @throws {RequestError} 400 if the body has both */
 function credentialOf({ secret, certificate_name }: z.output<typeof credentialSchema>): Credential {
   if (secret !== undefined && certificate_name !== undefined)
     throw badRequest("`secret` and `certificate_name` exclude each other: a device authenticates by one of them");

@@ -67,7 +67,6 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
   });
 }
 
-/** The metrics of all nodes, or the reason why they cannot be read. */
 async function clusterMetrics({ nodes }: Services["cluster"]): Promise<object> {
   try {
     const found = await nodes();

@@ -5,10 +5,7 @@ import { readQuery } from "../request-body.ts";
 
 const querySchema = z.object({ origin: z.string().max(300, "must have at most 300 characters") });
 
-/**
- * `GET /allowed-origin?origin=…`: whether a page of this origin may connect. A browser hides from a page why its
- * WebSocket was refused. So the page asks here, and a page of any origin may ask.
- */
+/** `GET /allowed-origin?origin=…`, for pages of any origin: a browser does not say why it refused a WebSocket. */
 export function originRoutes(server: FastifyInstance, origins: Pick<Origins, "allowsPage">): void {
   server.get("/allowed-origin", async (request, reply) => {
     const { origin } = readQuery(querySchema, request);

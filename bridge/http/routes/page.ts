@@ -6,7 +6,6 @@ import type { FastifyInstance } from "fastify";
 const NOT_BUILT =
   "Skylapse Realtime is running. Its dashboard page is not built: run npm run build, then start again.\n";
 
-/** Serves the built dashboard page at `/`. */
 export async function pageRoutes(server: FastifyInstance, pagePath: string | undefined): Promise<void> {
   if (pagePath === undefined || !existsSync(join(pagePath, "index.html"))) {
     server.get("/", async (_request, reply) => reply.type("text/plain; charset=utf-8").send(NOT_BUILT));

@@ -103,15 +103,10 @@ function listed(camera: string, { capture, takenAt, etag, sizeBytes }: StoredPre
 function picture(reply: FastifyReply, { preview, jpeg }: { preview: StoredPreview; jpeg: Buffer }) {
   // If the capture's name has no time in it, `takenAt` is only the time of arrival.
   if (preview.takenAt !== preview.savedAt) reply.header(TAKEN_HEADER, new Date(preview.takenAt).toISOString());
-  return (
-    reply
-      .header("etag", preview.etag)
-      .header("last-modified", new Date(preview.savedAt).toUTCString())
-      // Whatever bytes a camera sent, a browser must treat them as a picture.
-      .header("content-disposition", `inline; filename="${preview.capture}.jpg"`)
-      .type("image/jpeg")
-      .send(jpeg)
-  );
+  // Whatever bytes a camera sent, a browser must treat them as a picture.
+  reply.header("content-disposition", `inline; filename="${preview.capture}.jpg"`).type("image/jpeg");
+  const saved = new Date(preview.savedAt).toUTCString();
+  return reply.header("etag", preview.etag).header("last-modified", saved).send(jpeg);
 }
 
 function unchanged(reply: FastifyReply, { etag }: StoredPreview) {

@@ -77,16 +77,12 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     return reply.code(204).send();
   });
 
-  /**
-   * Revokes all tokens of the user, also those that an operator minted. Called before the account is changed: if the
-   * revocation fails, the account is still there for a retry.
-   */
+  /** Revokes the user's tokens. Called before the account is changed, so that a failed revocation can be retried. */
   async function endTokens(userId: string): Promise<void> {
     await revocations.add({ kind: "user", id: userId });
   }
 }
 
-/** @throws {RequestError} 400 if the body has both */
 function powersOf({ role, permissions }: Pick<z.output<typeof changeSchema>, "role" | "permissions">) {
   if (role !== undefined && permissions !== undefined)
     throw badRequest("`role` and `permissions` exclude each other: a user has one of them");
