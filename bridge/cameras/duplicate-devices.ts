@@ -20,7 +20,7 @@ const QUIET_MS = 120_000;
 /** Replaces both times above if births alternate: each device backs off up to five minutes before it reconnects. */
 const ALTERNATING_MS = 15 * 60_000;
 const CHECK_INTERVAL_MS = 1000;
-/** The most client ids, and the most cameras, that are watched. Above it, the least recent one is dropped. */
+/** The most client ids, and the most cameras, that are watched. The least recent one is dropped first. */
 const MAX_WATCHED = 10_000;
 
 interface Boots {
@@ -38,8 +38,8 @@ interface DuplicateDevicesOptions {
 }
 
 /**
- * Raises an alert when two devices use one client id. They take over each other's connection without end, which would
- * otherwise look like a flapping link.
+ * Raises an alert when two devices use one client id. Such devices take over each other's connection without end, which
+ * would otherwise look like a flapping link.
  *
  * A camera with a flapping link also takes over a connection: its own earlier one, which the broker still holds. Birth
  * messages distinguish the two cases, because each names the camera's boot. One device never returns to an earlier
@@ -155,12 +155,10 @@ function cameraOf(identity: string): string | undefined {
   return isId(camera) ? camera : undefined;
 }
 
-/** Sets a key as the last of the map, and removes the first keys above {@link MAX_WATCHED}. */
+/** Sets a key as the last of the map, and removes the first key above {@link MAX_WATCHED}. */
 function setLast<Value>(map: Map<string, Value>, key: string, value: Value): void {
   map.delete(key);
   map.set(key, value);
-  for (const [oldest] of map) {
-    if (map.size <= MAX_WATCHED) break;
-    map.delete(oldest);
-  }
+  const [oldest] = map.keys();
+  if (oldest !== undefined && map.size > MAX_WATCHED) map.delete(oldest);
 }

@@ -37,7 +37,7 @@ type LinkGapsOptions = PublishingWatcherOptions & Partial<GapLimits>;
 /** How long a gap is listed in a camera's state `gaps`, milliseconds. */
 const LISTED_MS = 48 * 3_600_000;
 const MAX_LISTED = 32;
-/** How long sequence numbers are ignored after two devices alternated: they come from two outboxes. Milliseconds. */
+/** How long sequence numbers are ignored after two devices with one id alternated, milliseconds. */
 const ALTERNATING_MS = 120_000;
 /** Topics per generation of the cache, which has two generations. */
 const CACHED_TOPICS = 10_000;
@@ -216,27 +216,19 @@ class LinkGapRules implements CheckpointedRules {
     const { logger } = this.#options;
     const { reason, count, from, to, first_seq = 0, last_seq = 0, filled = false } = gap;
     const about = [camera, reason, count, from, to, first_seq, last_seq, String(filled)];
-    const isPublished = await this.#queue.add(() => ({
-      topic: { kind: "camera-event", camera, event: LINK_GAP_EVENT },
-      event: LINK_GAP_EVENT,
-      data: gap,
-      id: eventIdOf(LINK_GAP_EVENT, ...about),
-    }));
-    if (!isPublished) return false;
+    const event = LINK_GAP_EVENT;
+    const id = eventIdOf(event, ...about);
+    const topic = { kind: "camera-event", camera, event } as const;
+    if (!(await this.#queue.add(() => ({ topic, event, data: gap, id })))) return false;
     this.limitedLog.note(`gap ${camera}`, (times) =>
       logger.info({ camera, reason, count, from, to, filled, times }, "camera gap published"),
     );
     return this.#queue.add(() => {
       const gaps = this.#listWith(camera, gap);
-      return gaps === undefined
-        ? undefined
-        : {
-            topic: { kind: "camera-state", camera, name: GAPS_STATE },
-            event: "state.updated",
-            data: gaps.length === 0 ? null : { gaps },
-            retain: true,
-            id: eventIdOf(GAPS_STATE, this.#options.journal.epoch, ...about),
-          };
+      if (gaps === undefined) return undefined;
+      const topic = { kind: "camera-state", camera, name: GAPS_STATE } as const;
+      const id = eventIdOf(GAPS_STATE, this.#options.journal.epoch, ...about);
+      return { topic, event: "state.updated", data: gaps.length === 0 ? null : { gaps }, retain: true, id };
     });
   }
 

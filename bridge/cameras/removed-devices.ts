@@ -59,7 +59,6 @@ class RemovedDeviceRules implements WatcherRules {
   readonly #queue: PublishQueue;
   readonly #now: () => number;
   readonly #removals = new Map<string, Removal>();
-  /** By device. */
   readonly #brokerChecks = new Map<string, NodeJS.Timeout[]>();
   #isStopped = false;
 

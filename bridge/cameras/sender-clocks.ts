@@ -2,7 +2,7 @@ import { JUMP_MS } from "../clock/clock-state.ts";
 
 /** A smaller difference does not show a wrong clock: an outbox sends messages of up to ten minutes ago as current. */
 const TOLERANCE_MS = 3 * JUMP_MS;
-/** The most cameras with a wrong clock. Above it, the oldest entry is dropped. */
+/** The most cameras with a wrong clock. The oldest entry is dropped first. */
 const MAX_SENDERS = 10_000;
 
 /** How far the cameras' clocks are ahead of the system's clock, from the last current message of each camera. */

@@ -43,7 +43,7 @@ export const DEFAULT_GAP_LIMITS: GapLimits = { ...CAMERA_DEFAULTS.linkGaps, maxW
 
 /** A new outbox starts at 1 and has at most this many messages in flight, so its first message has no higher number. */
 const FIRST_NUMBERS = 16;
-/** The most ranges of one gap. Above it, the oldest is dropped, so that no arrived message is reported as missing. */
+/** The most ranges of one gap. Further ranges replace the oldest: no arrived message must be reported as missing. */
 const MAX_RUNS = 32;
 
 /** A tracker's state, which is kept across restarts. */

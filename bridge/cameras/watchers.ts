@@ -11,7 +11,6 @@ import type { AlertThresholds } from "./alerts/config.ts";
 import type { cameraConfig } from "./config.ts";
 import { startDuplicateDevices } from "./duplicate-devices.ts";
 import { startLinkGaps } from "./link-gaps.ts";
-import type { PresenceService } from "./presence.ts";
 import { startRemovedDevices } from "./removed-devices.ts";
 import { sharePresence } from "./shared-presence.ts";
 import type { Watcher } from "./watcher.ts";
@@ -28,13 +27,8 @@ interface WatchersOptions {
   logger: Logger;
 }
 
-export interface Watchers {
-  presence: Pick<PresenceService, "of">;
-  stop(): Promise<void>;
-}
-
 /** Starts the watchers. Each watcher runs on one node of the cluster at a time. */
-export function startWatchers({ config, cluster, link, devices, logger, ...shared }: WatchersOptions): Watchers {
+export function startWatchers({ config, cluster, link, devices, logger, ...shared }: WatchersOptions) {
   const { documents, leases } = cluster;
   const { maxCameras } = config.presence;
   const context = { ...shared, documents, maxCameras };

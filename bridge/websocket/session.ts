@@ -95,7 +95,7 @@ export class Session implements RequestHandler {
     // A `pong` needs no answer: the connection has already noted that the client was heard.
   }
 
-  /** Warns before the token expires, and closes the connection if it is not renewed within the grace period. */
+  /** Warns before the token expires, and closes the connection if the token is not renewed in the grace period. */
   checkExpiry(now: number): void {
     const { tokenWarningMs, tokenGraceMs } = this.#context;
     const leftMs = this.#identity.expiresAt - now;

@@ -5,7 +5,7 @@ import { readQuery } from "../request-body.ts";
 
 const querySchema = z.object({ origin: z.string().max(300, "must have at most 300 characters") });
 
-/** `GET /allowed-origin?origin=…`, for pages of any origin: a browser does not say why it refused a WebSocket. */
+/** `GET /allowed-origin?origin=…`, for pages of any origin: browsers do not report why a WebSocket was refused. */
 export function originRoutes(server: FastifyInstance, origins: Pick<Origins, "allowsPage">): void {
   server.get("/allowed-origin", async (request, reply) => {
     const { origin } = readQuery(querySchema, request);
