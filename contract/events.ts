@@ -335,14 +335,14 @@ export const envelopeSchema = z.object({
 });
 export type Envelope = z.infer<typeof envelopeSchema>;
 
-/** A parsed message: the content of an envelope, or a wrapped foreign payload. */
+/** A parsed message, with or without an envelope. */
 export interface Publication {
   event: string;
   data: unknown;
   /** The JSON text of `data`, so that `data` need not be encoded again. Undefined if the payload was not JSON. */
   dataText: string | undefined;
   timestamp: string;
-  /** Undefined for a foreign payload, whose repetition therefore cannot be recognised. */
+  /** Undefined without an envelope, so that a repetition cannot be recognised. */
   id: string | undefined;
   session: string | undefined;
   seq: number | undefined;
@@ -384,7 +384,6 @@ export function cameraNamedIn(data: unknown): string | undefined {
   return typeof named === "string" && isId(named) ? named : undefined;
 }
 
-/** The camera that is named in a payload with or without an envelope. */
 export function cameraNamedInPayload(payload: Uint8Array): string | undefined {
   const { data } = decode(payload);
   const envelope = envelopeIn(data);

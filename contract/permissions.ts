@@ -19,9 +19,9 @@ import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree
 export interface Grants {
   readonly permissions: readonly string[];
   readonly admin: boolean;
-  /** Whether the bearer may subscribe to the channel. {@link seesCamera} filters the events of the channel. */
+  /** {@link seesCamera} filters the events of a channel. */
   canReadChannel(channel: string): boolean;
-  /** Whether the bearer receives the camera's events on the channel `dashboard`. */
+  /** Whether the camera's events are sent on the channel `dashboard`. */
   seesCamera(camera: string): boolean;
   /** The cameras whose events are sent on `dashboard`, `alerts`, `jobs` and `system`. Undefined: all cameras. */
   readonly onlyCameras: ReadonlySet<string> | undefined;
@@ -30,7 +30,7 @@ export interface Grants {
   canReadTopic(topic: string): boolean;
   /** Whether a message of the topic may name a camera outside {@link onlyCameras}, so that each message must be read. */
   mustReadMessage(topic: string): boolean;
-  /** Whether the bearer may read every topic that the filter matches, except commands. */
+  /** Whether every topic that the filter matches may be read, except commands. */
   canSubscribe(filter: string): boolean;
   canWriteTopic(topic: string): boolean;
 }

@@ -55,7 +55,7 @@ export const dashboardEventSchema = z.object({
   position: z.number().int(),
   id: z.string().optional(),
   camera: z.string().optional(),
-  /** The MQTT topic without the root. */
+  /** The MQTT topic without the root. In a snapshot, the topic identifies the state. */
   topic: z.string().optional(),
   historical: z.boolean().optional(),
   /** The sender's sequence number. A missing number reveals a lost message. */

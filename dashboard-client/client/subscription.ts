@@ -100,7 +100,7 @@ export class Subscription {
       : { epoch: this.#epoch, position: this.#cursor };
   }
 
-  /** A `subscribe` request is sent now. @returns the cursor for the request */
+  /** @returns the cursor for the `subscribe` request that is sent now */
   request(): Since | undefined {
     this.#set({ status: "waiting" });
     this.#requested = this.cursor;

@@ -30,8 +30,8 @@ interface AccessOptions {
 /** The tokens of the page, which require a login unless only this machine can reach the server. */
 export class Access {
   readonly #options: AccessOptions;
-  /** The login in `storage`, or in memory if the storage is not usable. */
-  #kept: string | undefined;
+  /** Used if there is no usable storage. */
+  #kept: KeptLogin | undefined;
   #storageFailed = false;
   #token: string | undefined;
   #expiresAt = 0;
@@ -128,35 +128,31 @@ export class Access {
 
   /** Reads the storage each time, because another tab may have changed the login. */
   #login(): KeptLogin | undefined {
-    const text = this.#stored();
-    if (text === null || text === undefined) return undefined;
+    const text = this.#storageFailed ? undefined : this.#withStorage((storage) => storage.getItem(LOGIN_NAME));
+    if (text === undefined) return this.#kept;
     try {
-      return keptSchema.safeParse(JSON.parse(text)).data;
+      return keptSchema.safeParse(JSON.parse(text ?? "null")).data;
     } catch {
       return undefined;
     }
   }
 
   #keep(login: KeptLogin | undefined): void {
-    const { storage } = this.#options;
-    this.#kept = login === undefined ? undefined : JSON.stringify(login);
-    try {
-      if (this.#kept === undefined) storage?.removeItem(LOGIN_NAME);
-      else storage?.setItem(LOGIN_NAME, this.#kept);
-    } catch {
-      // The storage is full, or forbidden by the browser's settings.
-      this.#storageFailed = true;
-    }
+    this.#kept = login;
+    this.#withStorage((storage) => {
+      if (login === undefined) storage.removeItem(LOGIN_NAME);
+      else storage.setItem(LOGIN_NAME, JSON.stringify(login));
+    });
   }
 
-  #stored(): string | null | undefined {
-    const { storage } = this.#options;
-    if (storage === undefined || this.#storageFailed) return this.#kept;
+  /** Returns undefined if the storage is full, or forbidden by the browser's settings. */
+  #withStorage<Result>(use: (storage: TextStorage) => Result): Result | undefined {
+    if (this.#options.storage === undefined) return undefined;
     try {
-      return storage.getItem(LOGIN_NAME);
+      return use(this.#options.storage);
     } catch {
       this.#storageFailed = true;
-      return this.#kept;
+      return undefined;
     }
   }
 }

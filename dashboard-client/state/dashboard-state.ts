@@ -151,7 +151,7 @@ function retain(state: DashboardState, topic: Topic, name: string, event: Dashbo
   return leftName === name ? counted : applyTopic(release(counted, leftName, leftEvent), topic, event);
 }
 
-/** Removes the state of a topic that no longer exists or was left out. */
+/** Removes the state of a topic that was cleared or left out. */
 function release(state: DashboardState, name: string, event: DashboardEvent): DashboardState {
   const next = { ...state, retained: state.retained.without(name) };
   const topic = topicOf(event);

@@ -12,7 +12,7 @@ const TONES = { critical: "bad", warning: "warn", info: "quiet" };
 /** How long an ended alert is shown, milliseconds. */
 const ENDED_SHOWN_MS = 10 * 60_000;
 const MAX_ENDED_SHOWN = 3;
-/** The number of alerts that leaves enough space for activity and processing. */
+/** Few enough for activity and processing to stay visible. */
 const SHOWN_AT_FIRST = 4;
 
 /** The active alerts (the most severe and newest first), and those that ended recently. */

@@ -16,6 +16,7 @@ export function ConnectionPill({ data }: { data: RealTimeData }): ReactNode {
       data-testid="connection-state"
       data-status={status}
       data-live={live}
+      data-tone={live ? "good" : status === "disconnected" ? "bad" : "warn"}
       title={title}
       role="status"
     >
