@@ -19,7 +19,6 @@ import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree
 export interface Grants {
   readonly permissions: readonly string[];
   readonly admin: boolean;
-  /** {@link seesCamera} filters the events of a channel. */
   canReadChannel(channel: string): boolean;
   /** Whether the camera's events are sent on the channel `dashboard`. */
   seesCamera(camera: string): boolean;

@@ -113,13 +113,11 @@ export class Connection {
     if (this.#socket !== undefined) this.#lose({ code: ABNORMAL, reason });
   }
 
-  /** The page is shown again, or the network has returned. */
   wake(): void {
     if (this.#state.status === "connected") this.#heartbeat.probe();
     else if (this.#state.status === "connecting" && this.#state.phase === "waiting") this.connect();
   }
 
-  /** The browser reports that the network is lost. */
   doubt(): void {
     if (this.#state.status === "connected") this.#heartbeat.probe();
   }

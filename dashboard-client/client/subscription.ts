@@ -20,7 +20,6 @@ export type SubscriptionState =
   | { status: "snapshot" }
   /** The missed events are arriving. */
   | { status: "catching_up" }
-  /** Events arrive as they happen. */
   | { status: "live" }
   /** The client subscribes again after a token renewal and after a reconnect. */
   | { status: "refused"; code: number; error: string }
@@ -75,7 +74,6 @@ export class Subscription {
   #requested: Since | undefined;
   /** Events that the server kept after a gap follow the snapshot. */
   #hasEventsAfterGap = false;
-  /** The position of an incomplete snapshot. */
   #snapshotAt: Since | undefined;
 
   constructor(channel: string, listener: SubscriptionListener, since: Since | undefined, report: ProblemReporter) {

@@ -89,7 +89,6 @@ export class Subscriptions {
     this.#entries.clear();
   }
 
-  /** Delivers the event once to each of its channels. */
   event(event: DashboardEvent): void {
     if (event.channels === undefined) this.#entries.get(event.channel)?.subscription.event(event);
     else for (const channel of new Set(event.channels)) this.#entries.get(channel)?.subscription.event(event);

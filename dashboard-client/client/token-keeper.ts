@@ -26,7 +26,6 @@ export class TokenKeeper {
     return this.renewed();
   }
 
-  /** A new token, even if the current one is still valid. */
   async renewed(): Promise<string> {
     const token = await withTimeout(Promise.resolve(this.#getToken()), this.#timeoutMs);
     this.#token = token;

@@ -5,9 +5,8 @@ import type { Topic } from "../../contract/topics.ts";
 export const MAX_ENDED_ALERTS = 20;
 
 export interface AlertState extends Alert {
-  /** The camera that raised the alert, if no service did. */
+  /** The camera or the processing service that raised the alert. */
   camera?: string;
-  /** The processing service that raised the alert, if no camera did. */
   service?: string;
   /** When the alert was first raised, RFC 3339. */
   since: string;

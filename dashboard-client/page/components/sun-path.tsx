@@ -2,14 +2,13 @@ import type { ReactNode } from "react";
 
 const WIDTH = 160;
 const HEIGHT = 36;
-/** The range of elevations that is drawn, degrees. */
-const LOWEST = -30;
-const HIGHEST = 66;
+const LOWEST_DEGREES = -30;
+const HIGHEST_DEGREES = 66;
 
 /** The position of the sun, and the bands of golden and blue hour. North is at both ends of the chart. */
 export function SunPath({ elevation, azimuth }: { elevation: number; azimuth: number }): ReactNode {
   const x = ((((azimuth % 360) + 360) % 360) / 360) * WIDTH;
-  const y = heightOf(Math.min(HIGHEST, Math.max(LOWEST, elevation)));
+  const y = heightOf(Math.min(HIGHEST_DEGREES, Math.max(LOWEST_DEGREES, elevation)));
   // The upper edge of the sun is visible until its centre is 0.8° below the horizon.
   const isUp = elevation > -0.8;
   return (
@@ -27,7 +26,7 @@ export function SunPath({ elevation, azimuth }: { elevation: number; azimuth: nu
 }
 
 function heightOf(elevation: number): number {
-  return ((HIGHEST - elevation) / (HIGHEST - LOWEST)) * HEIGHT;
+  return ((HIGHEST_DEGREES - elevation) / (HIGHEST_DEGREES - LOWEST_DEGREES)) * HEIGHT;
 }
 
 export function lightOf(elevation: number): string {
