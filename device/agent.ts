@@ -36,10 +36,7 @@ export interface CameraOptions {
   clock?: DeviceClock;
 }
 
-/**
- * Resolves before the link is up, because a camera takes pictures without a link too. @throws when `config.dataPath`
- * cannot be used
- */
+/** Resolves before the link is up. @throws when `config.dataPath` cannot be used */
 export async function startCamera(options: CameraOptions): Promise<CameraAgent> {
   const { config, camera, logger, clock = new DeviceClock() } = options;
   const log = logger.child({ camera: config.id });
@@ -194,10 +191,7 @@ export class CameraAgent {
     return this.#pictures.now();
   }
 
-  /**
-   * Sends the messages that time allows, publishes `offline` and disconnects: within 2 s, or 4 s when a camera program
-   * hangs. Idempotent.
-   */
+  /** Publishes `offline` and disconnects, within 2 s, or 4 s when a camera program hangs. Idempotent. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;

@@ -50,13 +50,10 @@ export interface CameraConfig {
   brokerUrl: string;
   topicRoot: string;
   location: Location;
-  /** Seconds between pictures without a schedule. */
   captureIntervalS: number;
   /** The schedule until a command sets one. Default: day and night, every `captureIntervalS`. */
   schedule?: Schedule;
-  /** Seconds between readings. Only readings that changed enough are sent. */
   readingsIntervalS: number;
-  /** Seconds after which an unchanged reading is sent again. Default: {@link DEFAULT_READINGS_MAX_AGE_S}. */
   readingsMaxAgeS?: number;
   /** Seconds without a packet after which the camera pings the server. Default: {@link DEFAULT_KEEPALIVE_S}. */
   keepaliveS?: number;
@@ -80,13 +77,11 @@ export interface CameraConfig {
 
 export interface DriverConfig {
   name: (typeof CAMERA_DRIVERS)[number];
-  /** The model of the hardware. Default: the driver's name for it. */
   model?: string;
   timeoutMs: number;
   args: readonly string[];
   folder?: string;
   depth: number;
-  /** Whether imported pictures are deleted from `folder`. */
   deleteTaken: boolean;
 }
 
@@ -109,7 +104,7 @@ const previewBudget = z
     return { every: text === "all" ? 1 : Number(text.slice("every:".length)), onDemand: true };
   });
 
-const text200 = z.string().max(200, "must be at most 200 characters").optional();
+const shortText = z.string().max(200, "must be at most 200 characters").optional();
 
 export const deviceSettings = {
   CAMERA_ID: setting("The camera's id on the server.", z.string("must be set to the camera's id").pipe(idSchema)),
@@ -118,8 +113,8 @@ export const deviceSettings = {
     z.string("must be set to the secret that the broker knows this camera by").max(1024),
     { isSecret: true },
   ),
-  CAMERA_NAME: setting("The camera's display name.", text200, { defaultText: "the id" }),
-  CAMERA_MODEL: setting("The model of the hardware.", text200, { defaultText: "the driver's name for it" }),
+  CAMERA_NAME: setting("The camera's display name.", shortText, { defaultText: "the id" }),
+  CAMERA_MODEL: setting("The model of the hardware.", shortText, { defaultText: "the driver's name for it" }),
   BROKER_URL: setting(
     "Address of the server: `mqtt://`, `mqtts://`, `ws://` or `wss://`.",
     z.string().superRefine(checkBrokerUrl).default("mqtt://127.0.0.1:1883"),
@@ -261,7 +256,6 @@ const SETTINGS: ReadonlySet<string> = new Set(variablesOf(deviceSettings));
 
 export interface ConfigSource {
   env?: Readonly<Record<string, string | undefined>>;
-  /** A JSON object with members named like the variables. Default: none. */
   file?: string;
 }
 

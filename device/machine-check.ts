@@ -9,10 +9,7 @@ const PROGRAMS = {
   gphoto2: { names: ["gphoto2"], install: "sudo apt install gphoto2" },
 } as const;
 
-/**
- * Checks whether this machine fits the settings, and changes nothing. @returns a message for each setting that would
- * make the camera wait or fail
- */
+/** @returns a message for each setting that does not fit this machine */
 export async function machineProblems({ camera, driver }: DeviceConfig): Promise<string[]> {
   const problems = await Promise.all([
     driver.name === "folder" ? folderProblem(driver.folder ?? "", driver.deleteTaken) : undefined,
@@ -71,8 +68,5 @@ async function isProgram(command: string): Promise<boolean> {
 }
 
 async function may(path: string, mode: number): Promise<boolean> {
-  return access(path, mode).then(
-    () => true,
-    () => false,
-  );
+  return (await access(path, mode).catch(() => false)) === undefined;
 }

@@ -8,7 +8,6 @@ import { SimulatedCamera } from "./simulator/simulated-camera.ts";
 
 /** Short, so that a newly opened page soon shows something new. */
 const DEFAULT_CAPTURE_INTERVAL_S = 10;
-/** Half an hour of previews, or days of other messages. */
 const OUTBOX_BYTES = 32 * 1024 * 1024;
 /** Large, because the link costs nothing. */
 const PREVIEW: PreviewConfig = { ...DEFAULT_PREVIEW, width: 960, maxBytes: MAX_PREVIEW_BYTES };

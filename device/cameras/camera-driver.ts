@@ -14,7 +14,6 @@ export interface FoundPicture extends Frame {
   takenAt: Date;
 }
 
-/** A value that the camera cannot measure is absent. */
 export interface Readings {
   storage?: Storage;
   power?: Power;

@@ -6,10 +6,7 @@ const PICTURE = /^[^.].*\.jpe?g$/i;
 /** Excludes hidden folders, and a network drive's thumbnails (`@eaDir`) and deleted files (`#recycle`). */
 const FOLDER = /^[^.@#]/;
 const BATCH_SIZE = 256;
-/**
- * A changed folder is listed again for this long. FAT has a time resolution of two seconds, so a new file may leave the
- * folder's modification time unchanged.
- */
+/** A changed folder is listed again for this long, because FAT has a time resolution of two seconds. */
 const RELIST_MS = 5000;
 
 /** A picture file. An overwritten file is another picture. */
@@ -75,10 +72,7 @@ export class FolderTree {
     return new Set(Array.from(this.#files.values(), ({ name }) => name));
   }
 
-  /**
-   * New or changed files, oldest first. Thousands of files of the first scan must not delay new pictures, so the first
-   * scan's files come last.
-   */
+  /** New or changed files, oldest first. Those of the first scan come last: they must not delay new pictures. */
   pending(): FoundFile[] {
     return [...this.#pending.values()].sort(
       (a, b) => Number(a.isInitial) - Number(b.isInitial) || a.modifiedMs - b.modifiedMs || (a.path < b.path ? -1 : 1),

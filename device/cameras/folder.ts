@@ -21,9 +21,7 @@ const DEFAULTS = {
   depth: DEFAULT_FOLDER_DEPTH,
   /** Enough for five years of daily folders. */
   maxFolders: 2000,
-  /**
-   * More files make every scan slow, and their names fill memory. The camera then watches only the last files by name.
-   */
+  /** More files make scans slow and fill memory. The camera then watches only the last files by name. */
   maxFiles: 100_000,
   /** No picture is larger. A larger file would fill a Raspberry Pi's memory. */
   maxBytes: 64 * 1024 * 1024,

@@ -16,7 +16,6 @@ interface Entry {
 const NEAREST_STOP = 0.2;
 const AUTOMATIC = /^auto/i;
 const UNCOMPENSATED = /^[+-]?0(\.0+)?( ?EV)?$/i;
-/** The first words that makers use. */
 const WHITE_BALANCES: Record<NonNullable<CameraSettings["white_balance"]>, RegExp> = {
   auto: AUTOMATIC,
   daylight: /^(daylight|direct sunlight)/i,
@@ -42,7 +41,6 @@ export function choose(settings: WantedSettings, offered: ReadonlyMap<string, re
   for (const entry of entriesOf(settings)) {
     const choices = offered.get(entry.name) ?? [];
     const choice = nearest(choices, entry.distance);
-    // In such a mode the camera chooses the setting itself.
     if (choice === undefined && entry.isReset && choices.length === 0) continue;
     if (choice === undefined)
       throw new Error(

@@ -13,10 +13,7 @@ export function programCamera(
     capture(settings) {
       const frame = take(settings);
       // Drops the result: otherwise the picture would stay in memory until the next one.
-      taking = frame.then(
-        () => {},
-        () => {},
-      );
+      taking = Promise.allSettled([frame]).then(() => {});
       return frame;
     },
     async stop() {

@@ -7,7 +7,6 @@ const MAX_WAIT_MS = 60_000;
 /** After this many failures in a row the camera rests. */
 const FAILURES_TO_REST = 3;
 const MAX_REST_S = 300;
-/** How late a timer may take a due picture after its window closed. */
 const TIMER_TOLERANCE_MS = 1000;
 
 export interface CaptureLoopOptions {

@@ -1,9 +1,8 @@
 import { getPosition, getTimes } from "suncalc";
 
+/** Degrees, north and east positive. */
 export interface Location {
-  /** Degrees, north positive. */
   lat: number;
-  /** Degrees, east positive. */
   lon: number;
   /** IANA name, such as `Europe/Zurich`. */
   timezone: string;

@@ -12,7 +12,6 @@ export const MAX_WAITING_COMMANDS = 16;
 const NOTE_TIMEOUT_MS = 5000;
 const MAX_ERROR_CHARACTERS = 2000;
 
-/** Records progress. Resolves when it is on the disk, or cannot be written. */
 export type NoteProgress = (facts: { capture: string }) => Promise<void>;
 
 /** Checks the arguments. Returns a function that executes the command, or the reason for its rejection. */

@@ -61,9 +61,7 @@ export class CameraStore {
     return this.#state;
   }
 
-  /**
-   * Writes the state in the background. If the state changes faster than the disk, only the newest state is written.
-   */
+  /** Writes the state in the background. A slow disk skips all but the newest state. */
   update(change: Partial<StoredState>): void {
     this.#state = { ...this.#state, ...change };
     if (this.#file === undefined) return;

@@ -5,7 +5,6 @@ import { ulid } from "ulid";
 /** Created by systemd-timesyncd at the first synchronisation after a boot. */
 const SYNCHRONISED_FILE = "/run/systemd/timesync/synchronized";
 const TIMESYNCD_FOLDER = "/run/systemd/timesync";
-/** Changes at every boot of the machine. */
 const BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id";
 /** Smaller differences come from slewing, or from reading one clock after the other. */
 const TOLERANCE_MS = 1000;
@@ -71,10 +70,7 @@ export class DeviceClock {
     return { at: at.getTime(), monoMs: Math.round(monoMs), boot: this.boot, trust: this.#trust() };
   }
 
-  /**
-   * A stamp's time, corrected if the clock was set since. After another boot it cannot be corrected: nobody knows how
-   * long the machine was off.
-   */
+  /** A stamp's time, corrected if the clock was set since. A stamp of an earlier boot cannot be corrected. */
   timeOf({ at, monoMs, boot, trust }: Stamp): Date {
     if (trust === "right" || boot !== this.boot || !this.usable) return new Date(at);
     const corrected = this.#now().getTime() - (this.#monoMs() - monoMs);

@@ -7,7 +7,7 @@ const GIVE_UP_AFTER_KILL_MS = 500;
 const MAX_STDERR_CHARACTERS = 16 * 1024;
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
-export type ProgramFailure = "missing" | "timeout" | "failed" | "stopped";
+type ProgramFailure = "missing" | "timeout" | "failed" | "stopped";
 
 export class ProgramError extends Error {
   override name = "ProgramError";
@@ -35,8 +35,7 @@ export interface ProgramOptions {
  * @throws {ProgramError}
  */
 export function runProgram(options: ProgramOptions): Promise<Buffer> {
-  const { command, args, timeoutMs, signal } = options;
-  const { killAfterMs = DEFAULT_KILL_AFTER_MS } = options;
+  const { command, args, timeoutMs, signal, killAfterMs = DEFAULT_KILL_AFTER_MS } = options;
   if (signal?.aborted) return Promise.reject(new ProgramError("stopped", `${command} was stopped`));
   return new Promise((resolve, reject) => {
     // Drivers search the messages for known problems in English.

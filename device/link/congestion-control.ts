@@ -83,7 +83,6 @@ export class CongestionControl {
     this.#inFlight -= bytes;
   }
 
-  /** The lowest values of the last ten to twenty seconds. */
   #updatedBaseline(tookMs: number, ahead: number): Baseline {
     const now = this.#now();
     if (now - this.#baselineSince > BASELINE_MS) {

@@ -9,10 +9,7 @@ const WIDTHS: readonly (readonly [maxBytes: number, width: number])[] = [
 ];
 const LARGEST_WIDTH = 960;
 
-/**
- * Shrinks previews for a slow link. A preview sent again must have the same bytes, by which the server recognises
- * duplicates.
- */
+/** Shrinks previews for a slow link. Keeps them, because the server recognises a duplicate by equal bytes. */
 export class PreviewShrinker {
   readonly #kept = new Map<string, Buffer>();
   /** One at a time, because a decoded picture takes megabytes. */

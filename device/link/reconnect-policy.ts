@@ -6,10 +6,7 @@ const STABLE_MS = 60_000;
 const USEFUL_MS = 5000;
 /** The camera reports this many early closes in a row: they are no accident. */
 const CLOSED_TO_REPORT = 3;
-/**
- * Error codes of a connection that the server closed. A connection that closed without an error was also closed by the
- * server.
- */
+/** Error codes of a connection that the server closed. A close without an error is also by the server. */
 const CLOSED_BY_SERVER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 
 /**

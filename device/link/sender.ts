@@ -83,10 +83,7 @@ export class Sender {
     void this.#put(topic, "preview", jpeg, takenAt === undefined ? {} : { at: takenAt });
   }
 
-  /**
-   * Publishes the farewell and disconnects, within about 1.3 s, or 16 s before a sleep. Unsent messages wait for the
-   * next {@link start}.
-   */
+  /** Publishes the farewell and disconnects. Unsent messages wait for the next {@link start}. */
   async stop(farewell: Omit<Link, "session"> = { status: "offline" }): Promise<void> {
     await this.#uplink?.stop(farewell);
   }

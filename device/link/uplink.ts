@@ -27,10 +27,7 @@ const DEFAULT_ACK_TIMEOUT_MS = 30_000;
 const DRAIN_TIMEOUT_MS = 500;
 const FAREWELL_TIMEOUT_MS = 500;
 const DISCONNECT_TIMEOUT_MS = 300;
-/**
- * The limits before a sleep are longer. Unsent messages would be hours late, and a sleeping camera without a farewell
- * would be reported as lost.
- */
+/** Longer before a sleep: a sleeping camera without a farewell would be reported as lost. */
 const SLEEP_DRAIN_TIMEOUT_MS = 5000;
 const SLEEP_FAREWELL_TIMEOUT_MS = 10_000;
 

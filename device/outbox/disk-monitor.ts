@@ -4,17 +4,15 @@ import type { Outbox } from "./outbox.ts";
 const REPORT_AFTER_MS = 5000;
 const MAX_REASON_CHARACTERS = 300;
 
-type WritableOutbox = Pick<Outbox, "writeFailure" | "onWriteFailureChange">;
-
 /** Reports a disk that cannot be written for longer than a moment, and its recovery. */
 export class DiskMonitor {
-  readonly #outbox: WritableOutbox;
+  readonly #outbox: Outbox;
   readonly #onChange: (failure: string | undefined) => void;
   #timer: NodeJS.Timeout | undefined;
   #failure: string | undefined;
 
   /** @param onChange not called for a failure at the start: see {@link failure} */
-  constructor(outbox: WritableOutbox, onChange: (failure: string | undefined) => void) {
+  constructor(outbox: Outbox, onChange: (failure: string | undefined) => void) {
     this.#outbox = outbox;
     this.#onChange = onChange;
     this.#failure = shortened(outbox.writeFailure);

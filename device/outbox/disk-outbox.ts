@@ -27,10 +27,7 @@ const LATE_MS = 600_000;
 
 export interface DiskOutboxOptions {
   path: string;
-  /**
-   * Default {@link DEFAULT_DISK_OUTBOX_BYTES}. While LevelDB compacts, messages outside of files may need twice their
-   * size.
-   */
+  /** Default {@link DEFAULT_DISK_OUTBOX_BYTES}. While LevelDB compacts, it may need twice as much. */
   maxBytes?: number;
   /** Default {@link DEFAULT_OUTBOX_HOURS}, in milliseconds. */
   maxAgeMs?: number;
@@ -40,9 +37,7 @@ export interface DiskOutboxOptions {
   logger: Logger;
 }
 
-/**
- * Repairs a damaged outbox, or moves it aside and starts with an empty one; logs both. @throws {OutboxUnusableError}
- */
+/** Repairs a damaged outbox, or moves it aside and starts with an empty one. @throws {OutboxUnusableError} */
 export function openDiskOutbox(options: DiskOutboxOptions): Promise<DiskOutbox> {
   return openOutboxStore(options.path, options.logger, async (store) => {
     const outbox = new DiskOutbox(store, options);

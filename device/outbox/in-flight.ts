@@ -31,7 +31,6 @@ export class InFlight {
     return true;
   }
 
-  /** @param byPeer the broker closed the connection, so each message may be the cause */
   clear(byPeer: boolean): void {
     if (byPeer) for (const [{ message }, item] of this.#items) this.#countDisconnect(item, message.topic);
     this.#items.clear();

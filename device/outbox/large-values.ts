@@ -50,9 +50,7 @@ export class LargeValues {
     return this.#keys.has(key);
   }
 
-  /**
-   * Resolves when the values are durable. @throws when they cannot be written; a partly written value counts as present
-   */
+  /** Resolves when the values are durable. @throws when they cannot be written; a partly written value is present */
   async put(values: ReadonlyMap<string, Uint8Array>): Promise<void> {
     if (values.size === 0) return;
     for (const [key, value] of values) {

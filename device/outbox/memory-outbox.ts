@@ -134,9 +134,7 @@ export class MemoryOutbox implements Outbox, DedupKeys {
     return true;
   }
 
-  /**
-   * The oldest unsent message of a kind. The broker may have received a sent one, and would see a gap in the numbers.
-   */
+  /** The oldest unsent message of a kind. Dropping a sent one may leave a gap in the numbers. */
   #oldest(kind: OutgoingMessage["kind"]): StoredEntry | undefined {
     for (const entry of this.#entries) {
       if (entry.message.kind === kind && !entry.sent) return entry;

@@ -63,10 +63,7 @@ export interface Outbox {
   release(byPeer: boolean): void;
   /** Topics of the messages quarantined since the last call, because the broker closed the connection over them. */
   takeQuarantined(): readonly string[];
-  /**
-   * Messages dropped since the last call. Undefined while the outbox is more than half full, because the report needs
-   * space.
-   */
+  /** Messages dropped since the last call. Undefined while the outbox is over half full: the report needs space. */
   takeDropped(): Dropped | undefined;
   readonly size: number;
   readonly fresh: number;

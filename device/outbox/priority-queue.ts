@@ -21,7 +21,6 @@ const PRIORITIES = Object.keys(Priority).length;
 const MAX_PREPARED = 16;
 /** Only one, so that a newer preview replaces the waiting ones. */
 const MAX_PREPARED_PREVIEWS = 1;
-/** Few, because previews are large. */
 const MAX_PREPARED_OLD_PREVIEWS = 4;
 
 export function priorityOfNew(kind: Item["kind"], isLate: boolean): Priority {

@@ -4,7 +4,6 @@ import type { Change } from "./store.ts";
 /** Numbers messages in the order of first sending. A gap shows the server that messages were lost. */
 export class SequenceNumbers {
   #last = 0;
-  /** Numbers of messages that were not sent after all, ascending. They are assigned first. */
   #free: number[] = [];
 
   restore(last: number, free: readonly number[], assigned: ReadonlySet<number>): void {

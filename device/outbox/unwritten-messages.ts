@@ -14,10 +14,7 @@ interface Unwritten {
   readonly stored: () => void;
 }
 
-/**
- * Messages that are not on the disk yet. While the disk cannot be written, they are held back: the broker may
- * acknowledge them first.
- */
+/** Messages that are not on the disk yet. They wait in memory while the disk cannot be written. */
 export class UnwrittenMessages {
   readonly #store: OutboxStore;
   readonly #onWritten: (item: Item) => void;

@@ -14,7 +14,6 @@ const CARD_BYTES = 64_000_000_000;
 
 export interface SimulatedCameraOptions {
   location: Location;
-  /** Determines the mountain. Default: derived from the location. */
   seed?: string;
   width?: number;
   height?: number;

@@ -15,7 +15,6 @@ const TEMPERATURE_HYSTERESIS_C = 8;
 export interface ThresholdAlertsOptions {
   limits?: Partial<AlertLimits>;
   raised: readonly string[];
-  /** Undefined clears the alert. */
   publish: (name: string, alert: Alert | undefined) => void;
   onChange: (raised: readonly string[]) => void;
 }

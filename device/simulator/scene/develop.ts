@@ -40,7 +40,6 @@ export function develop(
   const exposure = (KEY / NOON) * (NOON / metered) ** FOLLOWS * 2 ** (settings.exposure_compensation ?? 0);
   const [gainR, gainG, gainB] = WHITE_BALANCE[settings.white_balance ?? "auto"];
   const curve = createCurve(settings.hdr === true ? 0.35 : 0);
-  // In the dark the sensor amplifies its noise too.
   const noise =
     0.9 + 2.2 * Math.min(1, Math.max(0, -Math.log10(metered) / 7)) ** 2 * Math.sqrt((settings.iso ?? 800) / 800);
   const random = randomFrom(frame);

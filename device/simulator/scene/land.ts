@@ -99,7 +99,6 @@ export class Land {
       if (water[pixel] !== 1) continue;
       const z = distance[pixel] ?? 0;
       const x = ((column - width / 2) / focal) * z;
-      // Far ripples only blur the reflection vertically.
       const near = Math.min(1, 0.7 / (z + 0.12));
       const swell =
         this.#ripples.at(x * 90 + time * 0.13, z * 150 + time * 0.2) +

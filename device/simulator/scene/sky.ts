@@ -138,7 +138,6 @@ export class Sky {
     const row0 = Math.floor(tableRow);
     const down = tableRow - row0;
     const y = (horizon - row - 0.5) / focal;
-    // Air dims far clouds like the sky behind them.
     const near = smoothstep(0, 0.2, y) * 0.45 + 0.5;
     const blockRow = Math.floor(row / CLOUD_BLOCK) * clouds.columns;
     const blockY = (row % CLOUD_BLOCK) / CLOUD_BLOCK;
