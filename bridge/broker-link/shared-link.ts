@@ -5,33 +5,30 @@ import type { Delivery, TakeOver } from "../../platform/publications.ts";
 import type { Cluster, Json } from "../cluster/cluster.ts";
 import type { BrokerLink } from "./broker-link.ts";
 
-export interface SharedLinkOptions {
+interface SharedLinkOptions {
   /** The link to this node's own broker. */
   link: BrokerLink;
   /** The identities connected to this node's broker. */
   identities: () => Iterable<string>;
   cluster: Pick<Cluster, "nodeId" | "nodes" | "signals">;
-  /**
-   * Milliseconds between two reports to the other nodes, which name the devices that connected and disconnected.
-   * Default 250.
-   */
+  /** The interval of reports to the other nodes about connected and disconnected devices. Default 250. */
   intervalMs?: number;
-  /** Milliseconds between two checks for stopped nodes. Default 3,000. */
+  /** The interval of checks for stopped nodes. Default 3,000. */
   nodesIntervalMs?: number;
-  /** How long the start waits for the other nodes to list their devices, milliseconds. Default 1,000. */
+  /** How long the start waits for the device lists of the other nodes. Default 1,000. */
   startTimeoutMs?: number;
   logger: Logger;
 }
 
 const MAX_IDENTITIES_PER_MESSAGE = 5_000;
-/** The names of the signals between nodes. */
+/** Names of signals between nodes. */
 const CLIENTS = "mqtt-clients";
 const LIST_CLIENTS = "mqtt-clients?";
 const DELIVERED = "mqtt-delivered";
 const TAKEN_OVER = "mqtt-taken-over";
 
 const clientsSchema = z.object({
-  /** This message starts a full list of the node's devices, which replaces what the node sent before. */
+  /** Whether this message begins a full list of the node's devices, which replaces the earlier lists. */
   whole: z.boolean(),
   /** Connected devices. */
   came: z.array(z.string()),
@@ -42,10 +39,9 @@ const takenOverSchema = z.object({ clientId: z.string(), identity: z.string() })
 const deliveredSchema = z.object({ identity: z.string(), topic: z.string(), payload: z.base64() });
 
 /**
- * Combines the broker links of all nodes. A device is connected if it is connected to any node, and each node is told
- * of deliveries and take-overs at the other nodes. Only devices and services are shared; no node needs to know the
- * users of another. While Redis is unavailable, the last known state of the other nodes is used, and the state of this
- * node is current.
+ * Combines the broker links of all nodes. A device is connected if it is connected to any node. Each node reports its
+ * deliveries and replaced connections to the other nodes. Only devices and services are shared: no node needs the users
+ * of another node. While Redis is unavailable, the last known state of the other nodes is used.
  */
 export async function shareLink(options: SharedLinkOptions): Promise<BrokerLink & { stop(): void }> {
   const shared = new SharedLink(options);
@@ -59,7 +55,6 @@ class SharedLink implements BrokerLink {
   readonly #clients = new Map<string, Set<string>>();
   readonly #deliveries: Listeners<[Delivery]>;
   readonly #takeOvers: Listeners<[TakeOver]>;
-  /** End the timers and subscriptions of {@link start}. */
   readonly #unsubscribe: (() => void)[] = [];
   /** This node's devices as last sent to the other nodes. */
   #sent = new Set<string>();
@@ -101,24 +96,15 @@ class SharedLink implements BrokerLink {
   }
 
   publish: BrokerLink["publish"] = (publication) => this.#options.link.publish(publication);
-
   /** Retained messages are the same on all nodes. */
-  retainedBelow(topic: string): readonly string[] {
-    return this.#options.link.retainedBelow?.(topic) ?? [];
-  }
-
-  onTakeOver(listener: (takeOver: TakeOver) => void): () => void {
-    return this.#takeOvers.add(listener);
-  }
+  retainedBelow = (topic: string) => this.#options.link.retainedBelow?.(topic) ?? [];
+  onTakeOver: BrokerLink["onTakeOver"] = (listener) => this.#takeOvers.add(listener);
+  onDelivered: BrokerLink["onDelivered"] = (listener) => this.#deliveries.add(listener);
 
   connected(identity: string): boolean {
     if (this.#options.link.connected(identity)) return true;
     for (const clients of this.#clients.values()) if (clients.has(identity)) return true;
     return false;
-  }
-
-  onDelivered(listener: (delivery: Delivery) => void): () => void {
-    return this.#deliveries.add(listener);
   }
 
   stop(): void {

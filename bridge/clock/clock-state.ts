@@ -1,18 +1,18 @@
-/** The server's own clock and its relation to the system's clock. All times in milliseconds. */
+/** The server's own clock and its relation to the system's clock. All times in milliseconds since 1970. */
 export interface ClockState {
-  /** The server's own clock. All ages (retention, sessions, presence) are measured by it. */
+  /** The server's own clock, which measures all ages: of retention, sessions, presence. */
   readonly time: number;
-  /** The system's clock at the same time, since 1970. */
+  /** The system's clock at the same moment. */
   readonly wall: number;
   /** The confirmed difference: how far the system's clock may be ahead of the server's own clock. */
   readonly offset: number;
-  /** Network time has confirmed the offset: the system's clock was right when the offset was measured. */
+  /** Network time has confirmed the offset. */
   readonly trusted: boolean;
 }
 
 /** A larger deviation is a jump; a smaller one is corrected in steps. Cameras and tokens have the same tolerance. */
 export const JUMP_MS = 5 * 60_000;
-/** The server's clock is adjusted to the system's clock by at most this share of the elapsed running time. */
+/** The largest correction of the server's clock, as a share of the elapsed running time. */
 const FOLLOW_SHARE = 0.1;
 
 /** @param wall the system's clock */
@@ -20,10 +20,7 @@ export function newClockState(wall: number): ClockState {
   return { time: wall, wall, offset: 0, trusted: false };
 }
 
-/**
- * How far the system's clock is ahead of the server's own clock plus the confirmed offset; negative if the system's
- * clock is behind.
- */
+/** How far the system's clock is ahead of the server's own clock plus the confirmed offset; negative if behind. */
 export function deviationOf({ time, wall, offset }: ClockState): number {
   return wall - time - offset;
 }
@@ -33,8 +30,8 @@ export function hasJumped(state: ClockState): boolean {
 }
 
 /**
- * Advances the server's clock by the running time. A small deviation from the system's clock is corrected by at most a
- * tenth of that time, so the server's clock never runs backwards. A jump is not corrected.
+ * Advances the server's clock by the running time. The correction of a small deviation is at most a tenth of that time,
+ * so the server's clock never runs backwards. A jump is not corrected.
  * @param elapsedMs the running time since `state`; 0 when unknown
  */
 export function advance(state: ClockState, { wall, elapsedMs }: { wall: number; elapsedMs: number }): ClockState {
@@ -46,9 +43,8 @@ export function advance(state: ClockState, { wall, elapsedMs }: { wall: number; 
 
 /**
  * Confirms that the system's clock is right.
- * @param timePassed the deviation is time in which the server did not run, so everything gets older by the deviation.
- * Otherwise the clock was corrected, and nothing gets older. A clock that was set back is always regarded as corrected,
- * because time does not run backwards.
+ * @param timePassed the server did not run for the time of the deviation, so everything gets older by it. If false, the
+ *   system's clock was corrected, and nothing gets older. A clock that was set back was always corrected.
  */
 export function confirm(
   state: ClockState,

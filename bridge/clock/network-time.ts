@@ -1,20 +1,19 @@
 import { execFile } from "node:child_process";
-import { access } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
 const TIMEOUT_MS = 5_000;
-/** systemd-timesyncd creates this file once it has synchronised with the network. The file disappears at each boot. */
+/** systemd-timesyncd creates this file when it has synchronised with the network. A reboot removes the file. */
 const TIMESYNCD_FILE = "/run/systemd/timesync/synchronized";
 
 /**
  * Whether the system's clock is synchronised with network time. Checks the file of systemd-timesyncd; then
- * `timedatectl`, which reports the kernel's state, whatever program set it; then `chronyc`, for systems without
- * systemd.
- * @returns undefined when none of them is available
+ * `timedatectl`, which reports the kernel's state; then `chronyc`, for systems without systemd.
+ * @returns undefined when the system has none of these
  */
 export async function networkTimeAgrees(): Promise<boolean | undefined> {
-  if (await exists(TIMESYNCD_FILE)) return true;
+  if (existsSync(TIMESYNCD_FILE)) return true;
   const systemd = await outputOf("timedatectl", ["show", "--property=NTPSynchronized", "--value"]);
   if (systemd === "yes" || systemd === "no") return systemd === "yes";
   const chrony = await outputOf("chronyc", ["-c", "tracking"]);
@@ -28,11 +27,4 @@ async function outputOf(program: string, args: readonly string[]): Promise<strin
   } catch {
     return undefined;
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -7,27 +7,20 @@ import { machineRunningTime, type RunningTime } from "./machine-running-time.ts"
 import { networkTimeAgrees } from "./network-time.ts";
 
 /**
- * The server's own clock. Retention, sessions, previews, alerts and presence measure ages by it. It advances with the
- * running time and follows the system's clock in small steps. A jump of the system's clock, while the server runs or
- * between two starts, is reported. The jump changes nothing until it is confirmed by an operator, or by network time
- * that has agreed with the system's clock for an hour. A machine that was off cannot be distinguished from a clock that
- * was set ahead, so both are jumps.
+ * The server's own clock. It measures the ages for retention, sessions, previews, alerts and presence. It advances with
+ * the running time, and follows the system's clock in small steps. A jump of the system's clock, while the server runs
+ * or between two starts, is reported. The jump changes nothing until an operator confirms it, or network time that has
+ * agreed with the system's clock for an hour. A machine that was off looks like a clock that was set ahead, so both are
+ * jumps.
  */
 export interface ServerClock {
   /** Milliseconds since 1970, without jumps of the system's clock. Never runs backwards. */
   now(): number;
-  /**
-   * The time of the system's clock, or the time that it would show without an unconfirmed jump, whichever is earlier.
-   * Use this for whatever expires by the system's clock.
-   */
+  /** The system's clock, with or without an unconfirmed jump, whichever is earlier: for tokens and their like. */
   cautious(): number;
-  /** The unconfirmed jump; undefined without one. */
+  /** The unconfirmed jump, if any. */
   readonly jump: ClockJump | undefined;
-  /**
-   * Confirms, on behalf of an operator, that the system's clock is right.
-   * @param options.timePassed the server was stopped for the time of the jump: everything gets older by it
-   * @returns the confirmed jump; undefined when there was none
-   */
+  /** Confirms a jump on behalf of an operator. See {@link confirm}. @returns the confirmed jump, if any */
   accept(options: { timePassed: boolean }): Promise<ClockJump | undefined>;
   stop(): Promise<void>;
 }
@@ -39,35 +32,27 @@ export interface ServerClockOptions {
   logger: Logger;
   /** The system's clock, milliseconds since 1970. Default: `Date.now`. */
   wall?: () => number;
-  /** Default: the machine's. */
   runningTime?: RunningTime;
-  /** Whether the system's clock is synchronised with network time. Default: asks the machine's services. */
+  /** Default: {@link networkTimeAgrees}. */
   networkTime?: () => Promise<boolean | undefined>;
   /** Milliseconds between two comparisons of the clocks. Default 20,000. */
   intervalMs?: number;
-  /**
-   * How long network time must agree with the system's clock before it confirms a jump, milliseconds. Default
-   * 3,600,000.
-   */
+  /** How long network time must agree with a jump to confirm it, milliseconds. Default 3,600,000. */
   agreementMs?: number;
 }
 
 const DOCUMENT = { collection: "clock", key: "server" } as const;
 const storedSchema = z.object({
   ...{ time: z.number(), wall: z.number(), offset: z.number(), trusted: z.boolean() },
-  boot: z.string().optional(),
-  uptime: z.number(),
+  ...{ boot: z.string().optional(), uptime: z.number() },
 });
-/** Milliseconds between two queries of network time. */
+/** The interval between two queries of network time. */
 const NETWORK_INTERVAL_MS = 60_000;
-/**
- * Running nodes update the shared clock at least this often, milliseconds. If it was not updated for longer, all nodes
- * were stopped.
- */
+/** Running nodes update the shared clock at least this often. After a longer pause, all nodes were stopped. */
 const SHARED_STEP_MS = 60_000;
-/** Milliseconds between two updates of the clock in memory. */
+/** The interval between two updates of the clock in memory. */
 const UPDATE_INTERVAL_MS = 1_000;
-/** Milliseconds. If the two running times differ by more than this, the machine was suspended. */
+/** The machine was suspended if the running times with and without suspension differ by more than this. */
 const SUSPEND_MS = 5_000;
 
 /** The system's clock unchanged, for programs without a store. */
@@ -92,18 +77,16 @@ class StoredClock implements ServerClock {
   #state: ClockState;
   /** When `#state` was updated, by `performance.now()`, which stops while the machine is suspended. */
   #at = performance.now();
-  /** When `#state` was updated, by a coarser clock that continues while the machine is suspended. */
+  /** The same moment, by a coarser clock that continues while the machine is suspended. */
   #uptime: number;
-  /** The last value returned by {@link now}. */
   #lastNow = 0;
   /** When the unconfirmed jump was noticed, by the system's clock. */
   #noticedAt: number | undefined;
-  /** This machine's clock differs from the clock that the nodes share. */
+  /** Whether this machine's clock differs from the clock that the nodes share. */
   #differs = false;
   /** The deviation with which network time agreed, and since when it has agreed, by `performance.now()`. */
   #agreed: { deviation: number; since: number } | undefined;
-  /** When network time was last queried. */
-  #askedAt = Number.NEGATIVE_INFINITY;
+  #networkAskedAt = Number.NEGATIVE_INFINITY;
   #lastTask: Promise<unknown> = Promise.resolve();
   #timers: NodeJS.Timeout[] = [];
 
@@ -126,7 +109,7 @@ class StoredClock implements ServerClock {
   }
 
   now(): number {
-    // A correction backwards is shorter than the time since the last update, but `now` may have been called since then.
+    // A correction backwards is shorter than the time since the last update, but may contradict a call since then.
     this.#lastNow = Math.max(this.#lastNow, Math.floor(this.#state.time + performance.now() - this.#at));
     return this.#lastNow;
   }
@@ -138,11 +121,8 @@ class StoredClock implements ServerClock {
   get jump(): ClockJump | undefined {
     if (this.#noticedAt === undefined) return undefined;
     const aheadSeconds = Math.round(deviationOf(this.#state) / 1000);
-    return {
-      ahead_seconds: aheadSeconds,
-      noticed_at: new Date(this.#noticedAt).toISOString(),
-      message: messageOf(aheadSeconds),
-    };
+    const noticedAt = new Date(this.#noticedAt).toISOString();
+    return { ahead_seconds: aheadSeconds, noticed_at: noticedAt, message: messageOf(aheadSeconds) };
   }
 
   accept({ timePassed }: { timePassed: boolean }): Promise<ClockJump | undefined> {
@@ -156,17 +136,14 @@ class StoredClock implements ServerClock {
 
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    // If the store is unavailable, the next start adds the time that was not stored, by the machine's running time.
+    // If this fails, the next start adds the missing time by the machine's running time.
     await this.#enqueue(async () => {
       this.#update();
       await this.#save();
     }).catch(() => undefined);
   }
 
-  /**
-   * Runs tasks one after the other, because each task writes a value that depends on what it has read. Returns the
-   * task's result.
-   */
+  /** Runs tasks one after the other, because a task writes values that depend on what it has read. */
   #enqueue<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#lastTask.then(work);
     this.#lastTask = done.catch((error: unknown) => {
@@ -182,7 +159,6 @@ class StoredClock implements ServerClock {
     await this.#save();
   }
 
-  /** Advances the clock by the running time since the last update. */
   #update(): void {
     if (this.#options.sharedWall === undefined) this.#step(this.#wall());
     this.#checkJump();
@@ -225,21 +201,20 @@ class StoredClock implements ServerClock {
     this.#state = advance(state, { wall: this.#wall(), elapsedMs: isSameBoot ? this.#uptime - uptime : 0 });
   }
 
-  /** With several nodes: merges the clock stored by the other nodes. */
+  /** With several nodes: merges the clock that the other nodes stored. */
   async #merge(): Promise<void> {
     const { sharedWall } = this.#options;
     if (sharedWall === undefined) return;
     const [stored, wall] = [await this.#read(), await sharedWall()];
     this.#compare(wall);
     if (stored === undefined) {
-      // The first start, or the store was emptied while this node ran: its clock continues.
+      // This is the first start, or the store was emptied while this node ran. In this case the clock continues.
       if (this.#timers.length === 0) this.#set(newClockState(wall));
       else this.#step(wall);
       this.#checkJump();
       return;
     }
-    // Includes the time that this node ran while the store was unavailable. When the node starts, there is no such
-    // time.
+    // The node's own clock includes the time in which the store was unavailable. At the start it is not used.
     const own = this.#timers.length === 0 ? Number.NEGATIVE_INFINITY : this.now();
     const { time, offset, trusted } = stored;
     const sinceMs = wall - stored.wall;
@@ -262,9 +237,9 @@ class StoredClock implements ServerClock {
   async #askNetwork(): Promise<void> {
     const { networkTime = networkTimeAgrees, agreementMs = 3_600_000 } = this.#options;
     const at = performance.now();
-    if (at - this.#askedAt < Math.min(NETWORK_INTERVAL_MS, agreementMs / 4)) return;
-    this.#askedAt = at;
-    // The network time of one node says nothing about the shared clock.
+    if (at - this.#networkAskedAt < Math.min(NETWORK_INTERVAL_MS, agreementMs / 4)) return;
+    this.#networkAskedAt = at;
+    // One node's network time says nothing about the shared clock.
     const agrees = this.#options.sharedWall === undefined ? await networkTime() : undefined;
     if (agrees !== true) this.#agreed = undefined;
     else if (this.#noticedAt === undefined) {
@@ -274,8 +249,7 @@ class StoredClock implements ServerClock {
       const deviation = deviationOf(this.#state);
       const isSame = this.#agreed !== undefined && Math.abs(deviation - this.#agreed.deviation) <= JUMP_MS;
       if (!isSame) this.#agreed = { deviation, since: at };
-      // If the system's clock was also right before, the difference is time that passed. Otherwise the clock was
-      // corrected.
+      // If the system's clock was right before the jump too, time has passed. Otherwise the clock was corrected.
       else if (this.#agreed !== undefined && at - this.#agreed.since >= agreementMs)
         await this.#confirm({ timePassed: this.#state.trusted, trusted: true }, "network time");
     }

@@ -6,27 +6,27 @@ import type { EntriesRequest, Page, PageCache, PageRequest } from "./page-cache.
 
 /** Pages read from the store at one time. */
 const MAX_READS = 8;
-/** How long readers wait before an unavailable store is read again, milliseconds. */
+/** The pause before an unavailable store is read again. */
 const RETRY_MS = 500;
-/** How long readers are served, milliseconds, before live delivery, ingest and everything else get their turn. */
+/** How long readers are served before live delivery, ingest and everything else get their turn. */
 const TURN_MS = 4;
 
-/** A subscriber behind the live edge, as {@link Backfill} sees it. */
+/** A subscriber behind the live edge. */
 export interface BackfillReader {
   readonly sink: Pick<FrameSink, "id" | "open" | "blocked" | "write" | "close">;
-  /** The page to read next; undefined when the subscriber has reached the live edge and has joined live delivery. */
+  /** The page to read next. Undefined when the subscriber has joined live delivery. */
   nextRequest(): PageRequest | undefined;
   /**
-   * Accepts the page of its last request. The frames of the page were written, unless the page reports lost entries.
+   * Accepts the page of the last request. Its frames were written, unless it reports lost entries.
    * @returns whether the subscriber needs another page
    */
   received(page: Page): boolean;
 }
 
-/** A page that is being read. */
+/** A page, and the readers that wait for it. */
 interface Reading {
   waiting: BackfillReader[];
-  /** Undefined while it is being read. */
+  /** Undefined while the page is being read. */
   result: { page: Page } | "failed" | "unavailable" | undefined;
 }
 
@@ -39,8 +39,8 @@ export interface BackfillStats {
 }
 
 /**
- * Brings readers from their cursor to the live edge, page by page, at the speed of their sockets. However many readers
- * there are, only a few pages are read at a time, a turn is short, and readers at the same place share one page.
+ * Brings readers from their cursor to the live edge, page by page, at the speed of their sockets. Many readers do not
+ * slow the server down: few pages are read at a time, a turn is short, and readers with the same request share a page.
  */
 export class Backfill {
   readonly #pages: PageCache;
@@ -50,13 +50,12 @@ export class Backfill {
   readonly #ready = new Set<BackfillReader>();
   /** Readers that need the store while {@link MAX_READS} pages are being read. */
   readonly #queued = new Set<BackfillReader>();
-  /** The page that each waiting reader waits for. */
   readonly #readings = new Map<BackfillReader, Reading>();
-  /** Pages being read that others may wait for too, by the key of the request. */
+  /** The readings that further readers may join, by the key of the request. */
   readonly #shared = new Map<string, Reading>();
-  /** Pages that were read, and are handed out next. */
+  /** The readings to hand out next. */
   readonly #finished: Reading[] = [];
-  /** Readers that wait until the store can be read again. */
+  /** Readers that wait for an unavailable store. */
   readonly #retrying = new Set<BackfillReader>();
   #retryTimer: NodeJS.Timeout | undefined;
   #reads = 0;
@@ -64,21 +63,21 @@ export class Backfill {
   #stopped = false;
   #stats = { pages: 0, events: 0 };
 
-  /** @param options.waitsForStore whether readers wait for a store that is unavailable, or are disconnected */
+  /** @param options.waitsForStore whether readers wait for an unavailable store. If not, they are disconnected. */
   constructor(pageCache: PageCache, { waitsForStore, logger }: { waitsForStore: boolean; logger: Logger }) {
     this.#pages = pageCache;
     this.#waitsForStore = waitsForStore;
     this.#logger = logger;
   }
 
-  /** Serves the reader until it is live, or until its socket is full: call again when the socket has drained. */
+  /** Serves the reader until it is live or its socket is full. Call this again when the socket has drained. */
   add(reader: BackfillReader): void {
     if (this.#readings.has(reader) || this.#queued.has(reader) || this.#stopped) return;
     this.#ready.add(reader);
     this.#schedule();
   }
 
-  /** Stops serving the reader: it is closed, or its request is about to change. */
+  /** Call this before the reader is closed or its request changes. */
   remove(reader: BackfillReader): void {
     this.#ready.delete(reader);
     this.#queued.delete(reader);
@@ -86,7 +85,7 @@ export class Backfill {
     this.#readings.delete(reader);
   }
 
-  /** The journal has changed: readers that ask from now on do not share the pages that are being read now. */
+  /** The journal has changed: later requests do not share the current readings. */
   reset(): void {
     this.#shared.clear();
   }
@@ -96,7 +95,6 @@ export class Backfill {
     return { waiting, reading: this.#reads, ...this.#stats };
   }
 
-  /** Whether no reader is being served, so that pages cached for readers at the same place can be evicted. */
   get idle(): boolean {
     return this.#ready.size === 0 && this.#queued.size === 0 && this.#reads === 0;
   }
@@ -130,7 +128,7 @@ export class Backfill {
         this.#ready.add(next);
       }
     }
-    // A reader that is added again while this loop runs is served again in it, after all others.
+    // A reader that is added again during this loop is served again at the end of the loop.
     for (const reader of this.#ready) {
       this.#ready.delete(reader);
       this.#serveOne(reader, undefined);
@@ -142,7 +140,7 @@ export class Backfill {
   #handOut(reading: Reading, deadline: number): boolean {
     const { waiting, result } = reading;
     for (let reader = waiting.pop(); reader !== undefined; reader = waiting.pop()) {
-      // A reader that was removed, and perhaps added again, is no longer waiting for this page.
+      // A reader that was removed, and perhaps added again, does not wait for this page.
       if (this.#readings.get(reader) === reading) {
         this.#readings.delete(reader);
         if (result === "unavailable") this.#retryLater(reader);
@@ -166,7 +164,7 @@ export class Backfill {
     }, RETRY_MS);
   }
 
-  /** Serves one reader. A failure of this reader must not end the turn of the others. */
+  /** A failure of this reader must not end the turn of the others. */
   #serveOne(reader: BackfillReader, page: Page | undefined): void {
     try {
       if (page === undefined) this.#step(reader);

@@ -2,16 +2,15 @@ import { isNarrowedChannel } from "../../contract/channels.ts";
 import type { StateEntry } from "../journal/journal.ts";
 import type { Label } from "./frames.ts";
 
-/** Which entries of the journal a subscriber receives. */
 export interface ChannelFilter {
-  /** Equal for filters that select the same entries. */
+  /** The same for filters that select the same entries. */
   readonly key: string;
   readonly channels: ReadonlySet<string>;
   /** Channels of all cameras, such as `dashboard`, are narrowed to these cameras. Undefined: all cameras. */
   readonly onlyCameras: ReadonlySet<string> | undefined;
 }
 
-/** Selects no entry: the filter of a subscriber without channels. */
+/** The filter of a subscriber without channels. */
 export const NO_CHANNELS: ChannelFilter = { key: "", channels: new Set(), onlyCameras: undefined };
 
 export function channelFilterOf(
@@ -26,15 +25,12 @@ export function channelFilterOf(
 
 type Addressed = Pick<StateEntry, "channels" | "camera">;
 
-/**
- * Whether a reader that is limited to some cameras receives an entry of the channel. The limit applies to channels of
- * all cameras only.
- */
+/** Whether a reader receives an entry of the channel. A limit to some cameras applies to channels of all cameras. */
 export function shows(channel: string, onlyCameras: ReadonlySet<string> | undefined, { camera }: Addressed): boolean {
   return onlyCameras === undefined || camera === undefined || onlyCameras.has(camera) || !isNarrowedChannel(channel);
 }
 
-/** The channels by which the filter selects the entry; undefined when it does not. */
+/** The channels by which the filter selects the entry; undefined when it does not select the entry. */
 export function labelOf({ channels, onlyCameras }: ChannelFilter, entry: Addressed): Label | undefined {
   let label: string[] | undefined;
   for (const channel of entry.channels) {

@@ -1,29 +1,18 @@
-import type { Logger } from "pino";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { Journal } from "../journal/journal.ts";
-import { Backfill, type BackfillStats } from "./backfill.ts";
-import { FanOut, type FanOutStats } from "./fan-out.ts";
+import { Backfill } from "./backfill.ts";
+import { FanOut, type FanOutOptions } from "./fan-out.ts";
 import type { FrameSink } from "./frame-sink.ts";
 import { PageCache } from "./page-cache.ts";
 import { Subscriber, type SubscriberContext } from "./subscriber.ts";
 
-export interface DeliveryOptions {
+interface DeliveryOptions extends FanOutOptions {
   journal: Journal;
-  /** Whether subscribers wait for a store that is unavailable, or are disconnected. */
+  /** Whether subscribers wait for an unavailable store. If not, they are disconnected. */
   waitsForStore: boolean;
-  /** The shortest time from one flush to the next, milliseconds. */
-  flushIntervalMs: number;
-  /** The most unsent bytes of one socket. */
-  maxQueuedBytes: number;
-  logger: Logger;
 }
 
-export interface DeliveryStats {
-  fanOut: FanOutStats;
-  backfill: BackfillStats;
-}
-
-/** Delivers the journal to subscribers: live to those at its head, by backfill to all others. */
+/** Delivers the journal to subscribers: live to subscribers at its head, by backfill to the others. */
 export class Delivery {
   readonly #options: DeliveryOptions;
   readonly #limitedLog = new LimitedLog();
@@ -48,7 +37,7 @@ export class Delivery {
     };
   }
 
-  /** Call in the same turn of the event loop as the constructor. */
+  /** Call this in the same turn of the event loop as the constructor. */
   start(): void {
     this.#fanOut.start();
     this.#endResets = this.#options.journal.onReset(() => this.#reset());
@@ -66,16 +55,16 @@ export class Delivery {
     subscriber.close();
   }
 
-  /** Evicts pages cached for readers at the same place, if there are no readers. Call now and then. */
+  /** Evicts the cached pages if no reader needs them. Call this now and then. */
   evictUnused(): void {
     if (this.#backfill.idle) this.#pageCache.clear();
   }
 
-  stats(): DeliveryStats {
+  stats() {
     return { fanOut: this.#fanOut.stats(), backfill: this.#backfill.stats() };
   }
 
-  /** Writes what is pending. The journal's next entries are not delivered. */
+  /** Writes the pending frames, and ends delivery. */
   stop(): void {
     this.#endResets?.();
     this.#backfill.stop();
@@ -83,7 +72,7 @@ export class Delivery {
     this.#limitedLog.stop();
   }
 
-  /** The journal was replaced, or this node was cut off from it: subscribers continue in the journal as it is now. */
+  /** Lets subscribers continue after the journal was replaced, or after this node was disconnected from it. */
   #reset(): void {
     const { journal, logger } = this.#options;
     const { epoch } = journal;

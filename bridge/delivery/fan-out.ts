@@ -10,9 +10,9 @@ const RECENT_LIMITS = { maxEntries: 1_000, maxChars: 1_250_000 };
 
 export interface FanOutOptions {
   journal: Pick<Journal, "head" | "follow">;
-  /** The shortest time from one flush to the next, milliseconds; 0 flushes every batch at once. */
+  /** The shortest time between two flushes, milliseconds; 0 flushes every batch at once. */
   flushIntervalMs: number;
-  /** The most unsent bytes of one socket. */
+  /** The largest number of unsent bytes of one socket. */
   maxQueuedBytes: number;
   logger: Logger;
 }
@@ -26,14 +26,13 @@ export interface FanOutStats {
 }
 
 /**
- * Live delivery. Each entry is encoded once per label, added to the groups whose filter selects it, and written
- * together with the other pending entries: at once when nothing was written lately, else at the end of the flush
- * interval. So the cost grows with time and sockets, not with events.
+ * Live delivery. Each entry is encoded once per label, and added to the groups whose filter selects it. A flush writes
+ * all pending entries: at once if the last flush was long ago, else at the end of the flush interval. So the cost grows
+ * with time and sockets, not with events.
  */
 export class FanOut {
   readonly #options: FanOutOptions;
   readonly recentEntries = new RecentEntries(RECENT_LIMITS);
-  /** The groups, by the key of their filter. */
   readonly #groups = new Map<string, SubscriberGroup>();
   readonly #groupsByChannel = new Map<string, Set<SubscriberGroup>>();
   #edge: number;
@@ -48,40 +47,35 @@ export class FanOut {
     this.#edge = options.journal.head;
   }
 
-  /** Follows the journal from its head. Call in the same turn of the event loop as the constructor. */
+  /** Call this in the same turn of the event loop as the constructor. */
   start(): void {
     this.#unfollow = this.#options.journal.follow(this.#route);
   }
 
-  /**
-   * The newest position that was routed. Every entry up to here was sent to live subscribers, or is pending in their
-   * group. While a batch is being routed, this is the position of its last routed entry.
-   */
+  /** The position of the last routed entry. All entries up to it were sent to live subscribers, or are pending. */
   get edge(): number {
     return this.#edge;
   }
 
-  /** Adds a subscriber that was sent everything up to {@link FanOut.edge}. */
+  /** Adds a subscriber that has received everything up to {@link FanOut.edge}. */
   join(subscriber: LiveSubscriber, filter: ChannelFilter): GroupMember {
     const present = this.#groups.get(filter.key);
-    // Flushes first: the new member has these events already. This may find every socket full, and remove the group.
+    // The new member has the pending events already. The flush may find all sockets full, and remove the group.
     if (present !== undefined) this.#flushGroup(present);
     let group = this.#groups.get(filter.key);
     if (group === undefined) {
       group = new SubscriberGroup(filter, this.#options.maxQueuedBytes);
       this.#groups.set(filter.key, group);
       for (const channel of filter.channels) {
-        const groups = this.#groupsByChannel.get(channel);
-        if (groups === undefined) this.#groupsByChannel.set(channel, new Set([group]));
-        else groups.add(group);
+        const groups = this.#groupsByChannel.get(channel) ?? new Set();
+        this.#groupsByChannel.set(channel, groups.add(group));
       }
     }
     return group.add(subscriber);
   }
 
   /**
-   * Sends a subscriber what is pending, and removes the subscriber. If its socket has no room for that, the subscriber
-   * falls behind instead: see {@link LiveSubscriber.fallBehind}.
+   * Sends a subscriber the pending frames, and removes it. If its socket has no room, the subscriber falls behind.
    * @returns the position up to which the subscriber was sent everything, unless it fell behind
    */
   leave(member: GroupMember): number {
@@ -91,7 +85,7 @@ export class FanOut {
     return this.#edge;
   }
 
-  /** Continues at the journal's head, which is another position than expected. No subscriber may be live. */
+  /** Continues at the journal's head after a reset. No subscriber may be live. */
   reset(): void {
     this.recentEntries.clear();
     this.#edge = this.#options.journal.head;
@@ -101,13 +95,13 @@ export class FanOut {
     return { groups: this.#groups.size, ...this.#stats };
   }
 
-  /** Ends following the journal, and writes what is pending. */
+  /** Ends following the journal, and writes the pending frames. */
   stop(): void {
     this.#unfollow?.();
     this.#flush();
   }
 
-  /** Accepts a batch of new entries. Never throws: the journal calls it within an append. */
+  /** Never throws, because the journal calls this within an append. */
   readonly #route = (entries: readonly Entry[]): void => {
     try {
       this.recentEntries.push(entries);
@@ -159,7 +153,7 @@ export class FanOut {
     this.#unflushed = [];
     this.#stats.flushes++;
     for (const group of groups) this.#flushGroup(group);
-    // The interval begins at the end of a flush: between two flushes of many sockets there is time for other work.
+    // The interval begins at the end of a flush, so that other work gets time between two flushes of many sockets.
     this.#flushedAt = performance.now();
   }
 

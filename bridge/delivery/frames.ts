@@ -1,8 +1,8 @@
 import type { ServerMessage } from "../../contract/socket-messages.ts";
 
 /** The fields of an event that are the same for every receiver. */
-export interface EventFields {
-  /** Valid by the contract, like `timestamp` and `id`, so no character of it needs escaping. */
+interface EventFields {
+  /** The contract allows no character that needs escaping, here and in `timestamp` and `id`. */
   event: string;
   data: unknown;
   /** The JSON text of `data`, if it exists already. */
@@ -10,7 +10,6 @@ export interface EventFields {
   timestamp: string;
   id: string | undefined;
   historical: boolean;
-  /** The sender's sequence number. */
   seq: number | undefined;
   /** JSON text: see {@link eventPlace}. */
   place: string;
@@ -19,12 +18,12 @@ export interface EventFields {
 /** The subscribed channels that an event matches; never empty. The first becomes the event's `channel`. */
 export type Label = readonly string[];
 
-/** The JSON members `camera` and `topic`, the same for all events of a topic. @param topic below the root */
+/** The JSON members `camera` and `topic` of a topic's events. @param topic below the root */
 export function eventPlace({ camera, topic }: { camera: string | undefined; topic: string }): string {
   return JSON.stringify({ camera, topic }).slice(1, -1);
 }
 
-/** The members of a `dashboard_event`, as JSON text, without those that differ by delivery: position and channels. */
+/** The members of a `dashboard_event`, as JSON text, without the position and the channels of a delivery. */
 export function eventBody({ event, data, dataText, timestamp, id, historical, seq, place }: EventFields): string {
   const idMember = id === undefined ? "" : `"id":"${id}",`;
   const historicalMember = historical ? ',"historical":true' : "";
@@ -34,7 +33,7 @@ export function eventBody({ event, data, dataText, timestamp, id, historical, se
 
 /** The JSON text of an entry's `data`, found without parsing the body. @param body a result of {@link eventBody} */
 export function dataTextOf(body: string): string {
-  // The last match is the event's own member: the data may hold the same text, but nothing after the data can.
+  // The data may contain the text of the `timestamp` member, but the text after the data cannot: the last match counts.
   return body.slice(body.indexOf(DATA) + DATA.length, body.lastIndexOf(',"timestamp":"'));
 }
 
@@ -46,14 +45,14 @@ export function eventNameOf(body: string): string {
 const EVENT = '"event":"';
 const DATA = '","data":';
 
-/** The JSON text of a `dashboard_event`. @param snapshot whether it is part of a channel's state, not a new event */
+/** The JSON text of a `dashboard_event`. @param snapshot true for a channel's state, false for a new event */
 export function eventText(body: string, position: number, label: Label, snapshot = false): string {
   const channelsMember = label.length > 1 ? `,"channels":${JSON.stringify(label)}` : "";
   const snapshotMember = snapshot ? ',"snapshot":true' : "";
   return `{"type":"dashboard_event",${body},"channel":"${label[0]}"${channelsMember},"position":${position}${snapshotMember}}`;
 }
 
-/** A whole WebSocket text frame: final and unmasked, as servers send it (RFC 6455, section 5.2). */
+/** A final, unmasked WebSocket text frame (RFC 6455, section 5.2). */
 export function textFrame(text: string): Buffer {
   const length = Buffer.byteLength(text);
   const frame = Buffer.allocUnsafe(headerLength(length) + length);
@@ -61,7 +60,7 @@ export function textFrame(text: string): Buffer {
   return frame;
 }
 
-/** One text frame for each text, in one buffer for one write. */
+/** One frame for each text, in one buffer for one write. */
 export function textFrames(texts: readonly string[]): Buffer {
   const lengths = texts.map((text) => Buffer.byteLength(text));
   const frames = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + headerLength(length) + length, 0));
@@ -81,7 +80,7 @@ export function messageFrame(message: ServerMessage): Buffer {
 const PING = Buffer.of(0x89, 0x00);
 
 /**
- * Two pings in one write: a WebSocket ping, which every client answers by itself, and a ping of this protocol.
+ * A WebSocket ping, which every client answers by itself, and a ping of this protocol.
  * @param position everything up to this position was delivered; undefined while the position is unknown
  */
 export function pingFrames(position: number | undefined): Buffer {

@@ -1,12 +1,11 @@
-import type { Gap, UnrecoverableReason } from "../../contract/socket-messages.ts";
-import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
+import type { Entry, Journal, Recovery, StateEntry } from "../journal/journal.ts";
 import type { RecentEntries } from "../journal/recent-entries.ts";
 import { shows } from "./channel-filter.ts";
 import { eventText, type Label, textFrames } from "./frames.ts";
 
 const MAX_PAGE_EVENTS = 100;
 const MAX_PAGE_BYTES = 262_144;
-/** Pages are cached for other readers: a thousand clients that reconnect at once read the same pages. */
+/** Pages are cached because a thousand clients that reconnect at once read the same pages. */
 const MAX_CACHED_BYTES = 4 * 1_048_576;
 const MAX_CACHED_PAGES = 512;
 const MAX_CACHED_SNAPSHOTS = 64;
@@ -17,7 +16,7 @@ export interface SnapshotRequest {
   kind: "snapshot";
   channel: string;
   snapshot: Snapshot;
-  /** The index of the entry that the page begins with. */
+  /** The index of the page's first entry. */
   next: number;
 }
 
@@ -26,15 +25,15 @@ export interface EntriesRequest {
   channels: ReadonlySet<string>;
   /** By channel: the position after which its events are sent. A position below `after` has no effect. */
   begins: ReadonlyMap<string, number>;
-  /** By channel: the end of a gap that was reported to the reader, if some events within the gap are still kept. */
+  /** By channel: the end of a gap that was reported to the reader, if some events within the gap are kept. */
   reportedGaps: ReadonlyMap<string, number>;
   after: number;
   until: number;
-  /** The channels that the entry is sent under; undefined for an entry that is not sent to this reader. */
+  /** The channels under which the entry is sent; undefined for an entry that this reader does not get. */
   label: (entry: StateEntry) => Label | undefined;
-  /** Whether state that a later entry replaces is left out. */
+  /** Whether the page omits state that a later entry replaces. */
   coalesce: boolean;
-  /** Equal for requests with the same answer; undefined for a request that no other reader makes. */
+  /** The same for requests with the same answer; undefined for a request that no other reader makes. */
   key: string | undefined;
 }
 
@@ -43,25 +42,21 @@ export interface Page {
   events: number;
   /** Where the next page begins: a position, or an index within a snapshot. */
   next: number;
-  /** Channels with entries that this page should hold, but that the journal no longer has. */
+  /** The channels with entries that belong to this page, but are missing in the journal. */
   lost: readonly Lost[];
 }
 
-export interface Lost {
+export interface Lost extends Omit<Extract<Recovery, { complete: false }>, "complete"> {
   channel: string;
-  reason: UnrecoverableReason;
-  gap: Gap;
-  /** As in `Recovery`. */
-  keptFrom?: number;
 }
 
-/** A channel's state as of one moment, in order of position. */
+/** A channel's state at one moment, in order of position. */
 export interface Snapshot {
   entries: readonly StateEntry[];
   key: string | undefined;
 }
 
-/** The journal in pages of encoded frames. A page that several readers ask for is read and encoded once. */
+/** The journal in pages of encoded frames. A page for several readers is read and encoded once. */
 export class PageCache {
   readonly #journal: Journal;
   readonly #recentEntries: RecentEntries;
@@ -75,7 +70,7 @@ export class PageCache {
     this.#recentEntries = recentEntries;
   }
 
-  /** The page, if it is available without reading the store; else undefined. */
+  /** @returns undefined when the page must be read from the store */
   fromMemory(request: EntriesRequest): Page | undefined {
     const { key, after, until } = request;
     const cached = key === undefined ? undefined : this.#cached(key);
@@ -90,21 +85,16 @@ export class PageCache {
   async read(request: EntriesRequest): Promise<Page> {
     const { key, channels, after, until } = request;
     const { epoch } = this.#journal;
-    const { entries, next } = await this.#journal.replay({
-      channels: [...channels],
-      after,
-      until,
-      maxEvents: MAX_PAGE_EVENTS,
-      maxBytes: MAX_PAGE_BYTES,
-    });
-    // Determined after reading, so that events that were trimmed while the page was read are reported as missing.
+    const limits = { maxEvents: MAX_PAGE_EVENTS, maxBytes: MAX_PAGE_BYTES };
+    const { entries, next } = await this.#journal.replay({ channels: [...channels], after, until, ...limits });
+    // Determined after reading, so that events that were trimmed during the read are reported as missing.
     const lost = this.#lost(request);
     const states = this.#trimmedStates(request, entries, next);
     const page = { ...this.#encode(entries, request, states), next, lost };
     return lost.length === 0 && epoch === this.#journal.epoch ? this.#keep(key, page) : page;
   }
 
-  /** The state of a channel as of now. All subscribers that subscribe before a new entry is accepted share it. */
+  /** The current state of a channel. All clients that subscribe before the next entry share it. */
   snapshot(channel: string, onlyCameras: ReadonlySet<string> | undefined): Snapshot {
     const { head } = this.#journal;
     const key = `${channel} ${onlyCameras === undefined ? "" : [...onlyCameras].sort().join(" ")}`;
@@ -139,14 +129,13 @@ export class PageCache {
     return this.#keep(pageKey, { ...framesOf(texts), next: first + texts.length, lost: [] });
   }
 
-  /** Evicts every cached page and snapshot. */
   clear(): void {
     this.#cache.clear();
     this.#cachedBytes = 0;
     this.#snapshots.clear();
   }
 
-  /** Entries of one page from memory. `isFull`: the page ends before `until`. */
+  /** The entries of one page, from memory. `isFull`: the page ends before `until`. */
   #recent({ channels, after, until }: EntriesRequest): { entries: readonly Entry[]; isFull: boolean } {
     const entries: Entry[] = [];
     let length = 0;
@@ -176,10 +165,7 @@ export class PageCache {
     return lost;
   }
 
-  /**
-   * The states whose events were trimmed within a reported gap in which other events are kept, in order of position.
-   * Each is sent at its own position, as part of the channel's state.
-   */
+  /** The states within reported gaps whose events were trimmed. They are sent in order of position, as snapshots. */
   #trimmedStates({ channels, reportedGaps, after }: EntriesRequest, entries: readonly Entry[], next: number) {
     const states = new Map<number, StateEntry>();
     for (const channel of channels) {
@@ -217,7 +203,7 @@ export class PageCache {
     return framesOf(texts);
   }
 
-  /** The positions of state that is set again (not only cleared) later, on this page or after it. */
+  /** The positions of state that is set again later, on this page or after it. Clearing state replaces nothing. */
   #replaced(entries: readonly Entry[]): Set<number> {
     const replaced = new Set<number>();
     const setLater = new Set<string>();

@@ -1,17 +1,16 @@
 import type { ChannelFilter } from "./channel-filter.ts";
 import type { FrameSink } from "./frame-sink.ts";
 
-/** Pending bytes at which a group is flushed without waiting for more: well below what a socket may queue. */
+/** Pending bytes at which a group is flushed at once: much less than a socket may queue. */
 const MAX_PENDING_BYTES = 64 * 1024;
 
-/** A subscriber at the live edge, as fan-out and its group see it. */
+/** A subscriber at the live edge. */
 export interface LiveSubscriber {
   readonly sink: FrameSink;
-  /** Its socket is full: it has been removed from its group, and was sent everything up to and including `after`. */
+  /** The socket is full. The subscriber was sent everything up to and including `after`, and left its group. */
   fallBehind(after: number): void;
 }
 
-/** A subscriber's place in its group. */
 export interface GroupMember {
   readonly group: SubscriberGroup;
   readonly subscriber: LiveSubscriber;
@@ -19,18 +18,9 @@ export interface GroupMember {
   slot: number;
 }
 
-/** The result of a flush. */
-export interface Flushed {
-  /** Sockets written to. */
-  writes: number;
-  /** Events times sockets. */
-  deliveries: number;
-  bytes: number;
-}
-
 /**
- * Live subscribers with equal filters. An event is added here once for all of them, and a flush writes one shared
- * buffer to each socket: the cost is that of the system call (test/bench, "1 event to 1,000 dashboards").
+ * Live subscribers with equal filters. A group gets each event once, and a flush writes one shared buffer to each
+ * socket, so the system call is the main cost (test/bench, "1 event to 1,000 dashboards").
  */
 export class SubscriberGroup {
   readonly filter: ChannelFilter;
@@ -38,9 +28,9 @@ export class SubscriberGroup {
   readonly #members: GroupMember[] = [];
   #pending: Buffer[] = [];
   #pendingBytes = 0;
-  /** The position before the first pending event: everything up to it has been written to every member. */
+  /** The position before the first pending event. Every member was sent everything up to this position. */
   #pendingAfter = 0;
-  /** The position that was routed last. An entry of several channels arrives once for each, but is added only once. */
+  /** The last routed position. Fan-out offers an entry once for each of its channels, but adds it once. */
   routedPosition = 0;
 
   constructor(filter: ChannelFilter, maxQueuedBytes: number) {
@@ -60,12 +50,12 @@ export class SubscriberGroup {
     return this.#pendingBytes >= MAX_PENDING_BYTES;
   }
 
-  /** The position up to which every member was sent everything. @param edge the newest position that was routed */
+  /** The position up to which every member was sent everything. @param edge the last position that fan-out routed */
   position(edge: number): number {
     return this.hasPending ? this.#pendingAfter : edge;
   }
 
-  /** Call only while nothing is pending: the new member has already received all events up to now. */
+  /** Call this only while nothing is pending, because the new member has received all events up to now. */
   add(subscriber: LiveSubscriber): GroupMember {
     const member = { group: this, subscriber, slot: this.#members.length };
     this.#members.push(member);
@@ -88,11 +78,8 @@ export class SubscriberGroup {
     this.#pendingBytes += frame.length;
   }
 
-  /**
-   * Writes what is pending to every member whose socket has room, and removes the others.
-   * @param onRemoved called for each member that was removed; it was sent everything up to and including `after`
-   */
-  flush(onRemoved: (member: GroupMember, after: number) => void): Flushed {
+  /** Writes the pending frames to every member whose socket has room, and removes the others: they fall behind. */
+  flush(onRemoved: (member: GroupMember, after: number) => void) {
     const [first, ...others] = this.#pending;
     if (first === undefined) return { writes: 0, deliveries: 0, bytes: 0 };
     const events = this.#pending.length;
@@ -100,7 +87,7 @@ export class SubscriberGroup {
     this.#pending = [];
     this.#pendingBytes = 0;
     let writes = 0;
-    // Backwards, because a member that is removed is replaced by the last one.
+    // Backwards, because the last member replaces a removed one.
     for (let index = this.#members.length - 1; index >= 0; index--) {
       const member = this.#members[index];
       if (member === undefined) continue;

@@ -1,25 +1,31 @@
-import type { Snapshot } from "./page-cache.ts";
+import type { SnapshotRequest } from "./page-cache.ts";
 import type { GroupMember } from "./subscriber-group.ts";
 
 /** A delivery that a subscriber gets before it continues from its cursor. */
-export type BackfillTask =
+type BackfillTask =
   /** The state of a channel, from the entry with index `next` on. */
-  | { kind: "snapshot"; channel: string; snapshot: Snapshot; next: number }
+  | SnapshotRequest
   /**
-   * The entries of a channel above `after` and up to `until`, which is where the cursor was when the channel was
-   * subscribed. An entry that was already sent under another channel is sent again under this one: the client was
-   * promised all entries of the channel.
+   * The entries of a channel above `after`, up to and including `until`: the cursor at the time of the subscription. An
+   * entry that was already sent under another channel is sent again, because the client was promised all entries.
    */
-  | { kind: "range"; channel: string; after: number; until: number };
+  | RangeTask;
 
-/** Not at the live edge. Lagging: the socket was full, so state that a later entry replaces is left out. */
+export interface RangeTask {
+  kind: "range";
+  channel: string;
+  after: number;
+  until: number;
+}
+
+/** Not at the live edge. Lagging: the socket was full, so pages omit state that a later entry replaces. */
 export interface Behind {
   readonly kind: "backfilling" | "lagging";
-  /** Everything up to and including this position was sent, except for what the tasks describe. */
+  /** Everything up to and including this position was sent, except the tasks. */
   cursor: number;
-  /** These are done first, in order. */
+  /** Done first, in order. */
   readonly tasks: BackfillTask[];
-  /** The channels for which `caught_up` is sent at the live edge. Lagging: `caught_up` is sent for all channels. */
+  /** The channels for which `caught_up` is sent at the live edge. Lagging: it is sent for all channels. */
   readonly announce: Set<string>;
 }
 
@@ -28,16 +34,17 @@ export type SubscriberState =
   | Behind
   | { readonly kind: "live"; readonly member: GroupMember };
 
+/** `cursor`: everything up to this position was sent. */
 export type SubscriberEvent =
-  /** Delivery stops, so that the subscription can be changed. `cursor`: everything up to here was sent. */
+  /** Delivery stops, so that the subscription can change. */
   | { kind: "interrupted"; cursor: number }
-  /** Delivery starts again after an interruption, if any channel is left. */
+  /** Delivery starts again after an interruption, if any channel remains. */
   | { kind: "continued"; hasChannels: boolean }
-  /** The socket is full; everything up to `cursor` was sent. */
+  /** The socket is full. */
   | { kind: "fell behind"; cursor: number }
-  /** The cursor is at the live edge, and no tasks are left. */
+  /** The cursor is at the live edge, and no tasks remain. */
   | { kind: "joined"; member: GroupMember }
-  /** The journal was replaced during an interruption: the tasks and the cursor mean nothing in the new journal. */
+  /** The journal was replaced during an interruption: the old tasks and cursor mean nothing in the new journal. */
   | { kind: "replaced"; cursor: number };
 
 export const IDLE: SubscriberState = { kind: "idle" };
@@ -61,8 +68,8 @@ export const IDLE: SubscriberState = { kind: "idle" };
  *          └───────── joined ─────────┘
  * ```
  *
- * An event without an arrow changes nothing. For example, the last flush before an interruption may find
- * the socket full: the subscriber is then lagging, and the interruption does not change that.
+ * An event without an arrow changes nothing. For example, the last flush before an interruption may find the socket
+ * full. The subscriber then lags, and the interruption does not change that.
  */
 export function transition(state: SubscriberState, event: Extract<SubscriberEvent, { kind: "interrupted" }>): Behind;
 export function transition(state: Behind, event: Extract<SubscriberEvent, { kind: "replaced" }>): Behind;

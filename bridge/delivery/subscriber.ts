@@ -2,32 +2,19 @@ import type { Logger } from "pino";
 import type { ServerMessage, Since } from "../../contract/socket-messages.ts";
 import type { LimitedLog } from "../../platform/limited-log.ts";
 import type { Journal, StateEntry } from "../journal/journal.ts";
-import type { BackfillReader } from "./backfill.ts";
+import type { Backfill, BackfillReader } from "./backfill.ts";
 import { type ChannelFilter, channelFilterOf, labelOf, NO_CHANNELS, shows } from "./channel-filter.ts";
+import type { FanOut } from "./fan-out.ts";
 import type { FrameSink } from "./frame-sink.ts";
 import { type Label, messageFrame } from "./frames.ts";
 import type { EntriesRequest, Lost, Page, PageCache, PageRequest, Snapshot } from "./page-cache.ts";
-import type { GroupMember, LiveSubscriber } from "./subscriber-group.ts";
-import {
-  type BackfillTask,
-  type Behind,
-  IDLE,
-  isBehind,
-  type SubscriberState,
-  transition,
-} from "./subscriber-state.ts";
+import type { LiveSubscriber } from "./subscriber-group.ts";
+import { type Behind, IDLE, isBehind, type RangeTask, type SubscriberState, transition } from "./subscriber-state.ts";
 
 export interface SubscriberContext {
   journal: Pick<Journal, "epoch" | "recovery">;
-  fanOut: {
-    readonly edge: number;
-    join(subscriber: LiveSubscriber, filter: ChannelFilter): GroupMember;
-    leave(member: GroupMember): number;
-  };
-  backfill: {
-    add(reader: BackfillReader): void;
-    remove(reader: BackfillReader): void;
-  };
+  fanOut: Pick<FanOut, "edge" | "join" | "leave">;
+  backfill: Pick<Backfill, "add" | "remove">;
   pageCache: Pick<PageCache, "snapshot">;
   logger: Logger;
   limitedLog: Pick<LimitedLog, "note">;
@@ -36,14 +23,13 @@ export interface SubscriberContext {
 type SubscriptionResult = Extract<ServerMessage, { type: "subscription_result" }>;
 
 /**
- * What one connection receives: its channels, and its place in the journal. It owns its state, which is described in
- * `subscriber-state.ts`:
+ * The subscriptions of one connection. `subscriber-state.ts` draws the states:
  *
- * 1. Backfilling: it is sent the snapshots and ranges that were asked for, then pages above its cursor. Each page waits
+ * 1. Backfilling: the subscriber gets the requested snapshots and ranges, then pages above its cursor. Each page waits
  *    until the socket has drained.
- * 2. Cutover: its cursor reaches the live edge. It is sent `caught_up`, and joins the group of its filter.
- * 3. Live: fan-out writes to its socket. When it is full, the subscriber lags and backfills again, with state
- *    coalesced.
+ * 2. Cutover: the cursor reaches the live edge. The subscriber gets `caught_up`, and joins the group of its filter.
+ * 3. Live: fan-out writes to the socket. When the socket is full, the subscriber lags: it backfills again, and pages
+ *    omit state that a later entry replaces.
  */
 export class Subscriber implements BackfillReader, LiveSubscriber {
   readonly sink: FrameSink;
@@ -54,7 +40,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
   #state: SubscriberState = IDLE;
   #filter: ChannelFilter = NO_CHANNELS;
   #onlyCameras: ReadonlySet<string> | undefined;
-  /** By channel: the end of a gap that was reported to the client, if some events within the gap are still kept. */
+  /** As in {@link EntriesRequest}. */
   readonly #reportedGaps = new Map<string, number>();
 
   constructor(
@@ -77,8 +63,8 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
   }
 
   /**
-   * Everything of the subscribed channels up to here was sent. Undefined without a channel, because the client may hold
-   * an older position that it has not resumed from yet; and undefined while there are backfill tasks.
+   * All events of the subscribed channels up to this position were sent. Undefined during backfill tasks, and without a
+   * channel: the client may be about to resume from an older position.
    */
   get position(): number | undefined {
     const state = this.#state;
@@ -86,7 +72,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     return isBehind(state) && state.tasks.length === 0 ? state.cursor : undefined;
   }
 
-  /** Answers the request and begins to deliver. The channel must exist, be permitted, and not be subscribed. */
+  /** Answers the request and begins to deliver. The channel must exist, be permitted, and not be subscribed yet. */
   subscribe(channel: string, since: Since | undefined, id: SubscriptionResult["id"]): void {
     const { journal, fanOut, pageCache } = this.#context;
     const behind = this.#interrupt();
@@ -118,7 +104,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     this.#continue();
   }
 
-  /** Changes the cameras that the client may see. The state of cameras that it could not see before is sent. */
+  /** Changes the cameras that the client may see, and sends the state of the added cameras. */
   narrow(onlyCameras: ReadonlySet<string> | undefined): void {
     const before = this.#onlyCameras;
     const keyOf = (cameras: ReadonlySet<string> | undefined) => channelFilterOf(this.#channels.keys(), cameras).key;
@@ -136,15 +122,12 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     this.#continue();
   }
 
-  /** Stops delivery until {@link Subscriber.resume}: the journal was replaced, or fan-out missed entries of it. */
+  /** Stops delivery until {@link Subscriber.resume}, because the journal was reset. */
   pause(): void {
     this.#interrupt();
   }
 
-  /**
-   * Continues in the journal as it is now.
-   * @param isReplaced the journal has another epoch: the gap is reported to the client, then the state is sent
-   */
+  /** @param isReplaced the journal has a new epoch: the client gets the gap, then the state */
   resume(isReplaced: boolean): void {
     if (isReplaced) {
       const { journal, fanOut } = this.#context;
@@ -155,7 +138,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
       this.#state = behind;
       for (const channel of channels) {
         behind.announce.add(channel);
-        // No journal has this epoch, so everything in the channel is regarded as not sent.
+        // No journal has this epoch, so nothing in the channel is regarded as sent.
         const recovery = journal.recovery(channel, { epoch: "", position: 0 });
         const position = recovery.complete ? fanOut.edge : this.#reportGap(behind, channel, recovery);
         this.#deliverAbove(behind, channel, position);
@@ -164,19 +147,17 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     this.#continue();
   }
 
-  /** Called by fan-out: the socket is full, and everything up to `after` was sent. */
   fallBehind(after: number): void {
     const { backfill, logger, limitedLog } = this.#context;
     const { id: connection } = this.sink;
     const user = this.#user;
-    // Limited by user, because a client that reconnects each time must not cause a log line each time.
+    // Limited by user, so that a client that reconnects each time does not cause a log line each time.
     limitedLog.note(user, (times) => logger.info({ connection, user, after, times }, "client is lagging"));
     this.#state = transition(this.#state, { kind: "fell behind", cursor: after });
     this.sink.send({ type: "lagging", position: after });
     backfill.add(this);
   }
 
-  /** The socket has drained. */
   drained(): void {
     if (isBehind(this.#state)) this.#context.backfill.add(this);
   }
@@ -220,45 +201,29 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     const frames = [...channels].map((channel) => messageFrame({ type: "caught_up", channel, position: edge }));
     if (frames.length > 0) this.sink.write(Buffer.concat(frames));
     const member = fanOut.join(this, this.#filter);
-    // This filter is equal to the subscriber's own, and is shared with the other members.
+    // The members share one of their equal filters.
     this.#filter = member.group.filter;
     this.#state = transition(behind, { kind: "joined", member });
     return true;
   }
 
   /** The entries of all channels above the cursor. */
-  #requestAbove({ kind, cursor }: Behind): EntriesRequest {
-    const channels = this.#channels;
-    const filter = this.#filter;
-    const coalesce = kind === "lagging";
-    const isShared = [...channels.values()].every((began) => began <= cursor);
-    const key = `${coalesce ? "newest" : "all"} ${cursor} ${[...this.#reportedGaps.values()]} ${filter.key}`;
-    return {
-      kind: "entries",
-      channels: filter.channels,
-      begins: channels,
-      reportedGaps: this.#reportedGaps,
-      after: cursor,
-      until: this.#context.fanOut.edge,
-      coalesce,
-      label: isShared ? (entry) => labelOf(filter, entry) : (entry) => this.#begun(entry, labelOf(filter, entry)),
-      key: isShared ? key : undefined,
-    };
+  #requestAbove({ kind, cursor: after }: Behind): EntriesRequest {
+    const [begins, filter, reportedGaps] = [this.#channels, this.#filter, this.#reportedGaps];
+    const [channels, until, coalesce] = [filter.channels, this.#context.fanOut.edge, kind === "lagging"];
+    const isShared = [...begins.values()].every((began) => began <= after);
+    const ofFilter = (entry: StateEntry) => labelOf(filter, entry);
+    const label = isShared ? ofFilter : (entry: StateEntry) => this.#begun(entry, labelOf(filter, entry));
+    const name = `${coalesce ? "newest" : "all"} ${after} ${[...reportedGaps.values()]} ${filter.key}`;
+    const key = isShared ? name : undefined;
+    return { kind: "entries", channels, begins, reportedGaps, after, until, coalesce, label, key };
   }
 
-  #requestRange({ channel, after, until }: Extract<BackfillTask, { kind: "range" }>): EntriesRequest {
-    const label = [channel];
-    return {
-      kind: "entries",
-      channels: new Set(label),
-      begins: new Map(),
-      reportedGaps: this.#reportedGaps,
-      after,
-      until,
-      coalesce: false,
-      label: (entry) => (shows(channel, this.#onlyCameras, entry) ? label : undefined),
-      key: undefined,
-    };
+  #requestRange({ channel, after, until }: RangeTask): EntriesRequest {
+    const [channels, begins, reportedGaps] = [new Set([channel]), new Map<string, number>(), this.#reportedGaps];
+    const ofChannel = [channel];
+    const label = (entry: StateEntry) => (shows(channel, this.#onlyCameras, entry) ? ofChannel : undefined);
+    return { kind: "entries", channels, begins, reportedGaps, after, until, coalesce: false, label, key: undefined };
   }
 
   /** The channels of the label whose delivery begins below the entry. */
@@ -267,14 +232,14 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     return begun?.length === 0 ? undefined : begun;
   }
 
-  /** The journal lacks entries: reports the gap, sends the state as of the gap's end, and continues there. */
+  /** Reports a gap in the journal, sends the state as of its end, and continues there. */
   #lose(behind: Behind, { channel, reason, gap, keptFrom }: Lost): void {
     if (!this.#channels.has(channel)) return;
     behind.announce.add(channel);
     const [first, ...others] = behind.tasks;
     const range = first?.kind === "range" && first.channel === channel ? first : undefined;
     if (keptFrom !== undefined) {
-      // Events that are kept within the gap are still sent, so the reader stays where it is.
+      // Events that are kept within the gap are sent, so the cursor stays.
       this.#reportGap(behind, channel, { reason, gap, keptFrom: range?.after ?? behind.cursor });
     } else if (range === undefined) {
       this.#deliverAbove(behind, channel, this.#reportGap(behind, channel, { reason, gap }));
@@ -288,8 +253,8 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
   }
 
   /**
-   * Tells the client that events are missing, and sends the state.
-   * @param place the newest position that the client has; events between this position and a later gap are sent first
+   * Reports missing events to the client, and sends the state.
+   * @param cursor the client's newest position; events between the cursor and a later gap are sent first
    * @returns the position above which everything can be sent
    */
   #reportGap(
@@ -297,15 +262,15 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     channel: string,
     { reason, gap, keptFrom }: Omit<Lost, "channel">,
     id?: SubscriptionResult["id"],
-    place = gap.after,
+    cursor = gap.after,
   ): number {
     const { journal, fanOut, pageCache } = this.#context;
     const { epoch } = journal;
-    // Within one epoch, events that are kept after the gap are sent. In another epoch, the end of the gap is unknown.
+    // Within one epoch, events after the gap are sent. After a change of epoch, the end of the gap is unknown.
     const isSameEpoch = reason === "trimmed" || reason === "damaged";
-    const isAhead = reason === "damaged" && gap.after > place;
+    const isAhead = reason === "damaged" && gap.after > cursor;
     const end = isSameEpoch ? Math.min(Math.max(gap.before - 1, gap.after), fanOut.edge) : fanOut.edge;
-    const position = keptFrom !== undefined ? Math.min(keptFrom, end) : isAhead ? place : end;
+    const position = keptFrom !== undefined ? Math.min(keptFrom, end) : isAhead ? cursor : end;
     if (keptFrom !== undefined) this.#reportedGaps.set(channel, gap.before - 1);
     const reported = { after: gap.after, before: Math.max(gap.before, position + 1) };
     const result = { type: "subscription_result", channel, success: true, epoch, position, id } as const;
@@ -317,14 +282,14 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     return position;
   }
 
-  /** Delivers the channel above the position: up to the cursor by itself, and then together with the other channels. */
+  /** Delivers the channel above the position: up to the cursor alone, then together with the other channels. */
   #deliverAbove(behind: Behind, channel: string, position: number): void {
     if (this.#channels.size === 0) behind.cursor = position;
     if (position < behind.cursor) behind.tasks.push({ kind: "range", channel, after: position, until: behind.cursor });
     this.#channels.set(channel, position);
   }
 
-  /** Stops delivery, so that the subscription can be changed. Must be followed by {@link Subscriber.#continue}. */
+  /** Stops delivery, so that the subscription can change. A call of {@link Subscriber.#continue} must follow. */
   #interrupt(): Behind {
     const { fanOut, backfill } = this.#context;
     const cursor = this.#state.kind === "live" ? fanOut.leave(this.#state.member) : fanOut.edge;

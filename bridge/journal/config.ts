@@ -21,7 +21,6 @@ export const journalSettings = {
 
 export function journalConfig(read: ValuesOf<typeof journalSettings>) {
   return {
-    /** Whether an append waits for the disk. */
     sync: read.JOURNAL_SYNC === "always",
     retentionEvents: read.RETENTION_EVENTS,
     retentionHours: read.RETENTION_HOURS,

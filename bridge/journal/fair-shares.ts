@@ -1,13 +1,13 @@
 import { createHash } from "node:crypto";
 import { isId } from "../../contract/ids.ts";
 
-/** The largest number of a channel's newest events whose senders are counted. */
+/** The largest window, in events. */
 const MAX_WINDOW = 100_000;
 
 /**
  * Detects senders that exceed their fair share of a channel with many senders (`dashboard`, `alerts`, `jobs`, a custom
- * channel). The events of such a sender go to a separate log, for example `dashboard:north`, which keeps as many events
- * as the channel. So the sender evicts only its own oldest events. All other senders share the channel's log.
+ * channel). The events of such a sender go to a separate log, for example `dashboard:north`, with the channel's
+ * retention. So the sender evicts only its own events. All other senders share the channel's log.
  *
  * All counts are halved after each window of events, so a sender returns to the channel's log once it sends less.
  */
@@ -16,10 +16,6 @@ export class FairShares {
   readonly #share: number;
   readonly #channels = new Map<string, { total: number; counts: Map<string, number> }>();
 
-  /**
-   * @param retentionEvents the number of events that a channel keeps
-   * @param sharePercent the largest share of these events for one sender
-   */
   constructor(retentionEvents: number, sharePercent: number) {
     this.#window = Math.min(retentionEvents, MAX_WINDOW);
     this.#share = Math.max(1, (this.#window * sharePercent) / 100);
@@ -38,7 +34,7 @@ export class FairShares {
     return count > this.#share;
   }
 
-  /** Whether the sender has more than its share, without counting another event. */
+  /** Whether the sender has more than its share. Counts no event. */
   isOverShare(channel: string, owner: string): boolean {
     return (this.#channels.get(channel)?.counts.get(owner) ?? 0) > this.#share;
   }
@@ -54,23 +50,23 @@ export class FairShares {
   }
 }
 
-/** Whether the channel has many senders. Every channel has, except a camera's own channel. */
+/** Whether the channel has many senders: every channel except a camera's own channel. */
 export function isShared(channel: string): boolean {
   return !channel.includes(":") && channel !== "camera";
 }
 
-/** The separate log of a sender in a channel. Clients cannot request this log: its name is invalid for them. */
+/** The separate log of a sender in a channel. Clients cannot request it: its name is invalid for them. */
 export function logOf(channel: string, owner: string): string {
   return `${channel}:${owner}`;
 }
 
-/** The channel that a separate log belongs to. Undefined for the channel's own log. */
+/** @returns undefined for a channel's own log */
 export function channelOfLog(log: string): string | undefined {
   const end = log.indexOf(":");
   return end < 0 || log.startsWith("camera:") ? undefined : log.slice(0, end);
 }
 
-/** The name by which a sender is counted. An event of the backend is counted for its camera, if it has one. */
+/** The name under which an event is counted. An event of the backend counts for its camera, if it has one. */
 export function ownerOf(sender: string, camera: string | undefined): string | undefined {
   const end = sender.indexOf(":");
   if (end < 0) return sender === "backend" ? camera : digest(sender);
@@ -78,7 +74,7 @@ export function ownerOf(sender: string, camera: string | undefined): string | un
   return (sender.startsWith("device:") || sender.startsWith("service:")) && isId(id) ? id : digest(sender);
 }
 
-/** A user name may contain characters that a log name may not. */
+/** A user name may contain characters that are invalid in a log name. */
 function digest(sender: string): string {
   return `user-${createHash("sha256").update(sender).digest("hex").slice(0, 16)}`;
 }

@@ -1,6 +1,6 @@
 import type { Entry } from "./journal.ts";
 
-/** Roughly what an entry costs in memory besides its body, in characters. */
+/** The approximate memory of an entry besides its body, in characters. */
 const ENTRY_CHARS = 200;
 
 export interface RecentEntriesLimits {
@@ -11,15 +11,14 @@ export interface RecentEntriesLimits {
 }
 
 /**
- * The newest entries of the journal, in memory and without gaps between their positions. A client that is a little
- * behind, because it lagged or its link dropped for a moment, is served from here: without reading the disk, and with
- * the very objects that followers were given.
+ * The newest entries of the journal, in memory and without gaps between their positions. They serve a client that is a
+ * little behind, because it lagged or its link dropped for a moment, without reading the disk.
  *
  * The store and delivery each have an instance, for three reasons:
- * - The entries of the store name logs; those of delivery name channels. These differ when a busy sender has a log of
- *   its own (`shared-channels.ts`), and the names would have to be mapped at each read.
- * - Pages of the store omit entries that retention has removed. Delivery still sends them: otherwise a client that lags
- *   by hundreds of events would get a gap whenever its channel keeps fewer events.
+ * - Entries of the store name logs, and entries of delivery name channels. The names differ when a busy sender has a
+ *   separate log (`shared-channels.ts`), and would have to be mapped at each read.
+ * - Pages of the store omit entries that retention has removed. Delivery sends these entries: otherwise a client that
+ *   lags by hundreds of events would get a gap if its channel keeps fewer events.
  * - Delivery reads up to the last entry that it has routed. The store may be one batch ahead.
  */
 export class RecentEntries {
@@ -51,14 +50,14 @@ export class RecentEntries {
     }
   }
 
-  /** Removes everything: the journal continues at another position. */
+  /** Call this when the journal continues at another position. */
   clear(): void {
     this.#entries = [];
     this.#start = 0;
     this.#chars = 0;
   }
 
-  /** Whether every entry above the position is here. False while there are no entries. */
+  /** Whether every entry above the position is in memory. False while there are no entries. */
   reaches(after: number): boolean {
     const first = this.#entries[this.#start]?.position;
     return first !== undefined && first <= after + 1;

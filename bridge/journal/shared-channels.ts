@@ -1,19 +1,8 @@
+import type { Since } from "../../contract/socket-messages.ts";
 import { channelOfLog, FairShares, isShared, logOf, ownerOf } from "./fair-shares.ts";
-import type {
-  Appended,
-  Entry,
-  Journal,
-  JournalMessage,
-  JournalPage,
-  ReadRequest,
-  Recovery,
-  ReplayPage,
-  ReplayRequest,
-  StateEntry,
-  Undelivered,
-} from "./journal.ts";
+import type { Appended, Entry, Journal, JournalMessage, Recovery, StateEntry } from "./journal.ts";
 
-export interface SharedChannelsOptions {
+interface SharedChannelsOptions {
   /** The number of events that a channel keeps. */
   retentionEvents: number;
   /** The largest share of these events, in percent, for one sender in a channel with many senders. */
@@ -23,26 +12,22 @@ export interface SharedChannelsOptions {
 /**
  * Wraps a journal so that one sender cannot evict the events of all others from a shared channel: one camera at 2,000
  * events a second erased 24 hours of a channel in 5 seconds. A sender that exceeds its share gets a separate log
- * ({@link FairShares}). Reads of the channel merge its logs in order of position. This works with any store; the store
- * sees each log as a channel with its own retention.
+ * ({@link FairShares}), which is a channel of the store with its own retention. Reads merge the logs of a channel.
  */
 export function withFairShares(journal: Journal, options: SharedChannelsOptions): Journal {
   return new SharedChannels(journal, options);
 }
 
-/** The largest number of cached results of `ownerOf`. */
 const MAX_OWNERS = 10_000;
 
 class SharedChannels implements Journal {
   readonly #journal: Journal;
   readonly #shares: FairShares;
-  /** The separate logs of each channel. */
   readonly #logs = new Map<string, Set<string>>();
-  /** Cached results of `ownerOf` by sender: every message needs one. */
   readonly #owners = new Map<string, string>();
-  /** For a topic's array of channels: the log names of the last sender that exceeded its share of all of them. */
+  /** By a topic's array of channels: the log names of the last sender that exceeded its share of all these channels. */
   readonly #separateLogs = new WeakMap<readonly string[], { owner: string; channels: readonly string[] }>();
-  /** The newest entries, with the names of channels in place of those of logs. */
+  /** The newest entries, with channel names in place of log names. */
   #visibleEntries: readonly Entry[] = [];
 
   constructor(journal: Journal, { retentionEvents, sharePercent }: SharedChannelsOptions) {
@@ -50,7 +35,7 @@ class SharedChannels implements Journal {
     this.#shares = new FairShares(retentionEvents, sharePercent);
     this.#findLogs();
     journal.onReset(() => this.#findLogs());
-    // The first follower of the journal: it runs before the followers that use its result.
+    // This is the first follower of the journal, so its result is ready when the other followers run.
     journal.follow((entries) => this.#follow(entries));
   }
 
@@ -75,23 +60,29 @@ class SharedChannels implements Journal {
     return this.#journal.append(owner === undefined ? message : this.#placed(message, owner));
   }
 
-  follow(onEntries: (entries: readonly Entry[]) => void): () => void {
-    return this.#journal.follow(() => onEntries(this.#visibleEntries));
-  }
+  follow: Journal["follow"] = (onEntries) => this.#journal.follow(() => onEntries(this.#visibleEntries));
+  hasChannel: Journal["hasChannel"] = (channel) => this.#journal.hasChannel(channel);
+  channelNames: Journal["channelNames"] = () => this.#journal.channelNames();
+  delivered: Journal["delivered"] = (position) => this.#journal.delivered(position);
+  undelivered: Journal["undelivered"] = () => this.#journal.undelivered();
+  onUndelivered: Journal["onUndelivered"] = (listener) => this.#journal.onUndelivered(listener);
+  onReset: Journal["onReset"] = (listener) => this.#journal.onReset(listener);
+  trim: Journal["trim"] = () => this.#journal.trim();
+  close: Journal["close"] = () => this.#journal.close();
 
-  async replay(request: ReplayRequest): Promise<ReplayPage> {
+  replay: Journal["replay"] = async (request) => {
     const channels = request.channels.flatMap((channel) => this.#logsOf(channel));
     const page = await this.#journal.replay({ ...request, channels });
     return { ...page, entries: allWithChannelNames(page.entries) };
-  }
+  };
 
-  async read(request: ReadRequest): Promise<JournalPage> {
+  read: Journal["read"] = async (request) => {
     const page = await this.#journal.read(request);
     return { ...page, entries: allWithChannelNames(page.entries) };
-  }
+  };
 
-  recovery(channel: string, since: { epoch: string; position: number }): Recovery {
-    let lost: Incomplete | undefined;
+  recovery(channel: string, since: Since): Recovery {
+    let reported: Incomplete | undefined;
     let keptFrom = Number.POSITIVE_INFINITY;
     const logs = this.#logsOf(channel);
     for (const log of logs) {
@@ -101,11 +92,11 @@ class SharedChannels implements Journal {
       else if (logs.length === 1 || (recovery.reason !== "trimmed" && recovery.reason !== "damaged")) return recovery;
       else {
         keptFrom = Math.min(keptFrom, recovery.gap.before - 1);
-        lost = morePressing(lost, recovery);
+        reported = lossToReport(reported, recovery);
       }
     }
-    if (lost === undefined) return { complete: true };
-    return lost.reason === "damaged" ? lost : { ...lost, keptFrom: Math.max(since.position, keptFrom) };
+    if (reported === undefined) return { complete: true };
+    return reported.reason === "damaged" ? reported : { ...reported, keptFrom: Math.max(since.position, keptFrom) };
   }
 
   snapshot(channel: string): readonly StateEntry[] {
@@ -118,38 +109,6 @@ class SharedChannels implements Journal {
   state(topic: string): StateEntry | undefined {
     const state = this.#journal.state(topic);
     return state === undefined ? undefined : withChannelNames(state);
-  }
-
-  hasChannel(channel: string): boolean {
-    return this.#journal.hasChannel(channel);
-  }
-
-  channelNames(): Iterable<string> {
-    return this.#journal.channelNames();
-  }
-
-  delivered(position: number): void {
-    this.#journal.delivered(position);
-  }
-
-  undelivered(): AsyncIterable<Undelivered> {
-    return this.#journal.undelivered();
-  }
-
-  onUndelivered(listener: () => void): () => void {
-    return this.#journal.onUndelivered(listener);
-  }
-
-  onReset(listener: () => void): () => void {
-    return this.#journal.onReset(listener);
-  }
-
-  trim(): Promise<number> {
-    return this.#journal.trim();
-  }
-
-  close(): Promise<void> {
-    return this.#journal.close();
   }
 
   #ownerOf({ origin: { sender }, camera }: JournalMessage): string | undefined {
@@ -174,7 +133,7 @@ class SharedChannels implements Journal {
     }
     if (exceeded === 0) return message;
     const known = this.#separateLogs.get(message.channels);
-    // A sender nearly always exceeds its share of all shared channels of a message, or of none.
+    // A sender nearly always exceeds its share of all shared channels of a message, or of no channel.
     if (exceeded === shared && known?.owner === owner) return { ...message, channels: known.channels };
     const isAll = exceeded === shared;
     const channels = message.channels.map((channel) =>
@@ -199,12 +158,10 @@ class SharedChannels implements Journal {
   #addLog(log: string): void {
     const channel = channelOfLog(log);
     if (channel === undefined) return;
-    const logs = this.#logs.get(channel);
-    if (logs === undefined) this.#logs.set(channel, new Set([log]));
-    else logs.add(log);
+    this.#logs.set(channel, (this.#logs.get(channel) ?? new Set()).add(log));
   }
 
-  /** The logs that hold the channel's events. Drops separate logs that the journal removed because they were empty. */
+  /** The logs that hold the channel's events. Forgets separate logs that the journal removed. */
   #logsOf(channel: string): string[] {
     const logs = this.#logs.get(channel);
     if (logs === undefined) return [channel];
@@ -216,19 +173,16 @@ class SharedChannels implements Journal {
 type Incomplete = Extract<Recovery, { complete: false }>;
 
 /**
- * Picks the recovery to report for a channel with several logs: `trimmed` before `damaged`, because a reader meets the
- * damaged range later; then the `trimmed` gap that ends last, or the `damaged` gap that ends first.
+ * Picks the recovery to report for a channel with several logs. `trimmed` comes before `damaged`, because a reader
+ * reaches the damaged range later. Among `trimmed` gaps the last end wins, among `damaged` gaps the first end.
  */
-function morePressing(one: Incomplete | undefined, other: Incomplete): Incomplete {
+function lossToReport(one: Incomplete | undefined, other: Incomplete): Incomplete {
   if (one === undefined) return other;
   if (one.reason !== other.reason) return one.reason === "trimmed" ? one : other;
   return (one.reason === "trimmed") === one.gap.before >= other.gap.before ? one : other;
 }
 
-/**
- * Replaces log names by channel names, as dashboards know them. Returns the same array when there is nothing to
- * replace.
- */
+/** Replaces log names by channel names, as dashboards know them. */
 function allWithChannelNames<One extends StateEntry>(entries: readonly One[]): readonly One[] {
   return entries.some(hasSeparateLog) ? entries.map(withChannelNames) : entries;
 }

@@ -184,7 +184,7 @@ test("topics beyond the limit have stored events, no state, and a warning in the
 });
 
 test("appends beyond the limit of waiting appends are rejected", async () => {
-  const journal = await place.open({ limits: { maxWaitingMessages: 10 } });
+  const journal = await place.open({ limits: { maxWaitingEntries: 10 } });
   const results = await Promise.allSettled(range(1, 15).map(() => journal.append(message())));
   expect(results.map(({ status }) => status)).toEqual([
     ...range(1, 10).map(() => "fulfilled"),
@@ -202,7 +202,7 @@ test("appends beyond the limit of waiting appends are rejected", async () => {
 });
 
 test("bodies and payloads of any size are read back unchanged", async () => {
-  const journal = await place.open({ limits: { maxRecentChars: 0, maxBatchBytes: 50_000 } });
+  const journal = await place.open({ limits: { maxRecentChars: 0, maxGroupBytes: 50_000 } });
   const bodies = [1, 1_000, 40_000, 250_000, 5].map((length) => `"x":"${"é🏔\n".repeat(length / 3 + 1)}"`);
   const payload = Buffer.alloc(250_000, 255);
   await Promise.all(bodies.map((body) => journal.append(message({ body, publish: { ...publish, payload } }))));
@@ -215,7 +215,7 @@ test("bodies and payloads of any size are read back unchanged", async () => {
 });
 
 test("undelivered publications beyond the limit are dropped from memory but kept in Redis", async () => {
-  const journal = await place.open({ limits: { maxUndeliveredBatches: 3 } });
+  const journal = await place.open({ limits: { maxUndeliveredGroups: 3 } });
   for (const _ of range(1, 5)) await journal.append(message({ publish }));
   journal.delivered(1);
   journal.delivered(5);

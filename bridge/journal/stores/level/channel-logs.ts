@@ -1,12 +1,11 @@
-import { isChannelName } from "../../../../contract/topics.ts";
-import { StoreUnavailableError } from "../../../../platform/errors.ts";
+import type { Since } from "../../../../contract/socket-messages.ts";
 import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Recovery } from "../../journal.ts";
+import { assertCanAddChannel, NO_CHANNEL, recoveryOf } from "../channels.ts";
 import { countBits } from "./bit-mask.ts";
-import { NO_CHANNEL, type Span } from "./chunk.ts";
+import type { Span } from "./chunk.ts";
 import { channelOfSpanKey, floorKey, META_KEY, rowsOf, spanKey, spansEnd } from "./keys.ts";
 
-/** One channel of the journal. */
 export interface ChannelLog {
   readonly name: string;
   /** The highest position that retention removed from the channel. */
@@ -17,9 +16,9 @@ export interface ChannelLog {
   dropped: number;
   /** `total`, including the current write. */
   writing: number;
-  /** When the oldest kept entries were accepted, milliseconds since 1970; undefined when the channel keeps none. */
+  /** When the oldest kept entry was accepted, milliseconds since 1970; undefined when the channel keeps no entry. */
   oldestAt: number | undefined;
-  /** The mask of the channel's entries in the chunk that is being built. */
+  /** The mask of the channel's entries in the unfinished chunk. */
   mask: number;
 }
 
@@ -27,7 +26,7 @@ type FloorRow = [floor: number, dropped: number];
 
 export interface MetaRow {
   epoch: string;
-  /** The highest floor of all channels that were removed from the table because they kept no entries. */
+  /** The highest floor of the channels that were removed from the table because they kept no entries. */
   forgottenFloor: number;
 }
 
@@ -70,32 +69,17 @@ export class ChannelLogs {
     return this.#logs.values();
   }
 
-  /**
-   * @throws {RangeError} an invalid channel name
-   * @throws {StoreUnavailableError} the table is full
-   */
+  /** @throws as {@link assertCanAddChannel} */
   check(name: string): void {
-    if (this.#logs.has(name)) return;
-    if (!isChannelName(name))
-      throw new RangeError(`"${name}" is not a channel name: 1 to 63 of a-z, 0-9 and '-', as in camera:north`);
-    if (this.#logs.size >= this.#maxChannels)
-      throw new StoreUnavailableError(`the journal already has ${this.#maxChannels} channels and cannot add ${name}`);
+    if (!this.#logs.has(name)) assertCanAddChannel(name, this.#logs.size, this.#maxChannels);
   }
 
-  /** The channel. Adds the channel to the table if necessary. */
   of(name: string): ChannelLog {
     const known = this.#logs.get(name);
     if (known !== undefined) return known;
-    const log: ChannelLog = {
-      name,
-      // A removed channel of this name may have had entries up to this position.
-      floor: this.#meta.forgottenFloor,
-      total: 0,
-      dropped: 0,
-      writing: 0,
-      oldestAt: undefined,
-      mask: 0,
-    };
+    // A removed channel of this name may have had entries up to this position.
+    const floor = this.#meta.forgottenFloor;
+    const log: ChannelLog = { name, floor, total: 0, dropped: 0, writing: 0, oldestAt: undefined, mask: 0 };
     this.#logs.set(name, log);
     return log;
   }
@@ -104,21 +88,15 @@ export class ChannelLogs {
     return this.#logs.get(name)?.floor ?? this.#meta.forgottenFloor;
   }
 
-  /** The highest position that retention has removed from any channel. */
+  /** The highest position that retention removed from any channel. */
   highestFloor(): number {
     let highest = this.#meta.forgottenFloor;
     for (const { floor } of this.#logs.values()) highest = Math.max(highest, floor);
     return highest;
   }
 
-  recovery(channel: string, since: { epoch: string; position: number }, head: number): Recovery {
-    const floor = this.floorOf(channel);
-    if (since.epoch !== this.#meta.epoch)
-      return { complete: false, reason: "epoch_changed", gap: { after: 0, before: floor + 1 } };
-    if (since.position > head) return { complete: false, reason: "ahead", gap: { after: head, before: head + 1 } };
-    if (since.position < floor)
-      return { complete: false, reason: "trimmed", gap: { after: since.position, before: floor + 1 } };
-    return { complete: true };
+  recovery(channel: string, since: Since, head: number): Recovery {
+    return recoveryOf(this.floorOf(channel), since, { epoch: this.epoch, head });
   }
 
   /** Counts the entries of a span that has become durable. */
@@ -160,7 +138,7 @@ export class ChannelLogs {
     this.putMeta(set);
   }
 
-  /** Loads the channels. This reads two spans of each channel, however many entries the channel has. */
+  /** Reads only two spans of each channel, however many entries it has. */
   async load(db: Database): Promise<void> {
     for await (const [key, value] of db.iterator(rowsOf("f"))) {
       const [floor, dropped]: FloorRow = JSON.parse(value);

@@ -5,18 +5,18 @@ import { z } from "zod";
 
 /**
  * The checkpoint: a small file beside the store with the newest position of the journal. It is written about once a
- * second without sync, so it may be behind the store. If the store is behind the file, the store has lost entries that
- * clients have already received.
+ * second without sync, so it may be behind the store. A store that is behind the checkpoint has lost entries that
+ * clients have received.
  */
 const checkpointSchema = z.object({
   epoch: z.string(),
-  /** A position that was durable. */
+  /** A durable position. */
   head: z.number().int().nonnegative(),
-  /** The journal was closed properly, and everything in it was synced. */
+  /** The journal was closed, and all of it was synced. */
   closed: z.boolean(),
-  /** Entries were acknowledged only after they were synced. */
+  /** Entries were acknowledged only once they were synced. */
   sync: z.boolean(),
-  /** The boot id of the machine. Unsynced writes survive the end of the process, but not a crash of the machine. */
+  /** The machine's boot id. Unsynced writes survive the end of the process, but not a crash of the machine. */
   boot: z.string().optional(),
   /** The id and the ctime of the run file, as this run wrote it. Missing in checkpoints of earlier versions. */
   run: z.object({ id: z.string(), changedAtMs: z.number() }).optional(),
@@ -28,14 +28,14 @@ export type Checkpoint = z.infer<typeof checkpointSchema>;
 
 const FILE = "mark.json";
 /**
- * The run file is written at each start with a new random id. The file system records the time of that write as
- * `ctime`, which no program can set. So a folder that was copied back by any tool has another `ctime`.
+ * The run file gets a new random id at each start. The file system records the time of that write as `ctime`, which no
+ * program can set. So a copy of the folder, made by any tool, has another `ctime`.
  */
 const RUN_FILE = "run";
 /** `skylapse restore` creates this file: the journal is a copy, whatever the other files say. */
 const RESTORED_FILE = "restored";
 
-/** Reads the checkpoint. Undefined when it is missing or unreadable. */
+/** @returns undefined when the checkpoint is missing or unreadable */
 export async function readCheckpoint(path: string): Promise<Checkpoint | undefined> {
   try {
     return checkpointSchema.parse(JSON.parse(await readFile(join(path, FILE), "utf8")));
@@ -44,20 +44,18 @@ export async function readCheckpoint(path: string): Promise<Checkpoint | undefin
   }
 }
 
-/** Replaces the checkpoint atomically. */
 export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
-  const file = join(path, FILE);
-  await writeFile(`${file}.new`, JSON.stringify(checkpoint), { mode: 0o600 });
+  await replaceFile(join(path, FILE), JSON.stringify(checkpoint));
+}
+
+async function replaceFile(file: string, content: string): Promise<void> {
+  await writeFile(`${file}.new`, content, { mode: 0o600 });
   await rename(`${file}.new`, file);
 }
 
-/** The boot id of the machine; undefined on a system without one. */
+/** @returns undefined on a system without boot ids */
 export async function bootOfMachine(): Promise<string | undefined> {
-  try {
-    return (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
-  } catch {
-    return undefined;
-  }
+  return (await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => undefined))?.trim();
 }
 
 /** Why the store may have lost acknowledged entries; undefined when it has lost none. */
@@ -71,7 +69,7 @@ export function lossSince(checkpoint: Checkpoint | undefined, epoch: string, hea
 
 /**
  * Why the folder seems to be a restored copy; undefined when it does not. `chmod`, `chown` and hard links also change
- * `ctime`. In those cases a new epoch begins needlessly, and clients are told of a gap that does not exist.
+ * `ctime`: then a new epoch begins needlessly, and clients get a gap without missing events.
  */
 export async function copiedSince(path: string, checkpoint: Checkpoint | undefined): Promise<string | undefined> {
   if ((await stat(join(path, RESTORED_FILE)).catch(() => undefined)) !== undefined)
@@ -84,22 +82,16 @@ export async function copiedSince(path: string, checkpoint: Checkpoint | undefin
     : "its folder was copied, or restored from a copy";
 }
 
-/**
- * Writes the run file of this run.
- * @param checkpoint writes the checkpoint with these fields
- * @returns the fields for all later checkpoints of this run
- */
+/** Writes the run file, and checkpoints with its fields. @returns the fields for the later checkpoints of this run */
 export async function beginRun(
   path: string,
   checkpoint: (part: Partial<Checkpoint>) => Promise<void>,
 ): Promise<Partial<Checkpoint>> {
   const id = randomBytes(9).toString("base64url");
-  // The checkpoint comes first: after a crash between the two writes, it names both the old and the new run file.
+  // The checkpoint is written before the run file, and names the old and the new one: a crash may come in between.
   const before = await readCheckpoint(path);
   await checkpoint({ ...(before?.run === undefined ? {} : { run: before.run }), nextRun: id });
-  const file = join(path, RUN_FILE);
-  await writeFile(`${file}.new`, id, { mode: 0o600 });
-  await rename(`${file}.new`, file);
+  await replaceFile(join(path, RUN_FILE), id);
   const run = await readRun(path);
   const part = run === undefined ? {} : { run };
   await checkpoint(part);
@@ -107,7 +99,6 @@ export async function beginRun(
   return part;
 }
 
-/** Marks a folder as a restored copy. */
 export async function markRestored(path: string): Promise<void> {
   await writeFile(join(path, RESTORED_FILE), "", { mode: 0o600 });
 }

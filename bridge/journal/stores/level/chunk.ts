@@ -1,33 +1,26 @@
 import type { Entry } from "../../journal.ts";
 
 /**
- * A chunk is one row with up to 30 consecutive entries of one write. One chunk of 30 entries costs one insertion, one
- * deletion and one read, where single rows would cost 30 of each. A write of one entry makes a chunk of one entry.
+ * A chunk is one row with up to 30 consecutive entries of one write. It costs one insertion, one deletion and one read,
+ * where single rows would cost 30 of each.
  *
- * A bit mask says which entries of a chunk belong to a channel, so 30 entries keep the mask a small integer. The limit
- * on characters keeps a reader of a quiet channel from reading many entries of other channels. The limit on channels
- * keeps the size of the spans from growing with the square of the number of channels.
+ * A bit mask says which entries of a chunk belong to a channel: with 30 entries, the mask is a small integer. The limit
+ * on characters keeps a reader of a quiet channel from reading many entries of other channels. Each channel of a chunk
+ * has a row that lists all channels of the chunk, so the limit on channels keeps these rows small.
  */
 export const MAX_CHUNK_ENTRIES = 30;
 export const MAX_CHUNK_CHANNELS = 8;
 export const MAX_CHUNK_CHARS = 16 * 1024;
 
-/** The channel of entries without a channel. It has the same retention as other channels, but no reader. */
-export const NO_CHANNEL = "";
-
 const STATES = [undefined, "set", "clear"] as const;
 
-/**
- * The header stores columns and not rows, which halves its length. A line feed separates it from the bodies: JSON text
- * without indentation contains no line feed.
- */
+/** The header stores columns and not rows, which halves its length. A line feed separates it from the bodies. */
 type Header = [
   acceptedAt: number,
   /** Keys of the id rows that are deleted together with this chunk. */
   idKeys: string[],
-  /** The distinct lists of channels. */
   lists: (readonly string[])[],
-  /** For each entry: the index of its list of channels. */
+  /** For each entry: the index of its channels in `lists`. */
   listOf: number[],
   topics: string[],
   cameras: (string | 0)[],
@@ -36,7 +29,7 @@ type Header = [
   bodyLengths: number[],
 ];
 
-/** Says which entries of a chunk belong to which channel. Each channel of the chunk has a row with the same span. */
+/** Says which entries of a chunk belong to which channel. Each channel of the chunk has a row with this same value. */
 export type Span = [
   acceptedAt: number,
   hasIds: 0 | 1,
@@ -114,16 +107,14 @@ function sameTexts(a: readonly string[], b: readonly string[]): boolean {
   return true;
 }
 
-/** A chunk as read from the store. */
-export interface Chunk {
+interface Chunk {
   readonly first: number;
   readonly header: Header;
   readonly text: string;
-  /** The index in the text at which the bodies begin. */
   readonly bodiesAt: number;
 }
 
-/** @param last the position of its newest entry @returns undefined when the row is damaged */
+/** @param last the position of the chunk's newest entry @returns undefined when the row is damaged */
 export function parseChunk(last: number, text: string): Chunk | undefined {
   const end = text.indexOf("\n");
   try {
@@ -139,9 +130,8 @@ export function idKeysOfChunk(last: number, text: string): readonly string[] {
 }
 
 /**
- * Passes the requested entries of a chunk to `take`.
- * @param floorOf for a list of channels: only entries above this position are requested
- * @param take returns false to stop
+ * Passes the requested entries of a chunk to `take`, until `take` returns false.
+ * @param floorOf returns the position above which entries with this list of channels are requested
  * @returns false when `take` stopped
  */
 export function readChunk(

@@ -9,11 +9,11 @@ type Snapshot = ReturnType<Database["snapshot"]>;
 
 /** The part of a span that concerns one channel. */
 export interface SpanOf {
-  /** The first and the last position of the chunk. */
   first: number;
   last: number;
-  /** The number of entries that were ever appended to the channel: before the chunk, and including the chunk. */
+  /** The number of entries that were ever appended to the channel before the chunk. */
   before: number;
+  /** The same number, including the chunk. */
   until: number;
   /** The mask of the channel's entries. Bit 0 is the first entry of the chunk. */
   mask: number;
@@ -42,8 +42,8 @@ export async function countUpTo(
 }
 
 /**
- * Whether entries of the channel are missing in a range of positions without a chunk. Retention may have removed chunks
- * of other channels there. In that case the channel's counts before and after the range are consecutive.
+ * Whether entries of the channel are missing in a range of positions without a chunk. If retention only removed chunks
+ * of other channels from the range, the channel's counts before and after the range are consecutive.
  */
 export async function isMissing(db: Database, log: ChannelLog, { after, before }: Gap): Promise<boolean> {
   for (;;) {
@@ -52,17 +52,12 @@ export async function isMissing(db: Database, log: ChannelLog, { after, before }
     const counted = await countUpTo(db, { name, floor, dropped }, after);
     const next = await firstSpan(db, log, Math.max(after, floor), floor);
     const missing = next === undefined ? counted < total : next.first < before || counted < next.before;
-    // Repeats if retention moved the floor meanwhile: entries that retention removed are not missing.
+    // Repeats if retention raised the floor meanwhile: entries that retention removed are not missing.
     if (log.floor === floor) return missing;
   }
 }
 
-async function firstSpan(
-  db: Database,
-  { name }: ChannelLog,
-  after: number,
-  floor: number,
-): Promise<SpanOf | undefined> {
+async function firstSpan(db: Database, { name }: ChannelLog, after: number, floor: number) {
   for await (const [key, value] of db.iterator({ gte: spanKey(name, after + 1), lt: spansEnd(name) })) {
     const span = readSpan(name, key, value);
     if ((span.mask & ~lowBits(floor - span.first + 1)) !== 0) return span;
@@ -70,21 +65,15 @@ async function firstSpan(
   return undefined;
 }
 
-export interface MissingEntries {
+interface MissingEntries {
   channel: string;
   gap: Gap;
   /** The number of missing entries. */
   count: number;
 }
 
-/**
- * Reads the whole journal and finds all missing entries. The journal must not be written meanwhile.
- * @returns the missing entries, and the number of entries that were read
- */
-export async function findMissing(
-  db: Database,
-  logs: Iterable<ChannelLog>,
-): Promise<{ missing: MissingEntries[]; entries: number }> {
+/** Finds all missing entries, and counts the entries. The journal must not be written meanwhile. */
+export async function findMissing(db: Database, logs: Iterable<ChannelLog>) {
   const chunks = new Set<number>();
   let entries = 0;
   for await (const [key, text] of db.iterator(rowsOf("m"))) {

@@ -7,15 +7,13 @@ import { type SessionLimits, SessionTable } from "./session-table.ts";
 interface Session<Waiting> {
   readonly sender: string;
   readonly name: string;
-  /** The key of the session in the store. */
   readonly key: string;
-  /** Whether the session is in the table. After the current write, the session is also in the store. */
+  /** Whether the session is in the table, and after the current write also in the store. */
   isKept: boolean;
   /** Ranges of sequence numbers: from, to, from, to … Both ends are inclusive. Ranges are ascending and never touch. */
   ranges: number[];
-  /** `ranges` before the current write; undefined when no write changes the session. */
+  /** `ranges` before the current write; undefined when this write does not change the session. */
   rangesBefore: number[] | undefined;
-  /** Appends that are not durable yet, by sequence number. */
   readonly waiting: Map<number, Waiting>;
 }
 
@@ -36,9 +34,8 @@ type SessionRow = [position: number, ...ranges: number[]];
  * Detects duplicate messages. After a reconnect a sender sends its current state before its backlog, so a sequence
  * number below the highest one may be new. Therefore all received numbers of a session are kept, as ranges.
  *
- * When a limit is reached, the oldest data is evicted. Then a duplicate may be accepted as new, but a new message is
- * never rejected as a duplicate. Ids and sessions are kept per sender: no sender can suppress the messages of another,
- * and a sender that uses many sessions evicts only its own.
+ * When a limit is reached, the oldest data is evicted. A duplicate may then be accepted as new, but a new message is
+ * never rejected as a duplicate. Ids and sessions belong to a sender, so no sender can suppress another's messages.
  */
 export class Deduplicator<Waiting> {
   readonly #sessions: SessionTable<Session<Waiting>>;
@@ -61,10 +58,7 @@ export class Deduplicator<Waiting> {
     return id === undefined ? undefined : { session: undefined, seq: 0, idKey: idKey(sender, id) };
   }
 
-  /**
-   * Looks in memory for an earlier copy of the message.
-   * @returns `durable`, or the append that waits, or undefined when memory has neither
-   */
+  /** Finds an earlier copy of the message in memory: `durable`, or the append that waits. */
   find(dedupKey: DedupKey<Waiting>): "durable" | Waiting | undefined {
     if (dedupKey.session === undefined)
       return dedupKey.idKey === undefined ? undefined : this.#waitingIds.get(dedupKey.idKey);
@@ -79,7 +73,6 @@ export class Deduplicator<Waiting> {
     else if (dedupKey.idKey !== undefined) this.#waitingIds.set(dedupKey.idKey, waiting);
   }
 
-  /** Adds the message to the current write. */
   writing(dedupKey: DedupKey<Waiting>, position: number, set: WriteSet): void {
     if (dedupKey.session === undefined) {
       if (dedupKey.idKey !== undefined) set.put(dedupKey.idKey, String(position));
@@ -106,7 +99,7 @@ export class Deduplicator<Waiting> {
     for (const session of this.#sessions.trim()) this.#evict(session, set);
   }
 
-  /** Notes that the write of the messages ended. @param isDurable false when it failed */
+  /** Notes the end of the messages' write. @param isDurable false when the write failed */
   written(messages: readonly Deduplicated<Waiting>[], isDurable: boolean): void {
     for (const { dedupKey } of messages) {
       if (dedupKey === undefined) continue;
@@ -122,7 +115,7 @@ export class Deduplicator<Waiting> {
     }
   }
 
-  /** The correct row of a session, to restore it after a failed write; undefined when the store must have none. */
+  /** The correct row of a session after a failed write; undefined when the store must have no such row. */
   row(key: string, position: number): string | undefined {
     const { sender, name } = partsOfSessionKey(key);
     const session = this.#sessions.get(sender, name);
@@ -147,15 +140,11 @@ export class Deduplicator<Waiting> {
     const kept = this.#sessions.get(sender, name);
     if (kept !== undefined) return kept;
     const key = sessionKey(sender, name);
-    let unstored = this.#unstored.get(key);
-    if (unstored === undefined) {
-      unstored = newSession(sender, name, key);
-      this.#unstored.set(key, unstored);
-    }
+    const unstored = this.#unstored.get(key) ?? newSession<Waiting>(sender, name, key);
+    this.#unstored.set(key, unstored);
     return unstored;
   }
 
-  /** Deletes a session that was evicted from the table. */
   #evict(session: Session<Waiting>, set: WriteSet): void {
     set.del(session.key);
     session.isKept = false;
@@ -183,7 +172,7 @@ function sessionRow(position: number, ranges: readonly number[]): string {
 
 /** The index of the first range that ends at or above `seq`, times two. */
 function rangeAt(ranges: readonly number[], seq: number): number {
-  // The number nearly always follows the newest range.
+  // A new number is nearly always above the newest range.
   const end = ranges.length;
   if (end === 0 || (ranges[end - 1] ?? 0) < seq) return end;
   let low = 0;

@@ -1,37 +1,16 @@
 import type { WriteSet } from "../../../../platform/level/write-set.ts";
-import type { Appended, Entry, JournalMessage } from "../../journal.ts";
+import type { Entry } from "../../journal.ts";
+import type { WaitingAppend } from "../append-queue.ts";
+import { NO_CHANNEL } from "../channels.ts";
 import { countBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
-import {
-  ChunkBuilder,
-  MAX_CHUNK_CHANNELS,
-  MAX_CHUNK_CHARS,
-  MAX_CHUNK_ENTRIES,
-  NO_CHANNEL,
-  type Span,
-} from "./chunk.ts";
+import { ChunkBuilder, MAX_CHUNK_CHANNELS, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, type Span } from "./chunk.ts";
 import type { DedupKey, Deduplicator } from "./deduplicator.ts";
 import { chunkKey, spanKey, undeliveredKey } from "./keys.ts";
 import { PublicationsBuilder } from "./publications.ts";
 import type { StateChanges, StateTable } from "./state-table.ts";
 
-/** The callbacks of one append. */
-export interface Waiter {
-  resolve(appended: Appended): void;
-  reject(error: unknown): void;
-}
-
-/** An append that is not durable yet. */
-export interface Waiting extends Waiter {
-  readonly message: JournalMessage;
-  readonly dedupKey: DedupKey<Waiting> | undefined;
-  /** The size by which the limits on bytes are checked. */
-  readonly cost: number;
-  /**
-   * Appends of the same message that arrived meanwhile. They resolve as duplicates, or fail, together with this one.
-   */
-  repetitions: Waiter[] | undefined;
-}
+export type Waiting = WaitingAppend<DedupKey<Waiting>>;
 
 /** The messages of one write, and the changes that become visible once the write is durable. */
 export interface Group {
@@ -45,7 +24,7 @@ export interface Group {
   skippedStateTopic: string | undefined;
 }
 
-export interface GroupContext {
+interface GroupContext {
   channels: ChannelLogs;
   deduplicator: Deduplicator<Waiting>;
   states: StateTable;
@@ -56,14 +35,10 @@ export interface GroupContext {
 /** Assigns positions to messages, in order, and adds their rows to `set`. */
 export function buildGroup(waiting: readonly Waiting[], context: GroupContext, set: WriteSet): Group {
   const { channels, deduplicator, states, head, acceptedAt } = context;
-  const group: Group = {
-    messages: waiting,
-    entries: [],
-    spans: [],
-    changes: new Map(),
-    undelivered: [],
-    skippedStateTopic: undefined,
-  };
+  const entries: Entry[] = [];
+  const spans: Span[] = [];
+  const changes: StateChanges = new Map();
+  const group: Group = { messages: waiting, entries, spans, changes, undelivered: [], skippedStateTopic: undefined };
   const publications = new PublicationsBuilder();
   let chunk = new ChunkBuilder(acceptedAt);
   let chunkLogs: ChannelLog[] = [];
@@ -72,7 +47,7 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
   const endChunk = () => {
     if (chunk.size === 0) return;
     set.put(chunkKey(position), chunk.toString());
-    group.spans.push(putSpans(position, acceptedAt, chunk, chunkLogs, set));
+    spans.push(putSpans(position, acceptedAt, chunk, chunkLogs, set));
     chunk = new ChunkBuilder(acceptedAt);
     chunkLogs = [];
   };
@@ -83,30 +58,23 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
     else if (chunkLogs.length + names.length > MAX_CHUNK_CHANNELS && addsTooMany(names, channels, chunkLogs))
       endChunk();
     position++;
-    const entry: Entry = {
-      position,
-      topic: message.topic,
-      channels: message.channels,
-      camera: message.camera,
-      body: message.body,
-      state: message.state,
-      acceptedAt,
-    };
+    const { topic, channels: list, camera, body, state } = message;
+    const entry: Entry = { position, topic, channels: list, camera, body, state, acceptedAt };
     for (const name of names) {
       const log = channels.of(name);
       if (log.mask === 0) chunkLogs.push(log);
       log.mask |= 1 << chunk.size;
     }
     chunk.add(entry, dedupKey?.idKey);
-    group.entries.push(entry);
+    entries.push(entry);
     if (dedupKey !== undefined) deduplicator.writing(dedupKey, position, set);
-    if (message.publish !== undefined) publications.add(position, message.topic, message.publish);
-    if (message.state !== undefined && !states.note(entry, group.changes)) group.skippedStateTopic ??= message.topic;
+    if (message.publish !== undefined) publications.add(position, topic, message.publish);
+    if (state !== undefined && !states.note(entry, changes)) group.skippedStateTopic ??= topic;
   }
   endChunk();
 
   deduplicator.putSessions(waiting, position, set);
-  states.put(group.changes, set);
+  states.put(changes, set);
   if (publications.positions.length > 0) {
     set.put(undeliveredKey(position), publications.toBytes());
     group.undelivered = publications.positions;

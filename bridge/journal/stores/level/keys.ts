@@ -1,8 +1,7 @@
 /**
  * The keys of the store. The first letter is the type of the row. A position is always the last 16 characters,
  * zero-padded, so that the order of keys is the order of positions. No name from outside can produce the key of another
- * row: channel names are validated, sender names are preceded by their length, and topics are the whole rest of the
- * key.
+ * row: channel names are validated, a sender name follows its length, and a topic is the whole rest of its key.
  *
  * | key | value |
  * |---|---|
@@ -15,67 +14,33 @@
  * | `q` sender, session | ranges of received sequence numbers |
  * | `s` topic | the newest value of a retained topic |
  * | `u` last position | the publications of one write for MQTT subscribers |
- * | `v` last position | the positions of those publications that are not delivered yet, if some are delivered |
+ * | `v` last position | the undelivered positions of a `u` row, if some of its publications are delivered |
  */
 export const META_KEY = "a";
 export const HEAD_KEY = "h";
 
 const DIGITS = 16;
+const padded = (position: number) => String(position).padStart(DIGITS, "0");
 
-function padded(position: number): string {
-  return String(position).padStart(DIGITS, "0");
-}
-
-export function positionOfKey(key: string): number {
-  return Number(key.slice(-DIGITS));
-}
-
-export function chunkKey(last: number): string {
-  return `m${padded(last)}`;
-}
-
-export function floorKey(channel: string): string {
-  return `f${channel}`;
-}
-
-/** A channel name never contains `!`, which sorts before all its characters. */
-export function spanKey(channel: string, last: number): string {
-  return `i${channel}!${padded(last)}`;
-}
-
+export const chunkKey = (last: number) => `m${padded(last)}`;
+export const floorKey = (channel: string) => `f${channel}`;
+/** A channel name never contains `!`, which sorts before all characters of channel names. */
+export const spanKey = (channel: string, last: number) => `i${channel}!${padded(last)}`;
 /** The first key after all spans of a channel. */
-export function spansEnd(channel: string): string {
-  return `i${channel}"`;
-}
+export const spansEnd = (channel: string) => `i${channel}"`;
+export const idKey = (sender: string, id: string) => `d${sender.length}:${sender}${id}`;
+export const sessionKey = (sender: string, session: string) => `q${sender.length}:${sender}${session}`;
+export const stateKey = (topic: string) => `s${topic}`;
+export const undeliveredKey = (last: number) => `u${padded(last)}`;
+export const partlyDeliveredKey = (last: number) => `v${padded(last)}`;
 
-export function channelOfSpanKey(key: string): string {
-  return key.slice(1, key.indexOf("!"));
-}
-
-export function idKey(sender: string, id: string): string {
-  return `d${sender.length}:${sender}${id}`;
-}
-
-export function sessionKey(sender: string, session: string): string {
-  return `q${sender.length}:${sender}${session}`;
-}
+export const positionOfKey = (key: string) => Number(key.slice(-DIGITS));
+export const channelOfSpanKey = (key: string) => key.slice(1, key.indexOf("!"));
 
 export function partsOfSessionKey(key: string): { sender: string; name: string } {
   const from = key.indexOf(":") + 1;
   const end = from + Number(key.slice(1, from - 1));
   return { sender: key.slice(from, end), name: key.slice(end) };
-}
-
-export function stateKey(topic: string): string {
-  return `s${topic}`;
-}
-
-export function undeliveredKey(last: number): string {
-  return `u${padded(last)}`;
-}
-
-export function partlyDeliveredKey(last: number): string {
-  return `v${padded(last)}`;
 }
 
 /** The range of all rows of one type, for an iterator. */

@@ -1,12 +1,11 @@
 import type { Gap } from "../../../../contract/socket-messages.ts";
 
-/** The largest number of gaps of one channel. Beyond it, neighbouring gaps and the entries between them merge. */
+/** The largest number of gaps of one channel. Beyond it, the lowest two gaps become one, with the entries between. */
 const MAX_GAPS = 64;
 
 /**
- * Ranges of positions whose entries a damaged store has lost, by channel. A gap becomes known when the journal is
- * opened or when a reader meets it. Readers are told of known gaps: otherwise they would take the remaining entries for
- * all entries.
+ * The ranges of positions, by channel, whose entries a damaged store has lost. A gap becomes known when the journal is
+ * opened, or when a reader reaches it. A reader gets the gap, so that it does not take the remaining entries for all.
  */
 export class KnownGaps {
   readonly #gaps = new Map<string, Gap[]>();
@@ -17,7 +16,6 @@ export class KnownGaps {
     this.#onFound = onFound;
   }
 
-  /** Adds a gap of the channel, unless it is known. */
   add(channel: string, gap: Gap): void {
     const gaps = this.#gaps.get(channel) ?? [];
     if (gaps.some(({ after, before }) => after <= gap.after && gap.before <= before)) return;

@@ -3,36 +3,31 @@
 // - `group-commit` queues appends and writes them; `group`, `chunk` and `publications` build the rows of one write.
 // - `deduplicator` and `session-table` detect duplicates; `state-table` holds the newest retained messages.
 // - `channel-logs` holds counts and floors of channels; `retention` removes old entries.
-// - `reader` reads pages, from `recent-entries` in memory or with `pages` from the store. `continuity` and `known-gaps`
-//   find entries that a damaged store has lost.
+// - `reader` reads pages from memory, or with `pages` from the store. `continuity` and `known-gaps` find entries that a
+//   damaged store has lost.
 // - `mqtt-outbox` tracks what MQTT subscribers have not received; `loading` and `checkpoint` open the store.
 //
-// The steps of an append: `append` checks the channels and the duplicates and puts the message into the queue. At the
-// end of the turn of the event loop, the queue becomes one group. The group gets its positions and its rows, and
-// LevelDB writes the rows as one batch. Once the batch is durable, the group becomes visible to readers, the followers
-// are called, and the appends resolve. Appends that arrive meanwhile form the next group.
+// The steps of an append: `append` checks the channels and the duplicates, and queues the message. At the end of the
+// turn of the event loop, the queue becomes one group with positions and rows, which LevelDB writes as one batch. Once
+// the batch is durable, readers can read the group, the followers are called, and the appends resolve. Appends that
+// arrive during the write form the next group.
 
 import type { Logger } from "pino";
-import type { Gap } from "../../../../contract/socket-messages.ts";
+import type { Gap, Since } from "../../../../contract/socket-messages.ts";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { OnDamage } from "../../../../platform/level/damage.ts";
 import { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
 import { Listeners } from "../../../../platform/listeners.ts";
-import type {
-  Appended,
-  Entry,
-  Journal,
-  JournalMessage,
-  JournalPage,
-  ReadRequest,
-  Recovery,
-  ReplayPage,
-  ReplayRequest,
-  StateEntry,
-  Undelivered,
-} from "../../journal.ts";
+import type { Appended, Entry, Journal, JournalMessage, Recovery } from "../../journal.ts";
 import { RecentEntries } from "../../recent-entries.ts";
+import {
+  assertRetention,
+  BACKGROUND,
+  DEFAULT_JOURNAL_LIMITS,
+  type JournalLimits,
+  type RetentionLimits,
+} from "../limits.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import { beginRun, bootOfMachine, type Checkpoint, writeCheckpoint } from "./checkpoint.ts";
 import type { Deduplicator } from "./deduplicator.ts";
@@ -40,53 +35,35 @@ import type { Group, Waiting } from "./group.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { HEAD_KEY } from "./keys.ts";
 import { KnownGaps } from "./known-gaps.ts";
-import { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
 import { type LoadedJournal, loadJournal } from "./loading.ts";
 import { MqttOutbox } from "./mqtt-outbox.ts";
 import { Reader } from "./reader.ts";
 import { Retention } from "./retention.ts";
 import type { StateTable } from "./state-table.ts";
 
-export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
+export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "../limits.ts";
 
-/** Retention runs after this many appends. */
-const TRIM_EVERY_APPENDS = 1_000;
-/** Retention also runs at this interval, because entries expire without any append. */
-const TRIM_INTERVAL_MS = 60_000;
 const CHECKPOINT_INTERVAL_MS = 1_000;
-/** How long updates of the MQTT outbox wait for an append to join. After that they are written separately. */
-const OUTBOX_FLUSH_DELAY_MS = 200;
 
-export interface LevelJournalOptions {
+export interface LevelJournalOptions extends RetentionLimits {
   /** The folder of the journal. Created if it does not exist. Only one process may use it at a time. */
   path: string;
-  /**
-   * Whether an append waits until the disk has stored it. If false, the newest entries may be lost when the machine
-   * crashes, but not when only the program does.
-   */
+  /** Whether an append waits for the disk. If false, the newest entries may be lost when the machine crashes. */
   sync: boolean;
-  /** The largest number of entries of a channel; Infinity for no limit. */
-  retentionEvents: number;
-  /** The largest age of an entry, hours; Infinity for no limit. */
-  retentionHours: number;
   logger: Logger;
   /** Called when damage is found. Default: damage is only logged. */
   onDamage?: OnDamage;
-  /** The current time, milliseconds since 1970. Default: `Date.now`. */
   now?: () => number;
-  /** Default: {@link DEFAULT_JOURNAL_LIMITS}. */
   limits?: Partial<JournalLimits>;
 }
 
 /**
- * Opens the journal in LevelDB. Creates it if it does not exist.
+ * Opens the journal, or creates it.
  * @throws {RangeError} the retention would keep no entries
- * @throws {StoreUnusableError} another process uses the folder, the folder is not accessible, or the damage is beyond
- *   repair
+ * @throws {StoreUnusableError} another process uses the folder, it is not accessible, or the damage is beyond repair
  */
 export async function openLevelJournal(options: LevelJournalOptions): Promise<Journal> {
-  if (!(options.retentionEvents >= 1)) throw new RangeError("retentionEvents must be at least 1");
-  if (!(options.retentionHours > 0)) throw new RangeError("retentionHours must be more than 0");
+  assertRetention(options);
   const limits = { ...DEFAULT_JOURNAL_LIMITS, ...options.limits };
   const boot = await bootOfMachine();
   const settings: Settings = { onDamage: () => {}, ...options, limits, now: options.now ?? Date.now, boot };
@@ -103,9 +80,7 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
   return journal;
 }
 
-/**
- * Reports a gap that was not known when the journal was opened: no reader had met it, or the disk was damaged later.
- */
+/** Reports a gap that was not known when the journal was opened. */
 function reportGap(channel: string, { after, before }: Gap, { logger, onDamage, path }: Settings): void {
   const missing = `events of ${channel || "no channel"} are missing between the positions ${after} and ${before}`;
   logger.error({ channel, after, before }, "journal is damaged: events are missing, readers are told of the gap");
@@ -164,12 +139,7 @@ class LevelJournal implements Journal {
     this.#store = new Store(db, { path, sync, logger, truth, proof });
     this.#reader = new Reader(channels, this.#store, this.#recentEntries, knownGaps);
     this.#writer = new GroupCommit({
-      store: this.#store,
-      channels,
-      deduplicator,
-      states,
-      limits,
-      now,
+      ...{ store: this.#store, channels, deduplicator, states, limits, now },
       head: () => this.#head,
       onDurable: (group) => this.#publish(group),
     });
@@ -182,7 +152,7 @@ class LevelJournal implements Journal {
       await this.#writeCheckpoint(false);
     }).catch((err: unknown) => logger.debug({ err }, "checkpoint not written"));
     this.#timers = [
-      setInterval(() => this.#trimInBackground(), TRIM_INTERVAL_MS).unref(),
+      setInterval(() => this.#trimInBackground(), BACKGROUND.trimIntervalMs).unref(),
       setInterval(() => void this.#checkpoint(false), CHECKPOINT_INTERVAL_MS).unref(),
     ];
   }
@@ -207,21 +177,17 @@ class LevelJournal implements Journal {
     });
   }
 
-  follow(onEntries: (entries: readonly Entry[]) => void): () => void {
-    return this.#followers.add(onEntries);
-  }
-
-  async replay(request: ReplayRequest): Promise<ReplayPage> {
+  replay: Journal["replay"] = async (request) => {
     this.#assertOpen();
     return await this.#reader.replay(request, this.#head);
-  }
+  };
 
-  async read(request: ReadRequest): Promise<JournalPage> {
+  read: Journal["read"] = async (request) => {
     this.#assertOpen();
     return await this.#reader.read(request, this.#head);
-  }
+  };
 
-  recovery(channel: string, since: { epoch: string; position: number }): Recovery {
+  recovery(channel: string, since: Since): Recovery {
     const recovery = this.#channels.recovery(channel, since, this.#head);
     const gap = recovery.complete ? this.#knownGaps.next(channel, since.position) : undefined;
     if (gap === undefined) return recovery;
@@ -229,21 +195,14 @@ class LevelJournal implements Journal {
     return { complete: false, reason: "damaged", gap: { after: Math.max(since.position, after), before } };
   }
 
-  snapshot(channel: string): readonly StateEntry[] {
-    return this.#states.snapshot(channel);
-  }
-
-  state(topic: string): StateEntry | undefined {
-    return this.#states.get(topic);
-  }
-
-  hasChannel(channel: string): boolean {
-    return this.#channels.get(channel) !== undefined;
-  }
-
-  channelNames(): Iterable<string> {
-    return this.#channels.names();
-  }
+  follow: Journal["follow"] = (onEntries) => this.#followers.add(onEntries);
+  snapshot: Journal["snapshot"] = (channel) => this.#states.snapshot(channel);
+  state: Journal["state"] = (topic) => this.#states.get(topic);
+  hasChannel: Journal["hasChannel"] = (channel) => this.#channels.get(channel) !== undefined;
+  channelNames: Journal["channelNames"] = () => this.#channels.names();
+  undelivered: Journal["undelivered"] = () => this.#mqttOutbox.undelivered(this.#store, this.#startHead);
+  onUndelivered: Journal["onUndelivered"] = () => () => {};
+  onReset: Journal["onReset"] = () => () => {};
 
   get freeChannels(): number {
     return this.#channels.free;
@@ -257,19 +216,7 @@ class LevelJournal implements Journal {
       // If this write fails, the rows join a later write.
       if (this.#writer.deferredRows.size > 0 && this.#closing === undefined)
         this.#writer.flushDeferredRows().catch(() => {});
-    }, OUTBOX_FLUSH_DELAY_MS).unref();
-  }
-
-  undelivered(): AsyncIterable<Undelivered> {
-    return this.#mqttOutbox.undelivered(this.#store, this.#startHead);
-  }
-
-  onUndelivered(): () => void {
-    return () => {};
-  }
-
-  onReset(): () => void {
-    return () => {};
+    }, BACKGROUND.outboxFlushDelayMs).unref();
   }
 
   async trim(): Promise<number> {
@@ -296,13 +243,10 @@ class LevelJournal implements Journal {
     if (skippedStateTopic !== undefined) this.#warnOfFullStateTable(skippedStateTopic);
     this.#followers.call(entries);
     this.#untrimmedAppends += entries.length;
-    if (this.#untrimmedAppends >= TRIM_EVERY_APPENDS) this.#trimInBackground();
+    if (this.#untrimmedAppends >= BACKGROUND.trimEveryAppends) this.#trimInBackground();
   }
 
-  /**
-   * The correct value of a row after a write with unknown outcome. Rows of state and sessions are restored from memory.
-   * All other rows of a failed write must not exist.
-   */
+  /** The correct value of a row of a failed write: state and sessions from memory; other rows must not exist. */
   #correctRow(key: string): string | undefined {
     if (key.startsWith("s")) return this.#states.row(key);
     return key.startsWith("q") ? this.#deduplicator.row(key, this.#head) : undefined;

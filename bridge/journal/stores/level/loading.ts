@@ -4,6 +4,7 @@ import type { OnDamage } from "../../../../platform/level/damage.ts";
 import { openDatabase, repairDatabase } from "../../../../platform/level/database.ts";
 import type { Loss } from "../../../../platform/level/open-store.ts";
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
+import type { JournalLimits } from "../limits.ts";
 import { ChannelLogs, type MetaRow } from "./channel-logs.ts";
 import { bootOfMachine, copiedSince, lossSince, readCheckpoint } from "./checkpoint.ts";
 import { findMissing } from "./continuity.ts";
@@ -11,10 +12,8 @@ import { Deduplicator } from "./deduplicator.ts";
 import type { Waiting } from "./group.ts";
 import { HEAD_KEY, META_KEY, positionOfKey, rowsOf } from "./keys.ts";
 import type { KnownGaps } from "./known-gaps.ts";
-import type { JournalLimits } from "./limits.ts";
 import { StateTable } from "./state-table.ts";
 
-/** The open database, and the part of the journal that is held in memory. */
 export interface LoadedJournal {
   db: Database;
   channels: ChannelLogs;
@@ -23,7 +22,7 @@ export interface LoadedJournal {
   head: number;
 }
 
-export interface LoadOptions {
+interface LoadOptions {
   path: string;
   limits: JournalLimits;
   knownGaps: KnownGaps;
@@ -32,11 +31,10 @@ export interface LoadOptions {
 }
 
 /**
- * Opens a journal and loads its tables. A damaged database is repaired once. If it is known afterwards which entries
- * are missing, they become known gaps. If it is not known, the journal gets a new epoch: otherwise clients could
- * receive other entries under positions that they already know. A restored copy also gets a new epoch, because it may
- * be older than the cursors of clients.
- * @throws {StoreUnusableError}
+ * Opens a journal and loads its tables. A damaged database is repaired once. If the repair shows which entries are
+ * missing, they become known gaps. Otherwise the journal gets a new epoch, so that a position that a client knows never
+ * names another entry. A restored copy also gets a new epoch: it may be older than the cursors of clients.
+ * @throws {StoreUnusableError} the journal cannot be repaired
  */
 export async function loadJournal({ path, limits, knownGaps, onDamage, logger }: LoadOptions): Promise<LoadedJournal> {
   const checkpoint = await readCheckpoint(path);
@@ -72,17 +70,15 @@ export async function loadJournal({ path, limits, knownGaps, onDamage, logger }:
     const lost = loss?.reason ?? behind;
     if (lost !== undefined) {
       logger.error({ loss: lost, epoch, head: loaded.head }, "journal is damaged and may have lost entries");
-      onDamage({
-        ...{ store: "journal", found: lost },
-        missing: "events may be missing: a new epoch has begun, and clients are told of a gap",
-      });
+      const missing = "events may be missing: a new epoch has begun, and clients are told of a gap";
+      onDamage({ store: "journal", found: lost, missing });
     }
   }
   if (loss !== undefined) await reportMissing(db, loss, loaded.channels, { knownGaps, onDamage, logger, isBounded });
   return { db, ...loaded };
 }
 
-/** Logs that some states were not loaded. Starting without them is better than running out of memory. */
+/** Logs that some state was not loaded. Starting without it is better than running out of memory. */
 export function warnOfSkippedStates({ skipped }: StateTable, logger: Logger): void {
   if (skipped === 0) return;
   logger.error(
@@ -93,10 +89,7 @@ export function warnOfSkippedStates({ skipped }: StateTable, logger: Logger): vo
 
 const WHAT = "the journal";
 
-/**
- * Whether only entries are lost and newer entries exist. Then the counts around the gaps show which entries are
- * missing.
- */
+/** Whether only entries are lost, and newer entries exist. The counts in the newer rows then show what is missing. */
 async function concernsEntriesOnly({ isBounded, ranges }: Loss, db: Database): Promise<boolean> {
   const { gte, lt } = rowsOf("m");
   const [newest] = await db.keys({ gte, lt, reverse: true, limit: 1 }).all();
@@ -107,13 +100,9 @@ async function reportMissing(
   db: Database,
   loss: Loss,
   channels: ChannelLogs,
-  {
-    knownGaps,
-    onDamage,
-    logger,
-    isBounded,
-  }: Pick<LoadOptions, "knownGaps" | "onDamage" | "logger"> & { isBounded: boolean },
+  options: Pick<LoadOptions, "knownGaps" | "onDamage" | "logger"> & { isBounded: boolean },
 ): Promise<void> {
+  const { knownGaps, onDamage, logger, isBounded } = options;
   const { missing } = await findMissing(db, channels.all());
   for (const { channel, gap } of missing) knownGaps.add(channel, gap);
   if (!isBounded) return;
@@ -124,11 +113,8 @@ async function reportMissing(
   const summary = length === 0 ? "no event is missing" : `events are missing: ${descriptions.slice(0, 10).join(", ")}`;
   const rest = length > 10 ? `, and ${length - 10} more` : "";
   logger.error({ loss: loss.reason, missing: length }, `journal is damaged: ${summary}${rest}`);
-  onDamage({
-    store: "journal",
-    found: loss.reason,
-    missing: `${summary}${rest}; clients that request them are told of the gap`,
-  });
+  const missingText = `${summary}${rest}; clients that request them are told of the gap`;
+  onDamage({ store: "journal", found: loss.reason, missing: missingText });
 }
 
 async function load(db: Database, limits: JournalLimits): Promise<Omit<LoadedJournal, "db">> {

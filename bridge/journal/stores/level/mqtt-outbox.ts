@@ -1,69 +1,37 @@
-import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
+import type { Store } from "../../../../platform/level/store.ts";
+import type { WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Undelivered } from "../../journal.ts";
+import { type OutboxGroup, OutboxGroups } from "../outbox-groups.ts";
 import { partlyDeliveredKey, positionOfKey, undeliveredKey } from "./keys.ts";
 import { readPublications } from "./publications.ts";
-
-/** The undelivered publications of one write. */
-interface Group {
-  /** The newest position of the write. It is in the key of the row. */
-  readonly last: number;
-  /** The positions that are not delivered yet. */
-  readonly pending: Set<number>;
-  readonly size: number;
-  /** The number of pending positions in the stored row. */
-  storedPending: number;
-}
-
-interface ReadableStore {
-  read<Result>(read: (db: Database) => Promise<Result>): Promise<Result>;
-}
 
 /** The number of rows per read: one row may be as large as a whole write. */
 const ROWS_PER_READ = 4;
 
 /**
  * Tracks which publications the MQTT subscribers have not received yet. The publications of one write are one row. The
- * row is deleted once all of them are delivered. A partly delivered row is updated with a delay, so a crash meanwhile
- * causes some publications to be delivered again.
+ * row is deleted once all its publications are delivered. A partly delivered row is updated with a delay, so after a
+ * crash some publications are delivered again.
  */
 export class MqttOutbox {
-  /** The groups of this run, in order of position. Those before `#start` are delivered or given up. */
-  #groups: Group[] = [];
-  #start = 0;
+  readonly #groups: OutboxGroups<OutboxGroup>;
   /** Groups of earlier runs that this run has read from the store, by their newest position. */
-  readonly #earlier = new Map<number, Group>();
-  /** The same groups, by pending position. */
-  readonly #earlierByPosition = new Map<number, Group>();
-  readonly #maxGroups: number;
+  readonly #earlier = new Map<number, OutboxGroup>();
 
   constructor(maxGroups: number) {
-    this.#maxGroups = maxGroups;
+    this.#groups = new OutboxGroups(maxGroups);
   }
 
-  /**
-   * Adds the publications of a durable write.
-   * @returns false when the oldest group was given up because there are too many: it is delivered again after a restart
-   */
+  /** @returns false when the oldest write was given up: it is delivered again after a restart */
   add(last: number, positions: readonly number[]): boolean {
-    this.#groups.push({ last, pending: new Set(positions), size: positions.length, storedPending: positions.length });
-    while (this.#start < this.#groups.length && this.#groups[this.#start]?.pending.size === 0) this.#start++;
-    const hasRoom = this.#groups.length - this.#start <= this.#maxGroups;
-    if (!hasRoom) this.#start++;
-    if (this.#start * 2 > this.#groups.length) {
-      this.#groups = this.#groups.slice(this.#start);
-      this.#start = 0;
-    }
-    return hasRoom;
+    const { length } = positions;
+    return this.#groups.add({ last, pending: new Set(positions), size: length, storedPending: length });
   }
 
-  /**
-   * Notes a delivery, and deletes the row of the group if this was the last delivery of the group.
-   * @returns whether the store must be written
-   */
+  /** Notes a delivery, and deletes the row of a delivered group. @returns whether the store must be written */
   delivered(position: number, set: WriteSet): boolean {
-    const group = this.#earlierByPosition.get(position) ?? this.#groupOf(position);
-    if (group?.pending.delete(position) !== true) return false;
-    this.#earlierByPosition.delete(position);
+    const group = this.#groups.delivered(position);
+    if (group === undefined) return false;
     if (group.pending.size === 0) {
       set.del(undeliveredKey(group.last));
       if (group.storedPending !== group.size) set.del(partlyDeliveredKey(group.last));
@@ -71,17 +39,13 @@ export class MqttOutbox {
     return true;
   }
 
-  /** Adds rows with the pending positions of partly delivered groups. */
   putPending(set: WriteSet): void {
     for (const group of this.#earlier.values()) putPending(group, set);
-    for (let index = this.#start; index < this.#groups.length; index++) {
-      const group = this.#groups[index];
-      if (group !== undefined) putPending(group, set);
-    }
+    for (const group of this.#groups.current()) putPending(group, set);
   }
 
   /** The publications that earlier runs did not deliver, in order, up to and including the position `until`. */
-  async *undelivered(store: ReadableStore, until: number): AsyncGenerator<Undelivered> {
+  async *undelivered(store: Pick<Store, "read">, until: number): AsyncGenerator<Undelivered> {
     let after = 0;
     for (;;) {
       const range = { gt: undeliveredKey(after), lte: undeliveredKey(until), limit: ROWS_PER_READ };
@@ -97,29 +61,22 @@ export class MqttOutbox {
     }
   }
 
-  async #addEarlier(store: ReadableStore, last: number, publications: readonly Undelivered[]): Promise<Set<number>> {
+  async #addEarlier(
+    store: Pick<Store, "read">,
+    last: number,
+    publications: readonly Undelivered[],
+  ): Promise<Set<number>> {
     const row = await store.read((db) => db.get(partlyDeliveredKey(last)));
     const positions: number[] = row === undefined ? publications.map(({ position }) => position) : JSON.parse(row);
     const pending = new Set(positions);
-    const group: Group = { last, pending, size: publications.length, storedPending: pending.size };
+    const group = { last, pending, size: publications.length, storedPending: pending.size };
     this.#earlier.set(last, group);
-    for (const position of pending) this.#earlierByPosition.set(position, group);
+    this.#groups.addStored(group);
     return pending;
-  }
-
-  #groupOf(position: number): Group | undefined {
-    let low = this.#start;
-    let high = this.#groups.length - 1;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#groups[middle]?.last ?? 0) < position) low = middle + 1;
-      else high = middle;
-    }
-    return this.#groups[low];
   }
 }
 
-function putPending(group: Group, set: WriteSet): void {
+function putPending(group: OutboxGroup, set: WriteSet): void {
   if (group.pending.size === 0 || group.pending.size === group.storedPending) return;
   group.storedPending = group.pending.size;
   set.put(partlyDeliveredKey(group.last), JSON.stringify([...group.pending]));

@@ -1,8 +1,8 @@
 import { isDamage } from "../../../../platform/level/errors.ts";
 import type { Database } from "../../../../platform/level/write-set.ts";
-import type { Entry, ReplayPage } from "../../journal.ts";
-import type { RecentEntries } from "../../recent-entries.ts";
-import type { WholePage } from "../../whole-page.ts";
+import type { ReplayPage } from "../../journal.ts";
+import { Page, type PageRequest } from "../page.ts";
+import type { WholePage } from "../whole-page.ts";
 import { countBits } from "./bit-mask.ts";
 import type { ChannelLog } from "./channel-logs.ts";
 import { parseChunk, readChunk } from "./chunk.ts";
@@ -10,80 +10,22 @@ import { countUpTo, isMissing, readSpan, type SpanOf } from "./continuity.ts";
 import { chunkKey, positionOfKey, rowsOf, spanKey, spansEnd } from "./keys.ts";
 import type { KnownGaps } from "./known-gaps.ts";
 
-/** A request for a page, with defaults and limits applied. */
-export interface PageRequest {
-  logs: readonly ChannelLog[];
-  after: number;
-  until: number;
-  maxEvents: number;
-  maxBytes: number;
-}
+type LogRequest = PageRequest<ChannelLog>;
 
-/** Spans of one channel per read. */
 const SPANS_PER_READ = 128;
 /** Chunks per read, when they are not consecutive. */
 const CHUNKS_PER_READ = 40;
 
-/** Collects the entries of a page. */
-class Page {
-  readonly #request: PageRequest;
-  readonly #entries: Entry[] = [];
-  #chars = 0;
-  #isFull = false;
-
-  constructor(request: PageRequest) {
-    this.#request = request;
-  }
-
-  /** For a list of channels: only entries above this position belong to the page. */
-  readonly floorOf = (channels: readonly string[]): number => {
-    let floor = Number.POSITIVE_INFINITY;
-    for (const log of this.#request.logs) if (log.floor < floor && channels.includes(log.name)) floor = log.floor;
-    return Math.max(floor, this.#request.after);
-  };
-
-  /** Adds an entry. @returns false when the page ends before the entry */
-  readonly take = (entry: Entry): boolean => {
-    if (entry.position > this.#request.until) return false;
-    const chars = this.#chars + entry.body.length;
-    this.#isFull =
-      this.#entries.length >= this.#request.maxEvents || (chars > this.#request.maxBytes && this.#entries.length > 0);
-    if (this.#isFull) return false;
-    this.#chars = chars;
-    this.#entries.push(entry);
-    return true;
-  };
-
-  /** Adds an entry if it belongs to a requested channel. @returns false when the page ends before the entry */
-  readonly takeIfRequested = (entry: Entry): boolean =>
-    entry.position > this.floorOf(entry.channels) ? this.take(entry) : true;
-
-  /** Returns the page, once all entries up to `end` were added. @param end default: `until` */
-  finish(end = this.#request.until): ReplayPage {
-    const { after, until } = this.#request;
-    const next = this.#isFull ? (this.#entries.at(-1)?.position ?? after) : end;
-    return { entries: this.#entries, next, done: next === until };
-  }
-}
-
-/** Reads a page from the recent entries in memory. */
-export function recentPage(recentEntries: RecentEntries, request: PageRequest): ReplayPage {
-  const page = new Page(request);
-  recentEntries.read(request.after, request.until, page.takeIfRequested);
-  return page.finish();
-}
-
 /**
- * Reads all chunks one after the other. This is the fast way for a channel that carries nearly all entries. If entries
- * are missing between two chunks, the page ends before the gap. If the page begins with the gap, the page continues
- * after the gap.
+ * Reads all chunks one after the other: the fast way for a channel that carries nearly all entries. If entries are
+ * missing between two chunks, the page ends before the gap. A page that begins with the gap continues after it.
  */
-export async function scanPage(db: Database, request: PageRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
+export async function scanPage(db: Database, request: LogRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
   const page = new Page(request);
   const highWaterMarkBytes = Math.min(request.maxBytes, request.maxEvents * 512);
   const iterator = db.iterator({ gte: chunkKey(request.after + 1), lt: rowsOf("m").lt, highWaterMarkBytes });
   let readTo = request.after;
-  /** Adds the gaps before `position`, the next position that was found. @returns whether the page may continue there */
+  /** Adds the gaps before `position`, where the next entry was found. @returns whether the page may continue there */
   const mayContinueAt = async (position: number) => {
     if (position <= readTo + 1) return true;
     let missing = false;
@@ -134,10 +76,10 @@ export async function readWhole(db: Database, page: WholePage): Promise<void> {
   }
 }
 
-/** Reads only the chunks that the spans of the channels name. Handles gaps like {@link scanPage}. */
-export async function gatherPage(db: Database, request: PageRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
+/** Reads only the chunks that have entries of the channels. Handles gaps like {@link scanPage}. */
+export async function gatherPage(db: Database, request: LogRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
   const page = new Page(request);
-  // Read before the snapshot: the snapshot then has at least these entries.
+  // The totals are read before the snapshot, so the snapshot has at least this number of entries.
   const totals = new Map(request.logs.map((log) => [log.name, log.total]));
   // Without a snapshot, retention could delete a chunk after its span was read.
   const snapshot = db.snapshot();
@@ -153,13 +95,7 @@ export async function gatherPage(db: Database, request: PageRequest, knownGaps: 
       const spans = [...named.values()].sort((one, other) => one.last - other.last);
       for (let at = 0; at < spans.length; at += CHUNKS_PER_READ) {
         const some = spans.slice(at, at + CHUNKS_PER_READ);
-        const texts = await readRows(
-          source,
-          some.map(({ last }) => chunkKey(last)),
-        );
-        const chunks = texts.map((text, index) =>
-          text === undefined ? undefined : parseChunk(some[index]?.last ?? 0, text),
-        );
+        const chunks = await readChunks(source, some);
         for (let index = 0; index < some.length; index++) {
           const chunk = chunks[index];
           if (chunk !== undefined) {
@@ -187,7 +123,7 @@ export async function gatherPage(db: Database, request: PageRequest, knownGaps: 
 interface Source {
   db: Database;
   snapshot: ReturnType<Database["snapshot"]>;
-  request: PageRequest;
+  request: LogRequest;
   /** The number of entries that were ever appended to each channel. */
   totals: ReadonlyMap<string, number>;
   knownGaps: KnownGaps;
@@ -196,9 +132,9 @@ interface Source {
 interface FoundChunks {
   name: string;
   spans: SpanOf[];
-  /** All spans of the channel up to this position were read. Infinity when there are no more spans. */
+  /** All spans of the channel up to this position were read. Infinity when no spans remain. */
   readTo: number;
-  /** The page must end at this position, because entries after it are missing. */
+  /** The page must end at this position, because the next entries are missing. */
   gapAfter: number | undefined;
 }
 
@@ -213,17 +149,14 @@ async function chunksOf(source: Source, log: ChannelLog, after: number): Promise
   const size = Math.min(SPANS_PER_READ, maxEvents + 1);
   const rows = await iterator.nextv(size).finally(() => iterator.close());
   const spans: SpanOf[] = [];
+  const endOfSpans = () => spans.at(-1)?.last ?? after;
   let counted: number | undefined;
-  /**
-   * Adds the gap before `position`, if any.
-   * @param count the number of entries that were ever appended to the channel before `position`
-   * @returns whether the page may continue there
-   */
+  /** Adds the gap before `position` if fewer than `count` entries were found. @returns whether the page may continue */
   const mayContinueAt = async (position: number, count: number) => {
     counted ??= await countUpTo(db, { name, floor, dropped }, readTo, snapshot);
     if (counted >= count) return true;
     knownGaps.add(name, { after: readTo, before: position });
-    return (spans.at(-1)?.last ?? after) === request.after;
+    return endOfSpans() === request.after;
   };
   let events = 0;
   for (const [key, value] of rows) {
@@ -231,13 +164,13 @@ async function chunksOf(source: Source, log: ChannelLog, after: number): Promise
     // A chunk that begins directly after the cursor leaves no gap.
     const isNext = spans.length === 0 && span.first <= readTo + 1;
     if (!isNext && !(await mayContinueAt(Math.min(span.first, until + 1), span.before)))
-      return { name, spans, readTo: spans.at(-1)?.last ?? after, gapAfter: spans.at(-1)?.last ?? after };
+      return { name, spans, readTo: endOfSpans(), gapAfter: endOfSpans() };
     spans.push(span);
     counted = span.until;
     readTo = span.last;
     if (span.last >= until) return { name, spans, readTo: Number.POSITIVE_INFINITY, gapAfter: undefined };
     events += countBits(span.mask);
-    // One entry more than the page holds: part of the first chunk may be below the cursor.
+    // The cursor may be within the first chunk, so its first entries may not belong to the page.
     if (events > maxEvents) return { name, spans, readTo, gapAfter: undefined };
   }
   if (rows.length > 0) return { name, spans, readTo, gapAfter: undefined };
@@ -246,19 +179,18 @@ async function chunksOf(source: Source, log: ChannelLog, after: number): Promise
     : { name, spans, readTo: after, gapAfter: after };
 }
 
-/** Reads rows. A damaged row is undefined and does not affect the others. */
-async function readRows({ db, snapshot }: Source, keys: string[]): Promise<(string | undefined)[]> {
-  try {
-    return await db.getMany(keys, { snapshot });
-  } catch (error) {
-    if (!isDamage(error)) throw error;
-    return await Promise.all(
-      keys.map((key) =>
-        db.get(key, { snapshot }).catch((reason: unknown) => {
-          if (!isDamage(reason)) throw reason;
-          return undefined;
-        }),
-      ),
-    );
-  }
+/** Reads chunks. A damaged chunk is undefined and does not affect the others. */
+async function readChunks({ db, snapshot }: Source, spans: readonly SpanOf[]) {
+  const keys = spans.map(({ last }) => chunkKey(last));
+  const withoutDamage = (reason: unknown) => {
+    if (!isDamage(reason)) throw reason;
+    return undefined;
+  };
+  const texts =
+    (await db.getMany(keys, { snapshot }).catch(withoutDamage)) ??
+    (await Promise.all(keys.map((key) => db.get(key, { snapshot }).catch(withoutDamage))));
+  return spans.map(({ last }, index) => {
+    const text = texts[index];
+    return text === undefined ? undefined : parseChunk(last, text);
+  });
 }

@@ -1,31 +1,24 @@
-import type { JournalMessage, Undelivered } from "../../journal.ts";
-
-type Publication = NonNullable<JournalMessage["publish"]>;
+import type { Publication, Undelivered } from "../../journal.ts";
+import { maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 
 /**
- * The row with the publications of one write. The format is binary because payloads are arbitrary bytes.
- *
- * ```
- * first position: float64, then for each publication
- * offset from first: uint32 | qos and retain: uint8 | bytes of topic: uint32 | of payload: uint32 | topic | payload
- * ```
+ * The row with the publications of one write: the first position as float64, then for each publication the distance of
+ * its position as uint32, and its frame.
  */
-const HEAD_BYTES = 8;
-const FRAME_BYTES = 13;
-const RETAIN = 4;
+const FIRST_BYTES = 8;
+const DISTANCE_BYTES = 4;
 
 export class PublicationsBuilder {
   readonly positions: number[] = [];
   readonly #topics: string[] = [];
   readonly #publications: Publication[] = [];
-  #bytes = HEAD_BYTES;
+  #bytes = FIRST_BYTES;
 
   add(position: number, topic: string, publication: Publication): void {
     this.positions.push(position);
     this.#topics.push(topic);
     this.#publications.push(publication);
-    // UTF-8 needs at most three bytes for a UTF-16 unit. Reserving them is cheaper than measuring the text.
-    this.#bytes += FRAME_BYTES + topic.length * 3 + publication.payload.byteLength;
+    this.#bytes += DISTANCE_BYTES + maxFrameBytes(topic, publication);
   }
 
   toBytes(): Uint8Array {
@@ -35,14 +28,8 @@ export class PublicationsBuilder {
     for (let index = 0; index < this.positions.length; index++) {
       const publication = this.#publications[index];
       if (publication === undefined) continue;
-      const { payload, qos, retain } = publication;
-      const topicBytes = row.write(this.#topics[index] ?? "", at + FRAME_BYTES);
-      row.writeUInt32BE((this.positions[index] ?? first) - first, at);
-      row.writeUInt8(qos | (retain ? RETAIN : 0), at + 4);
-      row.writeUInt32BE(topicBytes, at + 5);
-      row.writeUInt32BE(payload.byteLength, at + 9);
-      row.set(payload, at + FRAME_BYTES + topicBytes);
-      at += FRAME_BYTES + topicBytes + payload.byteLength;
+      at = row.writeUInt32BE((this.positions[index] ?? first) - first, at);
+      at = writeFrame(row, at, this.#topics[index] ?? "", publication);
     }
     return row.subarray(0, at);
   }
@@ -52,19 +39,11 @@ export function readPublications(bytes: Uint8Array): Undelivered[] {
   const row = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const first = row.readDoubleBE(0);
   const publications: Undelivered[] = [];
-  for (let at = HEAD_BYTES; at < row.length; ) {
-    const flags = row.readUInt8(at + 4);
-    const topicEnd = at + FRAME_BYTES + row.readUInt32BE(at + 5);
-    const payloadEnd = topicEnd + row.readUInt32BE(at + 9);
-    const qos = flags & 3;
-    publications.push({
-      position: first + row.readUInt32BE(at),
-      topic: row.toString("utf8", at + FRAME_BYTES, topicEnd),
-      payload: row.subarray(topicEnd, payloadEnd),
-      qos: qos === 0 ? 0 : qos === 1 ? 1 : 2,
-      retain: (flags & RETAIN) !== 0,
-    });
-    at = payloadEnd;
+  for (let at = FIRST_BYTES; at < row.length; ) {
+    const position = first + row.readUInt32BE(at);
+    const [{ topic, payload, qos, retain }, end] = readFrame(row, at + DISTANCE_BYTES);
+    publications.push({ position, topic, payload, qos, retain });
+    at = end;
   }
   return publications;
 }

@@ -1,50 +1,40 @@
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
+import { NO_CHANNEL } from "../channels.ts";
+import type { RetentionLimits } from "../limits.ts";
 import { bitLength, countBits, lowBits, lowestSetBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
-import { idKeysOfChunk, NO_CHANNEL, type Span } from "./chunk.ts";
+import { idKeysOfChunk, type Span } from "./chunk.ts";
 import { chunkKey, HEAD_KEY, positionOfKey, spanKey, spansEnd } from "./keys.ts";
 
 /** Spans processed in one step: well under a millisecond of the event loop. */
 const SPANS_PER_STEP = 128;
-/** Rows deleted in one write. */
 const ROWS_PER_WRITE = 512;
 
-export interface RetentionOptions {
-  /** The largest number of entries of a channel; Infinity for no limit. */
-  retentionEvents: number;
-  /** The largest age of an entry, hours; Infinity for no limit. */
-  retentionHours: number;
-  /** The current time, milliseconds since 1970. */
-  now: () => number;
-}
-
 /** The parts of the journal that retention uses. */
-export interface TrimmedStore {
+interface TrimmedStore {
   db(): Database;
   /** The newest position that is visible to readers. */
   head(): number;
-  /** Whether the journal is closing: no further step starts. */
   isClosing(): boolean;
-  /** Writes deletions. Resolves when they are durable. */
+  /** Resolves when the deletions are durable. */
   write(set: WriteSet): Promise<void>;
 }
 
 /**
- * Removes entries that exceed a channel's limits on count or age. The channel's floor in memory rises first, and
- * readers no longer read below it. Then one write stores the floor and deletes the rows. A chunk is deleted when no
- * channel keeps any of its entries. Each span is processed once, so the total work is proportional to the number of
- * appends.
+ * Removes entries that exceed a channel's limits on count or age. First the channel's floor in memory rises, so that
+ * readers read only above it. Then one write stores the floor and deletes the rows. A chunk is deleted when no channel
+ * keeps any of its entries. Each span is processed once, so the total work is proportional to the number of appends.
  */
 export class Retention {
   readonly #channels: ChannelLogs;
-  readonly #options: RetentionOptions;
+  readonly #options: RetentionLimits & { now: () => number };
 
-  constructor(channels: ChannelLogs, options: RetentionOptions) {
+  constructor(channels: ChannelLogs, options: RetentionLimits & { now: () => number }) {
     this.#channels = channels;
     this.#options = options;
   }
 
-  /** @returns the number of entries that no channel keeps any more */
+  /** @returns the number of removed entries, which no channel keeps now */
   async trim(store: TrimmedStore): Promise<number> {
     const cutoff = this.#options.now() - this.#options.retentionHours * 3_600_000;
     let removed = 0;
@@ -66,7 +56,7 @@ export class Retention {
   }
 
   #write(store: TrimmedStore, set: WriteSet): Promise<void> {
-    // The newest entries may be deleted, so their rows no longer show the newest position.
+    // The row with the newest position may be deleted.
     set.put(HEAD_KEY, String(store.head()));
     return store.write(set);
   }
@@ -92,7 +82,7 @@ export class Retention {
     let more = rows.length > 0;
     for (const [key, value] of rows) {
       const last = positionOfKey(key);
-      // The span is written, but not visible yet and not counted yet.
+      // The entries of the span are written, but not visible and not counted yet.
       if (last > store.head()) {
         more = false;
         break;
@@ -108,7 +98,7 @@ export class Retention {
       removed += countBits(drop & ~heldByOthers);
       if (drop !== 0) {
         log.floor = first + bitLength(drop) - 1;
-        // Computed from the span, so that it includes entries below the floor that a damaged store has lost.
+        // The number in the span includes entries below the floor that a damaged store has lost.
         log.dropped = (span[5][index] ?? 0) + countBits(own & lowBits(log.floor - first + 1));
       }
       if (drop !== kept) {
@@ -128,7 +118,7 @@ export class Retention {
     return { removed, more };
   }
 
-  /** The mask of the chunk's entries that other channels still keep. */
+  /** The mask of the chunk's entries that other channels keep. */
   #heldByOthers(log: ChannelLog, first: number, span: Span): number {
     const [, , , names, masks] = span;
     let held = 0;

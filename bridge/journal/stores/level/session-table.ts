@@ -1,18 +1,17 @@
-export interface SessionLimits {
-  maxSessions: number;
-  maxSessionsPerSender: number;
-}
+import type { JournalLimits } from "../limits.ts";
+
+export type SessionLimits = Pick<JournalLimits, "maxSessions" | "maxSessionsPerSender">;
 
 /**
  * A bounded table of sessions by sender. A sender with too many sessions loses its least recently used ones. When the
  * table is full, the sender with the most sessions loses one; among equals, the sender that reached the number first.
- * So a sender that uses many sessions evicts only its own: with n senders, each can keep `maxSessions / n` sessions.
+ * So a sender with many sessions evicts only its own: of n senders, each can keep `maxSessions / n` sessions.
  */
 export class SessionTable<Session> {
   readonly #limits: SessionLimits;
   /** Sessions by sender and name. The least recently used session of a sender comes first. */
   readonly #senders = new Map<string, Map<string, Session>>();
-  /** Senders by their number of sessions. The sender that reached the number first comes first. */
+  /** The index is a number of sessions; the set has the senders with that number, in the order of reaching it. */
   readonly #bySize: Set<string>[] = [];
   #size = 0;
   #isTrimmed = true;
@@ -25,21 +24,16 @@ export class SessionTable<Session> {
     return this.#senders.get(sender)?.get(name);
   }
 
-  /** Adds the session, or makes it the most recently used one of its sender. */
   keep(sender: string, name: string, session: Session): void {
-    let sessions = this.#senders.get(sender);
-    if (sessions === undefined) {
-      sessions = new Map();
-      this.#senders.set(sender, sessions);
-    }
+    const sessions = this.#senders.get(sender) ?? new Map<string, Session>();
     const isNew = !sessions.delete(name);
-    sessions.set(name, session);
+    this.#senders.set(sender, sessions.set(name, session));
     if (!isNew) return;
     this.#resized(sender, sessions.size - 1, sessions.size);
     this.#isTrimmed = false;
   }
 
-  /** Removes the sessions that exceed the limits. @returns the removed sessions */
+  /** Removes and returns the sessions that exceed the limits. */
   trim(): readonly Session[] {
     if (this.#isTrimmed) return NO_SESSIONS;
     this.#isTrimmed = true;

@@ -1,13 +1,14 @@
 import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Entry, StateEntry } from "../../journal.ts";
+import type { JournalLimits } from "../limits.ts";
 import { rowsOf, stateKey } from "./keys.ts";
 
 type StateHeader = [position: number, acceptedAt: number, camera: string | 0, channels: readonly string[]];
 
-/** The changes of state by one write: the new value of each topic, or undefined when the state is cleared. */
+/** The state changes of one write: the new value of each topic; undefined clears the state. */
 export type StateChanges = Map<string, StateEntry | undefined>;
 
-/** The newest value of each retained topic, in memory and in the store, even after its entry was removed. */
+/** The newest value of each retained topic, in memory and in the store. It outlives its entry. */
 export class StateTable {
   readonly #topics = new Map<string, StateEntry>();
   /** The topics of each channel, in the order of their last change. */
@@ -15,19 +16,12 @@ export class StateTable {
   readonly #maxTopics: number;
   readonly #maxLoadedChars: number;
   #loadedChars = 0;
-  #skipped = 0;
+  /** The number of topics that were not loaded. Their values stay in the store, hidden until the next publication. */
+  skipped = 0;
 
-  constructor({ maxStateTopics, maxLoadedStateChars }: { maxStateTopics: number; maxLoadedStateChars: number }) {
+  constructor({ maxStateTopics, maxLoadedStateChars }: Pick<JournalLimits, "maxStateTopics" | "maxLoadedStateChars">) {
     this.#maxTopics = maxStateTopics;
     this.#maxLoadedChars = maxLoadedStateChars;
-  }
-
-  /**
-   * The number of topics whose value was not loaded. Such a value stays in the store, hidden until its topic is
-   * published again.
-   */
-  get skipped(): number {
-    return this.#skipped;
   }
 
   get size(): number {
@@ -38,7 +32,6 @@ export class StateTable {
     return this.#topics.get(topic);
   }
 
-  /** In order of position. */
   snapshot(channel: string): readonly StateEntry[] {
     return [...(this.#channels.get(channel)?.values() ?? [])];
   }
@@ -61,7 +54,6 @@ export class StateTable {
     }
   }
 
-  /** Applies changes that have become durable. */
   apply(changes: StateChanges): void {
     for (const [topic, entry] of changes) {
       const before = this.#topics.get(topic);
@@ -70,7 +62,7 @@ export class StateTable {
     }
   }
 
-  /** The correct row of a topic, to restore it after a failed write; undefined when the store must have none. */
+  /** The correct row of a topic after a failed write; undefined when the store must have no such row. */
   row(key: string): string | undefined {
     const entry = this.#topics.get(key.slice(1));
     return entry === undefined ? undefined : stateRow(entry);
@@ -89,10 +81,10 @@ export class StateTable {
     for (const entry of entries) this.#add(entry);
   }
 
-  /** Whether the value fits into the memory limit of start-up. If so, its size is counted; if not, it is skipped. */
+  /** Whether the value fits into the memory limit of the start. Counts the value as loaded or as skipped. */
   fits(value: { length: number }): boolean {
     if (this.#loadedChars + value.length > this.#maxLoadedChars) {
-      this.#skipped++;
+      this.skipped++;
       return false;
     }
     this.#loadedChars += value.length;
@@ -109,12 +101,8 @@ export class StateTable {
   #add(entry: StateEntry): void {
     this.#topics.set(entry.topic, entry);
     for (const channel of entry.channels) {
-      let topics = this.#channels.get(channel);
-      if (topics === undefined) {
-        topics = new Map();
-        this.#channels.set(channel, topics);
-      }
-      topics.set(entry.topic, entry);
+      const topics = this.#channels.get(channel) ?? new Map<string, StateEntry>();
+      this.#channels.set(channel, topics.set(entry.topic, entry));
     }
   }
 

@@ -1,8 +1,8 @@
 import type { Entry, JournalMessage } from "../../journal.ts";
+import { NO_CHANNEL } from "../channels.ts";
 import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES } from "./chunk.ts";
-import { NO_CHANNEL } from "./journal-view.ts";
+import type { Waiting } from "./dedup-key.ts";
 import { encodePublications } from "./publications.ts";
-import type { Waiting } from "./waiting.ts";
 
 /** The messages of one call of the append script. */
 export class Batch {
@@ -11,7 +11,7 @@ export class Batch {
   readonly acceptedAt: number;
   /** For each chunk: the index of its first message. */
   readonly starts: readonly number[];
-  /** Places in the batch, from 1, of the messages for MQTT subscribers. */
+  /** The messages for MQTT subscribers, by their numbers in the batch, from 1. */
   readonly undelivered: readonly number[];
   readonly #publications: Buffer;
 
@@ -34,7 +34,7 @@ export class Batch {
     return this.starts.find((start) => start > offset) ?? this.size;
   }
 
-  /** The entries with the indexes from `from` to below `until`. @param base the position before the batch */
+  /** The entries from the index `from` to below `until`. @param base the position before the batch */
   entries(base: number, from: number, until: number): Entry[] {
     const entries: Entry[] = [];
     for (let index = from; index < until; index++) {
@@ -89,7 +89,7 @@ export class Batch {
       if (dedupKey !== undefined && "id" in dedupKey) ids.push(dedupKey.id);
       const names = messages[index]?.channels ?? [];
       const distance = String.fromCharCode(end - 1 - index);
-      // A message that names a channel twice is in that channel only once.
+      // A message that names a channel twice is in it once.
       let count = 0;
       for (const name of names.length === 0 ? NO_CHANNELS : names) {
         const known = distances.get(name);
@@ -121,7 +121,7 @@ function chunkStarts(messages: readonly Waiting[]): number[] {
   return starts;
 }
 
-/** Adds the state changes. Only the last change of each topic in the batch is sent. */
+/** Adds the last state change of each topic in the batch. */
 function putStates(messages: readonly JournalMessage[], args: (string | number | Buffer)[]): void {
   const places = new Map<string, number>();
   for (let index = 0; index < messages.length; index++) {

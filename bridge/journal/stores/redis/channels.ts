@@ -1,13 +1,13 @@
-import { isChannelName } from "../../../../contract/topics.ts";
-import { StoreUnavailableError } from "../../../../platform/errors.ts";
+import type { Since } from "../../../../contract/socket-messages.ts";
 import type { Recovery } from "../../journal.ts";
+import { assertCanAddChannel, recoveryOf } from "../channels.ts";
 
 /** A floor that retention raised, as `TRIM` returns it. `removed` is 1 when the channel is empty and was removed. */
 export type MovedFloor = [channel: string, floor: number, removed: 0 | 1];
 
 /**
- * The channels of the journal in memory, each with its floor: the highest position that retention removed from it. The
- * floors may be a moment behind Redis. A page that lacks entries for that reason reports a gap.
+ * The channels in memory, each with its floor: the highest position that retention removed from the channel. A floor
+ * may be a moment behind Redis. A page that lacks entries for that reason reports a gap.
  */
 export class Channels {
   readonly #floors = new Map<string, number>();
@@ -32,7 +32,6 @@ export class Channels {
     return Math.max(0, this.#maxChannels - this.#floors.size);
   }
 
-  /** Adds a channel that has an entry. */
   add(name: string): void {
     // A removed channel of this name may have had entries up to this position.
     if (!this.#floors.has(name)) this.#floors.set(name, this.#forgottenFloor);
@@ -42,7 +41,7 @@ export class Channels {
     return this.#floors.get(name) ?? this.#forgottenFloor;
   }
 
-  /** Raises the floor of a channel. An outdated, lower floor changes nothing. */
+  /** An outdated, lower floor changes nothing. */
   raise(name: string, floor: number): void {
     if (floor > this.floorOf(name)) this.#floors.set(name, floor);
   }
@@ -57,25 +56,12 @@ export class Channels {
     }
   }
 
-  /**
-   * @throws {RangeError} an invalid channel name
-   * @throws {StoreUnavailableError} the table is full
-   */
+  /** @throws as {@link assertCanAddChannel} */
   check(name: string): void {
-    if (this.#floors.has(name)) return;
-    if (!isChannelName(name))
-      throw new RangeError(`"${name}" is not a channel name: 1 to 63 of a-z, 0-9 and '-', as in camera:north`);
-    if (this.#floors.size >= this.#maxChannels)
-      throw new StoreUnavailableError(`the journal already has ${this.#maxChannels} channels and cannot add ${name}`);
+    if (!this.#floors.has(name)) assertCanAddChannel(name, this.#floors.size, this.#maxChannels);
   }
 
-  recovery(channel: string, since: { epoch: string; position: number }, epoch: string, head: number): Recovery {
-    const floor = this.floorOf(channel);
-    if (since.epoch !== epoch)
-      return { complete: false, reason: "epoch_changed", gap: { after: 0, before: floor + 1 } };
-    if (since.position > head) return { complete: false, reason: "ahead", gap: { after: head, before: head + 1 } };
-    if (since.position < floor)
-      return { complete: false, reason: "trimmed", gap: { after: since.position, before: floor + 1 } };
-    return { complete: true };
+  recovery(channel: string, since: Since, journal: { epoch: string; head: number }): Recovery {
+    return recoveryOf(this.floorOf(channel), since, journal);
   }
 }

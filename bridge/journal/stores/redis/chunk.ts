@@ -1,20 +1,18 @@
 import type { Entry, JournalMessage } from "../../journal.ts";
 
-/** The largest number of entries of a chunk. The place of an entry is one character in the streams of channels. */
+/** The largest number of entries of a chunk: the streams of channels have one character for each entry. */
 export const MAX_CHUNK_ENTRIES = 64;
-/** The largest size of the bodies in a chunk. A page reads whole chunks, so small chunks waste less. */
+/** The largest size of the bodies in a chunk. A page reads whole chunks, so small chunks waste less reading. */
 export const MAX_CHUNK_CHARS = 32 * 1024;
-/** The largest number of channels of an entry. The number is stored as one character. */
+/** The largest number of channels of an entry: it is stored as one character. */
 export const MAX_ENTRY_CHANNELS = 120;
 
-/** A chunk of the log. */
 export interface Chunk {
-  /** The position before its first entry. */
+  /** The position before the first entry. */
   base: number;
   size: number;
   /** The run of the node that wrote the chunk. */
   run: string;
-  /** The number of the batch within the run. */
   batch: number;
   /** The number of entries of the batch before this chunk. */
   offset: number;
@@ -26,7 +24,7 @@ export interface Chunk {
 
 type Header = [topic: string, channels: readonly string[], camera: string | 0, state: 0 | 1 | 2, bodyLength: number];
 
-/** The stamp: a name of the chunk that is never used again. */
+/** The stamp of a chunk: a unique name. */
 export function stampOf({ run, batch, offset }: Pick<Chunk, "run" | "batch" | "offset">): string {
   return `${run}/${batch}/${offset}`;
 }
@@ -69,14 +67,6 @@ export function readChunk(id: Buffer | undefined, fields: readonly Buffer[]): Ch
     header?.toString("utf8").split(" ") ?? [];
   const count = Number(size);
   if (!(last > 0) || !(count > 0) || text === undefined) throw new Error("a row of the journal's log is damaged");
-  return {
-    base: last - count,
-    size: count,
-    run,
-    batch: Number(batch),
-    offset: Number(offset),
-    acceptedAt: Number(acceptedAt),
-    previous,
-    text,
-  };
+  const chunk = { base: last - count, size: count, run, previous, text };
+  return { ...chunk, batch: Number(batch), offset: Number(offset), acceptedAt: Number(acceptedAt) };
 }

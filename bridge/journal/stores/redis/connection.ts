@@ -11,7 +11,7 @@ export class Connection {
   readonly redis: Redis | Cluster;
   #closed = false;
 
-  /** @param commandTimeoutMs a command without a reply for this long fails, and the connection is replaced */
+  /** @param commandTimeoutMs a command without a reply for this time fails, and the connection is replaced */
   constructor(connections: RedisConnections, name: string, commandTimeoutMs: number) {
     this.redis = connections.connect(name, { ...FAIL_FAST, commandTimeout: commandTimeoutMs });
   }
@@ -20,7 +20,7 @@ export class Connection {
     return this.redis.status === "ready";
   }
 
-  /** Resolves when commands can be sent. @throws {StoreUnavailableError} not ready within `timeoutMs` */
+  /** Resolves when commands can be sent. @throws {StoreUnavailableError} after `timeoutMs` */
   async ready(timeoutMs: number): Promise<void> {
     if (this.isReady) return;
     if (this.#closed) throw new StoreUnavailableError("the journal is closed");
@@ -78,7 +78,6 @@ export function asUnavailable(error: unknown): StoreUnavailableError {
     : new StoreUnavailableError(redisFailureReason(error), { cause: error });
 }
 
-/** The elements of a reply that is a list. */
 export function partsOf(reply: Reply): readonly Reply[] {
   return typeof reply === "object" && reply !== null ? reply : [];
 }

@@ -1,14 +1,15 @@
 import type { Logger } from "pino";
 import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
 
+type Activity = "writing" | "reading";
+
 /**
- * Whether the journal works. Writing and reading the log are tracked separately: entries of other nodes arrive by
- * reading the log. After a failure, each is regarded as unavailable until it succeeds again.
+ * Whether the journal works. Writing, and reading the log, which brings the entries of other nodes, are tracked
+ * separately: after a failure, an activity is unavailable until it succeeds again.
  */
 export class Health {
   readonly #logger: Logger;
-  #writing: string | undefined;
-  #reading: string | undefined;
+  readonly #reasons: Record<Activity, string | undefined> = { writing: undefined, reading: undefined };
   #closed = false;
 
   constructor(logger: Logger) {
@@ -16,50 +17,29 @@ export class Health {
   }
 
   get unavailableReason(): string | undefined {
-    return this.#writing ?? this.#reading;
+    return this.#reasons.writing ?? this.#reasons.reading;
   }
 
-  writeFailed(error: unknown): void {
-    this.#change(() => {
-      this.#writing = reasonOf(error);
-    });
+  failed(activity: Activity, error: unknown): void {
+    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+    this.#change(activity, redisFailureReason(cause));
   }
 
-  writeWorked(): void {
-    if (this.#writing === undefined) return;
-    this.#change(() => {
-      this.#writing = undefined;
-    });
+  worked(activity: Activity): void {
+    if (this.#reasons[activity] !== undefined) this.#change(activity, undefined);
   }
 
-  readFailed(error: unknown): void {
-    this.#change(() => {
-      this.#reading = reasonOf(error);
-    });
-  }
-
-  readWorked(): void {
-    if (this.#reading === undefined) return;
-    this.#change(() => {
-      this.#reading = undefined;
-    });
-  }
-
-  /** Stops logging: the connections are about to be closed. */
+  /** Stops logging, because the connections are about to be closed. */
   close(): void {
     this.#closed = true;
   }
 
-  #change(change: () => void): void {
+  #change(activity: Activity, reason: string | undefined): void {
     const before = this.unavailableReason;
-    change();
+    this.#reasons[activity] = reason;
     const { unavailableReason } = this;
     if (this.#closed || unavailableReason === before) return;
     if (unavailableReason === undefined) this.#logger.info("journal available again");
     else if (before === undefined) this.#logger.warn({ unavailableReason }, "journal unavailable");
   }
-}
-
-function reasonOf(error: unknown): string {
-  return redisFailureReason(error instanceof Error && error.cause !== undefined ? error.cause : error);
 }

@@ -1,30 +1,18 @@
-import { type Connection, partsOf } from "./connection.ts";
-import type { JournalView } from "./journal-view.ts";
-import type { JournalKeys } from "./keys.ts";
-import type { MqttOutbox } from "./mqtt-outbox.ts";
+import { partsOf } from "./connection.ts";
 import { BEAT } from "./scripts/life.ts";
+import type { WriterContext } from "./writer.ts";
 
-export interface HeartbeatOptions {
-  connection: Connection;
-  keys: JournalKeys;
-  run: string;
-  /** The name of the node; "" for none. */
+interface HeartbeatOptions extends WriterContext {
   nodeName: string;
-  intervalMs: number;
+  heartbeatMs: number;
   deadAfterMs: number;
-  mqttOutbox: MqttOutbox;
-  view: () => JournalView;
-  onFailed: (error: unknown) => void;
-  onWorked: () => void;
-  /** Undelivered messages of a dead node were taken over. */
-  onTakenOver: () => void;
-  /** Redis holds another epoch, or, if `isRolledBack`, lost the end of this epoch. */
-  onJournalChanged: (isRolledBack: boolean) => Promise<void>;
+  /** This node now delivers the undelivered messages of a dead node. */
+  onClaimed: () => void;
 }
 
 /**
- * Writes the heartbeat of this node at an interval. Because the heartbeat is a write, it also detects that writing
- * fails or works again, and that Redis holds another journal, even while nobody appends.
+ * Writes the heartbeat of this node at an interval. This write also detects, even while nobody appends, that writing
+ * fails or works again, and that Redis holds another journal.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
@@ -39,7 +27,7 @@ export class Heartbeat {
   /** @throws {StoreUnavailableError} the first heartbeat fails */
   async start(): Promise<void> {
     await this.#beatOnce(true);
-    this.#timer = setInterval(() => this.beat(), this.#options.intervalMs).unref();
+    this.#timer = setInterval(() => this.beat(), this.#options.heartbeatMs).unref();
   }
 
   /** Sends a heartbeat, unless one is being sent. Never throws. */
@@ -63,11 +51,11 @@ export class Heartbeat {
     const { connection, keys, run, nodeName, deadAfterMs, mqttOutbox, view } = this.#options;
     const known = view();
     const { head } = known;
-    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, ...mqttOutbox.takenOver];
-    const [epoch, headNow, ...taken] = partsOf(await connection.run(BEAT, keys.meta, args));
+    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, ...mqttOutbox.claimedRuns];
+    const [epoch, headNow, ...claimed] = partsOf(await connection.run(BEAT, keys.meta, args));
     this.#options.onWorked();
-    for (const other of taken) mqttOutbox.takeOver(String(other));
-    if (taken.length > 0 && !isFirst) this.#options.onTakenOver();
+    for (const other of claimed) mqttOutbox.claimedRuns.add(String(other));
+    if (claimed.length > 0 && !isFirst) this.#options.onClaimed();
     if (view() !== known) return;
     if (epoch !== known.epoch) await this.#options.onJournalChanged(false);
     else if (Number(headNow) < head) await this.#options.onJournalChanged(true);

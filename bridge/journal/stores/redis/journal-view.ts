@@ -1,49 +1,37 @@
 import type { Entry } from "../../journal.ts";
 import { RecentEntries } from "../../recent-entries.ts";
+import { NO_CHANNEL } from "../channels.ts";
 import { type StateChanges, StateTable } from "../level/state-table.ts";
 import { Channels } from "./channels.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 
-/** The channel of entries without a channel. It has the same retention as other channels. */
-export const NO_CHANNEL = "";
-
 /**
- * This node's view of the journal in memory, all of it as of one position. Entries of the log update it in order. When
- * Redis turns out to hold another journal, the view is replaced by a new one.
+ * This node's view of the journal in memory, all of it as of one position. The entries of the log update it in order.
+ * When Redis holds another journal, a new view replaces it.
  */
 export class JournalView {
   readonly epoch: string;
   readonly channels: Channels;
   readonly states: StateTable;
   readonly recentEntries: RecentEntries;
-  #head: number;
-  #stamp: string;
+  /** Changed by {@link apply} only. */
+  head: number;
+  /** The stamp of the chunk that ends at the head. */
+  stamp: string;
 
   constructor(
     { epoch, head, stamp, forgottenFloor }: { epoch: string; head: number; stamp: string; forgottenFloor: number },
     limits: RedisJournalLimits,
   ) {
     this.epoch = epoch;
-    this.#head = head;
-    this.#stamp = stamp;
+    this.head = head;
+    this.stamp = stamp;
     this.channels = new Channels(forgottenFloor, limits.maxChannels);
     this.states = new StateTable(limits);
     this.recentEntries = new RecentEntries({ maxChars: limits.maxRecentChars });
   }
 
-  get head(): number {
-    return this.#head;
-  }
-
-  /** The stamp of the chunk that ends at the head. */
-  get stamp(): string {
-    return this.#stamp;
-  }
-
-  /**
-   * Applies the entries that directly follow the head.
-   * @returns the first topic whose state was not stored because the state table is full
-   */
+  /** Applies the next entries. @returns the first topic whose state was not stored because the state table is full */
   apply(entries: readonly Entry[], stamp: string): string | undefined {
     let skippedStateTopic: string | undefined;
     let changes: StateChanges | undefined;
@@ -58,8 +46,8 @@ export class JournalView {
     }
     if (changes !== undefined) this.states.apply(changes);
     this.recentEntries.push(entries);
-    this.#head = entries.at(-1)?.position ?? this.#head;
-    this.#stamp = stamp;
+    this.head = entries.at(-1)?.position ?? this.head;
+    this.stamp = stamp;
     return skippedStateTopic;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The keys of the journal. All begin with `{prefix}journal:`. The scripts build the same names themselves: the keys of
+ * The keys of the journal. All begin with `{prefix}journal:`. The scripts build the same names, because the keys of
  * channels depend on the messages. The hash tag of the prefix keeps all keys in one slot of a Redis Cluster.
  *
  * | key | type | holds |
@@ -23,24 +23,12 @@
  * | `estates` | sorted set | runs of nodes by the time of their last heartbeat |
  * | `instances` | hash | run → the name of its node |
  * | `unemitted:{run}` | hash | the position before a batch → the publications of the batch for MQTT subscribers |
- * | `partial:{run}` | hash | the position before a batch → the undelivered positions, if some are delivered |
+ * | `partial:{run}` | hash | the position before a batch → its undelivered positions, if some positions are delivered |
  */
-export interface JournalKeys {
-  readonly prefix: string;
-  readonly meta: string;
-  readonly log: string;
-  readonly kept: string;
-  readonly floors: string;
-  readonly excess: string;
-  readonly trims: string;
-  readonly state: string;
-  channel(name: string): string;
-  undelivered(run: string): string;
-  partial(run: string): string;
-}
+export type JournalKeys = ReturnType<typeof journalKeys>;
 
 /** @param commonPrefix the prefix of every key of this program, for example `{skylapse}:` */
-export function journalKeys(commonPrefix: string): JournalKeys {
+export function journalKeys(commonPrefix: string) {
   const prefix = `${commonPrefix}journal:`;
   return {
     prefix,
@@ -51,8 +39,8 @@ export function journalKeys(commonPrefix: string): JournalKeys {
     excess: `${prefix}excess`,
     trims: `${prefix}trims`,
     state: `${prefix}state`,
-    channel: (name) => `${prefix}channel:${name}`,
-    undelivered: (run) => `${prefix}unemitted:${run}`,
-    partial: (run) => `${prefix}partial:${run}`,
+    channel: (name: string) => `${prefix}channel:${name}`,
+    undelivered: (run: string) => `${prefix}unemitted:${run}`,
+    partial: (run: string) => `${prefix}partial:${run}`,
   };
 }

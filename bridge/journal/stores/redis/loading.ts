@@ -10,32 +10,31 @@ import { OPEN, RENEW } from "./scripts/epoch.ts";
 
 export interface Loaded {
   view: JournalView;
-  /** The position in the stream of trims: floors that moved after it are not in the view. */
+  /** The id of the last trim that is in the view. */
   trimsId: string;
   /** Channels that keep more than `retentionEvents` entries, because that limit was lowered. */
   excess: string[];
 }
 
-/** Fields of a hash per read: a few milliseconds of Redis' time. */
+/** Fields of a hash per read: Redis needs a few milliseconds. */
 const FIELDS_PER_READ = 1_000;
-/** Chunks of the log per read. */
 export const CHUNKS_PER_READ = 64;
-/** The largest number of attempts to load the journal. An attempt fails when the journal is changed meanwhile. */
+/** The largest number of attempts to load the journal. An attempt fails when the journal changes meanwhile. */
 const MAX_ATTEMPTS = 5;
 
 function newEpoch(): string {
   return randomBytes(9).toString("base64url");
 }
 
-/** Begins a new epoch after Redis lost entries: the old cursors of clients may now point at other entries. */
+/** Begins a new epoch after Redis lost entries: the cursors of clients may now name other entries. */
 export async function renewEpoch(connection: Connection, keys: JournalKeys, epoch: string): Promise<void> {
   await connection.run(RENEW, keys.meta, [keys.prefix, epoch, newEpoch()]);
 }
 
 /**
- * Loads a view of the journal, while other nodes keep writing. It reads the head first. The floors and the state, read
- * next, may be newer than that head. Then it reads the log from the head on, so that all parts are as of one position.
- * @throws {StoreUnavailableError}
+ * Loads a view of the journal, while other nodes keep writing. First it reads the head, then the floors and the state,
+ * which may be newer than that head. Then it reads the log from the head on, so that all parts are as of one position.
+ * @throws {StoreUnavailableError} Redis cannot be read, or the journal keeps changing
  */
 export async function load(
   connection: Connection,
@@ -86,7 +85,7 @@ async function loadStates(connection: Connection, keys: JournalKeys, { states }:
   states.apply(new Map([...found].sort(([, a], [, b]) => a.position - b.position)));
 }
 
-/** Parses a value of `state`: `{position} {acceptedAt}`, a line feed, and the entry as in a chunk. */
+/** Parses `{position} {acceptedAt}`, a line feed, and the entry as in a chunk. */
 function readState(value: string): StateEntry | undefined {
   const end = value.indexOf("\n");
   const [position, acceptedAt] = value.slice(0, end).split(" ").map(Number);
@@ -96,12 +95,7 @@ function readState(value: string): StateEntry | undefined {
   return rest;
 }
 
-/** Reads all fields of a hash in steps. */
-async function scan(
-  connection: Connection,
-  key: string,
-  onField: (name: Buffer, value: Buffer) => void,
-): Promise<void> {
+async function scan(connection: Connection, key: string, onField: (name: Buffer, value: Buffer) => void) {
   let cursor = "0";
   do {
     const from: string = cursor;
@@ -130,7 +124,6 @@ async function catchUp(connection: Connection, keys: JournalKeys, view: JournalV
   return true;
 }
 
-/** Reads the next chunks above a position. */
 async function readLog(connection: Connection, keys: JournalKeys, after: number): Promise<Chunk[]> {
   const rows = await connection.do((redis) =>
     redis.xrangeBuffer(keys.log, `(${after}-0`, "+", "COUNT", CHUNKS_PER_READ),

@@ -8,16 +8,16 @@ import { CHUNKS_PER_READ } from "./loading.ts";
 
 /**
  * How the log relates to the entries that this node has published.
- * - `continues`: the log directly follows them.
- * - `cut-off`: entries that directly follow them were already removed, or Redis holds another epoch.
+ * - `continues`: the log directly follows the published entries.
+ * - `cut-off`: the next entries were already removed, or Redis holds another epoch.
  * - `rolled-back`: Redis lost some of the published entries.
  */
 export type Continuity = "continues" | "cut-off" | "rolled-back";
 
-export interface LogReaderOptions {
+interface LogReaderOptions {
   redis: RedisConnections;
   keys: JournalKeys;
-  /** How long Redis blocks a read when nothing is new. Then the reader checks that Redis still holds this journal. */
+  /** How long Redis blocks a read when nothing is new. Then the reader checks whether Redis holds the same journal. */
   blockMs: number;
   commandTimeoutMs: number;
   /** The epoch and the newest position that this node has published, and the newest trim that it has loaded. */
@@ -25,15 +25,13 @@ export interface LogReaderOptions {
   onChunks: (chunks: readonly Chunk[]) => Continuity;
   onFloors: (floors: readonly MovedFloor[]) => void;
   /** Reloads the journal. Resolves when the new view is loaded. */
-  onJournalChanged: (fit: Exclude<Continuity, "continues">) => Promise<void>;
+  onJournalChanged: (continuity: Exclude<Continuity, "continues">) => Promise<void>;
   onFailed: (error: unknown) => void;
   onWorked: () => void;
   logger: Logger;
 }
 
-/** The pause after a failure. */
 const RETRY_MS = 100;
-/** How long an attempt to read waits for the connection. */
 const READY_TIMEOUT_MS = 1_000;
 
 /**
@@ -83,7 +81,7 @@ export class LogReader {
       } catch (error) {
         if (this.#closed) return;
         logger.debug({ err: error }, "journal log not read, retrying");
-        // One failure is not reported: a connection that reconnects at once only delays entries of other nodes.
+        // The first failure is not reported: a connection that reconnects at once only delays entries of other nodes.
         if (++failures > 1) onFailed(error);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
@@ -94,11 +92,9 @@ export class LogReader {
     const { keys, blockMs, cursor, onChunks, onFloors } = this.#options;
     const { epoch, head } = cursor();
     const from = `${head}-0`;
+    const options = ["COUNT", CHUNKS_PER_READ, "BLOCK", blockMs, "STREAMS"] as const;
     const found = await this.#connection.do((redis) =>
-      redis.xreadBuffer(
-        ...(["COUNT", CHUNKS_PER_READ, "BLOCK", blockMs, "STREAMS"] as const),
-        ...[keys.log, keys.trims, from, this.#trimsId],
-      ),
+      redis.xreadBuffer(...options, keys.log, keys.trims, from, this.#trimsId),
     );
     if (found === null) return await this.#check();
     // The journal was reloaded meanwhile: the reply belongs to the old journal.
@@ -132,8 +128,7 @@ export class LogReader {
       this.#headWithoutEntries = undefined;
       return "continues";
     }
-    // Entries that were just appended are read before the next check. Entries that are still missing at the next check
-    // are lost.
+    // Entries that were just appended are read before the next check. Entries that are missing then are lost.
     if (this.#headWithoutEntries !== undefined && this.#headWithoutEntries > now.head) return "cut-off";
     this.#headWithoutEntries = Number(head);
     return "continues";

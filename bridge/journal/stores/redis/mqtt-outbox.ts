@@ -1,125 +1,84 @@
 import type { Undelivered } from "../../journal.ts";
+import { type OutboxGroup, OutboxGroups } from "../outbox-groups.ts";
 import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { decodePublications } from "./publications.ts";
 import { LEAVE } from "./scripts/life.ts";
 
 /** The undelivered publications of one batch. */
-interface Group {
-  /** The run that appended the batch. */
+interface Group extends OutboxGroup {
   readonly run: string;
   /** The position before the batch. It is the name of the row. */
   readonly base: number;
-  readonly size: number;
-  /** The positions that are not delivered yet. */
-  readonly pending: Set<number>;
-  /** The number of pending positions as stored. */
-  storedPending: number;
 }
 
 /** The number of rows per read: one row may be as large as a whole batch. */
 const ROWS_PER_READ = 4;
-/** Rows deleted in one command. */
 const ROWS_PER_WRITE = 500;
 
-export interface MqttOutboxOptions {
-  /** This run of this node. */
+interface MqttOutboxOptions {
   run: string;
   keys: JournalKeys;
   maxBatches: number;
-  /**
-   * Whether the retained topic was changed again after `position`.
-   * @param isClear the message at `position` clears the topic
-   */
+  /** Whether the topic's state changed after `position`. @param isClear the message at `position` clears the state */
   isSuperseded: (topic: string, position: number, isClear: boolean) => boolean;
 }
 
 /**
- * Tracks which publications the MQTT subscribers have not received yet. The publications of one batch are one row,
- * which belongs to the run that appended the batch. The row is deleted once all of them are delivered; a partly
- * delivered row is updated with a delay. When a run ends, another run takes over its rows. So after a crash, no
- * publication is lost, and some are delivered again.
+ * Tracks which publications the MQTT subscribers have not received yet. The publications of one batch are one row. The
+ * row belongs to the run that appended the batch, and is deleted once all its publications are delivered. A partly
+ * delivered row is updated with a delay. When a run ends, another run delivers the rest of its rows. So after a crash,
+ * no publication is lost, and some are delivered again.
  */
 export class MqttOutbox {
   readonly #options: MqttOutboxOptions;
-  /** The groups of this run, in order of position. Those before `#start` are delivered or given up. */
-  #groups: Group[] = [];
-  #start = 0;
-  /** Groups that were read from Redis, by run and base: those of runs that were taken over, and those of orphans. */
+  readonly #groups: OutboxGroups<Group>;
+  /** Groups that were read from Redis, by run and base: those of other runs, and those of orphans. */
   readonly #earlier = new Map<string, Group>();
-  /** The same groups, by pending position. */
-  readonly #earlierByPosition = new Map<number, Group>();
-  readonly #takenOver = new Set<string>();
-  /** Orphans: batches of this run, by base, that are in the log although their appends were rejected. */
-  readonly #orphans = new Set<number>();
+  /** The other runs whose rows this run delivers. */
+  readonly claimedRuns = new Set<string>();
+  /** The bases of batches of this run that are in the log although their appends were rejected. */
+  readonly orphans = new Set<number>();
   /** Delivered groups whose rows must be deleted. */
   #done: Group[] = [];
 
   constructor(options: MqttOutboxOptions) {
     this.#options = options;
+    this.#groups = new OutboxGroups(options.maxBatches);
   }
 
-  /** Other runs whose rows this run delivers. */
-  get takenOver(): ReadonlySet<string> {
-    return this.#takenOver;
-  }
-
-  /**
-   * Adds the publications of a durable batch.
-   * @returns false when the oldest group was given up because there are too many: it is delivered again after this run
-   */
+  /** @returns false when the oldest batch was given up: it is delivered again after this run */
   add(base: number, places: readonly number[]): boolean {
     const pending = new Set<number>();
     for (const place of places) pending.add(base + place);
-    this.#groups.push({ run: this.#options.run, base, size: places.length, pending, storedPending: places.length });
-    while (this.#start < this.#groups.length && this.#groups[this.#start]?.pending.size === 0) this.#start++;
-    const hasRoom = this.#groups.length - this.#start <= this.#options.maxBatches;
-    if (!hasRoom) this.#start++;
-    if (this.#start * 2 > this.#groups.length) {
-      this.#groups = this.#groups.slice(this.#start);
-      this.#start = 0;
-    }
-    return hasRoom;
-  }
-
-  takeOver(run: string): void {
-    this.#takenOver.add(run);
+    const { length } = places;
+    const last = base + (places.at(-1) ?? 0);
+    return this.#groups.add({ run: this.#options.run, base, last, size: length, pending, storedPending: length });
   }
 
   /** Forgets everything, because Redis was emptied: positions begin again. */
   reset(): void {
-    this.#groups = [];
-    this.#start = 0;
+    this.#groups.clear();
     this.#earlier.clear();
-    this.#earlierByPosition.clear();
-    this.#takenOver.clear();
-    this.#orphans.clear();
+    this.claimedRuns.clear();
+    this.orphans.clear();
     this.#done = [];
   }
 
-  /** The stored rows of this run, by base. */
+  /** The bases of the stored rows of this run. */
   async ownRows(connection: Connection): Promise<number[]> {
     const { keys, run } = this.#options;
     return (await connection.do((redis) => redis.hkeys(keys.undelivered(run)))).map(Number);
   }
 
-  /** Adds a batch of this run that is in the log although its appends were rejected. Retries are duplicates. */
-  addOrphan(base: number): void {
-    this.#orphans.add(base);
-  }
-
   /** Notes a delivery. @returns whether Redis must be updated */
   delivered(position: number): boolean {
-    const group = this.#earlierByPosition.get(position) ?? this.#groupOf(position);
-    if (group?.pending.delete(position) !== true) return false;
-    this.#earlierByPosition.delete(position);
-    if (group.pending.size === 0) this.#done.push(group);
-    return true;
+    const group = this.#groups.delivered(position);
+    if (group?.pending.size === 0) this.#done.push(group);
+    return group !== undefined;
   }
 
-  /**
-   * The names of delivered rows of this run, for deletion by an append. If the append fails, call {@link restoreDone}.
-   */
+  /** Takes the names of delivered rows, which an append deletes. If the append fails, call {@link restoreDone}. */
   takeDone(): string[] {
     const names: string[] = [];
     const others: Group[] = [];
@@ -135,8 +94,8 @@ export class MqttOutbox {
 
   restoreDone(names: readonly string[]): void {
     const { run } = this.#options;
-    for (const name of names)
-      this.#done.push({ run, base: Number(name), size: 0, pending: new Set(), storedPending: 0 });
+    for (const base of names.map(Number))
+      this.#done.push({ run, base, last: base, size: 0, pending: new Set(), storedPending: 0 });
   }
 
   /** Deletes the rows of delivered groups, and writes the pending positions of partly delivered groups. */
@@ -144,7 +103,7 @@ export class MqttOutbox {
     const { keys } = this.#options;
     const done = this.#done;
     this.#done = [];
-    const partial = [...this.#earlier.values(), ...this.#groups.slice(this.#start)].filter(
+    const partial = [...this.#earlier.values(), ...this.#groups.current()].filter(
       ({ pending, storedPending }) => pending.size > 0 && pending.size !== storedPending,
     );
     try {
@@ -169,17 +128,17 @@ export class MqttOutbox {
     for (const { run, base } of done) this.#earlier.delete(`${run} ${base}`);
   }
 
-  /** Lets other nodes take over the remaining rows of this run and of the runs that this run took over. */
+  /** Leaves the remaining rows, of this run and of the other runs, to other nodes. */
   async leave(connection: Connection): Promise<void> {
     const { keys, run } = this.#options;
-    await connection.run(LEAVE, keys.meta, [keys.prefix, run, ...this.#takenOver]);
+    await connection.run(LEAVE, keys.meta, [keys.prefix, run, ...this.claimedRuns]);
   }
 
-  /** The undelivered publications of orphans and of runs that were taken over, in order. */
+  /** The undelivered publications of orphans and of other runs, in order. */
   async *undelivered(connection: Connection): AsyncGenerator<Undelivered> {
     const { run: own } = this.#options;
-    const rows = [...this.#orphans].map((base) => ({ run: own, base }));
-    for (const run of this.#takenOver) {
+    const rows = [...this.orphans].map((base) => ({ run: own, base }));
+    for (const run of this.claimedRuns) {
       const names = await connection.do((redis) => redis.hkeys(this.#options.keys.undelivered(run)));
       for (const name of names) rows.push({ run, base: Number(name) });
     }
@@ -189,7 +148,7 @@ export class MqttOutbox {
       for (const found of await Promise.all(some.map(({ run, base }) => this.#read(connection, run, base))))
         for (const one of found) yield one;
     }
-    for (const base of this.#orphans) if (!this.#earlier.has(`${own} ${base}`)) this.#orphans.delete(base);
+    for (const base of this.orphans) if (!this.#earlier.has(`${own} ${base}`)) this.orphans.delete(base);
   }
 
   async #read(connection: Connection, run: string, base: number): Promise<Undelivered[]> {
@@ -204,38 +163,28 @@ export class MqttOutbox {
     let group = this.#earlier.get(key);
     if (group === undefined) {
       const left: number[] = partial === null ? publications.map(({ place }) => base + place) : JSON.parse(partial);
-      group = { run, base, size: publications.length, pending: new Set(left), storedPending: left.length };
+      const last = base + (publications.at(-1)?.place ?? 0);
+      group = { run, base, last, size: publications.length, pending: new Set(left), storedPending: left.length };
       this.#earlier.set(key, group);
-      for (const position of left) this.#earlierByPosition.set(position, group);
+      this.#groups.addStored(group);
     }
     const { pending } = group;
     return publications.flatMap(({ place, topic, payload, qos, retain, changesState }) => {
       const position = base + place;
       if (!pending.has(position)) return [];
-      // Another node may have changed the retained message since: an outdated message must not replace it.
+      // An outdated message must not replace the retained message that another node has set since.
       const isStale = changesState && isSuperseded(topic, position, payload.length === 0);
       return [{ position, topic, payload, qos, retain: retain && !isStale }];
     });
-  }
-
-  #groupOf(position: number): Group | undefined {
-    let low = this.#start;
-    let high = this.#groups.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if ((this.#groups[middle]?.base ?? 0) < position) low = middle;
-      else high = middle - 1;
-    }
-    return this.#groups[low];
   }
 }
 
 function byRun(groups: readonly Group[]): Map<string, Group[]> {
   const runs = new Map<string, Group[]>();
   for (const group of groups) {
-    const known = runs.get(group.run);
-    if (known === undefined) runs.set(group.run, [group]);
-    else known.push(group);
+    const rows = runs.get(group.run) ?? [];
+    rows.push(group);
+    runs.set(group.run, rows);
   }
   return runs;
 }

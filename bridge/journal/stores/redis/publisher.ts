@@ -3,34 +3,27 @@ import type { Listeners } from "../../../../platform/listeners.ts";
 import type { Entry } from "../../journal.ts";
 import type { Batch } from "./batch.ts";
 import { type Chunk, entriesOf, stampOf } from "./chunk.ts";
-import type { JournalView } from "./journal-view.ts";
 import type { Continuity } from "./log-reader.ts";
-import type { MqttOutbox } from "./mqtt-outbox.ts";
-import type { Writer } from "./writer.ts";
+import type { Writer, WriterContext } from "./writer.ts";
 
-export interface PublisherOptions {
-  /** This run of this node. */
-  run: string;
-  mqttOutbox: MqttOutbox;
-  view: () => JournalView;
+interface PublisherOptions extends Pick<WriterContext, "run" | "mqttOutbox" | "view"> {
   writer: () => Writer;
   followers: Listeners<[entries: readonly Entry[]]>;
   /** `undelivered` has new messages. */
   onOrphan: () => void;
-  /** Called after an append. @param count the number of appended entries */
-  onAppended: (count: number) => void;
+  onAppended: (entryCount: number) => void;
   logger: Logger;
 }
 
 /**
- * Passes entries to the followers, in the order of the log and each entry once. Entries of this node arrive with the
- * reply to their append, which needs no reading. Entries of other nodes arrive by reading the log. If the entries
- * before a batch of this node are not published yet, the batch waits until the log has been read up to it.
+ * Passes each entry to the followers once, in the order of the log. Entries of this node are published when Redis
+ * confirms their append. Entries of other nodes are read from the log. If the entries before a batch of this node are
+ * not published yet, the batch waits until the log has been read up to it.
  */
 export class Publisher {
   readonly #options: PublisherOptions;
-  /** The position before each batch of this node. */
-  readonly #bases = new WeakMap<Batch, number>();
+  /** The position before each batch of this node, unless the reply to its append was lost. */
+  readonly bases = new WeakMap<Batch, number>();
   readonly #published = new WeakSet<Batch>();
   #hasWarnedOfFullStateTable = false;
 
@@ -38,22 +31,13 @@ export class Publisher {
     this.#options = options;
   }
 
-  /** The position before the batch; undefined when the reply to its append was lost. */
-  baseOf(batch: Batch): number | undefined {
-    return this.#bases.get(batch);
-  }
-
-  /**
-   * Publishes a batch of this node.
-   * @param base the position before the batch
-   * @param previous the stamp of the chunk before the batch
-   */
+  /** Publishes a batch of this node. The parameters are as in the options of the writer. */
   appended(batch: Batch, base: number, previous: string): void {
     const { view, run } = this.#options;
     const { head, stamp } = view();
-    this.#bases.set(batch, base);
+    this.bases.set(batch, base);
     if (this.#published.has(batch)) return;
-    // Part of the batch may already have been read from the log.
+    // The first chunks of the batch may already have been read from the log.
     const next = batch.starts.find((offset) => base + offset === head);
     if (next !== undefined && (next > 0 || previous === stamp)) {
       const last = batch.starts.at(-1) ?? 0;
@@ -76,7 +60,7 @@ export class Publisher {
       else if (chunk.base < head || chunk.previous !== stamp) continuity = "rolled-back";
       if (continuity !== "continues") break;
       const base = chunk.base - chunk.offset;
-      const batch = chunk.run === run ? writer().sent(chunk.batch) : undefined;
+      const batch = chunk.run === run ? writer().sent.get(chunk.batch) : undefined;
       if (batch !== undefined) {
         const end = batch.endOfChunk(chunk.offset);
         entries.push(...batch.entries(base, chunk.offset, end));
@@ -84,7 +68,7 @@ export class Publisher {
       } else {
         entries.push(...entriesOf(chunk));
         if (chunk.run === run) {
-          mqttOutbox.addOrphan(base);
+          mqttOutbox.orphans.add(base);
           hasOrphan = true;
         }
       }
@@ -110,9 +94,9 @@ export class Publisher {
   #completed(batch: Batch, base: number): void {
     const { writer, mqttOutbox, logger } = this.#options;
     this.#published.add(batch);
-    if (writer().sent(batch.number) !== batch) {
-      // The appends of this batch were already rejected. The senders will retry, and the retries are duplicates.
-      mqttOutbox.addOrphan(base);
+    if (writer().sent.get(batch.number) !== batch) {
+      // The appends of this batch were already rejected. The senders retry, and the retries are duplicates.
+      mqttOutbox.orphans.add(base);
       this.#options.onOrphan();
       return;
     }

@@ -1,39 +1,28 @@
 // The journal in Redis, for any number of nodes. Its parts:
 //
 // - `scripts/` holds the Lua scripts: each changes the journal atomically. `keys` describes the keys of the journal.
-// - `writer` queues appends and sends them as a `batch`; `chunk`, `publications` and `waiting` encode it.
-// - `log-reader` reads what other nodes append; `publisher` passes all entries to the followers in the order of the
-//   log.
+// - `writer` queues appends and sends them as a `batch`; `chunk`, `publications` and `dedup-key` encode the batch.
+// - `log-reader` reads what other nodes append; `publisher` passes all entries to the followers in the log's order.
 // - `journal-view` is the memory of this node: channels, state and recent entries. `loading` fills it.
 // - `pages` reads older entries; `retention` removes old entries; `mqtt-outbox` tracks what MQTT subscribers have not
-//   received; `heartbeat` shows that this node lives and takes over the outbox of dead nodes; `health` says why the
+//   received; `heartbeat` shows that this node lives, and claims the outbox of dead nodes; `health` says why the
 //   journal is unavailable.
 //
-// Steps of an append: `append` checks the channels and puts the message into the queue. At the end of the turn of the
-// event loop, the queue becomes one batch. The script APPEND checks it for duplicates, assigns the positions and writes
-// all of it. If the entries before the batch are already published, the reply publishes the batch: the view is updated,
-// the followers are called, and the appends resolve. Otherwise this happens once the log has been read up to the batch.
+// The steps of an append: `append` checks the channels and queues the message. At the end of the turn of the event
+// loop, the queue becomes one batch. The script APPEND checks it for duplicates, assigns positions and writes the
+// entries. Once all entries before the batch are published, the batch is published: the view is updated, the followers
+// are called, and the appends resolve. Usually the script's reply triggers this; otherwise reading the log does.
 
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
+import type { Since } from "../../../../contract/socket-messages.ts";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import { Listeners } from "../../../../platform/listeners.ts";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
 import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
-import type {
-  Appended,
-  Entry,
-  Journal,
-  JournalMessage,
-  JournalPage,
-  ReadRequest,
-  Recovery,
-  ReplayPage,
-  ReplayRequest,
-  StateEntry,
-  Undelivered,
-} from "../../journal.ts";
+import type { Appended, Entry, Journal, JournalMessage, Recovery } from "../../journal.ts";
 import { warnOfSkippedStates } from "../level/loading.ts";
+import { assertRetention, BACKGROUND, type RetentionLimits } from "../limits.ts";
 import { Connection } from "./connection.ts";
 import { Health } from "./health.ts";
 import { Heartbeat } from "./heartbeat.ts";
@@ -45,72 +34,46 @@ import { MqttOutbox } from "./mqtt-outbox.ts";
 import { PageReader } from "./pages.ts";
 import { Publisher } from "./publisher.ts";
 import { Retention } from "./retention.ts";
-import { Writer } from "./writer.ts";
+import { Writer, type WriterContext } from "./writer.ts";
 
-export { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
-
-/** Retention runs after this many appends of this node. */
-const TRIM_EVERY_APPENDS = 1_000;
-/** Retention also runs at this interval, because entries expire without any append. */
-const TRIM_INTERVAL_MS = 60_000;
-/** How long updates of the MQTT outbox wait for an append to join. After that they are written separately. */
-const OUTBOX_FLUSH_DELAY_MS = 200;
-
-export interface RedisJournalWaits {
-  /** How long a command waits for its reply. After that, Redis is regarded as unavailable. Default 5,000. */
-  commandTimeoutMs: number;
-  /** How long opening waits for Redis. Default 15,000. */
-  openTimeoutMs: number;
-  /** How long Redis blocks a read of the log when nothing is new. Default 1,000. */
-  blockMs: number;
-  /** The interval of this node's heartbeats. Default 2,000. */
-  heartbeatMs: number;
-  /** A node without a heartbeat for this long is dead. Other nodes deliver its undelivered messages. Default 10,000. */
-  deadAfterMs: number;
-}
-
-const DEFAULT_WAITS: RedisJournalWaits = {
+const DEFAULT_WAITS = {
+  /** How long a command waits for its reply. After that, Redis is regarded as unavailable. */
   commandTimeoutMs: 5_000,
   openTimeoutMs: 15_000,
+  /** How long Redis blocks a read of the log when nothing is new. */
   blockMs: 1_000,
   heartbeatMs: 2_000,
+  /** A node without a heartbeat for this long is dead. Other nodes deliver its undelivered messages. */
   deadAfterMs: 10_000,
 };
 
-export interface RedisJournalOptions {
+export interface RedisJournalOptions extends RetentionLimits {
   redis: RedisConnections;
-  /** The largest number of entries of a channel; Infinity for no limit. */
-  retentionEvents: number;
-  /** The largest age of an entry, hours; Infinity for no limit. */
-  retentionHours: number;
   logger: Logger;
   /**
-   * A name of this node that stays the same over restarts. Only one process may use it at a time. With such a name, the
-   * undelivered messages of the previous run are taken over at once, instead of after `deadAfterMs`. Default: none.
+   * A name of this node that stays the same over restarts. Only one process may use it at a time. A new run with the
+   * name delivers the messages of the previous run at once, instead of after `deadAfterMs`. Default: none.
    */
   nodeName?: string;
-  /** The current time, milliseconds since 1970. Default: `Date.now`. */
   now?: () => number;
-  /** Default: {@link DEFAULT_REDIS_JOURNAL_LIMITS}. */
   limits?: Partial<RedisJournalLimits>;
-  /** Timeouts and intervals, milliseconds. */
-  waits?: Partial<RedisJournalWaits>;
+  /** Timeouts and intervals, milliseconds. Default: {@link DEFAULT_WAITS}. */
+  waits?: Partial<typeof DEFAULT_WAITS>;
 }
 
 interface Settings extends RedisJournalOptions {
   now: () => number;
   limits: RedisJournalLimits;
-  waits: RedisJournalWaits;
+  waits: typeof DEFAULT_WAITS;
 }
 
 /**
- * Opens the journal in Redis. Creates it if it does not exist. Any number of nodes may have it open.
+ * Opens the journal, or creates it. Any number of nodes may have it open.
  * @throws {RangeError} the retention would keep no entries
  * @throws {StoreUnavailableError} Redis is unreachable or unusable
  */
 export async function openRedisJournal(options: RedisJournalOptions): Promise<Journal> {
-  if (!(options.retentionEvents >= 1)) throw new RangeError("retentionEvents must be at least 1");
-  if (!(options.retentionHours > 0)) throw new RangeError("retentionHours must be more than 0");
+  assertRetention(options);
   const settings: Settings = {
     ...options,
     logger: options.logger.child({ part: "journal" }),
@@ -175,83 +138,55 @@ class RedisJournal implements Journal {
     this.#followers = new Listeners(logger);
     this.#resetListeners = new Listeners(logger);
     this.#undeliveredListeners = new Listeners(logger);
-    // A random name of this run of the node.
     const run = randomBytes(9).toString("base64url");
     const health = this.#health;
     const view = () => this.#loaded.view;
-    const onJournalChanged = (isRolledBack: boolean) => this.#reload(isRolledBack);
-    const isSuperseded = (topic: string, position: number, isClear: boolean) =>
-      this.#isSuperseded(topic, position, isClear);
-    this.#mqttOutbox = new MqttOutbox({ run, keys, maxBatches: limits.maxUndeliveredBatches, isSuperseded });
-    const mqttOutbox = this.#mqttOutbox;
+    const mqttOutbox = new MqttOutbox({
+      ...{ run, keys, maxBatches: limits.maxUndeliveredGroups },
+      isSuperseded: (topic, position, isClear) => this.#isSuperseded(topic, position, isClear),
+    });
+    const context: WriterContext = {
+      ...{ connection: writing, keys, run, mqttOutbox, view },
+      onJournalChanged: (isRolledBack) => this.#reload(isRolledBack),
+      onFailed: (error) => health.failed("writing", error),
+      onWorked: () => health.worked("writing"),
+    };
+    this.#mqttOutbox = mqttOutbox;
     this.#publisher = new Publisher({
-      run,
-      mqttOutbox,
-      view,
+      ...{ run, mqttOutbox, view, followers: this.#followers, logger },
       writer: () => this.#writer,
-      followers: this.#followers,
       onOrphan: () => this.#undeliveredListeners.call(),
       onAppended: (count) => this.#countAppends(count),
-      logger,
     });
     this.#writer = new Writer({
       ...settings,
-      connection: writing,
-      keys,
-      run,
-      mqttOutbox,
-      view,
+      ...context,
       refusal: () => this.#refusal(),
       onAppended: (batch, base, previous) => this.#publisher.appended(batch, base, previous),
-      onJournalChanged,
-      onFailed: (error) => health.writeFailed(error),
-      onWorked: () => health.writeWorked(),
     });
     this.#log = new LogReader({
-      redis,
-      keys,
-      ...waits,
+      ...{ redis, keys, ...waits, logger },
       cursor: () => ({ epoch: this.epoch, head: this.head, trimsId: this.#loaded.trimsId }),
       onChunks: (chunks) => this.#publisher.arrived(chunks),
       onFloors: (floors) => view().channels.moved(floors),
       onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
-      onFailed: (error) => health.readFailed(error),
-      onWorked: () => health.readWorked(),
-      logger,
+      onFailed: (error) => health.failed("reading", error),
+      onWorked: () => health.worked("reading"),
     });
     this.#pages = new PageReader(reading, keys);
-    this.#retention = new Retention({
-      ...settings,
-      connection: writing,
-      keys,
-      view,
-      isClosing: () => this.#closing !== undefined,
-      onJournalChanged: () => this.#reload(false),
-    });
-    this.#heartbeat = new Heartbeat({
-      connection: writing,
-      keys,
-      run,
-      nodeName,
-      intervalMs: waits.heartbeatMs,
-      deadAfterMs: waits.deadAfterMs,
-      mqttOutbox,
-      view,
-      onFailed: (error) => health.writeFailed(error),
-      onWorked: () => health.writeWorked(),
-      onTakenOver: () => this.#undeliveredListeners.call(),
-      onJournalChanged,
-    });
+    this.#retention = new Retention({ ...settings, ...context, isClosing: () => this.#closing !== undefined });
+    const onClaimed = () => this.#undeliveredListeners.call();
+    this.#heartbeat = new Heartbeat({ ...context, ...waits, nodeName, onClaimed });
   }
 
   async start(): Promise<void> {
     const { redis } = this.#links.writing;
     await this.#heartbeat.start();
     await this.#retention.schedule(this.#loaded.excess);
-    redis.on("close", () => this.#health.writeFailed(new Error("Connection is closed.")));
+    redis.on("close", () => this.#health.failed("writing", new Error("Connection is closed.")));
     redis.on("ready", () => this.#heartbeat.beat());
     this.#log.start();
-    this.#trimTimer = setInterval(() => this.#trimInBackground(), TRIM_INTERVAL_MS).unref();
+    this.#trimTimer = setInterval(() => this.#trimInBackground(), BACKGROUND.trimIntervalMs).unref();
   }
 
   get epoch(): string {
@@ -266,13 +201,14 @@ class RedisJournal implements Journal {
     return this.#closing === undefined ? this.#health.unavailableReason : "the journal is closed";
   }
 
-  hasChannel(channel: string): boolean {
-    return this.#loaded.view.channels.has(channel);
-  }
-
-  channelNames(): Iterable<string> {
-    return this.#loaded.view.channels.names();
-  }
+  follow: Journal["follow"] = (onEntries) => this.#followers.add(onEntries);
+  snapshot: Journal["snapshot"] = (channel) => this.#loaded.view.states.snapshot(channel);
+  state: Journal["state"] = (topic) => this.#loaded.view.states.get(topic);
+  hasChannel: Journal["hasChannel"] = (channel) => this.#loaded.view.channels.has(channel);
+  channelNames: Journal["channelNames"] = () => this.#loaded.view.channels.names();
+  undelivered: Journal["undelivered"] = () => this.#mqttOutbox.undelivered(this.#links.reading);
+  onUndelivered: Journal["onUndelivered"] = (listener) => this.#undeliveredListeners.add(listener);
+  onReset: Journal["onReset"] = (listener) => this.#resetListeners.add(listener);
 
   get freeChannels(): number {
     return this.#loaded.view.channels.free;
@@ -286,30 +222,18 @@ class RedisJournal implements Journal {
     });
   }
 
-  follow(onEntries: (entries: readonly Entry[]) => void): () => void {
-    return this.#followers.add(onEntries);
-  }
-
-  async replay(request: ReplayRequest): Promise<ReplayPage> {
+  replay: Journal["replay"] = async (request) => {
     this.#assertOpen();
     return await this.#pages.replay(request, this.#loaded.view);
-  }
+  };
 
-  async read(request: ReadRequest): Promise<JournalPage> {
+  read: Journal["read"] = async (request) => {
     this.#assertOpen();
     return await this.#pages.read(request, this.#loaded.view);
-  }
+  };
 
-  recovery(channel: string, since: { epoch: string; position: number }): Recovery {
-    return this.#loaded.view.channels.recovery(channel, since, this.epoch, this.head);
-  }
-
-  snapshot(channel: string): readonly StateEntry[] {
-    return this.#loaded.view.states.snapshot(channel);
-  }
-
-  state(topic: string): StateEntry | undefined {
-    return this.#loaded.view.states.get(topic);
+  recovery(channel: string, since: Since): Recovery {
+    return this.#loaded.view.channels.recovery(channel, since, this);
   }
 
   delivered(position: number): void {
@@ -318,19 +242,7 @@ class RedisJournal implements Journal {
       this.#outboxTimer = undefined;
       // If this write fails, the updates join a later write.
       if (this.#closing === undefined) this.#mqttOutbox.flush(this.#links.writing).catch(() => {});
-    }, OUTBOX_FLUSH_DELAY_MS).unref();
-  }
-
-  undelivered(): AsyncIterable<Undelivered> {
-    return this.#mqttOutbox.undelivered(this.#links.reading);
-  }
-
-  onUndelivered(listener: () => void): () => void {
-    return this.#undeliveredListeners.add(listener);
-  }
-
-  onReset(listener: () => void): () => void {
-    return this.#resetListeners.add(listener);
+    }, BACKGROUND.outboxFlushDelayMs).unref();
   }
 
   async trim(): Promise<number> {
@@ -363,10 +275,10 @@ class RedisJournal implements Journal {
     const ownRows = isOther ? await this.#mqttOutbox.ownRows(reading) : [];
     this.#loaded = loaded;
     if (isOther) this.#mqttOutbox.reset();
-    for (const base of ownRows) this.#mqttOutbox.addOrphan(base);
+    for (const base of ownRows) this.#mqttOutbox.orphans.add(base);
     for (const batch of this.#writer.abandonSent()) {
-      const base = this.#publisher.baseOf(batch);
-      if (base !== undefined && !isOther) this.#mqttOutbox.addOrphan(base);
+      const base = this.#publisher.bases.get(batch);
+      if (base !== undefined && !isOther) this.#mqttOutbox.orphans.add(base);
     }
     logger.warn(
       { epoch, head, before: { epoch: before.epoch, head: before.head } },
@@ -381,7 +293,7 @@ class RedisJournal implements Journal {
 
   #countAppends(count: number): void {
     this.#untrimmedAppends += count;
-    if (this.#untrimmedAppends >= TRIM_EVERY_APPENDS) this.#trimInBackground();
+    if (this.#untrimmedAppends >= BACKGROUND.trimEveryAppends) this.#trimInBackground();
   }
 
   #trimInBackground(): void {
@@ -390,18 +302,12 @@ class RedisJournal implements Journal {
     this.trim().catch((err: unknown) => this.#settings.logger.debug({ err }, "retention failed, retrying later"));
   }
 
-  /**
-   * Whether the retained topic was changed again after `position`.
-   * @param isClear the message at `position` clears it
-   */
   #isSuperseded(topic: string, position: number, isClear: boolean): boolean {
     const last = this.state(topic)?.position ?? 0;
-    // A clear removes the state. So if the state is missing or older than a `set` at `position`, a clear followed the
-    // set.
+    // A clear removes the state. So if the state is missing, or older than a `set` at `position`, a clear came later.
     return last > position || (!isClear && last < position && position <= this.head);
   }
 
-  /** Why appends fail without being sent; undefined when they can be sent. */
   #refusal(): string | undefined {
     if (this.#links.writing.isReady) return undefined;
     return this.#health.unavailableReason ?? redisFailureReason(new Error("Connection is closed."));

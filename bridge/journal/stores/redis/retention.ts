@@ -1,31 +1,22 @@
+import type { RetentionLimits } from "../limits.ts";
 import type { MovedFloor } from "./channels.ts";
-import { type Connection, partsOf } from "./connection.ts";
-import type { JournalView } from "./journal-view.ts";
-import type { JournalKeys } from "./keys.ts";
+import { partsOf } from "./connection.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { TRIM } from "./scripts/trim.ts";
+import type { WriterContext } from "./writer.ts";
 
 /** Entries processed by one call of the script. A call blocks Redis for one or two milliseconds. */
 const TRIM_BUDGET = 2_000;
 
-export interface RetentionOptions {
-  connection: Connection;
-  keys: JournalKeys;
-  /** The largest number of entries of a channel; Infinity for no limit. */
-  retentionEvents: number;
-  /** The largest age of an entry, hours; Infinity for no limit. */
-  retentionHours: number;
+interface RetentionOptions
+  extends RetentionLimits,
+    Pick<WriterContext, "connection" | "keys" | "view" | "onJournalChanged"> {
   limits: RedisJournalLimits;
-  /** The current time, milliseconds since 1970. */
   now: () => number;
-  view: () => JournalView;
-  /** Whether the journal is closing: no further call starts. */
   isClosing: () => boolean;
-  /** Redis holds another epoch. */
-  onJournalChanged: () => Promise<void>;
 }
 
-/** Removes entries that exceed a channel's limits on count or age. Any node may run it at any time. */
+/** Removes entries that exceed a channel's limits on count or age. Any node may do this at any time. */
 export class Retention {
   readonly #options: RetentionOptions;
   #trimming: Promise<unknown> = Promise.resolve();
@@ -34,19 +25,18 @@ export class Retention {
     this.#options = options;
   }
 
-  /** @returns the number of entries that no channel keeps any more */
   async trim(): Promise<number> {
     const trimming = this.#trimming.then(() => this.#trim());
     this.#trimming = trimming.catch(() => {});
     return await trimming;
   }
 
-  /** Resolves when no trim is running. Never rejects. */
+  /** Resolves when no trim is running. */
   async idle(): Promise<void> {
     await this.#trimming;
   }
 
-  /** Schedules channels for trimming by count. Without this, a channel is scheduled only when it grows. */
+  /** Schedules channels for trimming by count. Otherwise a channel is scheduled only when it grows. */
   async schedule(channels: readonly string[]): Promise<void> {
     const { connection, keys } = this.#options;
     if (channels.length > 0) await connection.do((redis) => redis.sadd(keys.excess, ...channels));
@@ -64,7 +54,7 @@ export class Retention {
       ]);
       const [verdict, count, more, floors] = partsOf(reply);
       if (verdict !== "ok") {
-        await this.#options.onJournalChanged();
+        await this.#options.onJournalChanged(false);
         return removed;
       }
       removed += Number(count);

@@ -7,12 +7,10 @@ import { Script } from "../../../../../platform/redis/script.ts";
 const STEP = 2 ** 45;
 
 /**
- * Appends a batch completely or not at all.
+ * Appends a batch completely or not at all. All checks come before the first write, and Redis rejects this first write
+ * when it is out of memory.
  *
- * All checks come before the first write. The first write is a command that Redis rejects when it is out of memory, so
- * a batch is never appended in part.
- *
- * Arguments, one after the other; each list begins with its length:
+ * Arguments; each list begins with its length:
  * ```
  * prefix, epoch, run, batch      the caller's head and stamp      now
  * limits: state topics, events per channel, sessions, sessions per sender, ranges per session
@@ -22,10 +20,10 @@ const STEP = 2 ** 45;
  * states: topic, place in the batch, value ("" clears)      rows of delivered publications
  * ```
  * Returns one of:
- * - `ok`, the newest position before the batch, the stamp before it
- * - `repeated`, the places in the batch of duplicates: the caller sends the batch again without them
- * - `epoch`, the epoch of the journal, or `""` when Redis has no journal: the caller's epoch is another one
- * - `behind`: the journal lost entries that the caller has already read
+ * - `ok`, the newest position before the batch, the stamp before the batch
+ * - `repeated`, the places of duplicates in the batch: the caller sends the batch again without the duplicates
+ * - `epoch`, the epoch of the journal, or `""` when Redis has no journal: the caller named another epoch
+ * - `behind`: the journal lost entries that the caller has read
  */
 export const APPEND = new Script(`
 local at = 0

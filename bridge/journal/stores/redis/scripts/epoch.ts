@@ -1,8 +1,8 @@
 import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * Opens the journal. Creates the journal if `meta` is missing: the other keys are useless without `meta`, so keys that
- * an eviction has left are deleted.
+ * Opens the journal, or creates it if `meta` is missing. Keys that remain after an eviction of `meta` are useless, so
+ * they are deleted.
  *
  * Arguments: prefix, a name for a new epoch.
  * Returns the epoch, the head, the stamp, and the highest floor of removed channels.
@@ -29,8 +29,8 @@ return {candidate, '0', '-', '0'}
 `);
 
 /**
- * Gives the journal a new epoch after it lost entries: the cursors of clients are no longer valid. Arguments: prefix,
- * the current epoch, a name for the new epoch. A second call with the same current epoch does nothing.
+ * Gives the journal a new epoch after it lost entries, which makes the cursors of clients invalid. Arguments: prefix,
+ * the current epoch, a name for the new epoch. A second call with the same arguments does nothing.
  */
 export const RENEW = new Script(`
 local meta = ARGV[1] .. 'meta'

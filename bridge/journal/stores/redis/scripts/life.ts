@@ -1,12 +1,12 @@
 import { NOW, Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * The heartbeat of a node. It is a write, so it also proves that writing works. It takes over the undelivered messages
- * of dead nodes, and of earlier runs of the same node.
+ * The heartbeat of a node. It claims the runs of dead nodes, and the earlier runs of the same node: this run then
+ * delivers their undelivered messages. The heartbeat is a write, so it also proves that writing works.
  *
  * Arguments: prefix; run; name of the node or ""; the milliseconds without a heartbeat after which a run is dead; 1 to
- * look for earlier runs of this node; then the runs that were taken over before.
- * Returns the epoch or "", the head, and the runs that are taken over now.
+ * claim earlier runs of this node; then the runs that were claimed before.
+ * Returns the epoch or "", the head, and the newly claimed runs.
  */
 export const BEAT = new Script(`
 local prefix, run, node, deadAfter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -43,8 +43,7 @@ return {meta[1] or '', meta[2] or '0', unpack(taken)}
 `);
 
 /**
- * Releases runs at the shutdown of a node. Another node can take over their undelivered messages at once.
- * Arguments: prefix, runs.
+ * Releases runs at the shutdown of a node, so that another node can claim them at once. Arguments: prefix, runs.
  */
 export const LEAVE = new Script(`
 local prefix = ARGV[1]

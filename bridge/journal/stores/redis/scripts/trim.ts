@@ -1,15 +1,15 @@
 import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * Removes entries that exceed a channel's limits on count or age. A chunk whose entries no channel keeps lingers for a
- * while, for nodes that read it a little late, and is then deleted.
+ * Removes entries that exceed a channel's limits on count or age. A chunk that no channel keeps lingers for a while, so
+ * that slow nodes can read it, and is then deleted.
  *
  * Arguments: prefix; epoch; the largest number of events of a channel, or -1; the time before which entries are too
  * old, or -1; the number of entries to process in this call; the largest number of channels; the largest number of
  * lingering chunks.
  *
- * Returns `ok`, the number of entries that no channel keeps any more, 1 when more work remains, and the raised floors
- * as JSON: `[[channel, floor, removed], …]`. Returns `epoch` and the epoch of the journal if the caller named another.
+ * Returns `ok`, the number of removed entries, which no channel keeps now, 1 when more work remains, and the raised
+ * floors as JSON: `[[channel, floor, removed], …]`. Returns `epoch` and the journal's epoch if `epoch` is another one.
  */
 export const TRIM = new Script(`
 local prefix, epoch = ARGV[1], ARGV[2]

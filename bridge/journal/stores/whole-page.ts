@@ -1,13 +1,6 @@
-import type { Entry, JournalPage } from "./journal.ts";
-import type { RecentEntries } from "./recent-entries.ts";
-
-interface WholePageRequest {
-  after: number;
-  /** The newest position. */
-  until: number;
-  maxEvents: number;
-  maxBytes: number;
-}
+import type { Entry, JournalPage, ReadRequest } from "../journal.ts";
+import type { RecentEntries } from "../recent-entries.ts";
+import { pageLimitsOf } from "./page.ts";
 
 /** Collects the entries of a page of the whole journal. Ends the page before positions that are missing. */
 export class WholePage {
@@ -20,8 +13,10 @@ export class WholePage {
   /** Whether the page ends before entries that the store has, so that nothing after the last entry is missing. */
   #isEnded = false;
 
-  constructor({ after, until, maxEvents, maxBytes }: WholePageRequest) {
-    this.after = after;
+  /** @param until the newest position */
+  constructor(request: ReadRequest, until: number) {
+    const { maxEvents, maxBytes } = pageLimitsOf(request);
+    this.after = request.after;
     this.until = until;
     this.maxEvents = maxEvents;
     this.maxBytes = maxBytes;
