@@ -9,6 +9,7 @@ import {
   readEnvironment,
   setting,
   times,
+  type ValuesOf,
   variablesOf,
 } from "../platform/config.ts";
 import { serverSettings } from "../platform/server-settings.ts";
@@ -173,14 +174,8 @@ export function readBrokerConfig(source: EnvironmentSource) {
   };
 }
 
-interface TlsValues {
-  MQTT_TLS_PORT: number;
-  TLS_CERT?: string | undefined;
-  TLS_KEY?: string | undefined;
-  TLS_CLIENT_CA?: string | undefined;
-}
-
-function tlsOf({ MQTT_TLS_PORT: port, TLS_CERT: certPath, TLS_KEY: keyPath, TLS_CLIENT_CA: clientCaPath }: TlsValues) {
+function tlsOf(read: ValuesOf<typeof allSettings>) {
+  const { MQTT_TLS_PORT: port, TLS_CERT: certPath, TLS_KEY: keyPath, TLS_CLIENT_CA: clientCaPath } = read;
   if (certPath !== undefined && keyPath !== undefined) return { port, certPath, keyPath, clientCaPath };
   if (certPath !== undefined || keyPath !== undefined) {
     const [given, missing] = certPath === undefined ? ["TLS_KEY", "TLS_CERT"] : ["TLS_CERT", "TLS_KEY"];

@@ -30,7 +30,6 @@ export class IngestGate {
   pending = 0;
   /** Consecutive failures. The first one and the recovery are logged. */
   #failures = 0;
-  /** Publications that could not be made durable and were not acknowledged. */
   notAccepted = 0;
 
   constructor(options: IngestGateOptions) {

@@ -159,17 +159,13 @@ function withoutPassword(value: string): string {
   return value.replace(/\/\/[^/]*@/, "//…@");
 }
 
-/** A TCP port. Port 0 means any free port. */
-export const portVariable = z.coerce
-  .number("must be a port")
-  .int("must be a port")
-  .min(0, "must be a port")
-  .max(65_535, "must be a port");
+const PORT = "must be a port";
+const WHOLE = "must be a whole number";
 
-export const countVariable = z.coerce
-  .number("must be a whole number")
-  .int("must be a whole number")
-  .min(0, "must not be negative");
+/** A TCP port. Port 0 means any free port. */
+export const portVariable = z.coerce.number(PORT).int(PORT).min(0, PORT).max(65_535, PORT);
+
+export const countVariable = z.coerce.number(WHOLE).int(WHOLE).min(0, "must not be negative");
 
 export const positiveVariable = countVariable.min(1, "must be at least 1");
 

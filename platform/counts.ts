@@ -10,7 +10,7 @@ export class Counts {
     this.#counts.set(key, this.of(key) + 1);
   }
 
-  /** @returns what is left */
+  /** @returns the new count */
   subtract(key: string): number {
     const left = this.of(key) - 1;
     if (left > 0) this.#counts.set(key, left);

@@ -3,7 +3,7 @@ interface Owner {
   readonly waiting: (() => void)[];
 }
 
-/** Limits the running tasks, in all and per owner. Serves owners in rotation, so that no owner delays the others. */
+/** Limits the running tasks of all owners and of each owner. Serves the owners in rotation. */
 export class FairQueue {
   readonly #maxRunning: number;
   readonly #maxPerOwner: number;

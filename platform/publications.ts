@@ -46,10 +46,7 @@ export type OutgoingPublication = Omit<IncomingPublication, "identity">;
 export type Delivery = Pick<IncomingPublication, "identity" | "topic" | "payload">;
 
 /** A newer connection with the same client id replaced an older one. */
-export interface TakeOver {
-  clientId: string;
-  identity: string;
-}
+export type TakeOver = Pick<RefusedPublication, "clientId" | "identity">;
 
 /** Publications of one sender that were acknowledged and discarded for one reason. */
 export interface RefusedPublication {

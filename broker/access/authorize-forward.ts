@@ -32,11 +32,9 @@ interface AuthorizeForwardOptions {
 export class AuthorizeForward {
   readonly #options: AuthorizeForwardOptions;
   readonly #batch = new WriteBatch();
-  /** Messages delivered to clients. */
   delivered = 0;
   /** QoS 0 messages dropped for slow clients. */
   shed = 0;
-  /** Connections closed because the client was too slow for messages of QoS 1 or 2. */
   slowClients = 0;
 
   constructor(options: AuthorizeForwardOptions) {

@@ -54,9 +54,7 @@ export class AuthorizePublish {
   readonly #barred = new WeakMap<Client, ClientAccess>();
   readonly #room: RetainedRoom;
   #isStopping = false;
-  /** Publications of clients that passed the access rules. */
   received = 0;
-  /** Publications that were not retained because of a limit. */
   refusedRetained = 0;
 
   constructor(options: AuthorizePublishOptions) {
@@ -133,14 +131,13 @@ export class AuthorizePublish {
 
   #publishWill(client: Client | null, identity: string, packet: PublishPacket, callback: Callback): void {
     const { tree, gate, wills, broker, isRemoved } = this.#options;
-    const keep = (): void => {
-      wills.keep(packet);
-      broker.skip(packet);
-      callback(null);
-    };
     const drop = (): void => {
       broker.skip(packet);
       callback(null);
+    };
+    const keep = (): void => {
+      wills.keep(packet);
+      drop();
     };
     const act = actOf(tree.parse(packet.topic));
     // The address is not stored with a will.

@@ -137,8 +137,8 @@ export class ClientRegistry {
     for (const other of this.#bySession.get(access.sessionKey) ?? []) {
       if (other === client || !this.#registered.has(other)) continue;
       tookOver = true;
-      // Aedes has usually closed the older connection. It has not if a third connection of this session closed while
-      // connecting, which removed the older connection from Aedes' list.
+      // Aedes has usually closed the older connection. But if a third connection of this session closed while
+      // connecting, Aedes has removed the older connection from its list.
       other.close();
     }
     if (tookOver) this.takeOvers.call({ clientId: access.clientId, identity: access.identity });

@@ -1,12 +1,11 @@
 import type { Client } from "aedes";
+import type { TakeOver } from "../../platform/publications.ts";
 import type { ClientRegistry } from "./client-registry.ts";
 
 /** A client that has connected to a node. */
-export interface ClientAnnouncement {
+export interface ClientAnnouncement extends TakeOver {
   /** Names the connection within its node. */
   token: string;
-  clientId: string;
-  identity: string;
 }
 
 interface TakeOversOptions {
@@ -30,7 +29,7 @@ export class TakeOvers {
     this.#options = options;
   }
 
-  async connected(client: Client, { clientId, identity }: Omit<ClientAnnouncement, "token">): Promise<void> {
+  async connected(client: Client, { clientId, identity }: TakeOver): Promise<void> {
     const token = String(++this.#count);
     this.#unseen.set(token, client);
     client.conn.once("close", () => this.#unseen.delete(token));

@@ -3,7 +3,9 @@ import type { ClassicLevel } from "classic-level";
 const PREFIX = "incoming:";
 const END = "incoming;";
 
-/** The stored message ids of QoS 2 publications without a PUBREL, in memory: looking up new ids needs no disk read. */
+/**
+ * The stored message ids of QoS 2 publications without a PUBREL, in memory, so that a lookup reads nothing from disk.
+ */
 export class IncomingIds {
   readonly #ids = new Map<string, Set<number>>();
 

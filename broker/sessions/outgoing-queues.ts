@@ -71,16 +71,14 @@ export class OutgoingQueues {
   }
 
   async load(): Promise<void> {
-    const sessions = new Set<string>();
     for await (const [key, value] of this.#options.db.iterator({ gte: PREFIX, lt: END })) {
       const clientId = decodeURIComponent(key.slice(PREFIX.length, key.indexOf(":", PREFIX.length)));
       const queue = this.#queue(clientId);
       queue.messages++;
       queue.bytes += value.length;
-      sessions.add(clientId);
     }
     // The limits may be lower than in the previous run.
-    for (const clientId of sessions) await this.#trimIfFull(clientId);
+    for (const clientId of [...this.#queues.keys()]) await this.#trimIfFull(clientId);
   }
 
   /** Adds a message of QoS 1 or 2 to the queue of each session, with the session's QoS. */

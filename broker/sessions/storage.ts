@@ -39,6 +39,15 @@ export function kept(packet: StoredPacket): KeptPacket & { cmd: "publish" } {
   return { cmd: "publish", topic, payload, qos, retain, dup, brokerId, brokerCounter, messageId };
 }
 
+/** Ends on errors, which Aedes does not handle: they would crash the process. */
+export async function* safely<Item>(items: AsyncIterable<Item>, onError: (error: unknown) => void) {
+  try {
+    yield* items;
+  } catch (error) {
+    onError(error);
+  }
+}
+
 /** A stored will, without its payload. */
 export const storedWillSchema = bearerSchema.extend({
   /** The session key, under the name that Aedes uses. */

@@ -34,6 +34,7 @@ interface StoreOptions {
  */
 export class Store {
   readonly #options: StoreOptions;
+  readonly #what: string;
   readonly #inDoubt = new Set<string>();
   db: Database;
   unavailableReason: string | undefined;
@@ -43,10 +44,7 @@ export class Store {
   constructor(db: Database, options: StoreOptions) {
     this.db = db;
     this.#options = options;
-  }
-
-  get #what(): string {
-    return this.#options.what ?? "journal";
+    this.#what = options.what ?? "journal";
   }
 
   /** An unavailable store tries to recover. @throws {StoreUnavailableError} it did not recover */

@@ -11,7 +11,6 @@ import type { NotKept } from "../../access/authenticate.ts";
 import type { PermissionSet } from "../../access/permission-sets.ts";
 import { describeSession } from "../../access/session-names.ts";
 import { ownerOf, type SessionOwner } from "../../access/session-owner.ts";
-import type { KeptPacket } from "../../aedes/packet-codec.ts";
 import { IncomingIds } from "../incoming-ids.ts";
 import { OutgoingQueues } from "../outgoing-queues.ts";
 import { Replays } from "../replays.ts";
@@ -25,6 +24,7 @@ import {
   type StorageOptions,
   type StoredPacket,
   type StoredSubscription,
+  safely,
   storedWillSchema,
 } from "../storage.ts";
 import { StoredSubscriptions } from "../stored-subscriptions.ts";
@@ -199,16 +199,8 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   override createRetainedStreamCombi(filters: string[]): Readable {
-    return Readable.from(this.#readRetained(filters), { highWaterMark: 1 });
-  }
-
-  /** Ends the stream on errors, which Aedes does not handle: they would crash the process. */
-  async *#readRetained(filters: string[]): AsyncGenerator<KeptPacket> {
-    try {
-      yield* this.retained.read(filters);
-    } catch (error) {
-      this.#options.logger.error({ err: error }, "retained messages unreadable");
-    }
+    const onError = (err: unknown) => this.#options.logger.error({ err }, "retained messages unreadable");
+    return Readable.from(safely(this.retained.read(filters), onError), { highWaterMark: 1 });
   }
 
   // Subscriptions

@@ -5,7 +5,6 @@ import type { NotKept } from "../../access/authenticate.ts";
 import { sessionName } from "../../access/session-names.ts";
 import type { SessionOwner } from "../../access/session-owner.ts";
 import type { ClientAnnouncement } from "../../access/take-overs.ts";
-import type { KeptPacket } from "../../aedes/packet-codec.ts";
 import { inTime, RetryingConnection, StorageUnavailableError } from "../../cluster/redis-connection.ts";
 import { type BrokerEmitter, type ClusterPublication, RedisEmitter } from "../../cluster/redis-emitter.ts";
 import { QosZeroBus } from "../../cluster/redis-qos-zero.ts";
@@ -18,6 +17,7 @@ import {
   StorageError,
   type StorageOptions,
   type StoredPacket,
+  safely,
 } from "../storage.ts";
 import { KEY, limit, senderKey } from "./keys.ts";
 import { LOG_ID, type LogEntry, MAX_LOG_BYTES, MAX_LOG_ENTRIES, MessageLog } from "./message-log.ts";
@@ -306,16 +306,8 @@ class RedisStorage {
   }
 
   createRetainedStreamCombi(filters: string[]): Readable {
-    return Readable.from(this.#readRetained(filters), { highWaterMark: 1 });
-  }
-
-  /** Ends the stream on errors, which Aedes does not handle: they would crash the process. */
-  async *#readRetained(filters: string[]): AsyncGenerator<KeptPacket> {
-    try {
-      yield* this.retained.read(filters);
-    } catch (error) {
-      this.#options.logger.error({ err: error }, "retained messages unreadable");
-    }
+    const onError = (err: unknown) => this.#options.logger.error({ err }, "retained messages unreadable");
+    return Readable.from(safely(this.retained.read(filters), onError), { highWaterMark: 1 });
   }
 
   // Messages to clients
@@ -348,15 +340,9 @@ class RedisStorage {
   }
 
   outgoingStream(client: Session): Readable {
-    return Readable.from(this.#readQueue(client), { highWaterMark: 1 });
-  }
-
-  async *#readQueue(client: Session): AsyncGenerator<KeptPacket> {
-    try {
-      yield* this.#replays.read(client);
-    } catch (error) {
-      this.#options.logger.error({ err: error, ...sessionName(client.id) }, "session queue unreadable");
-    }
+    const onError = (err: unknown) =>
+      this.#options.logger.error({ err, ...sessionName(client.id) }, "session queue unreadable");
+    return Readable.from(safely(this.#replays.read(client), onError), { highWaterMark: 1 });
   }
 
   isDeliveredFromQueue(client: Session, brokerCounter: number): boolean {
