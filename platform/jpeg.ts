@@ -22,7 +22,6 @@ interface Picture {
 interface JpegLimits {
   /** The largest width and height. Default: 65,535, the limit of the format. */
   maxPixels?: number;
-  /** Default {@link MAX_SCANS}. */
   maxScans?: number;
 }
 

@@ -40,7 +40,6 @@ export class RateLimiter {
     this.#maxPendingBytes = pendingBytes;
   }
 
-  /** Whether the broker may read now. */
   get isOpen(): boolean {
     return this.#messages.isOpen && this.#bytes.isOpen && this.#pendingBytes < this.#maxPendingBytes;
   }
@@ -122,7 +121,6 @@ class Allowance {
     return this.#sustained.isFull && this.#peak.isFull;
   }
 
-  /** Milliseconds until both buckets have a token. */
   get waitMs(): number {
     return Math.max(this.#sustained.waitMs, this.#peak.waitMs);
   }

@@ -61,7 +61,6 @@ export class ClientRegistry {
   readonly #bySession = new Map<string, Set<Client>>();
   readonly #registered = new Set<Client>();
   readonly #connections = new Counts();
-  /** Authenticated clients per identity, including those still connecting. */
   readonly #authenticated = new Counts();
   readonly #rateLimiters = new Map<string, RateLimiter>();
   /** Limiters of disconnected identities, oldest first. Reconnecting must not reset a limit that is partly used up. */

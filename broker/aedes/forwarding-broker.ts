@@ -33,7 +33,6 @@ export class ForwardingBroker extends Aedes {
     this.#emitter = emitter;
   }
 
-  /** The number of the newest dispatched publication. */
   get lastDispatched(): number {
     return this.#emitter.lastDispatched;
   }

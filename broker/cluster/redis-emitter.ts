@@ -1,7 +1,6 @@
 import type { KeptPacket } from "../aedes/packet-codec.ts";
 import { nothing, SubscriptionIndex } from "../aedes/topic-emitter.ts";
 
-/** A publication as Aedes passes it to its emitter. */
 export interface ClusterPublication extends Omit<KeptPacket, "cmd" | "payload" | "messageId"> {
   cmd: "publish";
   payload: Buffer | string;

@@ -180,7 +180,6 @@ class FilterCount {
   }
 }
 
-/** `bodyAt` is the index of the body. */
 function readHeader(input: Buffer, from: number) {
   let length = 0;
   for (let index = 1; index <= MAX_LENGTH_BYTES; index++) {

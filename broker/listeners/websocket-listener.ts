@@ -61,7 +61,6 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
       duplex.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => duplex.destroy());
       return;
     }
-    // This socket is `duplex`, whose type also allows other streams.
     request.socket.setNoDelay(true);
     upgrades.handleUpgrade(request, duplex, head, (webSocket) => {
       onConnection(streamOf(webSocket), request, () => webSocket.ping());

@@ -39,7 +39,7 @@ export function kept(packet: StoredPacket): KeptPacket & { cmd: "publish" } {
   return { cmd: "publish", topic, payload, qos, retain, dup, brokerId, brokerCounter, messageId };
 }
 
-/** Ends on errors, which Aedes does not handle: they would crash the process. */
+/** Ends on errors. Aedes does not handle the errors of a stream, which would crash the process. */
 export async function* safely<Item>(items: AsyncIterable<Item>, onError: (error: unknown) => void) {
   try {
     yield* items;

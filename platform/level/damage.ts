@@ -1,4 +1,3 @@
-/** Damage found in a store. */
 export interface Damage {
   /** The store: "journal", "mqtt" or "cluster". */
   store: string;

@@ -26,7 +26,6 @@ export function openDatabase(path: string, what: string): Promise<OpenedStore<st
   return openStore({ folder: databasePath(path), what, level: OPTIONS });
 }
 
-/** See {@link repairStore}. */
 export function repairDatabase(path: string, what: string, cause: unknown): Promise<OpenedStore<string>> {
   return repairStore({ folder: databasePath(path), what, level: OPTIONS }, cause);
 }

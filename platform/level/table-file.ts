@@ -105,9 +105,9 @@ function* rowsOf(block: Buffer): Generator<{ key: Buffer; value: Buffer }> {
   const end = block.length - 4 - 4 * block.readUInt32LE(block.length - 4);
   let key = Buffer.alloc(0);
   for (let at = 0; at < end; ) {
-    const shared = readNumber(block, at);
-    const rest = readNumber(block, shared.end);
-    const length = readNumber(block, rest.end);
+    const shared = readVarint(block, at);
+    const rest = readVarint(block, shared.end);
+    const length = readVarint(block, rest.end);
     const valueAt = length.end + rest.value;
     key = Buffer.concat([key.subarray(0, shared.value), block.subarray(length.end, valueAt)]);
     at = valueAt + length.value;
@@ -116,13 +116,12 @@ function* rowsOf(block: Buffer): Generator<{ key: Buffer; value: Buffer }> {
 }
 
 function readHandle(bytes: Buffer, from: number): { handle: Handle; end: number } {
-  const offset = readNumber(bytes, from);
-  const size = readNumber(bytes, offset.end);
+  const offset = readVarint(bytes, from);
+  const size = readVarint(bytes, offset.end);
   return { handle: { offset: offset.value, size: size.value }, end: size.end };
 }
 
-/** Reads a varint. */
-function readNumber(bytes: Buffer, from: number): { value: number; end: number } {
+function readVarint(bytes: Buffer, from: number): { value: number; end: number } {
   let value = 0;
   let factor = 1;
   for (let at = from; ; at++) {

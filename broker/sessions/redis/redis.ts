@@ -187,7 +187,6 @@ class RedisStorage {
     this.#listener = listener;
   }
 
-  /** Announces a client of this node to all nodes. */
   async announce(client: ClientAnnouncement): Promise<void> {
     const args = ["C", client.clientId, client.token, client.identity];
     await this.#changes.run(() => ({ keys: [], args }));

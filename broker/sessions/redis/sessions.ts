@@ -63,7 +63,6 @@ export class KnownSessions {
     return this.#subscriptions.match(topic).filter(({ clientId }) => this.setOf(clientId)?.mayRead(topic));
   }
 
-  /** Replaces all sessions. */
   load(newest: string, owners: Record<string, string>, filters: Record<string, string>): void {
     this.#sessions = new Map();
     this.#counts = new Counts();

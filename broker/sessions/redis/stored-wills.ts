@@ -9,7 +9,6 @@ import type { RedisWriter } from "./writer.ts";
 
 const willSchema = storedWillSchema.extend({ payload: z.base64() });
 
-/** A will as Aedes passes it to the store. */
 export type Will = Pick<StoredPacket, "topic" | "payload" | "qos" | "retain">;
 
 interface StoredWillsOptions {
