@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
+import { Registry } from "prom-client";
 import type { CustomChannels } from "../contract/channels.ts";
 import { grantsOf } from "../contract/permissions.ts";
 import type { TopicTree } from "../contract/topics.ts";
@@ -21,11 +22,13 @@ import type { Cluster } from "./cluster/cluster.ts";
 import { startCommands } from "./commands/commands.ts";
 import type { BridgeConfig } from "./config.ts";
 import { createCallers } from "./http/callers.ts";
+import { type BrokerCounts, createMetrics } from "./http/metrics.ts";
 import { startHttpServer } from "./http/server.ts";
 import { type BridgeIngest, channelNotices } from "./ingest.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { Previews } from "./previews/previews.ts";
 import { startAcceptedCounter } from "./stats/accepted-counter.ts";
+import { createLatencies, type Latencies } from "./stats/latencies.ts";
 import { startSharedStats } from "./stats/shared-stats.ts";
 import { openStats } from "./stats/stats.ts";
 import { createStoreCheck } from "./stats/store-check.ts";
@@ -36,6 +39,8 @@ import { startSockets } from "./websocket/server.ts";
 export interface Bridge {
   address: string;
   port: number;
+  /** The bound METRICS_PORT; undefined without one. */
+  metricsPort: number | undefined;
   /**
    * Accepts no new work: `/readyz` reports the stop, new connections are refused, and dashboards are disconnected a few
    * at a time. Work under way continues. Takes at most `SHUTDOWN_SPREAD_MS`. Idempotent.
@@ -62,9 +67,16 @@ export interface BridgeOptions {
   /** The folder of the built dashboard page, served at `/`. Default: no page. */
   pagePath?: string;
   version: string;
-  brokerStats?: () => object;
+  /** Included in `/stats` and `/metrics`. */
+  brokerStats?: () => BrokerCounts;
+  /** The metrics of other parts of the program. Default: none. */
+  registry?: Registry;
+  /** Default: not measured. */
+  latencies?: Latencies;
   /** Messages for the operator while the server works, included in `/readyz`. Default: none. */
   notices?: () => readonly string[];
+  /** The log of the program, whose level `/log-level` changes. Default: the level of `logger`. */
+  log?: { level: string };
   logger: Logger;
 }
 
@@ -72,15 +84,17 @@ export interface BridgeOptions {
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { config, cluster, journal, ingest, link, authority, mqttClients, tree, channels, previews, version } = options;
   const { clock = SYSTEM_CLOCK, brokerStats, logger } = options;
+  const { registry = new Registry(), latencies = createLatencies() } = options;
   const { operatorKey, allowedOrigins } = config;
   const publish: Publish = (message) => ingest.publish(message);
   const grants = (permissions: readonly string[]) => grantsOf(permissions, { tree, channels });
-  const warn = (fields: object, message: string) => logger.warn(fields, message);
   const partLogger = (part: string) => logger.child({ part });
+  const bridgeLogger = partLogger("bridge");
+  const warn = (fields: object, message: string) => bridgeLogger.warn(fields, message);
   const storeUnavailableReason = () => journal.unavailableReason ?? cluster.unavailableReason;
   const isTrial = () => isTrialMode(config, authority);
   let phase: "starting" | "serving" | "stopping" = "starting";
-  const parts = new RunningParts(logger);
+  const parts = new RunningParts(bridgeLogger);
 
   try {
     const audit = parts.add(
@@ -119,6 +133,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         config: { ...config.sockets, origins, addressOf: addresses.of, isTrustedProxy },
         ...{ journal, tokens: authority, grantsOf: grants, channels, audit, register: cluster.connections, commands },
         review: (identity) => authority.review(identity),
+        onDelivered: (seconds) => latencies.journalToSocket.observe(seconds),
         store: { shared: cluster.shared, unavailableReason: storeUnavailableReason },
         logger: partLogger("sockets"),
       }),
@@ -133,6 +148,16 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         logger: partLogger("system-status"),
       }),
     );
+    const metrics = createMetrics(registry, () => ({
+      version,
+      isReady: phase === "serving" && storeUnavailableReason() === undefined,
+      ...{ journal, presence },
+      sockets: sockets.stats(),
+      ingest: ingest.stats(),
+      commands: commands.stats(),
+      clockAheadSeconds: clock.jump?.ahead_seconds ?? 0,
+      broker: brokerStats?.(),
+    }));
     const server = await startHttpServer({
       ...{ host: config.host, port: config.port, origins, forwarding, pagePath: options.pagePath },
       admit: (socket) => sockets.admit(socket),
@@ -152,7 +177,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         unavailableReason: () => (phase === "serving" ? storeUnavailableReason() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),
         notices: () => [...(options.notices?.() ?? []), ...channelNotices(journal)],
-        metrics: () => ({
+        metrics,
+        counts: () => ({
           journal: { epoch: journal.epoch, head: journal.head, trouble: journal.unavailableReason },
           sockets: sockets.stats(),
           ingest: ingest.stats(),
@@ -160,13 +186,14 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           access: { first_try: isTrial(), untrusted_proxies: forwarding.list(), refused_origins: origins.refused() },
           ...(brokerStats === undefined ? {} : { broker: brokerStats() }),
         }),
+        log: options.log ?? logger,
         logger: partLogger("http"),
       },
     });
     phase = "serving";
-    if (isTrial()) logger.warn("this machine gets tokens without a key until the first account or camera is added");
-    const { address, port } = server;
-    logger.info({ address, port }, "bridge listening");
+    if (isTrial())
+      bridgeLogger.warn("this machine gets tokens without a key until the first account or camera is added");
+    const { address, port, metricsPort } = server;
 
     let stopping: Promise<void> | undefined;
     const drain = () => {
@@ -179,7 +206,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       await Promise.all([server.stop(), parts.stop()]);
     };
     return {
-      ...{ address, port, drain },
+      ...{ address, port, metricsPort, drain },
       stop() {
         stopping ??= stop();
         return stopping;

@@ -12,6 +12,7 @@ import {
   setting,
   variablesOf,
 } from "../platform/config.ts";
+import { LOG_LEVELS } from "../platform/log-levels.ts";
 import { serverSettings } from "../platform/server-settings.ts";
 import { authConfig, authSettings, requireOperatorKey } from "./auth/config.ts";
 import { alertSettings, alertThresholds } from "./cameras/alerts/config.ts";
@@ -28,13 +29,13 @@ export const bridgeSettings = {
       '`{"valley": {"filters": ["skylapse/v1/cameras/valley-1/#"], "permission": "valley:read"}}`.',
     z.string().optional(),
   ),
+  LOG_FORMAT: setting(
+    "`json` logs one JSON object in each line, `text` logs lines for people. `auto` is `text` on a terminal, else `json`.",
+    z.enum(["auto", "json", "text"], { error: "must be one of auto, json, text" }).default("auto"),
+  ),
   LOG_LEVEL: setting(
     "Lowest level of the lines that are logged.",
-    z
-      .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"], {
-        error: "must be one of trace, debug, info, warn, error, fatal, silent",
-      })
-      .default("info"),
+    z.enum(LOG_LEVELS, { error: `must be one of ${LOG_LEVELS.join(", ")}` }).default("info"),
   ),
 };
 
@@ -95,6 +96,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     trustedProxies: read.TRUSTED_PROXIES,
     channels,
     logLevel: read.LOG_LEVEL,
+    logFormat: read.LOG_FORMAT,
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
     shutdownSpreadMs: read.SHUTDOWN_SPREAD_MS,
     ...authConfig(read),

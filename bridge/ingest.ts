@@ -16,6 +16,7 @@ import { clearedData, envelopePayload, journalMessage, type TopicFacts, topicFac
 import { MqttForwarding } from "./mqtt-forwarding.ts";
 import { PreviewIngest } from "./preview-ingest.ts";
 import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
+import { createLatencies, type Latencies } from "./stats/latencies.ts";
 
 /** The most QoS 0 writes under way. Further QoS 0 publications are dropped, which QoS 0 permits. */
 const MAX_UNAWAITED = 10_000;
@@ -48,6 +49,8 @@ export interface IngestOptions {
   maxPayloadBytes: number;
   /** Whether a camera is registered. The journal keeps a channel for each registered camera. Default: false. */
   isRegistered?: (camera: string) => boolean;
+  /** Default: not measured. */
+  latencies?: Pick<Latencies, "cameraToServer" | "append">;
   logger: Logger;
   /** Milliseconds since 1970. Default: the system's clock. */
   now?: () => number;
@@ -99,6 +102,7 @@ export function createIngest(options: IngestOptions): BridgeIngest {
 class JournalIngest implements BridgeIngest {
   readonly #options: IngestOptions;
   readonly #now: () => number;
+  readonly #latencies: Pick<Latencies, "cameraToServer" | "append">;
   readonly #nextId = monotonicFactory();
   readonly #topics: TopicCache<TopicFacts | "foreign" | "malformed">;
   readonly #forwarding: MqttForwarding;
@@ -109,9 +113,10 @@ class JournalIngest implements BridgeIngest {
   readonly #stats = { accepted: 0, duplicates: 0, refused: 0, failed: 0, dropped: 0, foreign: 0, bytes: 0 };
 
   constructor(options: IngestOptions) {
-    const { previews, now = Date.now } = options;
+    const { previews, latencies = createLatencies(), now = Date.now } = options;
     this.#options = options;
     this.#now = now;
+    this.#latencies = latencies;
     this.#forwarding = new MqttForwarding(options);
     this.#previews = new PreviewIngest({ previews, now });
     this.#topics = new TopicCache((name) => this.#factsOf(name), CACHED_TOPICS);
@@ -210,12 +215,16 @@ class JournalIngest implements BridgeIngest {
     const { topic } = facts;
     const now = this.#now();
     const content = readPublication(topic, publication.payload, now);
-    if (isCurrent(topic, content)) this.#senderClocks.note(topic.camera, content.timestamp, now);
+    if (isCurrent(topic, content)) {
+      const aheadMs = this.#senderClocks.note(topic.camera, content.timestamp, now);
+      if (aheadMs <= 0) this.#latencies.cameraToServer.observe(-aheadMs / 1000);
+    }
     const message = content.data === null ? { ...content, data: clearedData(topic) } : content;
     return journalMessage(publication, facts, message, this.#options.journal);
   }
 
   async #append(message: JournalMessage, bytes: number): Promise<Appended> {
+    const startedAt = performance.now();
     let appended: Appended;
     try {
       appended = await this.#options.journal.append(message);
@@ -223,6 +232,7 @@ class JournalIngest implements BridgeIngest {
       this.#stats.failed++;
       throw error;
     }
+    this.#latencies.append.observe((performance.now() - startedAt) / 1000);
     if (appended.duplicate) this.#stats.duplicates++;
     else {
       this.#stats.accepted++;

@@ -1,13 +1,15 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
+import { Registry } from "prom-client";
 import { type Authority, isTrialMode, openAuthority } from "../bridge/auth/authority.ts";
 import { isRevoked } from "../bridge/auth/enforcement.ts";
 import { createIdentityProvider } from "../bridge/auth/identity-provider.ts";
 import { createTokens } from "../bridge/auth/tokens.ts";
-import { startBridge } from "../bridge/bridge.ts";
+import { type Bridge, startBridge } from "../bridge/bridge.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
 import { type BridgeIngest, createIngest } from "../bridge/ingest.ts";
 import type { Journal } from "../bridge/journal/journal.ts";
+import { createLatencies } from "../bridge/stats/latencies.ts";
 import { TokenUndecidedError } from "../broker/access/errors.ts";
 import { type Broker, startBroker } from "../broker/broker.ts";
 import { topicTree } from "../contract/topics.ts";
@@ -15,6 +17,7 @@ import { clientAddresses } from "../platform/client-addresses.ts";
 import type { Damage } from "../platform/level/damage.ts";
 import { RunningParts } from "../platform/running-parts.ts";
 import { type BackendConfig, simulatedIds } from "./config/backend-config.ts";
+import type { ProgramLog } from "./logger.ts";
 import { startSimulatedCameras } from "./simulator/simulated-cameras.ts";
 import { DamageLog } from "./stores/damage-log.ts";
 import { importDevices } from "./stores/import-devices.ts";
@@ -41,13 +44,18 @@ interface BackendOptions {
   /** The folder of the built dashboard page. */
   pagePath: string;
   logger: Logger;
+  /** The log whose level operators can change. Default: that of `logger`. */
+  log?: Pick<ProgramLog, "level">;
+  /** When aborted, the start ends early and throws. Default: never. */
+  stopSignal?: AbortSignal;
 }
 
 /**
  * Starts the broker and the bridge in this process, and the simulated cameras in another process. If a part cannot
  * start, all parts that are already running are stopped.
  */
-export async function startBackend({ config, version, pagePath, logger }: BackendOptions): Promise<Backend> {
+export async function startBackend(options: BackendOptions): Promise<Backend> {
+  const { config, version, pagePath, logger, log = logger, stopSignal = new AbortController().signal } = options;
   const { bridge: bridgeConfig, broker: brokerConfig } = config;
   const { channels, dataPath, maxPayloadBytes } = bridgeConfig;
   const tree = topicTree(bridgeConfig.topicRoot);
@@ -62,10 +70,13 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
 
     const authority = parts.add(await openBackendAuthority(config, stores, logger));
     const { devices } = authority;
+    stopSignal.throwIfAborted();
     await importDevices({ path: join(dataPath, "devices.json"), devices, logger });
 
+    const registry = new Registry();
+    const latencies = createLatencies(registry);
     const ingest = createIngest({
-      ...{ journal, tree, channels, previews, maxPayloadBytes },
+      ...{ journal, tree, channels, previews, maxPayloadBytes, latencies },
       isRegistered: (camera) => devices.get(camera)?.kind === "camera",
       logger: partLogger("ingest"),
     });
@@ -80,6 +91,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
         logger: partLogger("broker"),
       }),
     );
+    stopSignal.throwIfAborted();
     // With several nodes, the bridge works with the MQTT clients of all nodes.
     const identities = () => broker.clients().map(({ identity }) => identity);
     const link =
@@ -93,22 +105,26 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
         ...{ config: bridgeConfig, authority, tree, channels, pagePath, version },
         ...{ cluster, clock, journal, ingest, link, previews, mqttClients: broker },
         brokerStats: () => broker.stats(),
+        ...{ registry, latencies },
         notices: () => damageLog.notices(),
-        logger: partLogger("bridge"),
+        log,
+        logger,
       }),
     );
+    stopSignal.throwIfAborted();
     // Last, so that the broker accepts no event before the bridge can consume it.
     await broker.listen();
     const simulator = await startSimulatedCameras({
-      ...{ config, devices },
+      ...{ config, devices, stopSignal },
       brokerUrl: urlOf("mqtt", brokerConfig.host, broker.ports.mqtt),
     });
     if (simulator !== undefined) parts.add(simulator);
+    stopSignal.throwIfAborted();
 
     let stopping: Promise<void> | undefined;
     return {
       http: urlOf("http", bridgeConfig.host, bridge.port),
-      addresses: addressesOf(config, bridge.port, broker),
+      addresses: addressesOf(config, bridge, broker),
       cameras: simulator?.ids ?? [],
       firstTry: isTrialMode(bridgeConfig, authority),
       withoutAccounts: authority.accounts.list().length === 0,
@@ -187,13 +203,20 @@ function publishUndelivered(
   });
 }
 
-function addressesOf({ bridge, broker }: BackendConfig, bridgePort: number, { ports }: Broker): Backend["addresses"] {
+function addressesOf(
+  { bridge, broker }: BackendConfig,
+  { port: bridgePort, metricsPort }: Bridge,
+  { ports }: Broker,
+): Backend["addresses"] {
   return [
     ["Dashboard", `${urlOf("http", bridge.host, bridgePort)}/`],
     ["WebSocket", `${urlOf("ws", bridge.host, bridgePort)}/ws`],
     ["MQTT", urlOf("mqtt", broker.host, ports.mqtt)],
     ...(ports.mqtts === undefined ? [] : [["MQTT over TLS", urlOf("mqtts", broker.host, ports.mqtts)] as const]),
     ["MQTT over WebSocket", urlOf("ws", broker.host, ports.mqttWs)],
+    ...(metricsPort === undefined || bridge.http.metricsAddress === undefined
+      ? []
+      : [["Metrics", `${urlOf("http", bridge.http.metricsAddress.host, metricsPort)}/metrics`] as const]),
   ];
 }
 

@@ -4,21 +4,61 @@ import { version } from "./config/package.ts";
 import { insecureSwitches } from "./config/warnings.ts";
 import { describePlace, parseRedisUrl } from "./redis/redis-url.ts";
 
-/** What `npm start` prints once the server is ready: addresses, location of the data, and warnings. */
-export function greeting(config: BackendConfig, { addresses, cameras, firstTry, withoutAccounts }: Backend): string {
+/** What `npm start` prints once the server is ready. */
+interface Greeting {
+  /** Seconds. */
+  startTime: number;
+  addresses: Backend["addresses"];
+  data: string;
+  cameras: string;
+  /** What the operator should change. */
+  warnings: readonly string[];
+}
+
+function greetingOf(config: BackendConfig, { addresses, cameras, firstTry, withoutAccounts }: Backend): Greeting {
   const { bridge, simulator, store } = config;
-  const pace = `(simulated, a picture every ${simulator.CAPTURE_INTERVAL_S} s)`;
+  const noAccounts =
+    "there is no account, so nobody can log in to the dashboard: npx skylapse user add NAME --role admin adds one";
+  return {
+    startTime: Math.round(process.uptime() * 10) / 10,
+    addresses,
+    data: store.url === undefined ? `${bridge.dataPath} (LevelDB)` : redisLine(store.url, store.prefix),
+    cameras:
+      cameras.length > 0
+        ? `${cameras.join(", ")} (simulated, a picture every ${simulator.CAPTURE_INTERVAL_S} s)`
+        : "none simulated",
+    warnings: [...(withoutAccounts && !firstTry ? [noAccounts] : []), ...insecureSwitches(config, firstTry)],
+  };
+}
+
+/** The greeting for people. */
+export function greetingText(config: BackendConfig, backend: Backend): string {
+  const { startTime, addresses, data, cameras, warnings } = greetingOf(config, backend);
   const lines: (readonly [label: string, text: string])[] = [
     ...addresses,
-    ["Data", store.url === undefined ? `${bridge.dataPath} (LevelDB)` : redisLine(store.url, store.prefix)],
-    ["Cameras", cameras.length > 0 ? `${cameras.join(", ")} ${pace}` : "none simulated"],
+    ["Data", data],
+    ["Cameras", cameras],
+    ...warnings.map((warning) => ["Warning", warning] as const),
   ];
-  const advice = "none, so nobody can log in to the dashboard: npx skylapse user add NAME --role admin adds one";
-  if (withoutAccounts && !firstTry) lines.push(["Accounts", advice]);
-  for (const warning of insecureSwitches(config, firstTry)) lines.push(["Warning", warning]);
   const width = Math.max(...lines.map(([label]) => label.length));
   const body = lines.map(([label, text]) => `  ${label.padEnd(width)}  ${text}\n`).join("");
-  return `\nSkylapse Realtime ${version} is ready after ${process.uptime().toFixed(1)} s\n\n${body}\nPress Ctrl-C to stop it.\n`;
+  return `\nSkylapse Realtime ${version} is ready after ${startTime.toFixed(1)} s\n\n${body}\nPress Ctrl-C to stop it.\n`;
+}
+
+/** The greeting for programs: one line of JSON, with the fields of a log line. */
+export function greetingJson(config: BackendConfig, backend: Backend): string {
+  const { startTime, addresses, data, cameras, warnings } = greetingOf(config, backend);
+  return `${JSON.stringify({
+    level: "info",
+    time: new Date().toISOString(),
+    version,
+    startSeconds: startTime,
+    addresses: Object.fromEntries(addresses),
+    data,
+    cameras,
+    warnings,
+    msg: "ready",
+  })}\n`;
 }
 
 /** The address of Redis without its password. */

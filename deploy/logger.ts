@@ -1,8 +1,24 @@
 import { Writable } from "node:stream";
-import pino, { type Logger } from "pino";
+import pino, { type Logger, type LoggerOptions } from "pino";
 import pinoPretty from "pino-pretty";
 import { terminalText } from "../contract/visible-text.ts";
 import { plainLines } from "../platform/plain-lines.ts";
+
+/** JSON for programs, text for people. */
+export type LogFormat = "json" | "text";
+
+/** @param setting the value of LOG_FORMAT */
+export function logFormatOf(setting: LogFormat | "auto"): LogFormat {
+  if (setting !== "auto") return setting;
+  return process.stdout.isTTY ? "text" : "json";
+}
+
+/** A log whose level can be changed while the program runs. */
+export interface ProgramLog {
+  logger: Logger;
+  /** The lowest level that is logged. Setting it changes the loggers of all parts. */
+  level: string;
+}
 
 /**
  * Removes the rejected command that ioredis adds to an error. The arguments of the command contain documents: password
@@ -15,20 +31,57 @@ export const logSerializers = {
   },
 };
 
-/** Logs to the standard error: readable lines on a terminal, otherwise JSON. */
-export function createLogger(level: string): Logger {
-  const stream = pino.destination({ dest: 2, sync: true });
-  if (process.stderr.isTTY) {
-    const terminal = new Writable({
-      write(text, _encoding, done) {
-        stream.write(terminalText(String(text)));
-        done();
-      },
-    });
-    return pino(
-      { level, serializers: logSerializers },
-      pinoPretty({ destination: terminal, sync: true, ignore: "pid,hostname" }),
-    );
-  }
-  return pino({ level, serializers: logSerializers }, { write: (line: string) => stream.write(plainLines(line)) });
+/** Opens the log of a program. It goes to the standard output. */
+export function openLog({ level, format }: { level: string; format: LogFormat }): ProgramLog {
+  const children = new Set<WeakRef<Logger>>();
+  let pruneAt = 1_000;
+  const options: LoggerOptions = {
+    level,
+    serializers: logSerializers,
+    base: null,
+    // RFC 3339 with milliseconds.
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+    // A child copies its parent's level when it is created, so a new level must be set at each child.
+    onChild(child) {
+      children.add(new WeakRef(child));
+      if (children.size < pruneAt) return;
+      // Every HTTP request has a child, which lives as long as the request.
+      for (const reference of children) if (reference.deref() === undefined) children.delete(reference);
+      pruneAt = Math.max(1_000, 2 * children.size);
+    },
+  };
+  const output = pino.destination({ dest: 1, sync: true });
+  const logger = format === "json" ? pino(options, jsonTo(output)) : pino(options, textTo(output));
+  return {
+    logger,
+    get level() {
+      return logger.level;
+    },
+    set level(next) {
+      logger.level = next;
+      for (const reference of children) {
+        const child = reference.deref();
+        if (child !== undefined) child.level = next;
+      }
+    },
+  };
+}
+
+interface Output {
+  write(text: string): unknown;
+}
+
+function jsonTo(output: Output): Output {
+  return { write: (line) => output.write(plainLines(line)) };
+}
+
+function textTo(output: Output) {
+  const terminal = new Writable({
+    write(text, _encoding, done) {
+      output.write(terminalText(String(text)));
+      done();
+    },
+  });
+  return pinoPretty({ destination: terminal, sync: true });
 }

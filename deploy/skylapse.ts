@@ -11,6 +11,7 @@ import { clockCommands } from "./commands/clock.ts";
 import { checkedBy, print, type WithApi } from "./commands/command-line.ts";
 import { deviceCommands } from "./commands/devices.ts";
 import { doctorCommand } from "./commands/doctor.ts";
+import { logLevelCommand } from "./commands/log-level.ts";
 import { storeCommands } from "./commands/stores.ts";
 import { tokenCommands } from "./commands/tokens.ts";
 import { userCommands } from "./commands/users.ts";
@@ -85,6 +86,7 @@ deviceCommands(program, withApi);
 userCommands(program, withApi);
 tokenCommands(program, withApi);
 clockCommands(program, withApi);
+logLevelCommand(program, withApi);
 storeCommands(program, environment);
 doctorCommand(program, () => ({ env: environment(), key: operatorKey, ...serverPlace() }));
 
@@ -130,9 +132,10 @@ async function openApi() {
   return await openStoreApi(environment());
 }
 
+// A command exits if its output is closed, for example by `| head`. A server continues even if nobody reads its output.
+process.stdout.on("error", exitOnClosedOutput);
 program.hook("preAction", (_program, command) => {
-  // A server continues if its output is closed. Other commands exit, for example after `| head`.
-  if (command.name() !== "up") process.stdout.on("error", exitOnClosedOutput);
+  if (command.name() === "up") process.stdout.off("error", exitOnClosedOutput);
 });
 
 try {

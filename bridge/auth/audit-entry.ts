@@ -15,6 +15,7 @@ export type AuditAction =
   | "user.remove"
   | "connection.close"
   | "clock.accept"
+  | "log.level"
   | "command"
   | "broadcast"
   | `device.${string}`;

@@ -9,14 +9,19 @@ const MAX_SENDERS = 10_000;
 export class SenderClocks {
   readonly #aheadMs = new Map<string, number>();
 
-  /** Learns from a message that is not from a backlog. `now`: the system's clock, milliseconds since 1970. */
-  note(camera: string, timestamp: string, now: number): void {
+  /**
+   * Learns from a message that is not from a backlog.
+   * @param now the system's clock, milliseconds since 1970
+   * @returns how far the message's timestamp is ahead of `now`, milliseconds
+   */
+  note(camera: string, timestamp: string, now: number): number {
     const aheadMs = Date.parse(timestamp) - now;
     const wasKnown = this.#aheadMs.delete(camera);
-    if (Math.abs(aheadMs) <= TOLERANCE_MS) return;
+    if (Math.abs(aheadMs) <= TOLERANCE_MS) return aheadMs;
     const [oldest] = this.#aheadMs.keys();
     if (!wasKnown && oldest !== undefined && this.#aheadMs.size >= MAX_SENDERS) this.#aheadMs.delete(oldest);
     this.#aheadMs.set(camera, aheadMs);
+    return aheadMs;
   }
 
   /** Milliseconds; 0 when the clock is right or unknown. */

@@ -6,7 +6,7 @@ import type { FrameSink } from "./frame-sink.ts";
 import { PageCache } from "./page-cache.ts";
 import { Subscriber, type SubscriberContext } from "./subscriber.ts";
 
-interface DeliveryOptions extends FanOutOptions {
+export interface DeliveryOptions extends FanOutOptions {
   journal: Journal;
   /** Whether subscribers wait for an unavailable store. If not, they are disconnected. */
   waitsForStore: boolean;

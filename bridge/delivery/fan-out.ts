@@ -14,6 +14,8 @@ export interface FanOutOptions {
   flushIntervalMs: number;
   /** The largest number of unsent bytes of one socket. */
   maxQueuedBytes: number;
+  /** Called after each flush with the time that its oldest event waited, seconds. Default: not measured. */
+  onDelivered?: ((seconds: number) => void) | undefined;
   logger: Logger;
 }
 
@@ -37,6 +39,8 @@ export class FanOut {
   readonly #groupsByChannel = new Map<string, Set<SubscriberGroup>>();
   #edge: number;
   #unflushed: SubscriberGroup[] = [];
+  /** When the oldest pending entry was routed, by `performance.now()`. */
+  #unflushedSince = 0;
   #timer: NodeJS.Timeout | undefined;
   #flushedAt = Number.NEGATIVE_INFINITY;
   #unfollow: (() => void) | undefined;
@@ -132,7 +136,10 @@ export class FanOut {
           frame = textFrame(eventText(entry.body, entry.position, label));
           frames.set(key, frame);
         }
-        if (!group.hasPending) this.#unflushed.push(group);
+        if (!group.hasPending) {
+          if (this.#unflushed.length === 0) this.#unflushedSince = performance.now();
+          this.#unflushed.push(group);
+        }
         group.push(frame, entry.position);
         if (group.full) this.#flushGroup(group);
       }
@@ -153,6 +160,7 @@ export class FanOut {
     this.#unflushed = [];
     this.#stats.flushes++;
     for (const group of groups) this.#flushGroup(group);
+    if (groups.length > 0) this.#options.onDelivered?.((performance.now() - this.#unflushedSince) / 1000);
     // The interval begins at the end of a flush, so that other work gets time between two flushes of many sockets.
     this.#flushedAt = performance.now();
   }

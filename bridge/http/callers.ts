@@ -136,7 +136,8 @@ export function auditedAdmin(
   return { who, record };
 }
 
-function bearerOf(authorization: string): string | undefined {
+/** The token of an `Authorization` header. */
+export function bearerOf(authorization: string): string | undefined {
   return /^Bearer +([^\s]+) *$/i.exec(authorization)?.[1];
 }
 
@@ -144,7 +145,7 @@ function bearerOf(authorization: string): string | undefined {
 const FORWARDING = /^(?:forwarded|via|x-real-ip|x-forwarded-.+|x-original-.+|.+-client-ip|.+-connecting-ip)$/;
 
 /** Compares in constant time: the digests have one length for inputs of any length. */
-function sameSecret(given: string, secret: string): boolean {
+export function sameSecret(given: string, secret: string): boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(secret));
 }

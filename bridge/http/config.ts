@@ -1,6 +1,7 @@
-import type { z } from "zod";
-import { proxyProblem } from "../../platform/client-addresses.ts";
+import { z } from "zod";
+import { isLoopbackHost, proxyProblem } from "../../platform/client-addresses.ts";
 import {
+  ConfigurationError,
   limitVariable,
   listVariable,
   portVariable,
@@ -11,6 +12,8 @@ import {
 import type { serverSettings } from "../../platform/server-settings.ts";
 import type { authSettings } from "../auth/config.ts";
 import type { commandSettings } from "../commands/config.ts";
+
+const MIN_METRICS_TOKEN_LENGTH = 16;
 
 export const httpSettings = {
   WS_PORT: setting("Port of the dashboard page, WebSocket and HTTP.", portVariable.default(8082)),
@@ -38,6 +41,24 @@ export const httpSettings = {
     "A larger state of a camera is not in `GET /cameras`, only in `GET /cameras/{id}`.",
     limitVariable.default(16_384),
   ),
+  METRICS_TOKEN: setting(
+    `A bearer token that may read \`/metrics\` and nothing else, for Prometheus. At least ${MIN_METRICS_TOKEN_LENGTH} characters.`,
+    z
+      .string()
+      .min(MIN_METRICS_TOKEN_LENGTH, `must have at least ${MIN_METRICS_TOKEN_LENGTH} characters`)
+      .regex(/^[!-~]*$/, "must be visible ASCII without blanks: it is sent in a header")
+      .optional(),
+    { isSecret: true, defaultText: "none: `/metrics` needs `system:read`" },
+  ),
+  METRICS_PORT: setting(
+    "A further port that answers `/metrics` and nothing else. It needs a token only if `METRICS_TOKEN` is set.",
+    portVariable.optional(),
+    { defaultText: "none" },
+  ),
+  METRICS_HOST: setting(
+    "Address of `METRICS_PORT`. On any address other than loopback, `METRICS_TOKEN` must be set.",
+    z.string().default("127.0.0.1"),
+  ),
 };
 
 export type HttpConfig = ReturnType<typeof httpConfig>;
@@ -55,7 +76,20 @@ export function httpConfig(
     maxListedStateBytes: read.MAX_LISTED_STATE_BYTES,
     maxCommandsPerMinute: read.MAX_COMMANDS_PER_MINUTE,
     tokenTtlSeconds: read.TOKEN_TTL_SECONDS,
+    metricsToken: read.METRICS_TOKEN,
+    metricsAddress: metricsAddress(read),
   };
+}
+
+/** @throws {ConfigurationError} other machines could read the metrics without a token */
+function metricsAddress(read: ValuesOf<typeof httpSettings>): { host: string; port: number } | undefined {
+  const { METRICS_PORT: port, METRICS_HOST: host, METRICS_TOKEN: token } = read;
+  if (port === undefined) return undefined;
+  if (token === undefined && !isLoopbackHost(host))
+    throw new ConfigurationError([
+      "METRICS_TOKEN: must be set when METRICS_HOST can be reached by others, such as openssl rand -hex 32 prints",
+    ]);
+  return { host, port };
 }
 
 function checkProxies(proxies: string[], context: z.RefinementCtx): void {

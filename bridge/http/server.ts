@@ -18,6 +18,8 @@ import { commandRoutes } from "./routes/commands.ts";
 import { connectionRoutes } from "./routes/connections.ts";
 import { deviceRoutes } from "./routes/devices.ts";
 import { healthRoutes } from "./routes/health.ts";
+import { logLevelRoutes } from "./routes/log-level.ts";
+import { metricsRoutes, serveMetrics } from "./routes/metrics.ts";
 import { originRoutes } from "./routes/origins.ts";
 import { pageRoutes } from "./routes/page.ts";
 import { previewRoutes } from "./routes/previews.ts";
@@ -71,6 +73,8 @@ export async function startHttpServer(options: HttpServerOptions) {
   connectionRoutes(server, services);
   deviceRoutes(server, services);
   healthRoutes(server, services);
+  logLevelRoutes(server, services);
+  metricsRoutes(server, services);
   originRoutes(server, origins);
   previewRoutes(server, services);
   tokenRoutes(server, services);
@@ -78,19 +82,27 @@ export async function startHttpServer(options: HttpServerOptions) {
   await pageRoutes(server, options.pagePath);
   acceptWebSockets(server, options);
 
+  const { metricsAddress, metricsToken } = services.http;
+  let metricsServer: Awaited<ReturnType<typeof serveMetrics>> | undefined;
   try {
-    // If the name had several addresses, Fastify would open a second server, without the listeners above.
-    const { address } = await lookup(host);
-    await server.listen({ host: address, port });
+    if (metricsAddress !== undefined)
+      metricsServer = await orListenError(
+        { ...metricsAddress, variables: ["METRICS_HOST", "METRICS_PORT"] },
+        serveMetrics({ ...metricsAddress, token: metricsToken }, services.metrics),
+      );
+    await orListenError({ host, port, variables: ["HOST", "WS_PORT"] }, listen(server, host, port));
   } catch (error) {
-    throw listenError(host, port, error);
+    await metricsServer?.stop();
+    throw error;
   }
   let stopping: Promise<void> | undefined;
   return {
     ...boundAddress(server),
+    /** The bound METRICS_PORT; undefined without one. */
+    metricsPort: metricsServer?.port,
     /** Stops accepting. Requests under way have {@link STOP_TIMEOUT_MS} to finish. */
     stop() {
-      stopping ??= stop(server);
+      stopping ??= Promise.all([stop(server), metricsServer?.stop()]).then(() => undefined);
       return stopping;
     },
   };
@@ -153,15 +165,35 @@ async function stop(server: FastifyInstance): Promise<void> {
   clearTimeout(timer);
 }
 
-/** Names the setting that is wrong when the port cannot be opened, and what to do. */
-function listenError(host: string, port: number, error: unknown): unknown {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  const advice: Record<string, string> = {
-    EADDRINUSE: `WS_PORT: port ${port} of ${host} is in use: stop what uses it, or set WS_PORT to another (0 chooses a free one)`,
-    EACCES: `WS_PORT: port ${port} needs more rights than this user has: set WS_PORT to one above 1023`,
-    EADDRNOTAVAIL: `HOST: this machine has no address ${host}: set it to one that it has`,
-    ENOTFOUND: `HOST: no address is known for the name ${host}: set it to an address of this machine`,
-  };
-  const message = typeof code === "string" ? advice[code] : undefined;
-  return message === undefined ? error : new Error(message, { cause: error });
+async function listen(server: FastifyInstance, host: string, port: number): Promise<void> {
+  // If the name had several addresses, Fastify would open a second server, without the listeners for WebSockets.
+  const { address } = await lookup(host);
+  await server.listen({ host: address, port, listenTextResolver: (text) => `listening: ${text}` });
+}
+
+interface ListenAddress {
+  host: string;
+  port: number;
+  /** The settings that hold host and port. */
+  variables: readonly [host: string, port: string];
+}
+
+/** Replaces an error of `opening` by one that says which setting is wrong, and what to do. */
+async function orListenError<Opened>(
+  { host, port, variables: [hostName, portName] }: ListenAddress,
+  opening: Promise<Opened>,
+): Promise<Opened> {
+  try {
+    return await opening;
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const advice: Record<string, string> = {
+      EADDRINUSE: `${portName}: port ${port} of ${host} is in use: stop what uses it, or set ${portName} to another (0 chooses a free one)`,
+      EACCES: `${portName}: port ${port} needs more rights than this user has: set ${portName} to one above 1023`,
+      EADDRNOTAVAIL: `${hostName}: this machine has no address ${host}: set it to one that it has`,
+      ENOTFOUND: `${hostName}: no address is known for the name ${host}: set it to an address of this machine`,
+    };
+    const message = typeof code === "string" ? advice[code] : undefined;
+    throw message === undefined ? error : new Error(message, { cause: error });
+  }
 }

@@ -16,6 +16,7 @@ import type { Stats } from "../stats/stats.ts";
 import type { Sockets } from "../websocket/sockets.ts";
 import type { Callers } from "./callers.ts";
 import type { HttpConfig } from "./config.ts";
+import type { Metrics } from "./metrics.ts";
 
 export interface Services {
   http: HttpConfig;
@@ -42,7 +43,11 @@ export interface Services {
   checkStore: () => Promise<string | undefined>;
   /** Messages for the operator. Everybody can read them, so they name no user and no secret. */
   notices: () => readonly string[];
-  metrics: () => Record<string, unknown>;
+  /** The counts of the parts, for `/stats`. */
+  counts: () => Record<string, unknown>;
+  metrics: Metrics;
+  /** The log of the program. Setting the level changes it for all parts. */
+  log: { level: string };
   logger: Logger;
 }
 

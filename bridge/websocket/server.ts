@@ -7,7 +7,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { CloseCode } from "../../contract/codes.ts";
 import { MAX_CLIENT_FRAME_BYTES } from "../../contract/socket-messages.ts";
 import { plainAddress } from "../../platform/addresses.ts";
-import { Delivery } from "../delivery/delivery.ts";
+import { Delivery, type DeliveryOptions } from "../delivery/delivery.ts";
 import type { Journal } from "../journal/journal.ts";
 import { Admission, FOREIGN_ORIGIN, refuseUpgrade, STOPPING, type UpgradeRefusal } from "./admission.ts";
 import { Authentication, type AuthenticationOptions } from "./authentication.ts";
@@ -32,6 +32,8 @@ export interface SocketsOptions
   journal: Journal;
   /** Default: identities do not change. */
   review?: AuthenticationOptions["review"];
+  /** As {@link DeliveryOptions.onDelivered}. */
+  onDelivered?: DeliveryOptions["onDelivered"];
   logger: Logger;
 }
 
@@ -76,7 +78,10 @@ class SocketServer implements Sockets {
     this.#admission = new Admission(config);
     this.#outage = new OutageNotice(store.unavailableReason);
     const { maxQueuedBytes, flushIntervalMs } = config;
-    this.#delivery = new Delivery({ journal, waitsForStore: store.shared, flushIntervalMs, maxQueuedBytes, logger });
+    const { onDelivered } = options;
+    this.#delivery = new Delivery({
+      ...{ journal, waitsForStore: store.shared, flushIntervalMs, maxQueuedBytes, onDelivered, logger },
+    });
     this.#authentication = new Authentication({
       ...{ tokens, register, audit, admission: this.#admission, outage: this.#outage, limits: config, logger },
       review: options.review ?? ((identity) => identity),

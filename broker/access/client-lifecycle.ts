@@ -54,7 +54,7 @@ export class ClientLifecycle {
     const { clientId, identity, address, transport, expiresAt, keepaliveS } = access;
     const { probe } = originOf(client);
     if (keepaliveS === 0 && probe !== undefined) watchLink(client.conn, probe, heartbeatMs);
-    logger.info({ clientId, identity, address, transport }, "client connected");
+    logger.debug({ clientId, identity, address, transport }, "client connected");
     if (expiresAt !== undefined) this.#closeAt(client, access, expiresAt);
     client.conn.once("close", () => this.#closed(client, access));
   };
@@ -70,7 +70,9 @@ export class ClientLifecycle {
     const { address, transport } = originOf(client);
     // A client has no id before its CONNECT.
     const name = client.id === null ? {} : sessionName(client.id);
-    logger.info({ address, transport, ...name, why: error.message }, "connection ended with an error");
+    // The end of a known client is logged with this reason.
+    const level = access === undefined ? "info" : "debug";
+    logger[level]({ address, transport, ...name, why: error.message }, "connection ended with an error");
   };
 
   disconnect(matches: (client: ClientAccess) => boolean): number {
@@ -87,11 +89,13 @@ export class ClientLifecycle {
 
   #closed(client: Client, access: ClientAccess): void {
     const { registry, sessionLeft, logger } = this.#options;
-    const { clientId, identity } = access;
+    const { clientId, identity, address, transport, connectedAt } = access;
     clearTimeout(this.#expiryTimers.get(client));
     const isReplaced = registry.isReplaced(client, access);
     const why = access.disconnectReason ?? (this.#isStopping ? STOPPING : isReplaced ? REPLACED : CLOSED);
-    logger.info({ clientId, identity, why }, "client disconnected");
+    const connectedSeconds = Math.round((Date.now() - connectedAt) / 1000);
+    // The one line of a client that comes and goes.
+    logger.info({ clientId, identity, address, transport, connectedSeconds, why }, "client disconnected");
     if (client.clean || this.#isStopping) return;
     sessionLeft(access.sessionKey).catch((error: unknown) => {
       logger.error({ err: error, clientId }, "time of a session's last use could not be stored");
@@ -104,7 +108,7 @@ export class ClientLifecycle {
       if (Date.now() < moment) this.#closeAt(client, access, moment);
       else {
         const { clientId, identity } = access;
-        this.#options.logger.info({ clientId, identity }, "client token expired");
+        this.#options.logger.debug({ clientId, identity }, "client token expired");
         this.#end(client, access, "its token has expired");
       }
     };

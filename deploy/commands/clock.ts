@@ -1,8 +1,7 @@
 import type { Command } from "commander";
 import { z } from "zod";
 import { clockJumpSchema } from "../../contract/events.ts";
-import { type OperatorApi, OperatorApiError } from "../operator/operator-api.ts";
-import { print, type WithApi } from "./command-line.ts";
+import { askServer, print, type WithApi } from "./command-line.ts";
 
 const clockSchema = z.object({
   system: z.string(),
@@ -23,7 +22,7 @@ export function clockCommands(program: Command, withApi: WithApi): void {
     .description("show the system clock, the clock of the server, and a jump that is not confirmed")
     .action(() =>
       withApi(async (api) => {
-        const { system, own, jump } = clockSchema.parse(await ask(api, "GET", "/clock"));
+        const { system, own, jump } = clockSchema.parse(await askServer(api, "GET", "/clock"));
         print(`system\t${system}\nserver\t${own}`);
         if (jump !== undefined) print(jump.message);
       }),
@@ -40,13 +39,8 @@ export function clockCommands(program: Command, withApi: WithApi): void {
     .action(({ timePassed }: { timePassed: boolean }) =>
       withApi(async (api) => {
         const body = { time_passed: timePassed };
-        const { confirmed } = clockSchema.parse(await ask(api, "POST", "/clock/accept", body));
+        const { confirmed } = clockSchema.parse(await askServer(api, "POST", "/clock/accept", body));
         print(confirmed === undefined ? "there is no jump to confirm" : `confirmed: ${confirmed.ahead_seconds} s`);
       }),
     );
-}
-
-async function ask(api: OperatorApi, method: "GET" | "POST", path: string, body?: object): Promise<unknown> {
-  if (api.isStore === true) throw new OperatorApiError("only a running server has a clock: start the server first");
-  return await api.call(method, path, body);
 }

@@ -3,10 +3,16 @@ import type { z } from "zod";
 import { permissionsSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
 import type { Finding } from "../doctor/finding.ts";
-import type { OperatorApi } from "../operator/operator-api.ts";
+import { type OperatorApi, OperatorApiError } from "../operator/operator-api.ts";
 
 /** Runs a command with an open API, and closes the API afterwards. */
 export type WithApi = (use: (api: OperatorApi) => Promise<unknown>) => Promise<void>;
+
+/** Makes a call that only a running server answers. @throws {OperatorApiError} no server runs */
+export function askServer(api: OperatorApi, ...call: Parameters<OperatorApi["call"]>): Promise<unknown> {
+  if (api.isStore === true) throw new OperatorApiError("this needs a running server: start the server first");
+  return api.call(...call);
+}
 
 /** Escapes control characters: names are untrusted, and terminals execute some control characters. */
 export function print(text: string): void {

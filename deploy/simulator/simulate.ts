@@ -1,6 +1,6 @@
-import { pino } from "pino";
 import { z } from "zod";
 import { startSimulator } from "../../device/simulator.ts";
+import { openLog } from "../logger.ts";
 
 const cameraSchema = z.object({
   ...{ id: z.string(), secret: z.string(), name: z.string() },
@@ -17,6 +17,7 @@ const startMessageSchema = z.object({
   width: z.number(),
   dataPath: z.string(),
   logLevel: z.string(),
+  logFormat: z.enum(["json", "text"]),
 });
 export type SimulatorStartMessage = z.infer<typeof startMessageSchema>;
 
@@ -26,9 +27,10 @@ if (!process.connected) process.exit(0);
 // Ctrl-C sends SIGINT to the whole process group, but the backend stops this process with SIGTERM.
 process.on("SIGINT", () => {});
 process.once("message", async (message) => {
-  const { logLevel, ...options } = startMessageSchema.parse(message);
-  const logger = pino({ level: logLevel, base: { part: "simulator" } }, pino.destination({ dest: 2, sync: true }));
+  const { logLevel, logFormat, ...options } = startMessageSchema.parse(message);
+  const logger = openLog({ level: logLevel, format: logFormat }).logger.child({ part: "simulator" });
   const simulator = await startSimulator({ ...options, logger });
   process.once("SIGTERM", () => void simulator.stop().then(() => process.exit(0)));
-  process.send?.("started");
+  // An error means that the backend has exited: the event `disconnect` ends this process.
+  process.send?.("started", () => {});
 });

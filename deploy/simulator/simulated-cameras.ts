@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { DeviceStore } from "../../bridge/auth/devices.ts";
 import { type BackendConfig, PLACES, SIMULATED_SERVICE_ID, simulatedIds } from "../config/backend-config.ts";
 import type { Secrets } from "../config/secrets.ts";
+import { logFormatOf } from "../logger.ts";
 import { startSimulatorProcess } from "./simulator-process.ts";
 
 interface SimulatedCamerasOptions {
@@ -9,6 +10,8 @@ interface SimulatedCamerasOptions {
   /** The store to which the simulated cameras and the service are added. */
   devices: Pick<DeviceStore, "set">;
   brokerUrl: string;
+  /** Aborted when the program is told to stop, which may happen while the simulator starts. */
+  stopSignal: AbortSignal;
 }
 
 interface SimulatedCameras {
@@ -19,7 +22,7 @@ interface SimulatedCameras {
 
 /** Registers and starts `SIMULATOR` cameras and a processing service. @returns undefined if `SIMULATOR` is 0 */
 export async function startSimulatedCameras(options: SimulatedCamerasOptions): Promise<SimulatedCameras | undefined> {
-  const { config, devices, brokerUrl } = options;
+  const { config, devices, brokerUrl, stopSignal } = options;
   const { simulator, secrets, bridge } = config;
   const ids = simulatedIds(simulator).filter((id) => id !== SIMULATED_SERVICE_ID);
   if (ids.length === 0) return undefined;
@@ -29,7 +32,7 @@ export async function startSimulatedCameras(options: SimulatedCamerasOptions): P
   const service = { id: SIMULATED_SERVICE_ID, secret: secretOf(secrets, SIMULATED_SERVICE_ID) };
   for (const { id, secret } of cameras) await devices.set({ id, kind: "camera", secret });
   await devices.set({ ...service, kind: "processing" });
-  const { stop } = await startSimulatorProcess({
+  const message = {
     brokerUrl,
     topicRoot: bridge.topicRoot,
     cameras,
@@ -38,7 +41,9 @@ export async function startSimulatedCameras(options: SimulatedCamerasOptions): P
     width: simulator.SIMULATOR_WIDTH,
     dataPath: join(bridge.dataPath, "simulator"),
     logLevel: bridge.logLevel,
-  });
+    logFormat: logFormatOf(bridge.logFormat),
+  };
+  const { stop } = await startSimulatorProcess(message, stopSignal);
   return { ids, stop };
 }
 

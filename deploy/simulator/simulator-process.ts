@@ -10,15 +10,25 @@ const STOP_TIMEOUT_MS = 1200;
 /**
  * Runs the simulated cameras in another process, because one picture occupies a core for a quarter of a second. In the
  * process of the server, this would delay the events of real cameras.
+ * @param stopSignal kills the simulator while it starts
  */
-export async function startSimulatorProcess(message: SimulatorStartMessage): Promise<{ stop(): Promise<void> }> {
+export async function startSimulatorProcess(
+  message: SimulatorStartMessage,
+  stopSignal: AbortSignal,
+): Promise<{ stop(): Promise<void> }> {
   const here = fileURLToPath(import.meta.url);
   const program = fileURLToPath(new URL(`./simulate${extname(here)}`, import.meta.url));
-  const child = fork(program, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+  const child = fork(program, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
   const ended = once(child, "exit");
   child.send(message);
+  const kill = () => child.kill("SIGKILL");
+  stopSignal.addEventListener("abort", kill);
+  // The signal may have come before the listener.
+  if (stopSignal.aborted) kill();
   const [answer] = await Promise.race([once(child, "message"), ended]);
-  if (answer !== "started") throw new Error("the simulator could not be started: its error is above");
+  stopSignal.removeEventListener("abort", kill);
+  if (answer !== "started" && !stopSignal.aborted)
+    throw new Error("the simulator could not be started: its error is above");
   let stopping: Promise<void> | undefined;
   return {
     stop: () => (stopping ??= stop()),

@@ -45,7 +45,7 @@ export async function startServer(
       OPERATOR_KEY,
       ...env,
     },
-    ready: /Ctrl-C/,
+    ready: /"msg":"ready"/,
     profileTo,
   });
   let logged = server.output;
@@ -53,13 +53,13 @@ export async function startServer(
     stream?.on("data", (chunk: Buffer) => {
       logged += chunk;
     });
-  const httpPort = portOf(server.output, /^\s*WebSocket\s+ws:\/\/\S+?:(\d+)/m);
+  const httpPort = portOf(server.output, /"WebSocket":"ws:\/\/\S+?:(\d+)/);
   const secrets: Record<string, string> = {};
   for (const id of ["honest", "abuser"]) secrets[id] = await register(httpPort, id);
   return {
     target: {
       httpPort,
-      mqttPort: portOf(server.output, /^\s*MQTT\s+mqtt:\/\/\S+?:(\d+)/m),
+      mqttPort: portOf(server.output, /"MQTT":"mqtt:\/\/\S+?:(\d+)/),
       dataPath: folder.path,
       secrets,
     },

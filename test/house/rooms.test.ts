@@ -21,7 +21,7 @@ const DOORS: Record<string, readonly string[]> = {
   "bridge/cluster": ["cluster.ts", "singleton.ts", "ask.ts", "local/local.ts", "redis/redis.ts"],
   "bridge/cluster/local": ["local.ts"],
   "bridge/cluster/redis": ["redis.ts"],
-  "bridge/http": ["server.ts", "callers.ts", "in-process-api.ts", "config.ts"],
+  "bridge/http": ["server.ts", "metrics.ts", "callers.ts", "in-process-api.ts", "config.ts"],
   "bridge/journal/stores/redis": ["redis.ts"],
   "bridge/websocket": ["server.ts", "sockets.ts", "config.ts"],
   "broker/sessions/level": ["level.ts"],

@@ -29,6 +29,11 @@ const PROGRAMS: readonly Program[] = [
   { probe: ["caddy", "version"], debianPackage: "caddy", usedFor: "the shipped configuration of a proxy" },
   { probe: ["curl", "--version"], debianPackage: "curl", usedFor: "the documented HTTP calls" },
   { probe: ["openssl", "version"], debianPackage: "openssl", usedFor: "certificates for TLS" },
+  {
+    probe: ["promtool", "--version"],
+    debianPackage: "prometheus",
+    usedFor: "the metrics and the shipped rules",
+  },
 ];
 
 /** Installs programs for the tests. Throws with instructions if this machine does not allow installing. */

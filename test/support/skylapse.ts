@@ -4,8 +4,20 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { z } from "zod";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/deploy/start.js", import.meta.url));
+
+/** The log line of a server that has started, in a log of JSON. */
+const READY = /^\{.*"msg":"ready"\}$/m;
+const readySchema = z.object({
+  addresses: z.object({
+    Dashboard: z.string(),
+    WebSocket: z.string(),
+    MQTT: z.string(),
+    "MQTT over WebSocket": z.string(),
+  }),
+});
 
 /** The real program of `npm start`, in its own process. */
 export interface Skylapse {
@@ -52,20 +64,16 @@ export async function runToEnd(
 /** Starts the program on free ports of 127.0.0.1. Resolves when the program is ready. */
 export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skylapse> {
   const { child, dataPath, output, errors, printed } = launch(options);
-  const text = await Promise.race([printed(/Ctrl-C/), once(child, "close").then(() => undefined)]);
+  const text = await Promise.race([printed(READY), once(child, "close").then(() => undefined)]);
   if (text === undefined)
     throw new Error(`skylapse ended with ${child.exitCode} before it was ready:\n${output()}${errors()}`);
-  const line = (label: string, url: RegExp): string => {
-    const found = new RegExp(`^\\s*${label}\\s+(${url.source})`, "m").exec(text)?.[1];
-    if (found === undefined) throw new Error(`no line "${label}" in:\n${text}`);
-    return found;
-  };
+  const { addresses } = readySchema.parse(JSON.parse(READY.exec(text)?.[0] ?? ""));
   return {
     process: child,
-    http: line("Dashboard", /http:\/\/\S+?(?=\/?\s)/),
-    socket: line("WebSocket", /ws:\/\/\S+/),
-    mqtt: line("MQTT", /mqtt:\/\/\S+/),
-    mqttWs: line("MQTT over WebSocket", /ws:\/\/\S+/),
+    http: addresses.Dashboard.replace(/\/$/, ""),
+    socket: addresses.WebSocket,
+    mqtt: addresses.MQTT,
+    mqttWs: addresses["MQTT over WebSocket"],
     dataPath,
     output: () => output() + errors(),
     printed,

@@ -13,6 +13,7 @@ import { latestPictureUrl } from "../../previews/previews.ts";
 import { demand } from "../callers.ts";
 import { notFound } from "../errors.ts";
 import { readPath, readQuery } from "../request-body.ts";
+import { countByStatus, seenCameras } from "../seen-cameras.ts";
 import type { Services } from "../services.ts";
 
 /** A page of the list ends early after this many characters, which take a few milliseconds of work. */
@@ -38,7 +39,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     const { grants } = callers.of(request);
     demand(readsSomeCamera(grants), "dashboard:read, camera:read or camera:{id}:read");
     const { limit, after } = readQuery(querySchema, request);
-    const all = seenCameras(grants);
+    const all = visibleCameras(grants);
     const from = after === undefined ? 0 : all.findIndex((id) => id > after);
     const ids = from < 0 ? [] : all.slice(from, from + limit);
     const newest = await previews.newest(ids);
@@ -54,7 +55,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     const isLast = last === undefined || last === all.at(-1);
     const next = isLast ? "" : `,"next":"${CAMERAS_PATH}?limit=${limit}&after=${last}"`;
     reply.type("application/json; charset=utf-8");
-    const counts = JSON.stringify(countsOf(all));
+    const counts = JSON.stringify(countByStatus(all, presence));
     return reply.send(`{"cameras":[${listed.join(",")}],"total":${all.length},"counts":${counts}${next}}`);
   });
 
@@ -69,23 +70,8 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     return reply.send(Readable.from(cameraText(id, entries, Number.POSITIVE_INFINITY, newest)));
   });
 
-  /** The number of cameras by status. Every page has the numbers of all cameras. */
-  function countsOf(ids: readonly string[]): Record<string, number> {
-    const counts: Record<string, number> = {};
-    for (const id of ids) {
-      const status = presence.of(id)?.status ?? "unknown";
-      counts[status] = (counts[status] ?? 0) + 1;
-    }
-    return counts;
-  }
-
-  /** The ids of the cameras that have sent something, sorted. */
-  function seenCameras(grants: Grants): string[] {
-    const ids = new Set<string>();
-    // A job may name a camera that never connected.
-    for (const { camera, channels } of journal.snapshot(DASHBOARD))
-      if (camera !== undefined && !ids.has(camera) && channels.includes(`camera:${camera}`)) ids.add(camera);
-    return [...ids].filter((id) => grants.seesCamera(id)).sort();
+  function visibleCameras(grants: Grants): string[] {
+    return [...seenCameras(journal)].filter((id) => grants.seesCamera(id)).sort();
   }
 
   /** The JSON of a camera, state by state. A state larger than `maxBytes` is only named, in `left_out`. */

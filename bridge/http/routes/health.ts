@@ -15,8 +15,7 @@ const UNLIMITED = { config: { rateLimit: false } } as const;
  * its response, `cluster` and `totals` are about all nodes, the rest is about this node.
  */
 export function healthRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, sockets, stats, cluster, version, unavailableReason, checkStore, notices, clock, metrics } =
-    services;
+  const { callers, sockets, stats, cluster, version, unavailableReason, checkStore, notices, clock, counts } = services;
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
   server.addHook("onClose", async () => void delay.disable());
@@ -59,15 +58,15 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
         uptime_seconds: Math.round(process.uptime()),
         memory_bytes: process.memoryUsage.rss(),
         event_loop_delay_ms: { p50: milliseconds(delay.percentile(50)), p99: milliseconds(delay.percentile(99)) },
-        ...metrics(),
+        ...counts(),
       },
-      cluster: await clusterMetrics(cluster),
+      cluster: await clusterCounts(cluster),
       totals: stats.totals(),
     };
   });
 }
 
-async function clusterMetrics({ nodes }: Services["cluster"]): Promise<object> {
+async function clusterCounts({ nodes }: Services["cluster"]): Promise<object> {
   try {
     const found = await nodes();
     return {

@@ -44,11 +44,11 @@ export async function startSkylapse({ env = {}, profileTo }: SkylapseOptions = {
       MAX_REQUESTS_PER_SECOND: "0",
       ...env,
     },
-    ready: /Ctrl-C/,
+    ready: /"msg":"ready"/,
     profileTo,
   });
-  const port = portOf(server.output, /^\s*WebSocket\s+ws:\/\/\S+?:(\d+)/m);
-  const mqttPort = portOf(server.output, /^\s*MQTT\s+mqtt:\/\/\S+?:(\d+)/m);
+  const port = portOf(server.output, /"WebSocket":"ws:\/\/\S+?:(\d+)/);
+  const mqttPort = portOf(server.output, /"MQTT":"mqtt:\/\/\S+?:(\d+)/);
   const login = (clientId: string) => ({
     clientId,
     username: clientId,

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { pino } from "pino";
+import { Registry } from "prom-client";
 import { WebSocket } from "ws";
 import { type Authority, openAuthority } from "../../../bridge/auth/authority.ts";
 import { createIdentityProvider } from "../../../bridge/auth/identity-provider.ts";
@@ -20,6 +21,7 @@ import type { Journal } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
 import { openRedisJournal, type RedisJournalOptions } from "../../../bridge/journal/stores/redis/redis.ts";
 import { openPreviews, type Previews } from "../../../bridge/previews/previews.ts";
+import { createLatencies } from "../../../bridge/stats/latencies.ts";
 import { topicTree } from "../../../contract/topics.ts";
 import type { RedisAccess } from "../../../deploy/redis/redis.ts";
 import { type RecordingLink, recordingLink } from "./recording-link.ts";
@@ -106,7 +108,9 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
       : await openRedisCluster({ redis: redis.access, logger, ...redis.cluster });
   const previews = await openPreviews({ path: join(dataPath, "previews"), ...config.previews });
   const { maxPayloadBytes } = config;
-  const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes, logger });
+  const registry = new Registry();
+  const latencies = createLatencies(registry);
+  const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes, latencies, logger });
   const link = recordingLink();
   ingest.attach(link);
   const provider = config.jwks === undefined ? undefined : createIdentityProvider({ ...config.jwks, logger });
@@ -126,7 +130,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
     channels,
     previews,
     version: "1.2.3",
-    logger,
+    ...{ registry, latencies, logger },
   };
   const closeStores = async () => {
     authority.stop();
@@ -148,6 +152,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   return {
     address: bridge.address,
     port: bridge.port,
+    metricsPort: bridge.metricsPort,
     drain: () => bridge.drain(),
     stop() {
       stopping ??= bridge.stop().then(closeStores);

@@ -134,7 +134,7 @@ it.each([
 
 it("starts the server", async () => {
   const ports = { WS_PORT: "0", MQTT_PORT: "0", MQTT_WS_PORT: "0" };
-  const env = { PATH: process.env.PATH, SIMULATOR: "0", LOG_LEVEL: "silent", ...ports };
+  const env = { PATH: process.env.PATH, SIMULATOR: "0", LOG_LEVEL: "silent", LOG_FORMAT: "text", ...ports };
   const child = spawn(process.execPath, [COMMAND, "--data-path", newDataPath(), "up"], { env });
   const ended = once(child, "close");
   let printed = "";

@@ -26,6 +26,7 @@ async function startMessage(): Promise<SimulatorStartMessage> {
     width: 320,
     dataPath,
     logLevel: "silent",
+    logFormat: "json",
   };
 }
 

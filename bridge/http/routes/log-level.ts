@@ -1,0 +1,28 @@
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { LOG_LEVELS } from "../../../platform/log-levels.ts";
+import { adminOf } from "../callers.ts";
+import { readBody } from "../request-body.ts";
+import type { Services } from "../services.ts";
+
+const levelSchema = z.strictObject({ level: z.enum(LOG_LEVELS) });
+
+/**
+ * `GET /log-level` and `PUT /log-level`: for admins. A new level applies to this node until its next start, which reads
+ * `LOG_LEVEL` again.
+ */
+export function logLevelRoutes(server: FastifyInstance, { callers, log, audit, addressOf }: Services): void {
+  server.get("/log-level", async (request) => {
+    adminOf(callers, request);
+    return { level: log.level };
+  });
+
+  server.put("/log-level", async (request) => {
+    const caller = adminOf(callers, request);
+    const { level } = readBody(levelSchema, request.body);
+    const outcome = `${log.level} to ${level}`;
+    log.level = level;
+    audit.record({ action: "log.level", who: caller.name, address: addressOf(request.raw), target: "log", outcome });
+    return { level };
+  });
+}

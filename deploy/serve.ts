@@ -1,0 +1,65 @@
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { visible } from "../contract/visible-text.ts";
+import { ConfigurationError } from "../platform/config.ts";
+import { messageOf } from "../platform/errors.ts";
+import { afterRunning } from "../platform/running-time.ts";
+import { startBackend } from "./backend.ts";
+import { readBackendConfig } from "./config/backend-config.ts";
+import { loadEnvFile } from "./config/env-file.ts";
+import { packageRoot, version } from "./config/package.ts";
+import { greetingJson, greetingText } from "./greeting.ts";
+import { logFormatOf, openLog } from "./logger.ts";
+
+/**
+ * A stop that takes longer than this, plus SHUTDOWN_SPREAD_MS, is cut short: the person who pressed Ctrl-C is waiting.
+ * Only time in which this process ran is included, because a suspended machine does not mean that the stop is slow.
+ */
+const STOP_TIMEOUT_MS = 1900;
+/** The same for a stop during the start, when a part may be recovering its data. Docker kills a container after 10 s. */
+const START_TIMEOUT_MS = 8_000;
+
+/** Runs the server until `stopSignal` is aborted, also during the start, and exits: with 0, or 1 if the server failed. */
+export async function serve(stopSignal: AbortSignal): Promise<void> {
+  try {
+    loadEnvFile(process.env);
+    const config = readBackendConfig(process.env);
+    const format = logFormatOf(config.bridge.logFormat);
+    const log = openLog({ level: config.bridge.logLevel, format });
+    const { logger } = log;
+    // A closed standard output must not end the server.
+    process.stdout.on("error", () => logger.debug("standard output is closed"));
+    let isStarting = true;
+    whenAborted(stopSignal, () => {
+      logger.info({ signal: stopSignal.reason }, "stopping");
+      exitAfter(isStarting ? START_TIMEOUT_MS : STOP_TIMEOUT_MS + config.bridge.shutdownSpreadMs, logger);
+    });
+    const pagePath = join(packageRoot, "dist", "page");
+    const backend = await startBackend({ config, version, pagePath, logger, log, stopSignal });
+    isStarting = false;
+    whenAborted(stopSignal, async () => {
+      await backend.stop();
+      logger.info("stopped");
+      process.exit(0);
+    });
+    const greeting = format === "json" ? greetingJson : greetingText;
+    process.stdout.write(greeting(config, backend));
+  } catch (error) {
+    if (stopSignal.aborted) process.exit(0);
+    for (const problem of error instanceof ConfigurationError ? error.problems : [messageOf(error)])
+      for (const line of problem.split("\n")) process.stderr.write(`Cannot start: ${visible(line)}\n`);
+    process.exit(1);
+  }
+}
+
+function whenAborted(signal: AbortSignal, callback: () => void): void {
+  if (signal.aborted) callback();
+  else signal.addEventListener("abort", callback, { once: true });
+}
+
+function exitAfter(milliseconds: number, logger: Logger): void {
+  afterRunning(milliseconds, () => {
+    logger.error("did not stop in time");
+    process.exit(1);
+  });
+}
