@@ -65,7 +65,7 @@ async function firstSpan(db: Database, { name }: ChannelLog, after: number, floo
   return undefined;
 }
 
-interface MissingEntries {
+export interface MissingEntries {
   channel: string;
   gap: Gap;
   /** The number of missing entries. */
