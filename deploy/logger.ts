@@ -2,6 +2,7 @@ import { Writable } from "node:stream";
 import pino, { type Logger, type LoggerOptions } from "pino";
 import pinoPretty from "pino-pretty";
 import { terminalText } from "../contract/visible-text.ts";
+import { LOG_OPTIONS } from "../platform/log-options.ts";
 import { plainLines } from "../platform/plain-lines.ts";
 
 /** JSON for programs, text for people. */
@@ -36,12 +37,9 @@ export function openLog({ level, format }: { level: string; format: LogFormat })
   const children = new Set<WeakRef<Logger>>();
   let pruneAt = 1_000;
   const options: LoggerOptions = {
+    ...LOG_OPTIONS,
     level,
     serializers: logSerializers,
-    base: null,
-    // RFC 3339 with milliseconds.
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }) },
     // A child copies its parent's level when it is created, so a new level must be set at each child.
     onChild(child) {
       children.add(new WeakRef(child));

@@ -4,6 +4,7 @@ import { pino } from "pino";
 import sharp from "sharp";
 import { ConfigurationError } from "../platform/config.ts";
 import { messageOf } from "../platform/errors.ts";
+import { LOG_OPTIONS } from "../platform/log-options.ts";
 import { startCamera } from "./agent.ts";
 import { type CommandLineOptions, ExitCode, readCommandLine } from "./command-line.ts";
 import { type DeviceConfig, loadConfig, misspeltVariables } from "./config.ts";
@@ -27,11 +28,14 @@ sharp.concurrency(1);
 // mqtt-packet's table of all numbers up to 65,535 takes 8 MB of memory.
 writeToStream.cacheNumbers = false;
 collectGarbageEarly();
-const logger = pino({ level: config.logLevel });
+// A signal during the start stops the camera once it has started.
+const stopSignal = new Promise<void>((resolve) => {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
+});
+const logger = pino({ ...LOG_OPTIONS, level: config.logLevel });
 try {
   const agent = await startCamera({ config: config.camera, camera: createDriver(config), logger });
-  for (const signal of ["SIGINT", "SIGTERM"] as const)
-    process.once(signal, () => void agent.stop().then(() => process.exit(ExitCode.ok)));
+  void stopSignal.then(() => agent.stop()).then(() => process.exit(ExitCode.ok));
 } catch (error) {
   process.stderr.write(`Cannot start: ${messageOf(error)}\n`);
   process.exit(ExitCode.failed);
