@@ -62,7 +62,7 @@ interface BrokerOptions {
   redis?: RedisConnections;
   /** Called when the store is found to be damaged, which is also logged. */
   onDamage?: OnDamage;
-  /** The time by which sessions expire, milliseconds since 1970. Default: `Date.now`. */
+  /** The clock by which sessions expire, in milliseconds since 1970. Default: `Date.now`. */
   now?: () => number;
   logger: Logger;
 }
@@ -198,7 +198,7 @@ async function composed(options: BrokerOptions) {
     unavailableReason: () => cluster?.unavailableReason,
     isIncoming: (clientId, messageId) => storage.isIncoming(clientId, messageId),
   });
-  // The Redis storage replaces its topics after Redis has lost data.
+  // A function, because the Redis storage replaces this object after Redis has lost data.
   const retainedTopics = () => storage.retained.topics;
   const publishing = new AuthorizePublish({
     ...config,

@@ -10,7 +10,9 @@ import { StorageUnavailableError } from "./cluster/redis-connection.ts";
 interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
-  /** Why publications cannot be forwarded; undefined when they can. Accepted ones would accumulate in memory. */
+  /**
+   * Why publications cannot be forwarded; undefined when they can. They are then refused, not to accumulate in memory.
+   */
   unavailableReason(): string | undefined;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
@@ -114,7 +116,7 @@ export class IngestGate {
     if (notRetained !== undefined)
       refusedPublications.add(sender, packet.topic, { reason: "no_room", why: notRetained });
     if (historical || notRetained !== undefined) packet.retain = false;
-    // DUP concerns only this transmission, and a transmission to a subscriber has its own [MQTT-3.3.1-3].
+    // The publisher's DUP flag is not passed on: each transmission to a subscriber has its own DUP flag [MQTT-3.3.1-3].
     packet.dup = false;
     const startForwarding = forward
       ? broker.forward(packet, (error) => {

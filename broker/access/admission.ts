@@ -15,7 +15,7 @@ export interface Origin {
   transport: Transport;
   /** The common name of the client's certificate, verified against `TLS_CLIENT_CA`. */
   certificateName?: string;
-  /** Only for WebSocket. Over TCP and TLS, the kernel probes the client. */
+  /** Only for WebSocket: on TCP and TLS connections, the kernel sends the probes. */
   probe?: LinkProbe;
 }
 
@@ -39,7 +39,7 @@ export class Admission {
   readonly #byAddress = new Counts();
   readonly #unauthenticated = new Counts();
   readonly #connects = new FixedWindowCounter();
-  /** A function for each unauthenticated connection that ends its count in `#unauthenticated`. */
+  /** For each unauthenticated connection, the function that subtracts it from `#unauthenticated`. */
   readonly #authenticated = new WeakMap<Duplex, () => void>();
   readonly #sockets = new Set<Socket>();
   #nextLogAt = 0;
@@ -84,7 +84,10 @@ export class Admission {
     return true;
   }
 
-  /** Counts the connection until {@link authenticated}. @returns false when too many are unauthenticated: close it */
+  /**
+   * Counts a connection as unauthenticated. @returns false when the address has too many: the caller closes the
+   * connection
+   */
   awaitConnack(connection: Duplex, address: string): boolean {
     const network = networkOf(address);
     if (this.#unauthenticated.of(network) >= this.#options.maxUnauthenticatedPerAddress)

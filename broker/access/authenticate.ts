@@ -16,10 +16,10 @@ import { sessionKey } from "./session-names.ts";
 import { ownerOf, type SessionOwner } from "./session-owner.ts";
 import type { WillAdmission } from "./will-admission.ts";
 
-/** Publish decisions in each generation of a client's cache. */
+/** Publish decisions in one generation of a client's `TopicCache`. */
 const WRITES_PER_CLIENT = 32;
 
-/** The limit that keeps a session from being stored. */
+/** The exceeded limit because of which a session is not stored. */
 export type NotKept = "MAX_MQTT_SESSIONS" | "MAX_MQTT_SESSIONS_PER_USER";
 
 /** The owners of the stored sessions, by the keys of `session-names.ts`. */
@@ -58,7 +58,7 @@ export class Authenticate {
     this.#options = options;
   }
 
-  /** Refuses no client, because Aedes would send no CONNACK. */
+  /** Never refuses a client: Aedes would close the connection without a CONNACK. */
   readonly preConnect = (client: Client, packet: ConnectPacket, done: PreConnectDone): void => {
     this.#packets.set(client, packet);
     assignClientId(packet);
@@ -73,7 +73,7 @@ export class Authenticate {
   ): void => {
     const packet = this.#packets.get(client);
     if (packet === undefined) {
-      done(new RefusedConnectionError(ConnackCode.serverUnavailable, "there was no CONNECT"), null);
+      done(new RefusedConnectionError(ConnackCode.serverUnavailable, "the client has sent no CONNECT"), null);
       return;
     }
     this.#admit(client, packet, username, password?.toString("utf8")).then(
@@ -135,7 +135,7 @@ export class Authenticate {
       throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
     }
     if (!hasEnded(owner)) return;
-    // Revoked while the store was awaited: the cleanup after the revocation has not found this session.
+    // The owner was revoked while the store was awaited, so the cleanup after the revocation has missed this session.
     await sessions.discard(key);
     throw badCredentials("its token or secret has been revoked");
   }
@@ -154,7 +154,7 @@ export class Authenticate {
     throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
   }
 
-  /** A client that replaces its own older connection adds none. */
+  /** Enforces `maxConnectionsPerUser`. A client that replaces its own older connection adds no connection. */
   #checkConnections(key: string, identity: string): void {
     const { registry, maxConnectionsPerUser } = this.#options;
     if (registry.authenticatedConnections(identity) < maxConnectionsPerUser || registry.identityAt(key) !== undefined)

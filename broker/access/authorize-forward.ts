@@ -44,7 +44,7 @@ export class AuthorizeForward {
   /** Called for live, retained and queued messages. @returns null when the message is not delivered */
   readonly hook = (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null => {
     const access = this.#options.registry.get(client);
-    // The connection has just ended. Null would remove the message from the queue.
+    // The connection has just ended: with null, Aedes would remove the message from the session's queue.
     if (access === undefined) return client.conn.destroyed ? packet : null;
     if (!access.set.mayReceive(packet.topic, packet.payload)) return null;
     const { topic, payload } = packet;
@@ -59,7 +59,7 @@ export class AuthorizeForward {
         this.#batch.release(client.conn);
         if (client.conn.writableLength > maxQueuedBytes && this.#isDropped(client, access, packet)) return null;
       }
-      // Only for live deliveries: a queued message may be of an earlier run, which used the same numbers.
+      // Set only for live deliveries: a queued message may come from an earlier run, whose numbers are used again.
       access.lastForwarded = packet.brokerCounter;
     }
     this.delivered++;
@@ -91,7 +91,7 @@ export class AuthorizeForward {
       const why = `it reads too slowly: ${unsentBytes} bytes are unsent, and no message may be dropped`;
       client.conn.destroy(new SlowClientError(why));
     }
-    // Aedes would remove a dropped message from the queue.
+    // The message is kept: Aedes would remove a dropped message from the session's queue.
     return false;
   }
 }

@@ -26,7 +26,7 @@ export interface PublishCallbacks {
 }
 
 export interface Sender extends PublicationSender {
-  /** Undefined for a will. */
+  /** Undefined for the sender of a will. */
   readonly rateLimiter?: RateLimiter;
 }
 
@@ -97,7 +97,7 @@ export class AuthorizePublish {
     }
     const access = this.#options.registry.get(client);
     if (access === undefined) {
-      callback(new NotAcceptedError("the client is not known"));
+      callback(new NotAcceptedError("the client is not registered"));
       return;
     }
     this.#publish(client, access, packet, callback);
@@ -144,7 +144,7 @@ export class AuthorizePublish {
     const sender = { identity, clientId: client === null ? "" : sessionName(client.id).clientId };
     if (this.#isStopping) keep();
     else if (isRemoved(identity)) {
-      // Nobody would clear the message that the will of a removed device retains.
+      // Not published: a message that the will of a removed device retains would never be cleared.
       drop();
     } else if (!tree.owns(packet.topic)) {
       packet.retain &&= this.#mayRetain(sender, undefined, packet);

@@ -6,7 +6,7 @@ import type { ClientRegistry } from "./client-registry.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { sessionName } from "./session-names.ts";
 
-/** Retained messages that are charged to a subscriber like one publication: they are only read and written. */
+/** This many retained messages cost a subscriber as much as one publication, because they are only read and written. */
 const RETAINED_PER_MESSAGE = 4;
 
 type SubscribeDone = (error: Error | null, subscription?: Subscription | null) => void;
@@ -38,7 +38,7 @@ export class AuthorizeSubscribe {
     const filter = subscription.topic;
     const why =
       access === undefined
-        ? "the client is not known"
+        ? "the client is not registered"
         : access.filters.size >= maxSubscriptions && !access.filters.has(filter)
           ? `it already has ${maxSubscriptions} subscriptions`
           : access.set.subscribeProblem(filter);

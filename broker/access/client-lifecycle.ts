@@ -43,7 +43,7 @@ export class ClientLifecycle {
     const { registry, takeOvers, originOf, heartbeatMs, logger } = this.#options;
     const access = registry.get(client);
     if (access === undefined) {
-      // The connection closed during authentication.
+      // The connection closed during authentication, so the registry has removed the client.
       client.close();
       return;
     }
@@ -70,7 +70,7 @@ export class ClientLifecycle {
     const { address, transport } = originOf(client);
     // A client has no id before its CONNECT.
     const name = client.id === null ? {} : sessionName(client.id);
-    // The end of a known client is logged with this reason.
+    // For an authenticated client, "client disconnected" is logged with this reason.
     const level = access === undefined ? "info" : "debug";
     logger[level]({ address, transport, ...name, why: error.message }, "connection ended with an error");
   };
@@ -94,7 +94,7 @@ export class ClientLifecycle {
     const isReplaced = registry.isReplaced(client, access);
     const why = access.disconnectReason ?? (this.#isStopping ? STOPPING : isReplaced ? REPLACED : CLOSED);
     const connectedSeconds = Math.round((Date.now() - connectedAt) / 1000);
-    // The one line of a client that comes and goes.
+    // At level `info`, the only line about a client that connects and disconnects.
     logger.info({ clientId, identity, address, transport, connectedSeconds, why }, "client disconnected");
     if (client.clean || this.#isStopping) return;
     sessionLeft(access.sessionKey).catch((error: unknown) => {

@@ -20,7 +20,7 @@ export interface ClientAccess extends Bearer {
   readonly sessionKey: string;
   readonly permissions: readonly string[];
   readonly set: PermissionSet;
-  /** Publish decisions by topic. Not shared, because clients rarely publish to the same topics. */
+  /** Publish decisions by topic. Not shared between clients, which rarely publish to the same topics. */
   readonly writes: TopicCache<PublishDecision>;
   /** The client's filters with the granted QoS. */
   readonly filters: Map<string, 0 | 1 | 2>;
@@ -136,8 +136,8 @@ export class ClientRegistry {
     for (const other of this.#bySession.get(access.sessionKey) ?? []) {
       if (other === client || !this.#registered.has(other)) continue;
       tookOver = true;
-      // Aedes has usually closed the older connection. But if a third connection of this session closed while
-      // connecting, Aedes has removed the older connection from its list.
+      // Aedes has usually closed the older connection, but has lost track of it if a third connection of this session
+      // closed while connecting.
       other.close();
     }
     if (tookOver) this.takeOvers.call({ clientId: access.clientId, identity: access.identity });

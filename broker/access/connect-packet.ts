@@ -4,15 +4,15 @@ import { ConnackCode, notAuthorized, RefusedConnectionError } from "./errors.ts"
 import { reservedFor } from "./session-names.ts";
 
 /**
- * Any UTF-8 [MQTT-3.1.3-4] without characters that change how a log line is displayed, and without U+FFFD, by which the
- * parser replaces invalid UTF-8 [MQTT-1.5.3-1].
+ * Any UTF-8 [MQTT-3.1.3-4] without characters that change how a log line is displayed, and without U+FFFD, which the
+ * parser writes in place of invalid UTF-8 [MQTT-1.5.3-1].
  */
 const CLIENT_ID = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Noncharacter_Code_Point}\uFFFD]{1,128}$/u;
 export const MAX_CLIENT_ID_LENGTH = 128;
 
 /**
- * Gives a client without a client id a random one [MQTT-3.1.3-6]. MQTT 3.1 has no empty client ids, and the client of a
- * persistent session could not find its session again.
+ * Gives a client without a client id a random one [MQTT-3.1.3-6]. Only for a clean session of MQTT 3.1.1: MQTT 3.1
+ * forbids empty client ids, and a random id would never find a persistent session again.
  */
 export function assignClientId(packet: ConnectPacket): void {
   if (packet.clientId === "" && packet.clean === true && packet.protocolVersion === 4)

@@ -9,7 +9,7 @@ import type { Devices } from "./devices.ts";
 import { ConnackCode, RefusedConnectionError } from "./errors.ts";
 import { RefusedDevices } from "./refused-devices.ts";
 
-/** More refused CONNECTs of one address are answered with a delay. */
+/** Beyond this many refused CONNECTs in a minute, the answers to an address are delayed. */
 const PROMPT_REFUSALS_PER_MINUTE = 30;
 const REFUSAL_DELAY_MS = 1000;
 

@@ -10,8 +10,8 @@ interface EndedIdentitiesOptions {
 }
 
 /**
- * Whether the owner of a session or will has ended: the device was removed or has another secret, or the user's token
- * was revoked. An expired token ends nothing: the user reconnects with the next token.
+ * Whether the owner of a session or will has lost access: the device was removed or has another secret, or the user's
+ * token was revoked. An expired token does not count: the user reconnects with the next token.
  */
 export function endedIdentities({ devices, isRevoked }: EndedIdentitiesOptions): (bearer: Bearer) => boolean {
   return (bearer) => {

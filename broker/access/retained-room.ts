@@ -22,7 +22,7 @@ export class RetainedRoom {
     const topics = this.#topics();
     const { maxRetainedPerDevice, maxRetainedBytes, maxRetainedBytesPerDevice } = this.#limits;
     const added = bytes - topics.bytesOf(topic);
-    // A message that replaces a larger one frees room, even when a limit has been lowered.
+    // A message that replaces a larger one is always allowed, even when the limit has been lowered: it frees room.
     if (added > 0 && topics.bytes + added > maxRetainedBytes)
       return `all retained messages together have ${topics.bytes} bytes, and MAX_RETAINED_BYTES is ${maxRetainedBytes}`;
     if (owner === undefined) return undefined;

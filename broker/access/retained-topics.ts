@@ -44,7 +44,7 @@ export class RetainedTopics {
     return this.#find(topic)?.ownBytes ?? 0;
   }
 
-  /** The messages that the filter matches. Faster than {@link match}. */
+  /** The number and bytes of the messages that the filter matches. Faster than {@link match}. */
   weigh(filter: string): { messages: number; bytes: number } {
     const weight = { messages: 0, bytes: 0 };
     weigh(this.#root, filter.split("/"), 0, weight);

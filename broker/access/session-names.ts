@@ -11,7 +11,8 @@ interface SessionName {
 }
 
 /**
- * The identity that owns a reserved client id: `device:north` owns `camera-north`, `service:stacker` `service-stacker`.
+ * The identity that owns a reserved client id: `device:north` owns `camera-north`, and `service:stacker` owns
+ * `service-stacker`.
  */
 export function reservedFor(clientId: string): string | undefined {
   if (clientId.startsWith("camera-") && isId(clientId.slice("camera-".length)))
@@ -22,9 +23,9 @@ export function reservedFor(clientId: string): string | undefined {
 }
 
 /**
- * The key by which the broker and its store identify a session. Two users whose clients are both called `archive` have
- * two sessions: in a shared session, the first client could keep the second one out. (Mosquitto lets the second client
- * disconnect the first.)
+ * The key by which the broker and its store identify a session. It contains the user's identity: if two users whose
+ * clients are both called `archive` shared a session, the first client could keep the second one out. (In Mosquitto,
+ * the second client disconnects the first.)
  */
 export function sessionKey(identity: string, clientId: string): string {
   return reservedFor(clientId) === identity ? clientId : identity + SEPARATOR + clientId;

@@ -4,7 +4,7 @@ import type { ClientRegistry } from "./client-registry.ts";
 
 /** A client that has connected to a node. */
 export interface ClientAnnouncement extends TakeOver {
-  /** Names the connection within its node. */
+  /** Identifies the connection within its node. */
   token: string;
 }
 
@@ -21,7 +21,10 @@ interface TakeOversOptions {
  */
 export class TakeOvers {
   readonly #options: TakeOversOptions;
-  /** Clients whose announcement has not been read yet. An announcement that is read before precedes theirs. */
+  /**
+   * Clients of this node whose announcement has not been read yet: they are newer than a client whose announcement is
+   * read.
+   */
   readonly #unseen = new Map<string, Client>();
   #count = 0;
 

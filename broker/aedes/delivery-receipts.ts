@@ -1,12 +1,13 @@
 import type { AedesPublishPacket } from "aedes";
 
-/** Messages tracked per client. Beyond this, the oldest is dropped. */
+/** Messages tracked per client. Beyond this, the oldest message is no longer tracked. */
 const MAX_UNACKNOWLEDGED = 256;
 const MAX_MESSAGE_ID = 65_535;
 
 /**
  * The tracked messages that a client with a clean session has not acknowledged yet. Aedes has no record of them, so its
- * `ack` event cannot name the acknowledged message. This class assigns the message ids, which Aedes keeps.
+ * `ack` event cannot name the acknowledged message. So this class assigns the message ids: Aedes keeps an id that a
+ * packet already has.
  */
 export class DeliveryReceipts {
   readonly #sent = new Map<number, AedesPublishPacket>();

@@ -8,7 +8,10 @@ interface Forward {
   waiting: PublishCallback | undefined;
 }
 
-/** A packet's property for the state of its forwarding: a WeakMap took a tenth of a message's processing time. */
+/**
+ * The property of a packet that holds the state of its forwarding. (A WeakMap took a tenth of a message's processing
+ * time.)
+ */
 const FORWARD = Symbol("forward");
 
 interface ForwardedPacket extends PublishPacket {
@@ -17,9 +20,10 @@ interface ForwardedPacket extends PublishPacket {
 
 /**
  * Aedes, changed so that it forwards a publication before it acknowledges the publication. Plain Aedes acknowledges
- * first, and does not forward when it cannot write the acknowledgement. A client that died then would resend a
- * publication that the journal already contains, and no subscriber would ever get that publication. So ingest calls
- * {@link forward}, and Aedes' own `publish` only waits for the end of that forwarding.
+ * first, and does not forward when it cannot write the acknowledgement. If the client died at that moment, it would
+ * resend the publication. The broker would discard the resent publication, because the journal already contains it, and
+ * no subscriber would ever get it. So ingest calls {@link forward}, and Aedes' own `publish` only waits for the end of
+ * that forwarding.
  */
 export class ForwardingBroker extends Aedes {
   readonly #emitter: TopicEmitter;
@@ -64,7 +68,7 @@ export class ForwardingBroker extends Aedes {
     else forward.waiting = done;
   }
 
-  /** Assigns the number that keeps publications in order. Aedes keeps this number. */
+  /** Assigns `brokerCounter`, which keeps publications in order. Aedes keeps a counter that is already set. */
   #publish(packet: PublishPacket, done: PublishCallback): void {
     const brokerCounter = ++this.#published;
     const { cmd, topic, payload, qos, retain, dup } = packet;

@@ -4,7 +4,10 @@ import type { AedesOptions } from "aedes";
 const MAX_EARLY_PACKETS = 100;
 /** QoS 2 publications of one client between PUBREC and PUBREL. */
 const MAX_INFLIGHT_QOS2 = 1000;
-/** A topic with more levels ends the connection. The access rules refuse far shorter topics. */
+/**
+ * Aedes closes the connection of a client that uses a topic with more levels. The access rules refuse far shorter
+ * topics.
+ */
 const MAX_TOPIC_LEVELS = 100;
 
 interface AedesConfig {
@@ -20,7 +23,8 @@ export function aedesOptions(
   { maxClientIdLength, connectTimeoutMs, drainTimeoutMs, heartbeatMs }: AedesConfig,
 ): Omit<AedesOptions, "mq"> {
   return {
-    // Queues are ordered by this id, which is random by default. A fixed id would reuse keys of messages.
+    // The store sorts queued messages by this id. A random id, the default, would mix up their order; a fixed id would
+    // overwrite messages of earlier runs.
     id: store.brokerId,
     persistence: store,
     heartbeatInterval: heartbeatMs,
@@ -29,7 +33,7 @@ export function aedesOptions(
     drainTimeout: drainTimeoutMs,
     queueLimit: MAX_EARLY_PACKETS,
     maxInflightInbound: MAX_INFLIGHT_QOS2,
-    // For MQTT 3.1, which allows 23 characters. The broker allows as many as with MQTT 3.1.1.
+    // Aedes applies this limit to MQTT 3.1, whose standard allows 23 characters. It is the same as for MQTT 3.1.1 here.
     maxClientsIdLength: maxClientIdLength,
     maxTopicLevels: MAX_TOPIC_LEVELS,
   };

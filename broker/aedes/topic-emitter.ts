@@ -40,8 +40,8 @@ export class SubscriptionIndex<Emitted> {
  * publications in progress: clients that did not read blocked all 100, and all topics were blocked for 57 s. Here a
  * publication is done when every subscription has been called.
  *
- * This class also keeps publications in order. A publication is stored before it is emitted, and storing takes longer
- * for a retained or queued publication. Aedes drops a message that arrives after a later one, as a duplicate.
+ * This class also keeps publications in order. A publication is stored before it is emitted, and a later publication
+ * that is stored faster could overtake it. Aedes would then drop the overtaken publication as a duplicate.
  */
 export class TopicEmitter extends SubscriptionIndex<Message> {
   /** Unfinished publications, oldest first. A publication has a value once it has been emitted. */
@@ -88,7 +88,8 @@ export class TopicEmitter extends SubscriptionIndex<Message> {
   #dispatch({ message, done }: Waiting): void {
     const listeners = this.listeners.match(message.topic);
     for (const listener of listeners) listener(message, nothing);
-    // Aedes writes deliveries in `setImmediate`. Finishing after them keeps a publisher's packets in order.
+    // Aedes writes deliveries in `setImmediate`. Calling `done` after these writes keeps a publisher's packets in
+    // order.
     if (listeners.length === 0) done();
     else setImmediate(done);
   }

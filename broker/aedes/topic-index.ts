@@ -7,7 +7,7 @@ interface Node<Value> {
 export class TopicIndex<Value> {
   readonly #root: Node<Value> = { children: new Map(), values: [] };
 
-  /** Keeps equal values of one filter separately. */
+  /** A value that is added twice for a filter is stored twice. */
   add(filter: string, value: Value): void {
     let node = this.#root;
     for (const level of filter.split("/")) {

@@ -5,11 +5,14 @@ import { isTimeout } from "../../platform/redis/failure-reason.ts";
 
 /** A Redis server that hangs closes no connections: without a timeout, commands would never fail. */
 const COMMAND_TIMEOUT_MS = 5_000;
-/** Redis is unavailable when it has not answered for this long. Reconnecting takes less time. */
+/** Redis counts as unavailable when it has not answered for this long, which is longer than reconnecting takes. */
 export const UNAVAILABLE_AFTER_MS = 2_000;
 const MIN_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 1_000;
-/** Consecutive failures before a warning: the first ones may precede the first connection. */
+/**
+ * A warning is logged at this many consecutive failures: the first commands may fail because Redis is not connected
+ * yet.
+ */
 const WARNED_AT = 3;
 
 /** The store does not accept operations at the moment. */
@@ -83,7 +86,7 @@ export class RetryingConnection {
   }
 }
 
-/** @throws the late error if the task takes longer */
+/** @throws the error of `lateError` if the task takes longer than `ms` */
 export async function inTime<Result>(task: Promise<Result>, ms: number, lateError: () => Error): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {

@@ -30,18 +30,20 @@ interface RedisEmitterOptions {
  * Dispatches each publication to the subscriptions of all nodes.
  *
  * - QoS 1, QoS 2 and retained publications are appended to the log in Redis. Even this node's subscriptions get them
- *   from the log: every node dispatches the same messages in the same order.
+ *   from the log, so that every node dispatches the same messages in the same order.
  * - QoS 0 publications are sent directly to this node's subscriptions, and to other nodes through mqemitter-redis: in
- *   the log they would displace other publications. MQTT requires no order relative to QoS 1 [MQTT-4.6.0-6].
- * - Aedes' own messages (`$SYS`) stay on this node. The log announces a take-over: if a message on a topic announced
- *   it, any client with write access could disconnect any other.
+ *   the log they would displace other publications. MQTT requires no order between messages of QoS 0 and QoS 1
+ *   [MQTT-4.6.0-6].
+ * - Aedes' own messages (`$SYS`) stay on this node. A take-over is announced in the log: if a message on a topic
+ *   announced it, any client with write access could disconnect any other.
  *
- * Filters are matched here. mqemitter-redis subscribes to a Redis pattern per filter: filters with `constructor`,
- * `__proto__` or `[x]` never match, and Redis would compare each publication with the filters of all clients.
+ * This class matches the filters itself, because mqemitter-redis subscribes to one Redis pattern per filter: filters
+ * with `constructor`, `__proto__` or `[x]` never match, and Redis would compare each publication with the filters of
+ * all clients.
  */
 export class RedisEmitter extends SubscriptionIndex<ClusterPublication> {
   readonly #options: RedisEmitterOptions;
-  /** Publications inside the ordering emitter. */
+  /** Publications that the ordering emitter has not dispatched yet, by `brokerCounter`. */
   readonly #ordered = new Map<number, { message: ClusterPublication; done: Done }>();
 
   constructor(options: RedisEmitterOptions) {
@@ -83,7 +85,8 @@ export class RedisEmitter extends SubscriptionIndex<ClusterPublication> {
     }
     if (!isOwn) this.#options.bus.send(message);
     this.deliver(message);
-    // Aedes writes deliveries in `setImmediate`. Finishing after them keeps a publisher's packets in order.
+    // Aedes writes deliveries in `setImmediate`. Calling `done` after these writes keeps a publisher's packets in
+    // order.
     setImmediate(done);
   }
 }

@@ -7,7 +7,7 @@ import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connectio
 import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 import type { ClusterPublication } from "./redis-emitter.ts";
 
-/** Messages being sent to Redis. Further ones are dropped, as QoS 0 permits. */
+/** Messages that Redis has not acknowledged yet. Further messages are dropped, as QoS 0 permits. */
 const MAX_UNANSWERED = 10_000;
 
 interface QosZeroBusOptions {
@@ -23,10 +23,11 @@ const messageSchema = z.object({ from: z.string(), packet: z.instanceof(Buffer) 
  * Sends QoS 0 messages between the nodes with mqemitter-redis, which uses Redis' PUBLISH and SUBSCRIBE: a broken
  * connection loses messages, as QoS 0 permits. This class works around these faults of mqemitter-redis:
  *
- * - The process exits without Redis if `state` has no `error` listener.
+ * - Without Redis, the process exits if `state` has no `error` listener.
  * - Filters with `[x]`, `constructor` or `__proto__` never match. So all nodes use one channel and match filters
  *   themselves.
- * - It waits for Redis forever, or for 20 attempts. Here connections fail at once, and pending messages are bounded.
+ * - A message waits for Redis forever, or for 20 attempts. Here, connections fail at once, and pending messages are
+ *   bounded.
  * - `close` causes an unhandled rejection without Redis. Here the connections are closed directly.
  */
 export class QosZeroBus {
@@ -43,7 +44,7 @@ export class QosZeroBus {
     const { redis, logger } = options;
     this.#channel = `${redis.prefix}mqtt:qos-0`;
     this.#connections = {
-      // Resubscribes after reconnecting. A pending subscription may wait without a timeout.
+      // This connection resubscribes after reconnecting, so a pending subscription needs no timeout.
       subConn: redis.connect("mqtt-qos-0-in", { maxRetriesPerRequest: null, commandTimeout: undefined }),
       pubConn: redis.connect("mqtt-qos-0-out", { ...FAIL_FAST, enableAutoPipelining: true, commandTimeout: 5_000 }),
     };

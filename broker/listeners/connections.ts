@@ -25,7 +25,7 @@ interface ConnectionsOptions {
 
 interface Unauthenticated {
   deadline: NodeJS.Timeout;
-  /** Ends the limit on bytes before the CONNACK. */
+  /** Ends the limit on received bytes, which applies until the CONNACK. */
   stopCounting(): void;
 }
 
@@ -56,7 +56,7 @@ export class Connections {
       socket: request?.socket ?? connection,
       limits,
       clientOf: () => registry.get(client),
-      // Emitted before Aedes' parser finds another error in the same bytes.
+      // The error is emitted at once, before Aedes' parser finds another one in the same bytes.
       onProblem: (problem) => client.emit("error", new PacketRefusedError(problem)),
     });
     this.#unauthenticated.set(connection, { deadline, stopCounting });
@@ -70,7 +70,10 @@ export class Connections {
     clearTimeout(unauthenticated?.deadline);
   }
 
-  /** Aedes' timeout ends with the CONNECT: authentication that never finishes would keep the connection open. */
+  /**
+   * Needed because Aedes' own timeout stops at the CONNECT: authentication that never finishes would keep the
+   * connection open.
+   */
   #startDeadline(connection: Duplex): NodeJS.Timeout {
     const { connectTimeoutMs } = this.#options;
     const deadline = setTimeout(() => {

@@ -63,7 +63,7 @@ export class ListenError extends Error {
   }
 }
 
-/** The open ports. `mqtts` needs a certificate. */
+/** The open ports. `mqtts` is missing without a certificate. */
 export interface Ports {
   mqtt?: number;
   mqtts?: number;

@@ -45,9 +45,10 @@ export interface Reading {
 }
 
 /**
- * Splits a client's input into packets, charges for each, and stops where the client has to wait. Detects a packet that
- * is too large, and a first packet that is not a CONNECT, in the packet's header. Aedes' parser has no limits: it would
- * buffer 256 MB before the access rules apply, and would handle 65,000 PINGREQs in one turn of the event loop.
+ * Splits a client's input into packets, charges for each, and stops where the client has to wait. Looks only at a
+ * packet's header to detect that it is too large, or that the first packet is not a CONNECT. Aedes' parser has no
+ * limits: it would buffer 256 MB before the access rules apply, and would handle 65,000 PINGREQs in one turn of the
+ * event loop.
  */
 export class PacketMeter {
   readonly #limits: PacketLimits;
@@ -85,7 +86,7 @@ export class PacketMeter {
         if (this.#body > 0) continue;
         this.connectRead = true;
         endsPacket = true;
-        // The broker charges for retained messages before the client's next packet.
+        // Stop after a SUBSCRIBE: the broker charges for its retained messages before the client's next packet is read.
         if (this.#type === SUBSCRIBE && charges.isAuthenticated) break;
         continue;
       }
@@ -146,7 +147,7 @@ export class PacketMeter {
 
 /** Counts the filters of a SUBSCRIBE or UNSUBSCRIBE that arrives in pieces of any size [MQTT-3.8.3]. */
 class FilterCount {
-  /** Bytes after each filter: the QoS in a SUBSCRIBE. */
+  /** Bytes after each filter: 1 in a SUBSCRIBE, for the QoS; 0 in an UNSUBSCRIBE. */
   readonly #trailer: number;
   /** Bytes to skip. The body begins with the packet id. */
   #skip = 2;

@@ -8,9 +8,9 @@ import { type PacketCharges, type PacketLimits, PacketMeter } from "./packet-met
  */
 const MAX_PACKETS_PER_TURN = 32;
 /**
- * Bytes read from a connection at once: as many as Node.js reads from the socket at once. A read that empties the
- * buffer makes Node.js read more, so bytes that are put back would accumulate: three connections that sent PINGREQs
- * took 40 % of the event loop and 120 MB.
+ * Bytes read from a connection at once: as many as Node.js reads from the socket at once. A larger read would empty the
+ * connection's buffer, so Node.js would read more from the socket, and the bytes that are put back would accumulate:
+ * three connections that sent PINGREQs took 40 % of the event loop and 120 MB.
  */
 const MAX_READ_BYTES = 65_536;
 /** Bytes on the wire per byte of a CONNECT: a WebSocket frame with two bytes of payload has a header of six. */
@@ -56,7 +56,7 @@ export function throttleReading(connection: Duplex, options: ThrottledReadingOpt
   };
   const count = (chunk: Buffer): void => {
     received += chunk.length;
-    // Checked later: a WebSocket passes the chunk's content to the meter after this event.
+    // The check runs later, because a WebSocket passes the chunk's content to the meter after this event.
     if (received > FRAMING_FACTOR * limits.maxConnectBytes) setImmediate(check);
   };
   const stop = (): void => {
@@ -75,11 +75,11 @@ class ThrottledReading implements PacketCharges {
   #client: ThrottledClient | undefined;
   /** Packets in this turn of the event loop. */
   #packets = 0;
-  /** The client's rate limiter will call back. */
+  /** Whether reading has stopped until the client's rate limiter calls back. */
   #isThrottled = false;
-  /** The rest of the input waits for the next turn. */
+  /** Whether the rest of the input waits for the next turn. */
   #isTurnOver = false;
-  /** Aedes must read again in the next turn. */
+  /** Whether Aedes must be made to read again in the next turn. */
   #hasMoreToRead = false;
   #hasEnded = false;
 
@@ -121,7 +121,7 @@ class ThrottledReading implements PacketCharges {
   #next(): Buffer | null {
     if (this.#hasEnded || this.#isThrottled) return null;
     if (this.#isTurnOver) {
-      // Aedes may call while its parser still works on the last portion.
+      // Aedes may call `read` again in this turn, while its parser still works on the last portion.
       this.#hasMoreToRead = true;
       return null;
     }
@@ -146,7 +146,8 @@ class ThrottledReading implements PacketCharges {
       this.#connection.unshift(rest);
       this.#endTurnLater();
     } else if (!endsPacket && this.#connection.readableLength > 0) {
-      // Aedes reads again only after a complete packet or when more arrives. The rest of this packet may be buffered.
+      // Aedes would read again only after a complete packet or when more bytes arrive, but the rest of this packet may
+      // already be in the buffer.
       this.#hasMoreToRead = true;
       this.#endTurnLater();
     }

@@ -8,9 +8,14 @@ import type { Origins } from "../../platform/origins.ts";
 const SUBPROTOCOLS = ["mqtt", "mqttv3.1"];
 /** Close code of RFC 6455 for data of a type that cannot be accepted. */
 const UNSUPPORTED_DATA = 1003;
-/** Fragments of one message. Each takes more memory than its bytes. Real clients send unfragmented messages. */
+/**
+ * Fragments of one message. Each fragment takes more memory than its bytes. Real clients send unfragmented messages.
+ */
 const MAX_FRAGMENTS = 1024;
-/** The longest interval at which Node.js checks its timeouts. The default of 30 s would make a timeout ineffective. */
+/**
+ * The longest interval at which Node.js checks its timeouts. With the default of 30 s, a shorter timeout would have no
+ * effect.
+ */
 const MAX_CHECK_INTERVAL_MS = 1000;
 
 interface WebSocketListenerOptions {
@@ -52,7 +57,7 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
     response.end("This is MQTT over WebSocket: connect with an MQTT client.\n");
   });
   server.on("upgrade", (request, duplex, head) => {
-    // A connection reset of a refused socket would crash the process.
+    // Without this listener, a connection reset of a refused socket would crash the process.
     duplex.on("error", () => duplex.destroy());
     const isAllowed = origins.allows(request);
     if (!isAllowed) origins.noteRefusal(request);

@@ -31,7 +31,7 @@ interface Queue {
   bytes: number;
   /** Messages sent and not acknowledged, by message id. */
   readonly inFlight: Map<number, InFlight>;
-  /** The last dropped key: an unfinished delivery must not write its message again. */
+  /** The last dropped key. A delivery in progress must not write a message with this key or an earlier one again. */
   droppedUpTo: string;
   /** Whether it has been logged that the queue drops messages. */
   dropping: boolean;
@@ -45,7 +45,7 @@ interface Queue {
 export class OutgoingQueues {
   readonly #options: OutgoingQueuesOptions;
   readonly #queues = new Map<string, Queue>();
-  /** Keeps the order of each session's writes: a message is sent when its write is done. */
+  /** Keeps each session's writes in order, because a message is sent when its write is done. */
   readonly #writes = new KeyedQueue();
   /** Keys that are being deleted: they must not be counted twice. */
   readonly #deleting = new Set<string>();
@@ -211,7 +211,7 @@ export class OutgoingQueues {
     return messages > this.#options.maxMessages || bytes > this.#options.maxBytes;
   }
 
-  /** An empty queue is removed from memory. */
+  /** Subtracts a removed message from the counts. Removes an empty queue from memory. */
   #countRemoved(clientId: string, queue: Queue, size: number): void {
     queue.messages = Math.max(0, queue.messages - 1);
     queue.bytes = queue.messages === 0 ? 0 : Math.max(0, queue.bytes - size);

@@ -43,8 +43,8 @@ interface LevelStorageOptions extends StorageOptions {
 /**
  * MQTT sessions and retained messages in LevelDB. The overrides correct faults of aedes-persistence-level.
  *
- * Writes are not synced to disk individually, so a power failure may lose some. The journal is synced, and then
- * publishes again what was not marked as delivered.
+ * Writes are not synced to disk individually, so a power failure may lose the newest ones. The journal does sync its
+ * writes: after a power failure, it publishes every message again that was not marked as delivered.
  */
 class LevelStorage extends AsyncLevelPersistence {
   readonly #db: ClassicLevel<string, Buffer>;
@@ -96,8 +96,8 @@ class LevelStorage extends AsyncLevelPersistence {
       this.#loadSubscriptions(),
     ]);
     await this.#discardOwnerless(unreadable);
-    // Queues are sorted by this id: a random id would mix up their order, and a fixed id would overwrite their keys.
-    // The clock may be wrong: a Raspberry Pi boots without knowing the time.
+    // Queued messages are sorted by this id: a random id would mix up their order, and a fixed id would overwrite
+    // messages of earlier runs. The clock may be wrong: a Raspberry Pi boots without knowing the time.
     const last = Number((await this.#db.get(BOOT_KEY))?.toString() ?? 0);
     const boot = Math.max(Date.now(), last + 1);
     await this.#db.put(BOOT_KEY, Buffer.from(String(boot)));
@@ -217,11 +217,12 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   /**
-   * For each granted filter, Aedes passes all filters of the SUBSCRIBE, even refused ones. The base class stores them
-   * all and queues messages that the client may not read. Here each permitted filter is stored once.
+   * Aedes calls this method for each granted filter, and each time passes all filters of the SUBSCRIBE, even refused
+   * ones. The base class stores them all and queues messages that the client may not read. Here each permitted filter
+   * is stored once.
    *
-   * Messages are queued from the moment this method resolves, when Aedes begins to deliver them. A message that was
-   * queued earlier would wait for the next connection, and arrive after newer ones.
+   * Messages are queued from the moment this method resolves, when Aedes begins to deliver them. A message queued
+   * before that moment would wait for the next connection, and arrive after newer messages.
    */
   override addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void> {
     return this.#tasks.run(client.id, async () => {
@@ -300,8 +301,8 @@ class LevelStorage extends AsyncLevelPersistence {
     // The session has been discarded.
     if (this.#records.get(client.id) === undefined) return Promise.resolve();
     if (packet.cmd === "publish") {
-      // For a QoS 0 filter equal to the topic, Aedes lowers the QoS, even if another filter grants more. The message
-      // would be sent without an acknowledgement, and again at every connection.
+      // If a QoS 0 filter equals the topic, Aedes lowers the message to QoS 0, even if another filter grants more. A
+      // queued message of QoS 0 is never acknowledged, and so would be sent again at every connection.
       if (packet.qos === 0) packet.qos = 1;
       return this.queues.send(client.id, kept(packet), packet.messageId);
     }
@@ -316,10 +317,12 @@ class LevelStorage extends AsyncLevelPersistence {
       if (client.clean !== true) return this.queues.acknowledge(client.id, messageId);
       return this.#options.takeReceipt(client, messageId);
     }
-    // A suppressed delivery. The message stays in the queue if it was refused or is delivered from the queue.
+    // Aedes has suppressed a delivery. The message stays in the queue if its delivery was refused, or comes from the
+    // queue.
     if (client.clean === true || brokerId === undefined || brokerCounter === undefined) return undefined;
     if (!this.#options.wasForwarded(client, brokerCounter)) return undefined;
-    // Another delivery at QoS 1 or 2 marks the message as sent within this turn of the event loop.
+    // If the message is also being delivered at QoS 1 or 2, that delivery marks it as sent within this turn of the
+    // event loop.
     await new Promise((resolve) => setImmediate(resolve));
     if (client.closed !== true) await this.queues.dismiss(client.id, { brokerId, brokerCounter });
     return undefined;
@@ -394,7 +397,8 @@ class LevelStorage extends AsyncLevelPersistence {
         const read = willSchema.safeParse(stored);
         if (!read.success || read.data.brokerId === this.brokerId || brokers[read.data.brokerId] !== undefined)
           continue;
-        // Without the id of the earlier run: with a counter of this run, that id could overwrite a queued message.
+        // The id of the earlier run is left out: combined with a counter of this run, it could overwrite a queued
+        // message.
         const { brokerId: _, clientId, topic, payload, qos, retain, ...bearer } = read.data;
         const will = { clientId, topic, payload, qos, retain };
         if (wills.isPublishing(clientId)) continue;

@@ -21,7 +21,7 @@ export function limit(value: number): string {
   return String(Number.isFinite(value) ? value : Number.MAX_SAFE_INTEGER);
 }
 
-/** The number of the newest publication of a node's run. Expires a day later. */
+/** The number of the newest publication of a node's run. Expires a day after that publication. */
 export function senderKey(brokerId: string): string {
   return `sender:${brokerId}`;
 }

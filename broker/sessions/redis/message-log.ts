@@ -20,7 +20,7 @@ export const LOG_ID = "log";
 
 export type LogEntry =
   | { kind: "packet"; packet: KeptPacket & { cmd: "publish" }; retain: string }
-  /** A session was created or changed; discarded if the owner is empty. */
+  /** A session was created or changed, or, if the owner is empty, discarded. */
   | { kind: "session"; clientId: string; owner: string; filters: string }
   /** A client has connected to the node. */
   | { kind: "client"; node: string; clientId: string; token: string; identity: string };
@@ -34,9 +34,9 @@ interface MessageLogOptions {
 }
 
 /**
- * Follows the log, a Redis stream that all nodes write to. Unlike PUBLISH and SUBSCRIBE, a stream has no gap after a
- * broken connection, and one order for all nodes. Each entry contains the number of the previous one, so that every gap
- * is detected.
+ * Follows the log, a Redis stream that all nodes write to. Unlike PUBLISH and SUBSCRIBE, a stream loses nothing when a
+ * connection breaks, and has the same order for all nodes. Each entry contains the number of the previous one, so that
+ * every gap is detected.
  */
 export class MessageLog {
   readonly #options: MessageLogOptions;
@@ -123,8 +123,8 @@ export class MessageLog {
       this.position = Number.parseInt(id.toString("latin1"), 10);
       const read = value === undefined ? undefined : entryOf(kind, retain, value, this.position);
       if (read !== undefined) this.#options.onEntry(read);
-      // Callers that wait for this entry continue before the next entry. So a session is subscribed before the first
-      // message that is queued for it arrives.
+      // Callers that wait for this entry continue before the next entry is passed on. So a session is subscribed before
+      // the first message that is queued for it is passed on.
       if (this.#release(this.position)) await new Promise((resolve) => setImmediate(resolve));
     }
   }
@@ -134,7 +134,7 @@ export class MessageLog {
     this.#options.logger.warn({ from: this.position, to: position }, "messages between the nodes missed");
     this.position = position;
     await this.#options.onGap();
-    // Callers may wait for lost entries.
+    // Some callers may be waiting for entries that are lost.
     this.#release(Number.POSITIVE_INFINITY);
   }
 

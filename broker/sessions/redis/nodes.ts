@@ -22,7 +22,7 @@ interface NodesOptions {
 export class Nodes {
   readonly #options: NodesOptions;
   #alive: ReadonlySet<string> = new Set();
-  /** When Redis began to answer without a pause. */
+  /** Since when Redis has answered without a pause. */
   #answeringSince = Number.POSITIVE_INFINITY;
   #answeredAt = Number.NEGATIVE_INFINITY;
   #renewing = false;

@@ -35,7 +35,7 @@ export class RedisQueues {
   readonly #options: RedisQueuesOptions;
   /** Messages sent to a connection and not acknowledged, by message id. */
   readonly #inFlight = new WeakMap<object, Map<number, InFlight>>();
-  /** The number of ids that each connection waits for: see {@link send}. */
+  /** For each connection, the number of message ids being written that delay its messages: see {@link send}. */
   readonly #writingIds = new WeakMap<object, number>();
   /** The sum over all sessions at Redis' last answer. */
   totals = { messages: 0, bytes: 0, at: 0 };
@@ -71,7 +71,7 @@ export class RedisQueues {
 
   /**
    * Stores the id of a message that is about to be sent. A QoS 2 message must be resent with the same id, so it waits
-   * until the id is written. A QoS 1 message waits only behind QoS 2 messages.
+   * until the id is written. A QoS 1 message waits only if earlier QoS 2 messages wait.
    */
   async send(client: { id: string }, packet: KeptPacket, messageId: number): Promise<void> {
     const { sessions, wantsReceipt } = this.#options;
@@ -158,7 +158,9 @@ export class RedisQueues {
     return sent;
   }
 
-  /** Not awaited: a message that is not removed is resent, as QoS 1 permits. At QoS 2, only the PUBREL is resent. */
+  /**
+   * Not awaited: if the removal fails, the message is resent, as QoS 1 permits. At QoS 2, only the PUBREL is resent.
+   */
   #remove(clientId: string, seq: number): void {
     const { removals, logger } = this.#options;
     const operation: Operation = { keys: [queueKey(clientId), packetsKey(clientId)], args: ["A", String(seq)] };

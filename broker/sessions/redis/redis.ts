@@ -32,7 +32,7 @@ import { RedisWriter } from "./writer.ts";
 
 /** The start waits this long for Redis. */
 const START_TIMEOUT_MS = 5_000;
-/** Pause before retrying after Redis has lost data, which the log is about to detect. */
+/** Pause before a retry after Redis has lost data: meanwhile the log detects the loss. */
 const LOSS_PAUSE_MS = 50;
 /** Stopping waits this long for the last operations. */
 const STOP_TIMEOUT_MS = 500;
@@ -66,8 +66,8 @@ interface ClusterListener {
  * - `incomingStorePacket` writes keys that are never removed.
  *
  * Here, one step of `script.ts` gives a publication its number and its log entry, queues it, and retains it. The node
- * finds the queues with its copy of the sessions. The script rejects a publication from an outdated copy, so a session
- * misses nothing after its SUBACK.
+ * uses its own copy of the sessions to find the queues for a publication. The script rejects a publication if that copy
+ * is outdated, so a session misses nothing after its SUBACK.
  */
 class RedisStorage {
   readonly #options: RedisStorageOptions;
@@ -155,7 +155,10 @@ class RedisStorage {
     await this.queues.bound(this.#known.clientIds());
   }
 
-  /** Loads the data that the log then keeps up to date. Applying the newest changes twice is harmless. */
+  /**
+   * Loads the data that the log then keeps up to date. The log may apply the newest changes a second time, which is
+   * harmless.
+   */
   async #read(): Promise<void> {
     const newest = await this.#reader.retry((connection) => connection.get(KEY.changed));
     const owners = await this.#reader.retry((connection) => connection.hgetall(KEY.owners));
@@ -179,7 +182,7 @@ class RedisStorage {
 
   async #caughtUp(change: string): Promise<void> {
     if (Number(change) >= Number(this.#known.newest)) await this.#log.reached(Number(change));
-    // Redis has lost the newest change.
+    // Redis has lost the newest change: retry after the log has noticed.
     else await new Promise((resolve) => setTimeout(resolve, LOSS_PAUSE_MS));
   }
 
@@ -261,12 +264,15 @@ class RedisStorage {
     return this.#sessions.discardWhere(matches);
   }
 
-  /** Other nodes renew the sessions of their clients when they call this method. */
+  /** Every node calls this method, which first renews the sessions of the clients that are connected to the node. */
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
     return this.#sessions.expire(moment, isConnected);
   }
 
-  /** For each granted filter, Aedes passes all filters of the SUBSCRIBE, even refused ones. */
+  /**
+   * Aedes calls this method for each granted filter, and each time passes all filters of the SUBSCRIBE, even refused
+   * ones.
+   */
   addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void> {
     return this.#sessions.addFilters(client.id, subscriptions);
   }
@@ -315,8 +321,8 @@ class RedisStorage {
     // After a PUBREC, Aedes passes only the message id.
     if (packet.brokerId !== undefined) this.#replays.sent(client);
     if (packet.cmd === "publish") {
-      // For a QoS 0 filter equal to the topic, Aedes lowers the QoS, even if another filter grants more. The message
-      // would be sent without an acknowledgement, and again at every connection.
+      // If a QoS 0 filter equals the topic, Aedes lowers the message to QoS 0, even if another filter grants more. A
+      // queued message of QoS 0 is never acknowledged, and so would be sent again at every connection.
       if (packet.qos === 0) packet.qos = 1;
       return this.queues.send(client, kept(packet), packet.messageId);
     }
@@ -329,10 +335,12 @@ class RedisStorage {
       if (client.clean !== true) return this.queues.acknowledge(client, messageId);
       return this.#options.takeReceipt(client, messageId);
     }
-    // A suppressed delivery. The message stays in the queue if it was refused or is delivered from the queue.
+    // Aedes has suppressed a delivery. The message stays in the queue if its delivery was refused, or comes from the
+    // queue.
     if (client.clean === true || brokerId === undefined || brokerCounter === undefined) return undefined;
     if (!this.#options.wasForwarded(client, brokerCounter)) return undefined;
-    // Another delivery at QoS 1 or 2 marks the message as sent within this turn of the event loop.
+    // If the message is also being delivered at QoS 1 or 2, that delivery marks it as sent within this turn of the
+    // event loop.
     await new Promise((resolve) => setImmediate(resolve));
     if (client.closed !== true) this.queues.dismiss(client, brokerCounter);
     return undefined;

@@ -9,14 +9,16 @@ import { Script } from "../../../platform/redis/script.ts";
  * - `ARGV[1..7]`: the id of this run of the node, the newest change of a session that the node has applied, and the
  *   limits: retained messages, entries and bytes of the log, messages and bytes of a queue.
  * - The keys and the arguments of the operations follow in the order of the operations.
- * - A log entry has one field, because several take twice as long to read. The name contains the kind, the change of
- *   the retained message, and the number of the previous entry. The value is the packet, or JSON for the other kinds.
+ * - A log entry has one field, because several take twice as long to read. The field's name contains the kind, the
+ *   change of the retained message, and the number of the previous entry. Its value is the packet, or JSON for the
+ *   other kinds.
  * - The reply: results up to the first publication from an outdated copy of the sessions; the newest change if there
- *   was such a publication, otherwise ''; drops of full queues, each as client id, count, and messages and bytes when
- *   dropping began ('0' when it had begun before); messages and bytes in all queues, and the time of these totals.
+ *   was such a publication, otherwise ''; the drops of full queues (for each: client id, number of dropped messages,
+ *   and the queue's messages and bytes when dropping began, or '0' when it began in an earlier call); messages and
+ *   bytes in all queues, and the time of these totals.
  *
- * Numbers are microseconds since 1970, or the last number plus one when the clock is behind. So a Redis that lost data
- * continues above all numbers that it has assigned. Lua represents such integers exactly.
+ * Numbers are microseconds since 1970, or the last number plus one when the clock is behind. So Redis never assigns a
+ * number again, even after it has lost data. Lua represents such integers exactly.
  */
 export const SCRIPT = new Script(`
 local LOG, SEQ, CHANGED, TOTALS, SENDER, RETAINED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]

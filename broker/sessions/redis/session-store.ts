@@ -29,7 +29,10 @@ interface SessionStoreOptions
   sessionHours: number;
 }
 
-/** Creates, changes and discards persistent sessions. Publications observe a change when its method has resolved. */
+/**
+ * Creates, changes and discards persistent sessions. A change applies to all publications after its method has
+ * resolved.
+ */
 export class SessionStore {
   readonly #options: SessionStoreOptions;
   readonly #incoming = new IncomingIds();
@@ -47,7 +50,7 @@ export class SessionStore {
     const { known, maxSessionsPerUser } = this.#options;
     const { identity } = owner;
     if (known.ownerOf(key)?.identity === identity) return await this.#keepInTime(key, owner);
-    // This node's copy may lack sessions that other nodes create at the same moment.
+    // Sessions that other nodes create at the same moment are not counted: this node's copy may lack them.
     const sessions = known.countOf(identity) + this.#creating.of(identity);
     if (sessions >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
     this.#creating.add(identity);
@@ -82,7 +85,10 @@ export class SessionStore {
     if (this.#options.known.ownerOf(clientId) !== undefined) await this.#discard(clientId, {});
   }
 
-  /** Keeps a session whose owner has reconnected meanwhile, at any node: its record has changed. */
+  /**
+   * Does not discard a session whose owner has meanwhile reconnected to any node, because this changes the session's
+   * record.
+   */
   async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
     let discarded = 0;
     for (const [key, { owner, text }] of this.#options.known.entries()) {
@@ -104,7 +110,7 @@ export class SessionStore {
     return expired;
   }
 
-  /** The sessions are in use now. */
+  /** Stores that the sessions are in use now. */
   async touch(clientIds: readonly string[]): Promise<void> {
     const args = ["T", String(this.#options.now()), String(clientIds.length), ...clientIds];
     await this.#options.writer.run(() => ({ keys: [KEY.seen], args }));

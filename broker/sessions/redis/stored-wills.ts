@@ -21,8 +21,9 @@ interface StoredWillsOptions {
 }
 
 /**
- * The wills of all connected clients, for the death of their node. One per session: a client that reconnects to any
- * node cancels its old will. (In aedes-persistence-redis, a node cancels only its own wills.)
+ * The wills of all connected clients; if a node dies, another node publishes the wills of its clients. Each session has
+ * at most one will: a client that reconnects to any node cancels its old will. (In aedes-persistence-redis, a node
+ * cancels only its own wills.)
  */
 export class StoredWills {
   readonly #options: StoredWillsOptions;
@@ -45,8 +46,8 @@ export class StoredWills {
   }
 
   /**
-   * Without `brokerId`: a client has connected, and its old will of any node is removed. With the id of this node: a
-   * connection has closed, and only the will of that connection is removed. Never rejects.
+   * Without `brokerId`, a client has connected: removes its old will, whichever node stored it. With the id of this
+   * node, a connection has closed: removes only the will of that connection. Never rejects.
    */
   async remove({ id, brokerId }: { id: string; brokerId?: string | undefined }): Promise<void> {
     const { wills } = this.#options;
@@ -61,7 +62,8 @@ export class StoredWills {
    */
   async *orphaned(): AsyncGenerator<object> {
     const { reader, nodes, wills, logger, brokerId } = this.#options;
-    // Aedes publishes no wills of living nodes, such as this one: a claimed will needs another id.
+    // A claimed will gets an id of its own, because Aedes publishes no wills with the id of a living node, such as this
+    // one.
     const claim = `${brokerId}/claimed`;
     wills.expirePublishing();
     try {

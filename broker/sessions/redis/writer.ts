@@ -6,7 +6,7 @@ import { SCRIPT } from "./script.ts";
 /** Operations in one call of the script. Each blocks Redis for about 10 µs. */
 const MAX_BATCH = 256;
 const MAX_BATCH_BYTES = 1_048_576;
-/** Operations that may wait. While Redis is unavailable, ingest refuses publications. */
+/** Operations that may wait. Publications do not fill this queue: ingest refuses them while Redis is unavailable. */
 const MAX_WAITING = 50_000;
 const MAX_WAITING_BYTES = 67_108_864;
 
@@ -20,7 +20,7 @@ export interface Operation {
 }
 
 interface Waiting {
-  /** Called for each attempt: the operation may have changed. */
+  /** Called again for each attempt, because the operation may have changed meanwhile. */
   build: () => Operation;
   bytes: number;
   resolve: (result: readonly string[]) => void;
@@ -31,7 +31,7 @@ interface Waiting {
 export interface Drop {
   clientId: string;
   dropped: number;
-  /** The queue's size when the queue has just begun to drop. */
+  /** The queue's size, only if the queue has just begun to drop messages. */
   began: { messages: number; bytes: number } | undefined;
 }
 
@@ -43,7 +43,7 @@ interface WriterOptions {
   /** Resolves when this node has applied the change. */
   caughtUp(change: string): Promise<void>;
   onDrop(drop: Drop): void;
-  /** Called with the sizes of all queues. `at` orders the replies of several writers. */
+  /** Called with the total size of all queues. `at` orders the replies of several writers. */
   onTotals(totals: { messages: number; bytes: number; at: number }): void;
   logger: Logger;
 }
