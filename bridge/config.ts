@@ -66,7 +66,7 @@ const SECRETS = ["JWT_SECRET", "OPERATOR_KEY"] as const;
 
 interface BridgeConfigSource extends EnvironmentSource {
   /**
-   * Secrets that the first start generated, for those that the environment does not set. Used on loopback only: a
+   * Secrets that the first start generated, used for secrets that the environment does not set, on loopback only. A
    * server that other machines can reach must not use a secret that nobody chose.
    */
   generated?: Readonly<Partial<Record<(typeof SECRETS)[number], string>>>;

@@ -10,7 +10,7 @@ import { permissionsSchema } from "./tokens.ts";
 /** Each node keeps all accounts of the deployment in memory. */
 const MAX_ACCOUNTS = 10_000;
 const COLLECTION = "users";
-/** Each session id begins with the generation in hexadecimal: see `SESSION_ID`. */
+/** Length of {@link Account.generation}, which begins each session id: see `SESSION_ID`. */
 const GENERATION_BYTES = 6;
 
 export const roleSchema = z.enum(["viewer", "admin"] satisfies readonly Role[]);
@@ -22,8 +22,8 @@ export interface Account {
   permissions: readonly string[];
   enabled: boolean;
   /**
-   * In hexadecimal. Session ids begin with the generation of their login, so a new generation ends all sessions.
-   * Comparing generations needs no clock, so this works on every node.
+   * In hexadecimal. A session id begins with the generation that the account had at the login, so a new generation ends
+   * all sessions. Unlike times, generations can be compared on nodes whose clocks differ.
    */
   generation: string;
   /** Milliseconds since 1970. */
@@ -108,7 +108,7 @@ export async function openAccounts({ documents, logger, now = Date.now }: StoreO
     async verify(userId, password) {
       const document = collection.get(userId);
       const matches = await passwords.matches(password, document);
-      // The account may have changed while the hash was computed. Every use of the new session compares the generation.
+      // If the account changed while the hash was computed, the new session has the old generation and is refused.
       return matches && document?.enabled ? accountOf(userId, document) : undefined;
     },
     async create({ userId, password, powers }) {

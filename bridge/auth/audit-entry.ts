@@ -1,7 +1,7 @@
 export type AuditAction =
   /** An HTTP request that needs a permission. Only refusals are recorded. */
   | "access"
-  /** From WebSocket and MQTT clients. Only refusals are recorded. */
+  /** A connection of a WebSocket or MQTT client. Only refusals are recorded. */
   | "connect"
   | "subscribe"
   | "publish"

@@ -49,7 +49,7 @@ export async function openAudit({ destination, maxBytes, logger }: AuditOptions)
   const security = await openLines({ destination, maxBytes, logger });
   const traffic = security.isFile ? await openTraffic({ destination, maxBytes, logger }, security) : security;
   const record = (entry: AuditEntry) => (TRAFFIC.has(entry.action) ? traffic : security).write(entry);
-  // Refused commands and broadcasts are few and concern access, so the file for access has these too.
+  // Refusals of commands and broadcasts also go to the file for access: they are few and concern access.
   const refusals = new Refusals((entry) => security.write(entry));
   let stopping: Promise<unknown> | undefined;
   return {

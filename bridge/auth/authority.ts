@@ -50,7 +50,7 @@ interface AuthorityOptions {
   config: {
     accessTokenTtlSeconds: number;
     refreshTokenTtlSeconds: number;
-    /** Limits tokens that are minted without a login. */
+    /** The longest lifetime of a token that is minted without a login. */
     tokenTtlSeconds: number;
   };
   /** Ids of the running simulated cameras and services. Default: none. */

@@ -130,7 +130,7 @@ export class CachedCollection<Value> {
         await after(RETRY_MS, undefined, { signal: this.#stopped.signal, ref: false }).catch(() => undefined);
       }
     }
-    // A caller may schedule another read as soon as its promise resolves: that read must start a new loop.
+    // Reset before the promises resolve: a caller that then schedules another read must start a new loop.
     this.#reading = false;
     for (const { resolve } of this.#waiting.splice(0)) resolve();
   }

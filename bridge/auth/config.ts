@@ -85,7 +85,7 @@ export const authSettings = {
   ),
 };
 
-/** @throws {ConfigurationError} other machines can reach the server, and nobody could mint tokens */
+/** Without an operator key, nobody could mint tokens. @throws {ConfigurationError} the key is missing */
 export function requireOperatorKey({ OPERATOR_KEY, OPERATOR_KEY_FILE }: EnvironmentSource["env"]): void {
   if (!OPERATOR_KEY && !OPERATOR_KEY_FILE)
     throw new ConfigurationError([`OPERATOR_KEY: ${mustBeSet(MIN_OPERATOR_KEY_LENGTH)}`]);

@@ -21,7 +21,7 @@ export const REMOVALS = "removed-devices";
 export const deviceKindSchema = z.enum(["camera", "processing"]);
 export type DeviceKind = z.infer<typeof deviceKindSchema>;
 
-/** `removedAt` is in milliseconds since 1970. The device may still exist. */
+/** `removedAt` is in milliseconds since 1970. The device may still exist, because the removal is recorded first. */
 export const removalSchema = z.object({ kind: deviceKindSchema, removedAt: z.number() });
 export type Removal = z.infer<typeof removalSchema>;
 
@@ -33,7 +33,7 @@ export const deviceSecretSchema = z
 /** Logs show the name, so it is printable ASCII. The length is that of ub-common-name (RFC 5280). */
 export const certificateNameSchema = z.string().regex(/^[ -~]{1,64}$/, "must be 1 to 64 printable ASCII characters");
 
-/** Ids are unique across both kinds: the id is the MQTT user name. */
+/** The id is the MQTT user name, so a camera and a processing service never have the same id. */
 export interface Device {
   id: string;
   kind: DeviceKind;
@@ -197,8 +197,8 @@ export async function openDevices({ documents, logger, now = Date.now }: StoreOp
       const stored = isId(id) ? await documents.get(COLLECTION, id) : undefined;
       if (stored === undefined) throw unknown(id);
       const { data: device } = documentSchema.safeParse(stored.value);
-      // Recorded first: after a crash between the two writes, the device still exists and can be removed again. In the
-      // opposite order, the id would be unknown and the retained messages would stay.
+      // The removal is recorded first: after a crash between the two writes, the device still exists and can be removed
+      // again. In the opposite order, the id would be unknown and the retained messages would stay.
       if (device !== undefined)
         await documents.put(REMOVALS, id, { kind: device.kind, removedAt: now() } satisfies Removal);
       if (!(await documents.delete(COLLECTION, id))) throw unknown(id);

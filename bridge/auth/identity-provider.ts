@@ -10,7 +10,7 @@ export const PROVIDER_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384",
 /** Bits (RFC 7518, sections 3.3 and 3.5). */
 const MIN_RSA_BITS = 2_048;
 const KEYS_TIMEOUT_MS = 5_000;
-/** Also the longest time that a withdrawn key is still accepted. */
+/** Keys are fetched again after this time. Until then, a key that the provider has withdrawn is still accepted. */
 const KEYS_MAX_AGE_MS = 600_000;
 /** One key with its certificate takes about 2 KiB. */
 export const MAX_KEYS_BYTES = 1024 * 1024;

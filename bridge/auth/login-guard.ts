@@ -90,7 +90,7 @@ export class LoginGuard {
     }
     signals.send(result === undefined ? FAILED : DONE, { userId, address });
     if (result !== undefined) {
-      // A user who knows the password is not guessing. Other failures from the same address still count.
+      // The user knows the password and is not guessing. Failures of other users at this address still count.
       this.#users.clear(userId);
       this.#pairs.clear(pair);
       this.#addresses.add(address, -1);

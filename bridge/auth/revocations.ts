@@ -28,11 +28,12 @@ export interface Revocations {
   /** Reads from memory. */
   covers(identity: Pick<TokenIdentity, "userId" | "tokenId" | "sessionId" | "issuedAt">): boolean;
   /**
-   * The `issuedAt` of a new token, milliseconds since 1970: usually the current time. Because clocks differ, a
-   * revocation may cover tokens up to a later time. A new token then needs that later time.
+   * The `issuedAt` of a new token, milliseconds since 1970: usually the current time. A revocation may cover tokens
+   * that are issued up to a minute from now, because clocks differ. A new token must not be covered, so its `issuedAt`
+   * is then the end of that minute.
    */
   issueTime(userId: string): number;
-  /** Then durable and in effect on this node. @throws {TooManyRevocationsError} @throws {StoreUnavailableError} */
+  /** Resolves when durable and in effect on this node. @throws {TooManyRevocationsError} @throws {StoreUnavailableError} */
   add(revocation: Revocation): Promise<void>;
   onChange(listener: () => void): () => void;
   stop(): void;
@@ -62,8 +63,8 @@ export class TooManyRevocationsError extends Error {
 const documentSchema = z.object({
   issuedBefore: z.number().optional(),
   /**
-   * Whether all tokens issued before the revocation were revoked, even those of an issuer whose clock is ahead.
-   * `issuedBefore` may then be in the future, and new tokens carry it as the claim `rev`.
+   * Whether `issuedBefore` was set ahead of the current time, to revoke also the tokens of issuers whose clocks are
+   * ahead. New tokens then carry `issuedBefore` as the claim `rev`.
    */
   reachesAhead: z.boolean().optional(),
   expiresAt: z.number(),

@@ -17,9 +17,9 @@ import type { Link, Presence } from "../../contract/events.ts";
  * ```
  *
  * A last will does not prove that a camera is offline. When a link flaps, the broker sends the will of the old session
- * after the birth of the new one. After a crash, it sends the wills of the clients that were connected before. So the
- * will of another session is ignored. The will of the current session starts a grace period. The camera becomes offline
- * only if it sends nothing during that period.
+ * after the birth of the new one. After a crash of the broker, the broker sends the wills of all clients that were
+ * connected before the crash. So the will of another session is ignored. The will of the current session starts a grace
+ * period. The camera becomes offline only if it sends nothing during that period.
  */
 export interface CameraPresence {
   readonly status: Presence["status"];
@@ -122,7 +122,7 @@ function afterTick(
     const offlineSince = state.offlineSince ?? at;
     return { ...to(state, "offline", offlineSince), offlineSince, connected };
   }
-  // The client disconnected without a will. If it never connected, a gateway may publish for the camera.
+  // The client disconnected without a will. If no client ever connected, a gateway may publish for the camera.
   if (isConnected && state.connected && !connected)
     return { ...state, connected, offlineSince: at, graceEndsAt: at + graceMs };
   if (state.status === "sleeping" && state.until !== undefined && at >= state.until + graceMs) {

@@ -86,7 +86,8 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
         }),
       );
     }
-    // Last: a document newer than the checkpoint is harmless, but an older one would lack the entries in between.
+    // The checkpoint is written last: a document newer than the checkpoint is harmless, but an older document would
+    // lack the entries in between.
     await documents.put(CHECKPOINTS, collection, { epoch: journal.epoch, position: reached });
   }
 

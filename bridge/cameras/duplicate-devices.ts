@@ -17,7 +17,7 @@ const TAKE_OVERS_TO_ALERT = 3;
 const WINDOW_MS = 60_000;
 /** The alert is cleared after this time without a take-over by another device. */
 const QUIET_MS = 120_000;
-/** Replaces both times above if births alternate: each device backs off up to five minutes before it reconnects. */
+/** Replaces both times above if two boots alternate: each device may wait five minutes before it reconnects. */
 const ALTERNATING_MS = 15 * 60_000;
 const CHECK_INTERVAL_MS = 1000;
 /** The most client ids, and the most cameras, that are watched. The least recent one is dropped first. */
@@ -128,7 +128,7 @@ class DuplicateDeviceRules implements WatcherRules {
     };
     this.#raised.set(camera, at);
     publish({ topic: topicOf(camera), event: "alert.raised", data: alert, retain: true }).catch((error) => {
-      // The next take-over retries.
+      // The next take-over raises the alert again.
       this.#raised.delete(camera);
       logger.warn({ err: error, camera }, "alert not published");
     });

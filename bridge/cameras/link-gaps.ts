@@ -117,7 +117,7 @@ class LinkGapRules implements CheckpointedRules {
   }
 
   seed(retained: readonly StateEntry[]): void {
-    // This run has not received the birth messages before its start.
+    // A camera may have reconnected before this start, and may still send the missing messages.
     for (const { sequence } of this.#cameras.values()) sequence.restartWait(this.#now());
     for (const entry of retained) {
       if (this.#meanings.of(entry.topic) === "presence") this.#noteSession(entry);

@@ -37,7 +37,7 @@ export interface PresenceOptions {
   graceMs?: number;
   /** Cameras above this number are not watched. */
   maxCameras?: number;
-  /** The last published presence is current: this or another node has watched the cameras until now. Default false. */
+  /** Whether the last published presence is current: a node has watched the cameras until now. Default false. */
   trusted?: boolean;
   /** When presence was last watched, by the server's clock. Cameras that were online were connected until then. */
   watchedUntil?: number | undefined;
@@ -199,7 +199,7 @@ class PresenceRules implements WatcherRules {
       publishedEntry === undefined || cameBack ? undefined : serverTimeOf(published?.offline_since, publishedEntry);
     const offlineSince = brokeAt ?? camera.heardAt ?? startedAt;
     camera.presence = awaitedPresence({ session: link?.session, offlineSince, at: startedAt }, graceMs);
-    // The broker starts earlier, so the camera may have sent its birth already. Or it went to sleep in the meantime.
+    // The broker starts earlier, so the camera may have sent its birth, or announced its sleep, in the meantime.
     const isNews = (link?.status === "online" && connected) || (link?.status === "sleeping" && isNewLink);
     if (link !== undefined && isNews) this.#signal(name, camera, { type: "link", link, at: startedAt });
     else if (published?.status !== "unknown") this.#publish(name, camera);
@@ -234,7 +234,7 @@ class PresenceRules implements WatcherRules {
     camera.unpublished = false;
     const topic = { kind: "camera-state", camera: name, name: PRESENCE_STATE } as const;
     const { presence } = camera;
-    // Left out for an online camera, because the time would be outdated at once.
+    // An online camera's presence has no `heardAt`, because the time would be outdated at once.
     const heardAt = presence.status === "online" ? undefined : camera.heardAt;
     const data = toPublished(presence, heardAt, this.#options.now());
     publish({ topic, event: `camera.${presence.status}`, data, retain: true }).catch((error) => {

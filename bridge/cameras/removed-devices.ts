@@ -172,13 +172,13 @@ class RemovedDeviceRules implements WatcherRules {
   }
 
   /**
-   * Clears what only the broker still retains. Two nodes may forward a device's message and the clearing of its topic
-   * in another order than the journal has, and no later entry corrects that.
+   * Clears topics that the broker retains although the journal has no state for them. This happens when one node
+   * forwards a device's message to the broker after another node has forwarded the clearing of the topic.
    */
   async #clearBroker(id: string): Promise<void> {
     const { tree, devices, link, journal } = this.#options;
     const kind = this.#removals.get(id)?.kind;
-    // The message of a device that was added again may reach the broker before this node's journal.
+    // A new message of a device that was added again may reach the broker before it reaches this node's journal.
     if (kind === undefined || devices.get(id) !== undefined) return;
     const linkTopic = tree.build(linkOf(id, kind));
     const below = linkTopic.slice(0, linkTopic.lastIndexOf("/"));

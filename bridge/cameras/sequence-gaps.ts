@@ -35,7 +35,7 @@ export interface GapLimits {
   settleMs: number;
   /** A gap is reported after this time at the latest, milliseconds. Default 3,600,000. */
   maxWaitMs: number;
-  /** The most open gaps of a camera. With more, its numbers are not consecutive, and it is not watched. Default 32. */
+  /** The most open gaps of a camera. With more, gaps are not reported: its numbers are not consecutive. Default 32. */
   maxGaps: number;
 }
 
@@ -152,7 +152,7 @@ export class SequenceTracker {
     this.#begin(message);
     const { seq, timestamp, acceptedAt: waitingSince } = message;
     if (seq > 1) {
-      // The new outbox started at 1: lower numbers are in flight, and must not look like yet another outbox.
+      // The new outbox started at 1: lower numbers are in flight. As a gap, they do not look like another new outbox.
       const gap = { first: 1, last: seq - 1, runs: [1, seq - 1], from: timestamp, to: timestamp };
       this.#state.gaps.push({ ...gap, waitingSince, reported: undefined });
     }

@@ -48,7 +48,7 @@ function run(
     clearInterval(timer);
     for (const end of unsubscribe) end();
     if (rules.settle !== undefined) await rules.settle();
-    // Last, so that the rules also receive the events that they have just published.
+    // Unfollows last, so that the rules also receive the events that they have just published.
     await unfollow();
     limitedLog?.stop();
   }

@@ -10,7 +10,7 @@ export interface ClockState {
   readonly trusted: boolean;
 }
 
-/** A larger deviation is a jump; a smaller one is corrected in steps. Cameras and tokens have the same tolerance. */
+/** A larger deviation is a jump; a smaller one is corrected in steps. Cameras' clocks have the same tolerance. */
 export const JUMP_MS = 5 * 60_000;
 /** The largest correction of the server's clock, as a share of the elapsed running time. */
 const FOLLOW_SHARE = 0.1;
@@ -43,8 +43,8 @@ export function advance(state: ClockState, { wall, elapsedMs }: { wall: number; 
 
 /**
  * Confirms that the system's clock is right.
- * @param timePassed the server did not run for the time of the deviation, so everything gets older by it. If false, the
- *   system's clock was corrected, and nothing gets older. A clock that was set back was always corrected.
+ * @param timePassed true: the server was off for the time of the deviation, so all ages grow by this time. False: the
+ *   system's clock was corrected, and no age changes. A clock that was set back counts as corrected in both cases.
  */
 export function confirm(
   state: ClockState,

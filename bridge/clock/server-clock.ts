@@ -10,13 +10,13 @@ import { networkTimeAgrees } from "./network-time.ts";
  * The server's own clock. It measures the ages for retention, sessions, previews, alerts and presence. It advances with
  * the running time, and follows the system's clock in small steps. A jump of the system's clock, while the server runs
  * or between two starts, is reported. The jump changes nothing until an operator confirms it, or network time that has
- * agreed with the system's clock for an hour. A machine that was off looks like a clock that was set ahead, so both are
- * jumps.
+ * agreed with the system's clock for an hour. The server cannot distinguish a machine that was off from a clock that
+ * was set ahead, so it reports both as jumps.
  */
 export interface ServerClock {
   /** Milliseconds since 1970, without jumps of the system's clock. Never runs backwards. */
   now(): number;
-  /** The system's clock, with or without an unconfirmed jump, whichever is earlier: for tokens and their like. */
+  /** The system's clock, or, if earlier, that clock without the unconfirmed jump: for the expiry of revocations. */
   cautious(): number;
   /** The unconfirmed jump, if any. */
   readonly jump: ClockJump | undefined;
@@ -77,7 +77,7 @@ class StoredClock implements ServerClock {
   #state: ClockState;
   /** When `#state` was updated, by `performance.now()`, which stops while the machine is suspended. */
   #at = performance.now();
-  /** The same moment, by a coarser clock that continues while the machine is suspended. */
+  /** When `#state` was updated, by a coarser clock that continues while the machine is suspended. */
   #uptime: number;
   #lastNow = 0;
   /** When the unconfirmed jump was noticed, by the system's clock. */
@@ -109,7 +109,7 @@ class StoredClock implements ServerClock {
   }
 
   now(): number {
-    // A correction backwards is shorter than the time since the last update, but may contradict a call since then.
+    // An update may set the clock back by a little. A caller must not get an earlier time than the caller before.
     this.#lastNow = Math.max(this.#lastNow, Math.floor(this.#state.time + performance.now() - this.#at));
     return this.#lastNow;
   }
@@ -136,7 +136,7 @@ class StoredClock implements ServerClock {
 
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    // If this fails, the next start adds the missing time by the machine's running time.
+    // If this write fails, the next start takes the missing time from the machine's running time.
     await this.#enqueue(async () => {
       this.#update();
       await this.#save();
@@ -214,7 +214,7 @@ class StoredClock implements ServerClock {
       this.#checkJump();
       return;
     }
-    // The node's own clock includes the time in which the store was unavailable. At the start it is not used.
+    // The clock of a running node also counted while the store was unavailable. At its start, a node has no such clock.
     const own = this.#timers.length === 0 ? Number.NEGATIVE_INFINITY : this.now();
     const { time, offset, trusted } = stored;
     const sinceMs = wall - stored.wall;
@@ -249,7 +249,7 @@ class StoredClock implements ServerClock {
       const deviation = deviationOf(this.#state);
       const isSame = this.#agreed !== undefined && Math.abs(deviation - this.#agreed.deviation) <= JUMP_MS;
       if (!isSame) this.#agreed = { deviation, since: at };
-      // If the system's clock was right before the jump too, time has passed. Otherwise the clock was corrected.
+      // If network time had confirmed the clock before the jump, time has passed. Otherwise the clock was corrected.
       else if (this.#agreed !== undefined && at - this.#agreed.since >= agreementMs)
         await this.#confirm({ timePassed: this.#state.trusted, trusted: true }, "network time");
     }

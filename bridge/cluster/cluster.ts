@@ -104,7 +104,7 @@ export interface Counters {
   /**
    * Adds to the sums. A repeated `batch` is not added again, so a call without a reply must be repeated unchanged.
    * @param batch the number of this node's batch, from 1
-   * @param by whole numbers, by name
+   * @param by what to add to each counter: a whole number by the counter's name
    * @throws {StoreUnavailableError} the batch may or may not have been added
    */
   add(batch: number, by: Readonly<Record<string, number>>): Promise<CounterSums>;

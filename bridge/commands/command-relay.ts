@@ -297,7 +297,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       for (const { inFlight, waiting } of [...byCamera.values()]) {
         const notSent = { error: "the server stopped before the command was sent", code: ReplyCode.internal };
         for (const pending of waiting) advance(pending, "failed", notSent);
-        // Not `failed`: the camera may still run the command.
+        // The status is `timed_out`, not `failed`: the camera may still run the command.
         const notAnswered = { error: "the server stopped before the camera answered", code: ReplyCode.commandTimeout };
         if (inFlight !== undefined) advance(inFlight, "timed_out", notAnswered);
       }

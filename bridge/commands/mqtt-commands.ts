@@ -48,7 +48,7 @@ interface Outcome extends Pick<CommandUpdate, "status" | "error" | "code"> {
   command_id: string | undefined;
 }
 
-/** The reply's status; `failed` where none is given. A camera may have run a command that timed out: `unknown`. */
+/** The reply's status; `failed` if not listed here. `unknown`: the camera may have run a command that timed out. */
 const REPLY_STATUS: Partial<Record<CommandStatus, CommandReply["status"]>> = {
   ...{ rejected: "rejected", timed_out: "unknown", unknown: "unknown" },
 };
@@ -131,7 +131,7 @@ export class MqttCommands {
     const data = { command_id, status: REPLY_STATUS[status] ?? "failed", error, code };
     const message = { v: 1, id: ulid(), timestamp: new Date().toISOString(), event: "command.reply", data };
     const payload = Buffer.from(JSON.stringify(message));
-    // Not through the journal: the relay reads the cameras' replies there, and this reply is not from a camera.
+    // The reply does not go through the journal: there, the relay would take it for a reply of the camera.
     link.publish({ topic, payload, qos: 1, retain: false }).catch((err: unknown) => {
       logger.warn({ err, camera, command: command_id }, "command outcome not published");
     });

@@ -14,8 +14,8 @@ interface SharedCommandQueueOptions {
 
 const COLLECTION = "command-queues";
 /**
- * How long an expired command stays in the queue: nodes' clocks differ, and no later command may overtake it while it
- * is in flight.
+ * How long an expired command stays in the queue. A node whose clock is ahead must not send the next command while this
+ * command is still in flight.
  */
 const EXPIRY_MARGIN_MS = 2_000;
 /** Nodes that change a queue at the same time retry. A node should never need this many attempts. */

@@ -85,7 +85,7 @@ export class Backfill {
     this.#readings.delete(reader);
   }
 
-  /** The journal has changed: later requests do not share the current readings. */
+  /** Call this when the journal was replaced: later requests do not share the current readings. */
   reset(): void {
     this.#shared.clear();
   }

@@ -3,7 +3,7 @@ import type { StateEntry } from "../journal/journal.ts";
 import type { Label } from "./frames.ts";
 
 export interface ChannelFilter {
-  /** The same for filters that select the same entries. */
+  /** Filters that select the same entries have equal keys. */
   readonly key: string;
   readonly channels: ReadonlySet<string>;
   /** Channels of all cameras, such as `dashboard`, are narrowed to these cameras. Undefined: all cameras. */

@@ -28,9 +28,9 @@ export interface FanOutStats {
 }
 
 /**
- * Live delivery. Each entry is encoded once per label, and added to the groups whose filter selects it. A flush writes
- * all pending entries: at once if the last flush was long ago, else at the end of the flush interval. So the cost grows
- * with time and sockets, not with events.
+ * Live delivery. Each entry is encoded once per label (the subscribed channels that it matches), and added to the
+ * groups whose filter selects it. A flush writes all pending entries: at once if the last flush was long ago, else at
+ * the end of the flush interval. So the cost grows with time and sockets, not with events.
  */
 export class FanOut {
   readonly #options: FanOutOptions;
@@ -64,7 +64,8 @@ export class FanOut {
   /** Adds a subscriber that has received everything up to {@link FanOut.edge}. */
   join(subscriber: LiveSubscriber, filter: ChannelFilter): GroupMember {
     const present = this.#groups.get(filter.key);
-    // The new member has the pending events already. The flush may find all sockets full, and remove the group.
+    // The group's pending events are written before the new member joins, because the new member has them already. This
+    // removes the group if all its sockets are full.
     if (present !== undefined) this.#flushGroup(present);
     let group = this.#groups.get(filter.key);
     if (group === undefined) {

@@ -33,7 +33,7 @@ export interface EntriesRequest {
   label: (entry: StateEntry) => Label | undefined;
   /** Whether the page omits state that a later entry replaces. */
   coalesce: boolean;
-  /** The same for requests with the same answer; undefined for a request that no other reader makes. */
+  /** Requests for the same page have equal keys; undefined for a request that no other reader makes. */
   key: string | undefined;
 }
 

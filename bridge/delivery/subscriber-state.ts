@@ -6,7 +6,7 @@ type BackfillTask =
   /** The state of a channel, from the entry with index `next` on. */
   | SnapshotRequest
   /**
-   * The entries of a channel above `after`, up to and including `until`: the cursor at the time of the subscription. An
+   * The entries of a channel above `after`, up to and including `until`, which is the cursor at the subscription. An
    * entry that was already sent under another channel is sent again, because the client was promised all entries.
    */
   | RangeTask;
@@ -21,7 +21,7 @@ export interface RangeTask {
 /** Not at the live edge. Lagging: the socket was full, so pages omit state that a later entry replaces. */
 export interface Behind {
   readonly kind: "backfilling" | "lagging";
-  /** Everything up to and including this position was sent, except the tasks. */
+  /** Everything up to and including this position was sent, except the entries of `tasks`. */
   cursor: number;
   /** Done first, in order. */
   readonly tasks: BackfillTask[];

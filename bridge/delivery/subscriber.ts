@@ -201,7 +201,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     const frames = [...channels].map((channel) => messageFrame({ type: "caught_up", channel, position: edge }));
     if (frames.length > 0) this.sink.write(Buffer.concat(frames));
     const member = fanOut.join(this, this.#filter);
-    // The members share one of their equal filters.
+    // All members of a group use one filter object, because their filters are equal.
     this.#filter = member.group.filter;
     this.#state = transition(behind, { kind: "joined", member });
     return true;
@@ -282,7 +282,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     return position;
   }
 
-  /** Delivers the channel above the position: up to the cursor alone, then together with the other channels. */
+  /** Delivers the channel above the position: up to the cursor by its own task, then with the other channels. */
   #deliverAbove(behind: Behind, channel: string, position: number): void {
     if (this.#channels.size === 0) behind.cursor = position;
     if (position < behind.cursor) behind.tasks.push({ kind: "range", channel, after: position, until: behind.cursor });

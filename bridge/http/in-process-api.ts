@@ -12,7 +12,7 @@ export interface OperatorRequest {
   body?: object | undefined;
 }
 
-/** Opens the routes for users, devices and tokens without a port or a key: the calling program can open the store. */
+/** Opens the routes for users, devices and tokens without a port or a key: the caller could change the store itself. */
 export function openInProcessApi(services: OperatorServices) {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });
   readBodiesAsJson(server);

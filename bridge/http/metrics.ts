@@ -41,7 +41,7 @@ type BrokerCount =
   | "offlineBytes"
   | "droppedOfflineMessages";
 
-/** The value of a metric, or its value for each value of its label. */
+/** The value of a metric; for a metric with a label, one value for each value of the label. */
 type Read = (source: MetricsSource) => number | undefined | Readonly<Record<string, number>>;
 
 interface Metric {
@@ -200,7 +200,7 @@ export function createMetrics(registry: Registry, read: () => MetricsSource): Me
   };
 }
 
-/** The counts are kept by the parts, so a scrape replaces the value of the metric. */
+/** The server's parts keep the counts, so each scrape replaces the value of the metric. */
 function collect(metric: Gauge | Counter, label: string | undefined, value: ReturnType<Read>): void {
   metric.reset();
   if (value === undefined) return;

@@ -77,7 +77,7 @@ const NOUNS: Readonly<Record<string, string>> = {
   string: "a string",
 };
 
-/** Explains a wrong value whose schema has no message of its own, such as `is missing: a list of strings`. */
+/** A message such as `is missing: a list of strings`, for a wrong value whose schema has no message of its own. */
 function explain(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type": {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 /** The requests that an address may send at once after a pause: the dashboard page sends as many when it opens. */
 const BURST = 40;
-/** The longest wait of a request, milliseconds. A client that exceeds it asks for more than it reads. */
+/** The longest wait of a request, milliseconds. A request that would wait longer is dropped. */
 const MAX_WAIT_MS = 10_000;
 /** Above this number of addresses, those without recent requests are removed. */
 const MAX_ADDRESSES = 10_000;

@@ -51,7 +51,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   const server = createServer(services);
   const routeMethods = collectRouteMethods(server);
   await protect(server, { ...services, origins });
-  // After the rate limits: a request that makes the server fetch the identity provider's keys is counted already.
+  // Runs after the rate limits, so requests that make the server fetch the identity provider's keys are counted.
   server.addHook("preParsing", async (request) => {
     if (!request.is404) await services.callers.prepare(request);
     // A large body costs memory only after its sender is authenticated. The route authorizes the caller.

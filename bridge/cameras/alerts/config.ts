@@ -57,7 +57,7 @@ export const alertSettings = {
   ),
 };
 
-/** When alerts are raised. Each is cleared at another limit, so that a value near one limit does not make it flap. */
+/** When alerts are raised. They are cleared at other limits, so that a value near a limit does not make them flap. */
 export type AlertThresholds = ReturnType<typeof alertThresholds>;
 
 export function alertThresholds(read: ValuesOf<typeof alertSettings>) {

@@ -20,7 +20,7 @@ const OWN_LIMIT_ALERT_DELAY_MS = 60_000;
 /** @param since when this watcher started: earlier silence was not observed */
 export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThresholds, since: number) => Verdict;
 
-/** `duplicate-devices.ts` raises the missing `duplicate-client-id`. */
+/** The alert `duplicate-client-id` has no rule here: `duplicate-devices.ts` raises it. */
 export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-client-id">, Rule<CameraFacts>>> = {
   offline: (facts, now, thresholds, since) =>
     offlineFor(facts, now, thresholds, since, {
@@ -49,7 +49,8 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     if (now - since < waitMs) return LEAVE;
     const asked = intervalMs === 0 ? "some" : `one every ${duration(intervalMs)}`;
     const message = `No picture for more than ${duration(waitMs)}, though the schedule asks for ${asked}`;
-    // A longer interval may have cleared the alert since the last capture. An alert after that is a new one.
+    // The cause is the last capture or, if later, the last change of the interval: a longer interval clears the alert,
+    // and an alert after that is a new one.
     return raise(Math.max(expectedFrom.position, intervalPosition), "critical", message);
   },
   disk: ({ disk, ownAlertPercent }, now, { diskPercent }) => {

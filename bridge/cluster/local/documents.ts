@@ -142,7 +142,7 @@ export class LocalDocuments implements Documents {
     });
   }
 
-  /** Deletes expired documents from the disk. Reads skip a document from its expiry on. */
+  /** Deletes expired documents from the disk. Reads skip them already. */
   async sweep(): Promise<void> {
     const until = `expiry!${paddedTime(this.#now())}`;
     await this.#exclusive(async () => {
@@ -262,7 +262,7 @@ export class LocalDocuments implements Documents {
   }
 }
 
-/** The rows of a collection are adjacent: its name contains no `!`, which sorts before all its characters. */
+/** The rows of a collection are adjacent: `!` is not allowed in its name, and sorts before all allowed characters. */
 function rowKeyOf(collection: string, key: string): string {
   checkCollection(collection);
   checkKey(key);

@@ -16,7 +16,7 @@ interface LocalClusterOptions {
 }
 
 /**
- * Keeps documents in LevelDB, and everything else in memory: it ends with the node.
+ * Keeps documents in LevelDB, and all other state in memory until the node stops.
  * @throws {StoreUnusableError} another process uses the folder, or the folder cannot be written
  */
 export async function openLocalCluster(options: LocalClusterOptions): Promise<Cluster> {

@@ -66,7 +66,7 @@ const beatSchema = z.tuple([z.number(), z.number(), z.number()]);
 const nodesSchema = z.array(z.tuple([z.string(), z.coerce.number(), z.coerce.number(), z.number()]));
 
 interface Beat {
-  /** False when this node was regarded as dead, or Redis was emptied: this node's registrations may be deleted. */
+  /** False when this node was regarded as dead or Redis was emptied: its registrations may have been deleted. */
   known: boolean;
   /** This node's connections in Redis. */
   registered: number;

@@ -138,7 +138,7 @@ export class RedisRegister implements ConnectionRegister {
     this.#differed = 0;
     const registered = await link.readHash(this.#own, BATCH);
     const surplus = [...registered].filter(([connectionId]) => !this.#users.has(connectionId));
-    // Registers even the connections in the node's hash: their entries in the hashes of users may have been removed.
+    // Also registers connections that the node's hash still has: the users' hashes may have lost them.
     const missing = [...this.#users];
     await this.#send(addScript, [this.#options.nodeId], missing);
     const left = missing.filter(([connectionId]) => !this.#users.has(connectionId));

@@ -18,7 +18,7 @@ const wrappedSchema = z.object({ channel: channelSchema, message: messageSchema 
 const bareSchema = messageSchema.extend({ channel: channelSchema });
 
 const SUBSCRIBERS = "subscribers";
-/** The response must not wait long for the number of subscribers. Milliseconds. */
+/** How long the response waits for the number of subscribers at the other nodes, milliseconds. */
 const COUNT_TIMEOUT_MS = 250;
 
 /** `POST /broadcast`: publishes an event. When it is durable, responds with the number of subscribers at all nodes. */
@@ -28,7 +28,7 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
   const end = answerNodes(cluster, SUBSCRIBERS, (channel) => sockets.subscribers(String(channel)));
   server.addHook("onClose", async () => end());
 
-  /** Without the subscribers of nodes that do not answer in time. */
+  /** The number of subscribers at this node and at all nodes that answer in time. */
   async function subscribers(channel: string): Promise<number> {
     const answers = await askNodes(cluster, SUBSCRIBERS, channel, COUNT_TIMEOUT_MS).catch(() => undefined);
     let count = sockets.subscribers(channel);

@@ -5,7 +5,7 @@ import { readBody } from "../request-body.ts";
 import type { Services } from "../services.ts";
 
 const acceptSchema = z.strictObject({
-  /** True: the server stood still during the jump, so everything ages by its length. False: the clock was corrected. */
+  /** True: the server was off for the length of the jump, so all ages grow by it. False: the clock was corrected. */
   time_passed: z.boolean(),
 });
 
