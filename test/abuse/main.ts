@@ -9,7 +9,7 @@ import { attacks } from "./attacks.ts";
 import { type Experience, HonestClient } from "./honest-client.ts";
 import { startServer, type Target } from "./server.ts";
 
-/** The largest allowed factor between the 99th percentiles with and without an abuser. */
+/** A 99th percentile with an abuser may be at most this many times the 99th percentile without an abuser. */
 const MAX_RATIO = 3;
 /** Milliseconds. A smaller value only shows the scheduling of three processes on two cores. */
 const FLOOR_MS = 5;

@@ -59,7 +59,7 @@ function measure(options: BenchOptions): Promise<Sample> {
         connect = link.traffic();
         await sleep(seconds);
       });
-      // Each look sends four readings.
+      // Once a second, the camera sends four readings.
       const chatty = { READINGS_INTERVAL_S: "1", READINGS_MAX_AGE_S: "1", PREVIEW_BUDGET: "off" };
       const readings = await during(link, { ...place("readings"), env: chatty }, () => sleep(30));
       const readingBytes = readings / 30;
@@ -91,7 +91,8 @@ function measure(options: BenchOptions): Promise<Sample> {
 type CameraOptions = Parameters<typeof startCamera>[0];
 
 /**
- * Runs a camera. The work begins 5 s after the first attempt to connect. @returns the bytes on the link during the work
+ * Runs a camera. `work` begins 5 s after the camera's first attempt to connect.
+ * @returns the bytes on the link during the work
  */
 async function during(link: MeteredLink, camera: CameraOptions, work: () => Promise<unknown>): Promise<number> {
   const program = await startCamera(camera);
@@ -134,7 +135,7 @@ async function sendCommands(port: number): Promise<void> {
   }
 }
 
-/** Measures after two minutes, when the back-off of both cameras has grown. */
+/** Two cameras with one client id. The measurement begins after two minutes, when their back-off has grown. */
 async function measureDuel(
   link: MeteredLink,
   place: (name: string) => CameraOptions,

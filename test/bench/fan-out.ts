@@ -34,7 +34,7 @@ export async function openFanOut(
   });
 }
 
-/** Measures single events to a number of dashboards, after the warm-up. */
+/** The cost of events that are published one at a time to a number of dashboards, after a warm-up. */
 export async function costOfSingles(
   server: EventServer,
   generator: Generator,
@@ -42,8 +42,7 @@ export async function costOfSingles(
 ): Promise<Sample> {
   await openFanOut(server, generator, { dashboards });
   const everyMs = SINGLE_INTERVAL_MS;
-  // With single events alone, the warm-up would need minutes to compile the whole path, as in a server that runs for
-  // days.
+  // Bursts, because the engine compiles the code after many events, and single events would take minutes.
   await generator.call("publishBursts", { size: 20, window: 40, seconds: WARM_UP_SECONDS });
   await generator.call("publishSingly", { everyMs, seconds: 1 });
   return perDelivery(await costOf(server, generator, () => generator.call("publishSingly", { everyMs, seconds })));

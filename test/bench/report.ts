@@ -86,7 +86,7 @@ function spread(values: readonly number[]): string {
   return values.length < 2 ? "" : `(${number(Math.min(...values))} – ${number(Math.max(...values))})`;
 }
 
-/** Three significant digits; whole numbers from a hundred on, in groups. */
+/** Numbers below 100 have three significant digits. Others are rounded to whole numbers, such as `12,345`. */
 function number(value: number): string {
   if (Number.isNaN(value)) return "-";
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString("en");

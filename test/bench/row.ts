@@ -2,7 +2,7 @@ import { type Generator, startGenerator } from "./load/generator.ts";
 import type { Server } from "./servers/server.ts";
 
 export interface BenchOptions {
-  /** Shorter and fewer rounds, not for publication. */
+  /** Whether to run fewer and shorter rounds, whose results are too inexact for publication. */
   quick: boolean;
   rounds: number;
   /** Duration of a measurement, seconds. */
@@ -29,7 +29,7 @@ export interface Side {
   measure: () => Promise<Sample>;
 }
 
-/** One row of the table. */
+/** One row of the table of results. */
 export interface Row {
   name: string;
   title: string;

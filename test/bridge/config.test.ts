@@ -136,11 +136,11 @@ describe("a server that others can reach", () => {
     ]);
   });
 
-  it("is not treated as loopback", () => {
+  it("has an address that does not count as loopback", () => {
     expect(read({ HOST: "0.0.0.0", JWT_SECRET, OPERATOR_KEY }).loopback).toBe(false);
   });
 
-  it.each(["127.0.0.1", "127.0.0.2", "::1", "localhost"])("never listens on %s", (HOST) => {
+  it.each(["127.0.0.1", "127.0.0.2", "::1", "localhost"])("does not have the loopback address %s", (HOST) => {
     expect(read({ HOST, JWT_SECRET }).loopback).toBe(true);
   });
 });

@@ -131,7 +131,7 @@ describe("connected clients", () => {
     expect(takeOvers).toHaveLength(2);
   });
 
-  it("have the will of a replaced connection published before the birth of the new connection", async () => {
+  it("are replaced in order: the will of the old connection is published before the birth of the new connection", async () => {
     const test = await startTestBroker();
     const link = topic("cameras/north/link");
     const will = { topic: link, payload: Buffer.from("gone"), qos: 1 as const, retain: true };

@@ -7,7 +7,7 @@ import { tokenOf } from "../server.ts";
 import { openAbuser, publishInFlight } from "./payloads.ts";
 
 const tree = topicTree();
-/** The user ids of the failed logins. */
+/** The user id of a failed login, which must stay in the audit log. */
 const BURGLAR = "burglar-of-the-abuse-table";
 /** The most log lines that one abuser may cause in a run of some seconds. */
 const MAX_LINES = 200;

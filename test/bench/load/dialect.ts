@@ -17,7 +17,7 @@ export interface Conversation {
 
 export interface Turn {
   reply?: string;
-  /** The dashboard is subscribed. After a resume, the server has promised every event after the resume position. */
+  /** Set when the dashboard is subscribed. If it resumes, the server has also promised every missed event. */
   ready?: Place;
   problem?: string;
   /** The server reports that this client reads too slowly. */

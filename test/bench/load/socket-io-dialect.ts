@@ -20,7 +20,7 @@ function converse({ token, since }: ConversationOptions): Conversation {
       const accepted: { sid: string; pid?: string } = JSON.parse(text.slice(2));
       session = accepted.pid ?? accepted.sid;
       if (since === undefined) return { reply: '420["subscribe","dashboard"]' };
-      // An unrecovered session gets a new name.
+      // If the server cannot recover the session, it starts a session with a new name.
       if (session !== since.stream) return { problem: `the server cannot resume after ${since.position}` };
       return { ready: since };
     }

@@ -3,7 +3,7 @@ import { clockMicros } from "../process-cpu.ts";
 import { EventTemplate, FIRST_NUMBER } from "./event.ts";
 import type { Feed } from "./feed.ts";
 
-/** Sends length-prefixed JSON over TCP, because Socket.IO has no input for devices. This is cheaper than any broker. */
+/** Sends length-prefixed JSON over TCP, because Socket.IO has no input for devices. This costs less than any broker. */
 export async function openSocketIoFeed({ port, payloadBytes }: { port: number; payloadBytes: number }): Promise<Feed> {
   const template = new EventTemplate({ session: `feed.${clockMicros().toString(36)}`, payloadBytes });
   const frameBytes = 4 + template.byteLength;
@@ -28,7 +28,7 @@ export async function openSocketIoFeed({ port, payloadBytes }: { port: number; p
       }
       socket.write(bytes);
     },
-    // TCP has no acknowledgements of events. The dashboards prove the arrival.
+    // TCP has no acknowledgements of events. The benchmark counts the events at the dashboards instead.
     pending: async () => {},
     close: () => socket.end(),
   };

@@ -24,7 +24,7 @@ export class Tally {
   #latencies: number[] | undefined;
 
   /**
-   * @param name the receivers, for messages: `dashboard`
+   * @param name what error messages call a receiver, such as `dashboard`
    * @param first the number of the first event that each receiver expects
    */
   constructor(name: string, count: number, first: number) {

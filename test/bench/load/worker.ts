@@ -178,7 +178,7 @@ async function publishing(
 export interface Request {
   id: number;
   name: keyof Calls;
-  /** This program also contains the sender, so the argument has the correct type. */
+  /** Not checked: `Generator.call` sends the request, and its types ensure the correct argument. */
   argument: never;
 }
 

@@ -5,12 +5,12 @@ import { join } from "node:path";
 const cleanups = new Set<() => void>();
 
 process.on("exit", () => {
-  // The newest first, so that a server ends before its folder is removed.
+  // Runs the newest clean-up first, so that a server ends before its folder is removed.
   for (const cleanup of [...cleanups].reverse()) cleanup();
 });
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
-/** Registers a clean-up that runs if the benchmark ends early. @returns cancels it */
+/** Registers a clean-up that runs if the benchmark ends early. @returns a function that cancels the clean-up */
 export function whenInterrupted(cleanup: () => void): () => void {
   cleanups.add(cleanup);
   return () => cleanups.delete(cleanup);

@@ -19,7 +19,7 @@ export interface Traffic {
 
 export interface MeteredLink {
   port: number;
-  /** Since the link was opened. */
+  /** The traffic since the link was opened. */
   traffic(): Traffic;
   close(): Promise<void>;
 }

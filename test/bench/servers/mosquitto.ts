@@ -8,7 +8,7 @@ import { type MqttServer, startProcess } from "./server.ts";
 
 /**
  * Mosquitto with everything in memory and without features that cost time: no log of connections, no authentication, no
- * delay of small packets. Without `-v`, which writes a log line for each message into a pipe.
+ * delay of small packets. The option `-v` is not set, because it writes a log line for each message into a pipe.
  */
 export async function startMosquitto(): Promise<MqttServer> {
   const port = await freePort();

@@ -13,7 +13,7 @@ function newFolder(): string {
   return folder;
 }
 
-/** Opens an audit log. `failures` has the reasons of the audit log's errors in the program's log. */
+/** Opens an audit log. `failures` contains the reasons of the errors that the audit log reports in the log. */
 async function openLog(options: Pick<AuditOptions, "destination" | "maxBytes">) {
   const failures: string[] = [];
   const logger = pino({ level: "error" }, { write: (line: string) => failures.push(JSON.parse(line).reason) });
@@ -40,14 +40,14 @@ it("the audit log starts a new file above the size limit, keeps the previous fil
     record(String(count++));
     await new Promise(setImmediate);
   }
-  // The stream may still be opening the new file.
+  // Records more lines while the stream may still be opening the new file.
   for (let more = 0; more < 5; more++) record(String(count++));
   await audit.stop();
   expect([...targetsIn(`${path}.1`), ...targetsIn(path)]).toEqual(Array.from({ length: count }, (_, index) => index));
   expect(statSync(`${path}.1`).size).toBeGreaterThanOrEqual(maxBytes);
   expect([statSync(path).mode & 0o777, failures]).toEqual([0o600, []]);
 
-  // The size includes the existing content.
+  // The limit also applies to lines that were in the file before it was opened.
   const reopened = await openLog({ destination: path, maxBytes: 1 });
   reopened.record("0");
   await expect.poll(() => targetsIn(`${path}.1`).at(-1)).toBe(0);

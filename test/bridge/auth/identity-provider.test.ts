@@ -247,7 +247,7 @@ describe("a token of the identity provider", () => {
     expect(await client.next("subscription_result")).toMatchObject({ channel: "dashboard", success: true });
   });
 
-  it("causes a request to retry while the provider is unreachable, and the server's own tokens still work", async () => {
+  it("is answered with a code to retry while the provider is unreachable, and the server's own tokens still work", async () => {
     const token = await sign(await newKey("one"));
     await stopProvider();
     const running = await start();
@@ -280,7 +280,7 @@ describe("the keys of the provider", () => {
     expect(provider.keyOf(first)).toBeUndefined();
   });
 
-  it("are not requested for algorithms that a provider cannot use", async () => {
+  it("are not requested for an invalid token, or for a token without a public-key algorithm", async () => {
     const provider = open();
     const none = `${Buffer.from('{"alg":"none"}').toString("base64url")}.e30.`;
     for (const token of [none, jsonwebtoken.sign({}, "s".repeat(32)), "nonsense", ""])

@@ -108,7 +108,7 @@ describe("a token is refused", () => {
     expect(refusal).toMatchObject({ message: expect.stringMatching(message) });
   });
 
-  it("only beyond the limits: 100 permissions and permissions of 128 characters are accepted", () => {
+  it("not at the limits: 100 permissions and permissions of 128 characters are accepted", () => {
     const permissions = Array.from({ length: 100 }, (_, index) => `${index}`.padEnd(20, "x"));
     expect(tokens.verify(sign({ ...claims, permissions })).permissions).toHaveLength(100);
     expect(tokens.verify(sign({ ...claims, permissions: ["a".repeat(128)] })).permissions).toHaveLength(1);

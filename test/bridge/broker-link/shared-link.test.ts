@@ -13,7 +13,7 @@ const NODE_TIMEOUT_MS = 10_000;
 
 interface Node {
   cluster: Cluster;
-  /** The link to its own broker. */
+  /** The link to the node's own broker. */
   own: RecordingLink;
   link: BrokerLink & { stop(): void };
 }
@@ -126,7 +126,7 @@ test("the shared link knows its own devices while Redis is unavailable, and all 
   }
 });
 
-test("the shared link reports a take-over of one node once at every node", async () => {
+test("the shared link reports a take-over at one node once at every node", async () => {
   const [here, there] = [await startNode(), await startNode()];
   const takeOvers: string[] = [];
   here.link.onTakeOver(({ clientId, identity }) => takeOvers.push(`here ${clientId} ${identity}`));

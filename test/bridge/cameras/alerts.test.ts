@@ -392,7 +392,7 @@ describe("the alert `disk`", () => {
 
   it("is not repeated by the backend when the camera itself raises and clears the alert", async () => {
     const own = { alert: "disk", severity: "warning", message: "My disk is 81 % full" };
-    // Milliseconds from the rise of the usage to the next check: just before a check, and long before a check.
+    // The usage rises this many milliseconds before the next check.
     for (const before of [1, 1000]) {
       await pass(10 * SECOND - (Date.now() % (5 * SECOND)) - before);
       await storage(81);
@@ -513,7 +513,7 @@ describe("the alert `disk`", () => {
     expect(published("disk")).toEqual(["Storage is 90 % full"]);
   });
 
-  it("can have another limit", async () => {
+  it("is raised above the limit of the setting diskPercent", async () => {
     await running?.stop();
     await watch({ diskPercent: 50 });
     await storage(60);
@@ -691,7 +691,7 @@ describe("alerts", () => {
     await first?.stop();
   });
 
-  it("are not raised for cameras above maxCameras", async () => {
+  it("are not raised for further cameras when maxCameras cameras are watched", async () => {
     await running?.stop();
     const { journal, cluster, ingest } = fixture;
     const publish = ingest.publish.bind(ingest);

@@ -35,7 +35,7 @@ async function takeOver(times: number, everyMs: number, clientId = "cam-1", iden
   }
 }
 
-/** Takes over the connection and publishes the birth of each session in turn. */
+/** For each session in turn: takes over the connection of the last session, and publishes the birth. */
 async function connect(sessions: readonly string[], everyMs: number): Promise<void> {
   for (const session of sessions) {
     link.takeOver("cam-1", "device:north");
@@ -70,7 +70,7 @@ describe("an alert of two devices with one client id", () => {
     expect(events()).toEqual([]);
   });
 
-  it("is raised once when two boots alternate", async () => {
+  it("is raised once when the births of two sessions alternate", async () => {
     await connect(repeated(["s1", "s2"], 20), 1000);
     expect(events()).toEqual(["alert.raised"]);
   });
@@ -80,7 +80,7 @@ describe("an alert of two devices with one client id", () => {
     expect(events()).toEqual(["alert.raised"]);
   });
 
-  it("is raised, and stays raised, when two boots alternate with their longest back-off", async () => {
+  it("is raised, and stays raised, when two devices take over alternately with their longest back-off", async () => {
     await connect(repeated(["s1", "s2"], 10), 290_000);
     expect(events()).toEqual(["alert.raised"]);
   });
@@ -89,7 +89,7 @@ describe("an alert of two devices with one client id", () => {
     await connect(repeated(["s1"], 60), 1000);
     watcher.stop();
     watcher = start();
-    // The alert is not raised after a restart either, before the first birth message.
+    // After a restart, the alert is not raised before the first birth message.
     await takeOver(12, 5000);
     expect(events()).toEqual([]);
   });
@@ -138,7 +138,7 @@ describe("an alert of two devices with one client id", () => {
     expect(events()).toEqual(["alert.raised", "alert.cleared"]);
   });
 
-  it("covers the 10,000 client ids with the newest take-overs", () => {
+  it("counts the take-overs of only the 10,000 client ids with the newest take-overs", () => {
     link.takeOver("cam-1", "device:north");
     link.takeOver("cam-1", "device:north");
     for (let count = 0; count < 10_000; count++) link.takeOver(`other-${count}`, "user:alice");

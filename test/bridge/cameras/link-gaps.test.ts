@@ -48,7 +48,7 @@ async function sendAll(from: number, to: number, historical = false): Promise<vo
   for (let seq = from; seq <= to; seq++) await send(seq, historical ? { historical } : {});
 }
 
-/** Lets time pass. No timers are involved, because later messages settle a gap. */
+/** Sets the clock forward. No timers run, because the watcher decides about a gap when the next message arrives. */
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
 async function gaps(): Promise<LinkGap[]> {
@@ -134,7 +134,7 @@ describe("a gap in a camera's sequence numbers", () => {
     pass(60 * MINUTE);
     await send(11);
     expect(await gaps()).toEqual([]);
-    // Messages that the camera does not send after its next birth are lost.
+    // A missing message is lost if it does not arrive after the camera's next birth.
     await send(13);
     pass(5 * 60 * MINUTE);
     await birth();
@@ -166,7 +166,7 @@ describe("a gap in a camera's sequence numbers", () => {
     expect(await gaps()).toEqual([]);
   });
 
-  it("belongs to one camera", async () => {
+  it("is not reported when another camera uses the missing numbers", async () => {
     await sendAll(1, 5);
     await fixture.accept("cameras/south/events/x", envelope("x", {}, { seq: 900 }));
     await send(6);
@@ -274,7 +274,7 @@ describe("a restart", () => {
     await sendAll(1, 5);
     await running?.stop();
     running = undefined;
-    // No watcher runs, as after the last save of a program that is then killed.
+    // These messages arrive while no watcher runs, as if the watcher had been killed before it saved them.
     await sendAll(6, 9);
     await fixture.accept("cameras/north/replies/capture.now", envelope("command.reply", {}, { seq: 10 }));
     await sendAll(11, 12);
@@ -353,7 +353,7 @@ it("the watcher reports exactly the messages that did not arrive, whatever the o
         for (const seq of [...order, last]) sequence.add({ ...message, seq });
         const changes = sequence.add({ ...message, seq: last + 1, acceptedAt: DEFAULT_GAP_LIMITS.maxWaitMs });
         const missing = changes.reduce((sum, { gap }) => sum + countOf(gap.runs), 0);
-        // Numbers below the first message are unknown.
+        // The watcher cannot know that numbers below the first message are missing.
         const seen = new Set(order.filter((seq) => seq >= (order[0] ?? 0)));
         expect(missing).toBe(last - (order[0] ?? 0) - seen.size);
       },

@@ -102,7 +102,7 @@ describe("a camera's presence", () => {
     expect(events()).toEqual(["camera.online"]);
   });
 
-  it("is published again when another boot connects within the grace period", () => {
+  it("is published again when the camera connects with a new session within the grace period", () => {
     comeOnline("s1");
     drop("s1");
     comeOnline("s2");
@@ -549,7 +549,7 @@ describe("a system clock that jumps", () => {
     expect(status()).toBe("online");
   });
 
-  it("still sets the published times", () => {
+  it("still determines the times in the published presence", () => {
     vi.setSystemTime(START + 2 * 86_400_000);
     comeOnline();
     vi.advanceTimersByTime(30_000);

@@ -89,7 +89,7 @@ it("the bridge clears all topics of a removed camera, including the topics of it
   expect(retained()).toEqual(ALL);
   await devices.remove("north");
   await cleared();
-  // Its last will, an event that was in flight, and an alert that a watcher was about to raise.
+  // After the removal come the camera's will, an event that was in flight, and an alert that a watcher raises.
   await camera("link", { status: "offline", session: "s1" });
   await fixture.accept("cameras/north/events/capture.completed", envelope("capture.completed", {}));
   await fixture.ingest.publish({
@@ -136,7 +136,7 @@ it("the bridge clears the topics of a camera that was removed while no server ra
   expect(retained()).toEqual([]);
   // Clearing a topic does not make presence regard the camera as online.
   expect(fixture.published("cameras/north/state/presence").map(({ event }) => event)).not.toContain("camera.online");
-  // After ten minutes the removal itself and all saved states are deleted.
+  // After ten minutes, the document about the removal and all saved states are deleted.
   await pass(10 * MINUTE);
   await vi.waitFor(async () => expect(await fixture.cluster.documents.list("removed-devices")).toEqual([]));
   await stop();
@@ -198,7 +198,7 @@ it("the bridge keeps the retained topics of a camera that was added again", asyn
   await devices.remove("north");
   await add("north");
   await cleared();
-  // The first message of the new camera, which has not arrived in this node's journal yet.
+  // The broker retains the first message of the new camera, but this node's journal does not contain it yet.
   const topic = `${tree.root}/cameras/north/about`;
   link.retained.add(topic);
   await pass(2 * MINUTE);

@@ -14,7 +14,7 @@ beforeEach(async () => {
 /** The time on a clock that is off by `offMs`. */
 const at = (offMs: number) => new Date(Date.now() + offMs).toISOString();
 
-/** Publishes a preview one minute after the last preview. Its name has the time of a clock that is off by `offMs`. */
+/** Publishes a preview one minute after the last. The clock from which the preview has its name is off by `offMs`. */
 async function publishPreview(offMs: number): Promise<void> {
   vi.advanceTimersByTime(60_000);
   const topic = `${tree.root}/cameras/north/previews/${ulid(Date.now() + offMs).toLowerCase()}`;
@@ -57,7 +57,7 @@ it("the bridge learns a camera's clock neither from a backlog nor from a will", 
   expect(historical()).toEqual([false, true]);
 });
 
-it("the bridge forgets the difference when the camera's clock is right again", async () => {
+it("the bridge ignores an earlier clock difference when the camera's clock is right again", async () => {
   await fixture.accept(
     "cameras/north/events/capture.completed",
     envelope("capture.completed", {}, { timestamp: at(-DAY) }),

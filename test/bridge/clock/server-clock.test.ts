@@ -104,7 +104,7 @@ describe("the server's own clock", () => {
     ]);
   });
 
-  it("excludes the time in which the machine was off until somebody confirms it: a clock that was set forward looks the same", async () => {
+  it("excludes the time in which the machine was off until an operator confirms it, because the clock may have been set forward", async () => {
     await (await open()).stop();
     boot(START + 7 * DAY);
     const clock = await open();
@@ -187,7 +187,7 @@ describe("a jump is confirmed", () => {
     expect(next.jump).toBeUndefined();
   });
 
-  it("when the clock was set back: the server's clock continues where it is", async () => {
+  it("by an operator after the clock was set back: the server's clock does not change", async () => {
     const clock = await open();
     machine.wall -= 14 * DAY;
     await vi.waitFor(() => expect(clock.jump).toBeDefined());
@@ -196,11 +196,11 @@ describe("a jump is confirmed", () => {
     expect(clock.jump).toBeUndefined();
   });
 
-  it("only if there is a jump", async () => {
+  it("not if there is no jump", async () => {
     expect(await (await open()).accept({ timePassed: true })).toBeUndefined();
   });
 
-  it("by network time that agrees long enough and agreed before the jump: the time in which the machine was off is included", async () => {
+  it("by network time that agreed before the jump and agrees again: the time in which the machine was off is included", async () => {
     machine.network = true;
     const first = await open({ agreementMs: 100 });
     await new Promise((resolve) => setTimeout(resolve, 200));
@@ -216,7 +216,7 @@ describe("a jump is confirmed", () => {
     expectClock(clock, START + 7 * DAY);
   });
 
-  it("by network time: nothing gets older if the clock was never right before", async () => {
+  it("by network time if the clock was wrong before: nothing gets older", async () => {
     const clock = await open({ agreementMs: 400 });
     machine.wall += 400 * DAY;
     machine.network = true;
@@ -225,7 +225,7 @@ describe("a jump is confirmed", () => {
     expectClock(clock, START);
   });
 
-  it("not by network time while its state is unknown", async () => {
+  it("not by network time while it is unknown whether the system clock follows network time", async () => {
     const clock = await open({ agreementMs: 100 });
     machine.wall += 2 * DAY;
     await new Promise((resolve) => setTimeout(resolve, 600));
@@ -234,7 +234,7 @@ describe("a jump is confirmed", () => {
 });
 
 describe("the cautious clock", () => {
-  it("is the earlier of the system clock and the system clock without its jump", async () => {
+  it("shows the time of the system clock with or without the jump, whichever is earlier", async () => {
     const clock = await open();
     machine.wall += 2 * DAY;
     expect(Math.abs(clock.cautious() - START)).toBeLessThan(SLACK_MS);

@@ -10,7 +10,7 @@ export interface LocalQuestion {
 
 export interface LocalAnswer {
   id: number;
-  /** The names of the errors. */
+  /** The names of the errors of rejected writes. */
   refusals: string[];
   /** All documents by key, after the writes. */
   found: Record<string, Json>;

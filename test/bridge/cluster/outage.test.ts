@@ -86,7 +86,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
   test("a lease is lost before another node can acquire it", async () => {
     const lease = await cluster.leases.acquire("trim");
     await leave();
-    // Measured by the clock of this process, which is suspended with it. The last renewal was earlier.
+    // The lease ends within `leaseMs`, because its last renewal was before the outage.
     await pause(FAST.leaseMs + 100);
     expect(lease?.lost.aborted).toBe(true);
     await back();

@@ -145,7 +145,7 @@ describe("a command", () => {
     const updates = run();
     vi.advanceTimersByTime(30_000);
     expect(updates.at(-1)).toMatchObject({ status: "expired", code: ReplyCode.commandExpired });
-    // The camera may have received it: only the acknowledgement is missing.
+    // The camera may have received the command: only the acknowledgement is missing.
     expect(updates.at(-1)?.error).toMatch(
       /did not acknowledge the command in time: it may or may not have received it/,
     );
@@ -206,7 +206,7 @@ describe("a command that is not sent", () => {
     expect(link.publications).toEqual([]);
   });
 
-  it("is never one that the contract does not know, because the camera validates unknown commands", () => {
+  it("is never a command with a name outside the contract, because the camera itself checks such commands", () => {
     run("heater.on", { watts: 5 });
     expect(sent().command).toMatchObject({ name: "heater.on", args: { watts: 5 } });
     run("constructor", { x: 1 });
@@ -309,7 +309,7 @@ describe("a late reply", () => {
     expect(relay.stats().lateReplies).toBe(1);
   });
 
-  it("of another camera, or in an invalid form, changes nothing", () => {
+  it("changes nothing if it comes from another camera or is invalid", () => {
     const updates = run();
     const { id } = sent().command;
     journal.receive(

@@ -161,7 +161,7 @@ describe("a client that resumes", () => {
 });
 
 describe("the position in a ping", () => {
-  it("is omitted without a subscription: a client that resumed from it would miss events of channels it had yet to subscribe", async () => {
+  it("is omitted without a subscription, because a client that resumes there would miss events of channels it subscribes later", async () => {
     const { url, token, event } = await startRealtime({ pingIntervalMs: 100 });
     await many(event, 5);
     const client = await connect(url, token());

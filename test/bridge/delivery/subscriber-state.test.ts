@@ -34,7 +34,7 @@ const events: Record<string, SubscriberEvent> = {
   replaced: { kind: "replaced", cursor: 7 },
 };
 
-/** For each event: the next state after each state. */
+/** For each event and each state: the state after the event. */
 const expected: Record<keyof typeof events, Record<Kind, Kind>> = {
   interrupted: { idle: "backfilling", backfilling: "backfilling", lagging: "lagging", live: "backfilling" },
   "continued with channels": { idle: "idle", backfilling: "backfilling", lagging: "lagging", live: "live" },

@@ -76,7 +76,7 @@ describe("a subscription", () => {
     expect(await client.next("unsubscription_result")).toMatchObject({ success: false, code: 107 });
   });
 
-  it("is counted until its connection is closed", async () => {
+  it("counts in the subscribers of its channel until its connection is closed", async () => {
     const { url, token, sockets } = await startRealtime();
     const one = await connect(url, token());
     const other = await connect(url, token());
@@ -187,7 +187,7 @@ describe("events that wait for the next flush", () => {
     expect((await first.events(3)).map(({ data }) => data)).toEqual([1, 2, 3]);
   });
 
-  it("are sent to a client that unsubscribes, before the answer", async () => {
+  it("are sent to a client that unsubscribes before the client gets the answer", async () => {
     const { url, token, event } = await startRealtime({ flushIntervalMs: 300 });
     const client = await connect(url, token());
     await client.subscribe("dashboard");

@@ -30,7 +30,7 @@ describe("/connections", () => {
     expect([answer.status, answer.body.error.code]).toEqual([404, "not_found"]);
   });
 
-  it("needs an admin: neither this machine nor another permission is enough", async () => {
+  it("needs an admin: a request from this machine or with another permission is refused", async () => {
     for (const method of ["GET", "DELETE"]) {
       const path = method === "GET" ? "/connections" : "/connections/nobody";
       expect((await bridge.call(path, { method })).status).toBe(401);

@@ -11,7 +11,7 @@ it.each([
   await expect(startTestBridge({ env: { ...env, HOST } })).rejects.toThrow(said);
 });
 
-it("the server listens on the address of a HOST that is a name", async () => {
+it("the server resolves a HOST that is a name, and listens on its address", async () => {
   const bridge = await startTestBridge({ env: { ...env, HOST: "localhost" } });
   const { address, family } = await lookup("localhost");
   const answer = await fetch(`http://${family === 6 ? `[${address}]` : address}:${bridge.port}/health`);

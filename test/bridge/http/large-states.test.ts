@@ -53,8 +53,7 @@ describe("GET /cameras of large states", () => {
     } finally {
       clearInterval(timer);
     }
-    // Far above the needed time (about 10 ms), and far below the time for building all states at once (seconds), so
-    // that load does not matter.
+    // A turn needs about 10 ms. Building all states at once would need seconds, so other load cannot hide the difference.
     expect(Math.max(...turns)).toBeLessThan(1_000);
   });
 

@@ -21,7 +21,7 @@ it("the throttle spreads requests beyond a burst without delaying another addres
   await throttle.wait("192.0.2.2").then(() => order.push("one"));
   const { passed, tookMs } = await many;
   expect(passed).toBe(66);
-  // 41 at once, then 25 more, 20 ms apart.
+  // 41 requests pass at once. The other 25 requests pass at intervals of 20 ms.
   expect(tookMs).toBeGreaterThan(450);
   expect(order).toEqual(["one", "many"]);
 });

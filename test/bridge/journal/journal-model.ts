@@ -83,7 +83,7 @@ class Model {
   }
 }
 
-/** Entries without a channel are kept as if they had one channel in common. */
+/** Entries without a channel share one unnamed channel. */
 function channelsOf({ channels }: Entry): readonly string[] {
   return channels.length === 0 ? [""] : channels;
 }

@@ -44,7 +44,7 @@ export function describeSessions(place: () => JournalPlace): void {
       for (const sender of honest) expect(await send(again, sender, ["boot2"])).toEqual(["boot2"]);
     });
 
-    test("of one sender are kept up to maxSessionsPerSender, with all sequence numbers of the last used sessions", async () => {
+    test("of one sender are kept up to maxSessionsPerSender: the last used sessions, with all their sequence numbers", async () => {
       const limits = { maxSessionsPerSender: 3 };
       let journal = await place().open({ limits });
       await send(journal, NORTH, ["a", "b", "c"]);
@@ -90,7 +90,7 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(left).toEqual(["new", "s9", "s8", "s7"]);
     });
 
-    test("that are evicted while their messages wait stay known until these messages are written", async () => {
+    test("are remembered until their waiting messages are written, even after an eviction", async () => {
       const journal = await place().open({ limits: { maxSessionsPerSender: 2 } });
       const origins = range(1, 50).flatMap((seq) => range(1, 50).map((n) => from(MALLORY, `s${n}`, seq)));
       const appended = origins.map((origin) => journal.append(message(origin)));

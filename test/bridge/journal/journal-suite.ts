@@ -296,7 +296,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         await journal.trim();
         journal = await place.open({ retentionEvents: 5 });
         const { entries, missing } = await readWhole(journal, {});
-        // A store may keep removed entries for a while.
+        // A store may delete entries later than retention requires.
         expect(positions(entries)).toEqual(expect.arrayContaining([20, 40, 60, 80, ...range(95, 100)]));
         expect([...positions(entries), ...missing].sort((one, other) => one - other)).toEqual(range(1, 100));
       });

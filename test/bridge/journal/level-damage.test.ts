@@ -123,7 +123,7 @@ describe("a damaged store", () => {
     expect(positions(await readAll(journal, ["dashboard"]))).toEqual([...kept, 61]);
   });
 
-  test("that is behind the cursors of clients begins a new epoch after their positions", async () => {
+  test("that was replaced by an older backup begins a new epoch, after the positions that clients already have", async () => {
     await append(5);
     await journal.close();
     const backup = join(dirname(place.path), "backup");
@@ -156,7 +156,7 @@ describe("a damaged store", () => {
     expect(journal.epoch).not.toBe(epoch);
     expect(journal.recovery("dashboard", { epoch, position: 10 })).toMatchObject({ reason: "epoch_changed" });
     expect(place.logged.join()).toMatch(/begins a new epoch/);
-    // Only one new epoch: at the next start the folder is no longer a copy.
+    // The next start keeps the epoch, because the folder no longer counts as a copy.
     const own = journal.epoch;
     journal = await place.open();
     expect(journal.epoch).toBe(own);

@@ -69,7 +69,7 @@ const chunk = (position: number) => `m${String(position).padStart(16, "0")}`;
 const span = (channel: string, position: number) => `i${channel}!${String(position).padStart(16, "0")}`;
 
 describe("8 flipped bytes in a table", () => {
-  test.each([0.3, 0.5, 0.7, 0.9])("at %d of its length lose no unreported entry", async (part) => {
+  test.each([0.3, 0.5, 0.7, 0.9])("at %d of the table's length: every lost entry is reported", async (part) => {
     await fill(3_000);
     const { epoch } = journal;
     await flip(await largestTable(), (size) => Math.floor(size * part));
@@ -95,7 +95,7 @@ describe("8 flipped bytes in a table", () => {
     expect(place.logged.filter((line) => line.includes("and may have lost"))).toEqual([]);
   });
 
-  test("in the entries change neither the epoch nor the entries before and after the gap", async () => {
+  test("do not change the epoch, or the entries before and after the gap", async () => {
     await fill(3_000);
     const { epoch } = journal;
     await flip(await largestTable(), (size) => Math.floor(size * 0.9));
@@ -160,7 +160,7 @@ describe("an unreadable chunk is a gap", () => {
   });
 });
 
-test("entries that retention removed are no gap: a channel's older entries are read across them", async () => {
+test("entries that retention removed are not reported as a gap when a channel still has older entries", async () => {
   const quiet = { channels: ["camera:quiet"], camera: "quiet" };
   journal = await place.open({ retentionEvents: 50 });
   for (let sent = 0; sent < 400; sent++)

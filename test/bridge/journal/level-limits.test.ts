@@ -106,7 +106,7 @@ describe("the deduplicator", () => {
 });
 
 describe("channels", () => {
-  test("are at most maxChannels: empty channels are removed for new channels, and then have an incomplete recovery", async () => {
+  test("are at most maxChannels: a new channel replaces an empty channel, whose recovery is then incomplete", async () => {
     let now = 1e12;
     const options = { limits: { maxChannels: 4 }, now: () => now };
     let journal = await place.open(options);
@@ -157,7 +157,7 @@ describe("state", () => {
 });
 
 describe("the MQTT outbox", () => {
-  test("tracks maxUndeliveredGroups writes, and delivers older messages again after a restart", async () => {
+  test("tracks deliveries of the newest maxUndeliveredGroups writes, and delivers older messages again after a restart", async () => {
     const limits = { maxUndeliveredGroups: 3 };
     let journal = await place.open({ limits });
     const publish = { payload: Buffer.from("x"), qos: 1 as const, retain: false };

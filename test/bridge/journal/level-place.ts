@@ -10,7 +10,7 @@ export interface LevelPlace {
   /** The log lines of level warn and above. */
   logged: string[];
   open(options?: Partial<LevelJournalOptions>): Promise<Journal>;
-  /** Replaces the files by those of another place, as if its program were killed now. */
+  /** Replaces the files by a copy of another place's files, as if the other place's program were killed now. */
   copyOf(other: LevelPlace): Promise<void>;
   dispose(): Promise<void>;
 }

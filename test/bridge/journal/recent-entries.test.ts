@@ -3,7 +3,7 @@ import type { Entry } from "../../../bridge/journal/journal.ts";
 import { RecentEntries, type RecentEntriesLimits } from "../../../bridge/journal/recent-entries.ts";
 
 const BODY_CHARS = 100;
-/** A body of {@link BODY_CHARS} characters, plus the characters that are added for each entry. */
+/** The size of an entry in characters, as {@link RecentEntries} counts it: the body and 200 for the other fields. */
 const CHARS_PER_ENTRY = BODY_CHARS + 200;
 
 function entryAt(position: number, length = BODY_CHARS): Entry {

@@ -84,7 +84,7 @@ test("an append whose reply was lost is a duplicate when it is sent again, and i
   await deliverMessage(journal, message(from("device:north", "first", 1)));
   let seq = 0;
   let wasCarriedOut = false;
-  // The first attempt nearly always works, but Redis may lose unread input of a closed connection.
+  // Several attempts, because Redis may drop the unread input of a closed connection and then executes nothing.
   while (!wasCarriedOut && seq < 5) {
     const sent = {
       ...message(from("device:north", "s", ++seq)),

@@ -22,7 +22,7 @@ const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
 
 async function keys(): Promise<string[]> {
   const all = await place.redis.connect("test").keys("*");
-  // Only the keys of this test, because earlier tests used the same Redis.
+  // Excludes the keys of earlier tests, which used the same Redis.
   return all.filter((key) => key.startsWith(place.prefix) || !key.startsWith("{test-")).sort();
 }
 
@@ -88,7 +88,7 @@ test("retention leaves no rows of removed entries behind", async () => {
   expect(await place.redis.connect("test").xlen(`${place.prefix}journal:log`)).toBe(0);
 });
 
-test("chunks that no channel keeps remain for nodes that are behind, up to a limit", async () => {
+test("chunks that no channel keeps stay in Redis, up to a limit, for nodes that have not read them yet", async () => {
   const log = `${place.prefix}journal:log`;
   const journal = await place.open({ retentionEvents: 1, limits: { maxLingeringChunks: 5 } });
   for (const _ of range(1, 20)) await journal.append(message());
@@ -155,7 +155,7 @@ test("a channel beyond the limit is rejected, and empty channels are removed for
   now += 25 * HOUR_MS;
   await journal.trim();
   expect(await append("e")).toEqual({ position: 6, duplicate: false });
-  // The journal does not know the floors of removed channels individually.
+  // A removed channel may have had this name, so the journal does not report a complete recovery.
   expect(journal.recovery("camera:new", { epoch: journal.epoch, position: 1 })).toMatchObject({ reason: "trimmed" });
   const again = await place.open({ now: () => now, limits: { maxChannels: 4 } });
   expect(again.recovery("camera:new", { epoch: again.epoch, position: 1 })).toMatchObject({ reason: "trimmed" });

@@ -79,7 +79,7 @@ test("state is the same on all nodes, whichever node changed it, also on a node 
   expect(late.snapshot("dashboard")).toEqual(one.snapshot("dashboard"));
 });
 
-test("all nodes know the floors that one node raised", async () => {
+test("all nodes know which entries one node has trimmed", async () => {
   const retention = { retentionEvents: 3 };
   const [one, other] = await Promise.all([place.openNode(retention), place.openNode(retention)]);
   await Promise.all(range(1, 9).map(() => one.append(message())));

@@ -101,7 +101,7 @@ describe("GET /stats", () => {
       async () => {
         const { totals } = (await node(2).call("/stats")).body;
         expect(totals).toMatchObject({ since: before.since, starts: 3, counts: { broadcasts: 2 } });
-        // The nodes publish some events themselves, but not each event three times.
+        // Each event of the journal counts once, not once for each node.
         expect(totals.counts.events).toBe(bridges.reduce((sum, { journal }) => Math.max(sum, journal.head), 0));
       },
       { interval: 200 },

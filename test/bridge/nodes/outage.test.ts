@@ -107,7 +107,7 @@ describe.each(OUTAGES)("while Redis $name", ({ begin, end }) => {
     const { epoch } = bridge.journal;
     const after = bridge.journal.head;
     const sent = Array.from({ length: 1_500 }, (_, index) => index);
-    // More entries than a node caches.
+    // Publishes more entries than a node caches.
     await Promise.all(sent.map((n) => bridge.say(CAPTURED, { n })));
     const client = await connect(url, token);
     await begin();

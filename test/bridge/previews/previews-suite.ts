@@ -184,7 +184,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(next?.capture).toBe(names[5]);
     });
 
-    it("has an overview that is spread evenly over its time", async () => {
+    it("has an overview of previews that are spread evenly over time", async () => {
       const { previews: chosen, total } = await previews.overview("north", 5);
       expect(total).toBe(25);
       expect(chosen.map(({ capture }) => names.indexOf(capture))).toEqual([0, 5, 10, 15, 20]);

@@ -25,7 +25,7 @@ afterEach(async () => {
   await place.dispose();
 });
 
-/** Starts one more node that counts. */
+/** Starts another node that adds to the totals. */
 async function node(wrap: (counters: Counters) => Counters = (counters) => counters): Promise<Stats> {
   const { counters } = await place.open({ heartbeatMs: 100 });
   if (counters === undefined) throw new Error("no counters");

@@ -5,7 +5,7 @@ import type { Topic, TopicTree } from "../../../contract/topics.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
 
 /**
- * A journal in memory, for tests with a fake clock, which a disk does not follow. It appends synchronously. While
+ * A journal in memory that appends synchronously, for tests with a fake clock, because a disk needs real time. While
  * `unavailableReason` is set, publishing fails.
  */
 export type MemoryJournal = Pick<Journal, "follow" | "snapshot" | "state"> & {

@@ -69,7 +69,8 @@ export interface TestBridgeOptions {
   dataPath?: string;
   pagePath?: string;
   /**
-   * Ids of simulated cameras. While no other camera is registered, tokens need no key. Default: `north`. No simulator runs.
+   * Ids of simulated cameras. Default: `north`. No simulator runs. While only these cameras are registered, a token can
+   * be minted without the operator key.
    */
   simulated?: readonly string[];
   /** Keeps journal and cluster in this Redis, shared by several bridges. Default: in the data path. */

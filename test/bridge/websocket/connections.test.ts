@@ -226,7 +226,7 @@ it("the server answers an invalid upgrade request with an HTTP error", async () 
 });
 
 describe("a connection register that answers late", () => {
-  /** A register that answers only after `admit` was called. */
+  /** A register that answers no request before the test calls `admit`. */
   function lateRegister(limit = 5) {
     const register = new LocalRegister();
     let admit = () => {};

@@ -24,8 +24,8 @@ it("two hundred clients that resume at once share the pages and get all events i
     const events = await client.events(expected.length);
     expect(events.map(({ position }) => position)).toEqual(expected);
   }
-  // Ten pages are not in memory. One read serves many clients, but not all clients, because they do not ask at the same
-  // moment.
+  // Ten pages must be read from the store. One read serves many clients, but rarely all of them, because they do not
+  // ask at the same moment.
   expect(replay.mock.calls.length).toBeLessThan(CLIENTS);
   await expect.poll(() => sockets.stats().catchUp).toMatchObject({ waiting: 0, reading: 0 });
 }, 30_000);

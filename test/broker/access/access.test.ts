@@ -169,7 +169,7 @@ describe("the broker, at PUBLISH,", () => {
     expect(test.ingest.accepted).toEqual([]);
   });
 
-  it("acknowledges a publication that ingest refuses, but no publication that could not be stored", async () => {
+  it("acknowledges a publication that ingest refuses, but not a publication that could not be stored", async () => {
     const test = await startTestBroker();
     const refusal = Object.assign(new Error("no picture"), { permanent: true, reason: "bad_picture" });
     test.ingest.answer = ({ payload }) =>

@@ -211,8 +211,7 @@ describe("a slow client", () => {
     const started = performance.now();
     const names = await publishUntil(camera, EVENT, () => test.broker.stats().shed > 0);
     await inbox.has(names.length);
-    // The broker disconnects the slow client much later. Otherwise, the disconnect could release clients that wait for
-    // the slow client.
+    // The broker has not disconnected the slow client yet: a disconnect would hide that other clients waited for it.
     expect(performance.now() - started).toBeLessThan(15_000);
     expect(test.broker.clients().map(({ clientId }) => clientId)).toContain("stuck");
   });
@@ -262,7 +261,7 @@ describe("PacketMeter", () => {
   };
   const CONNECT = connectPacket({ clientId: "c", username: "u", password: "p" });
 
-  /** Returns what the meter passes on of a stream that arrives in pieces, or the problem that the meter finds. */
+  /** Gives a meter the stream in pieces. @returns the bytes that the meter passes on, or the problem that it finds */
   function through(stream: Buffer, cuts: readonly number[], charges = FREE): Buffer | string {
     const meter = new PacketMeter(limits);
     const parts: Buffer[] = [];
@@ -287,7 +286,7 @@ describe("PacketMeter", () => {
             publishPacket({ topic: "t", payload: "x".repeat(size), qos: 1, id: size + 1 });
           const stream = Buffer.concat([CONNECT, ...sizes.map(publish)]);
           const expected = Buffer.concat([CONNECT, ...sizes.map((size) => publish(Math.min(size, 295)))]);
-          // The message id is that of the original packet.
+          // The meter cuts the payload of an oversized packet, but keeps the packet's message id.
           let at = CONNECT.length;
           for (const size of sizes) {
             const packetBytes = publish(Math.min(size, 295)).length;

@@ -28,8 +28,8 @@ it("the broker keeps a client that answers pings, and does not ping a client wit
   const { broker, webSocketUrl, client } = await startTestBroker({ env });
   const answering = await client({ ...NORTH, url: webSocketUrl, keepalive: 0 });
   const promising = await silentClient(broker.ports, 60);
-  // The silent clients connect one after the other, and each is disconnected after two intervals. After three silent
-  // clients, the answering client and the client with a keep-alive have been silent for six intervals.
+  // Three silent clients connect one after the other, and each is disconnected after two ping intervals. The other two
+  // clients stay connected during these six intervals.
   for (let round = 0; round < 3; round++) await (await silentClient(broker.ports, 0)).peer.ended;
   expect(answering.connected).toBe(true);
   expect(promising.pinged()).toBe(false);

@@ -52,7 +52,7 @@ describe("a reserved client id", () => {
   });
 
   it.each(["camera-", "camera-North", "camera--x", "cameras-north", "camera", "service-a/b"])(
-    "%s is not reserved, and is free for any user",
+    "is not %s, which any user may use",
     async (clientId) => {
       const test = await startTestBroker();
       expect(await connackOf(test, { ...userOf(test, "mallory"), clientId })).toBe(0);

@@ -64,7 +64,7 @@ describe("RetainedTopics", () => {
 });
 
 describe("TopicCache", () => {
-  it("decides once for a topic that stays in use, and forgets unused topics", () => {
+  it("keeps the decision for a topic in use, and evicts unused topics", () => {
     const asked: string[] = [];
     const decisions = new TopicCache((name) => {
       asked.push(name);
