@@ -35,7 +35,7 @@ export async function examine({ env, url, isNamed, key }: ExamineOptions): Promi
   const answer = await probeServer(url);
   const now = Date.now;
   const checks: Record<string, Check> = {
-    "Node.js": () => [checkNode(process.versions.node, neededNode)],
+    "Node.js": () => [checkNode(process.versions.node, neededNode, now())],
     clock: async () => [await checkClock(now())],
     settings: () => findings,
     ...(config === undefined ? {} : checksOf(config, { url, isNamed, answer })),

@@ -9,13 +9,26 @@ const EARLIEST = Date.parse("2026-01-01T00:00:00Z");
 const OTHER_FILES = 500;
 const TIMEOUT_MS = 3_000;
 
-/** @param needed such as `>=20.19` */
-export function checkNode(version: string, needed: string): Finding {
+/** The end of life of each version of Node.js, after which the version gets no security updates. */
+const NODE_END_OF_LIFE: Readonly<Record<number, string>> = {
+  20: "2026-04-30",
+  21: "2024-06-01",
+  22: "2027-04-30",
+  23: "2025-06-01",
+  24: "2028-04-30",
+};
+const RECOMMENDED_NODE = 24;
+
+/** @param needed such as `>=20.19` @param now milliseconds since 1970 */
+export function checkNode(version: string, needed: string, now: number): Finding {
   const [major = 0, minor = 0] = version.split(".").map(Number);
   const [neededMajor = 0, neededMinor = 0] = needed.replace(/^\D+/, "").split(".").map(Number);
-  return major > neededMajor || (major === neededMajor && minor >= neededMinor)
-    ? ok("Node.js", version)
-    : wrong("Node.js", `${version} is too old: install ${needed}`);
+  if (major < neededMajor || (major === neededMajor && minor < neededMinor))
+    return wrong("Node.js", `${version} is too old: install Node.js ${RECOMMENDED_NODE}`);
+  const endOfLife = NODE_END_OF_LIFE[major];
+  if (endOfLife === undefined || now < Date.parse(endOfLife)) return ok("Node.js", version);
+  const problem = `${version} works, but has had no security updates since ${endOfLife}`;
+  return warn("Node.js", `${problem}: install Node.js ${RECOMMENDED_NODE}`);
 }
 
 /**

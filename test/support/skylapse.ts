@@ -32,6 +32,8 @@ export interface Skylapse {
   dataPath: string;
   /** The whole output so far. */
   output(): string;
+  /** The output to the standard error so far. */
+  errors(): string;
   /** Resolves to the output once it contains the text. */
   printed(text: string | RegExp): Promise<string>;
   /** Ends the program (default SIGTERM). Resolves to the exit code, or to null if the signal killed the program. */
@@ -42,6 +44,8 @@ export interface SkylapseOptions {
   /** Default: a new folder, which {@link removeDataPath} removes. */
   dataPath?: string;
   env?: Record<string, string>;
+  /** The program `node`. Default: the one that runs the tests. */
+  node?: string;
 }
 
 export function makeDataPath(): string {
@@ -76,6 +80,7 @@ export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skyl
     mqttWs: addresses["MQTT over WebSocket"],
     dataPath,
     output: () => output() + errors(),
+    errors,
     printed,
     end: async (signal = "SIGTERM") => {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
@@ -87,8 +92,8 @@ export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skyl
   };
 }
 
-function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
-  const child = spawn(process.execPath, [PROGRAM], {
+function launch({ dataPath = makeDataPath(), env = {}, node = process.execPath }: SkylapseOptions) {
+  const child = spawn(node, [PROGRAM], {
     // Not the project's folder, because a developer may have a file `.env` in it.
     cwd: tmpdir(),
     env: {

@@ -29,10 +29,15 @@ function found(verdict: "ok" | "warn" | "wrong", subject: string, text: string) 
 }
 
 describe("the machine", () => {
-  it("has a new enough or too old version of Node.js", () => {
-    expect(checkNode("20.19.0", ">=20.19").verdict).toBe("ok");
-    expect(checkNode("24.1.0", ">=20.19").verdict).toBe("ok");
-    expect(checkNode("20.18.3", ">=20.19")).toEqual(found("wrong", "Node.js", "install >=20.19"));
+  it("has a version of Node.js that is supported, past its end of life, or too old", () => {
+    const now = Date.parse("2026-11-29T00:00:00Z");
+    expect(checkNode("24.1.0", ">=20.19", now)).toEqual({ verdict: "ok", subject: "Node.js", text: "24.1.0" });
+    expect(checkNode("26.0.0", ">=20.19", now).verdict).toBe("ok");
+    expect(checkNode("20.19.0", ">=20.19", Date.parse("2026-04-29T00:00:00Z")).verdict).toBe("ok");
+    expect(checkNode("20.19.0", ">=20.19", now)).toEqual(
+      found("warn", "Node.js", "no security updates since 2026-04-30: install Node.js 24"),
+    );
+    expect(checkNode("20.18.3", ">=20.19", now)).toEqual(found("wrong", "Node.js", "too old: install Node.js 24"));
   });
 
   it("has a limit of open files that is high enough or too low for the connections", () => {
