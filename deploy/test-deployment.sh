@@ -333,7 +333,7 @@ files_stay_inside() {
 }
 admin_needs_token() {
   local path
-  for path in /users /devices /connections /stats; do
+  for path in /users /devices /connections /stats /metrics; do
     request "$path" -H 'X-Forwarded-For: 203.0.113.9' && expect_status "401 403" || fail " ($path)" || return 1
   done
   printf '401\n'
