@@ -58,8 +58,8 @@ export function cameraOfTopic(topic: Topic): string | undefined {
 }
 
 /**
- * The channels that carry a topic's events, without duplicates. No channel carries links, commands and replies: the
- * presence state reports what a link means, and the sender of a command gets the result.
+ * The channels that carry a topic's events, without duplicates. No channel carries links, commands or replies: the
+ * presence state is derived from the links, and only the sender of a command gets the reply.
  */
 export function channelsOf(topic: Topic, topicName: string, custom: CustomChannels): readonly string[] {
   const channels = builtInChannelsOf(topic);

@@ -93,7 +93,7 @@ export const commandSchema = z.object({
 });
 export type Command = z.infer<typeof commandSchema>;
 
-/** Like a camera, replaces invalid bytes instead of throwing. */
+/** Replaces invalid bytes instead of throwing, as cameras do when they decode a command. */
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**

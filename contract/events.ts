@@ -13,7 +13,10 @@ export const timestampSchema = z.iso.datetime({
 
 const percent = z.number().min(0).max(100);
 
-/** The link state that a camera or service publishes. `session` names one boot. The MQTT will message says `offline`. */
+/**
+ * The link state that a camera or service publishes. `session` identifies the sender's boot. The sender's MQTT will has
+ * the status `offline`.
+ */
 export const linkSchema = z.object({
   status: z.enum(["online", "offline", "sleeping"]),
   session: z.string().min(1).max(64),

@@ -65,7 +65,7 @@ export function outlineOf(text: string, name: string | undefined): Outline {
   return { depth: deepest, from, to };
 }
 
-/** The key in the text may contain escapes. */
+/** Whether the key between the two indexes is `name`. The key may contain escapes. */
 function isKey(text: string, from: number, to: number, name: string): boolean {
   if (to - from === name.length) return text.startsWith(name, from);
   const key = text.slice(from, to);

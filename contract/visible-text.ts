@@ -11,7 +11,7 @@ export function visible(text: string): string {
   return text.replace(UNPRINTABLE, escaped).replace(OTHER_BLANKS, escaped);
 }
 
-/** Matches a color code, a line end or a tab. The group matches an unprintable character. */
+/** Matches a color code, a line end, a tab, or, as group 1, an unprintable character. */
 const FORMATTED = new RegExp(`${String.fromCharCode(0x1b)}\\[[\\d;]*m|[\\n\\t]|([\\p{C}\\p{Zl}\\p{Zp}])`, "gu");
 
 /** Escapes unprintable characters of formatted text and keeps its colors, line ends and tabs. */

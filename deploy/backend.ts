@@ -32,7 +32,7 @@ export interface Backend {
   cameras: readonly string[];
   /** Whether tokens are issued without a key now: see {@link isTrialMode}. */
   firstTry: boolean;
-  /** Nobody can log in. */
+  /** Whether there are no user accounts, so that nobody can log in. */
   withoutAccounts: boolean;
   /** Stops all parts in reverse order of their start. Idempotent. */
   stop(): Promise<void>;
@@ -92,7 +92,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
       }),
     );
     stopSignal.throwIfAborted();
-    // With several nodes, the bridge works with the MQTT clients of all nodes.
+    // With several nodes, `shareLink` gives the bridge the MQTT clients of all nodes.
     const identities = () => broker.clients().map(({ identity }) => identity);
     const link =
       redis === undefined ? broker : parts.add(await shareLink({ link: broker, identities, cluster, logger }));
@@ -112,7 +112,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
       }),
     );
     stopSignal.throwIfAborted();
-    // Last, so that the broker accepts no event before the bridge can consume it.
+    // The broker listens last, so that it accepts no event before the bridge can consume it.
     await broker.listen();
     const simulator = await startSimulatedCameras({
       ...{ config, devices, stopSignal },
@@ -130,7 +130,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
       withoutAccounts: authority.accounts.list().length === 0,
       stop() {
         if (stopping !== undefined) return stopping;
-        // First, because load balancers and new clients must avoid this node from now on.
+        // Stop listening first, because load balancers and new clients must avoid this node from now on.
         broker.stopListening();
         void bridge.drain();
         stopping = parts.stop();
@@ -161,7 +161,7 @@ async function openBackendAuthority(
     documents: cluster.documents,
     config: bridge.accounts,
     expiryNow: () => clock.cautious(),
-    // Also the simulated cameras of earlier starts: the store still holds them, although nobody added them.
+    // Includes the simulated cameras of earlier starts, which are still in the store although no operator added them.
     simulated: simulatedIds(simulator).length > 0 ? Object.keys(secrets.simulator) : [],
     logger: logger.child({ part: "accounts" }),
   });
@@ -175,8 +175,9 @@ async function verifyToken(authority: Authority, token: string) {
 }
 
 /**
- * Publishes journal events that were never published to MQTT: a node died after the append, or the answer to the append
- * was lost. Only one replay runs at a time. A notice that arrives during a replay causes another replay afterwards.
+ * Publishes journal events that were never published to MQTT, because a node died after the append, or the answer to
+ * the append was lost. Only one replay runs at a time. A notice that arrives during a replay causes another replay
+ * afterwards.
  */
 function publishUndelivered(
   journal: Pick<Journal, "onUndelivered">,

@@ -44,7 +44,7 @@ export function openLog({ level, format }: { level: string; format: LogFormat })
     onChild(child) {
       children.add(new WeakRef(child));
       if (children.size < pruneAt) return;
-      // Every HTTP request has a child, which lives as long as the request.
+      // Every HTTP request has a child logger, which is of no use after the request.
       for (const reference of children) if (reference.deref() === undefined) children.delete(reference);
       pruneAt = Math.max(1_000, 2 * children.size);
     },

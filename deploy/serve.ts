@@ -13,13 +13,19 @@ import { logFormatOf, openLog } from "./logger.ts";
 
 /**
  * A stop that takes longer than this, plus SHUTDOWN_SPREAD_MS, is cut short: the person who pressed Ctrl-C is waiting.
- * Only time in which this process ran is included, because a suspended machine does not mean that the stop is slow.
+ * Time in which the machine was suspended does not count.
  */
 const STOP_TIMEOUT_MS = 1900;
-/** The same for a stop during the start, when a part may be recovering its data. Docker kills a container after 10 s. */
+/**
+ * A stop during the start may take this long, because a part may be recovering its data. Docker kills a container after
+ * 10 s.
+ */
 const START_TIMEOUT_MS = 8_000;
 
-/** Runs the server until `stopSignal` is aborted, also during the start, and exits: with 0, or 1 if the server failed. */
+/**
+ * Runs the server until `stopSignal` is aborted, even during the start. Then exits with 0, or with 1 if the server
+ * failed.
+ */
 export async function serve(stopSignal: AbortSignal): Promise<void> {
   try {
     loadEnvFile(process.env);
@@ -59,7 +65,7 @@ function whenAborted(signal: AbortSignal, callback: () => void): void {
 
 function exitAfter(milliseconds: number, logger: Logger): void {
   afterRunning(milliseconds, () => {
-    logger.error("did not stop in time");
+    logger.error("the server did not stop in time");
     process.exit(1);
   });
 }

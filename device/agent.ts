@@ -205,7 +205,7 @@ export class CameraAgent {
     await this.#sleeper.stop();
     await settledWithin(STOP_CAPTURE_TIMEOUT_MS, Promise.all([this.#loop.stop(), this.#pictures.idle()]));
     await camera.stop?.();
-    // Nothing is sent after the farewell, so the last picture's outcome comes first.
+    // Wait for the last picture's outcome, because nothing is sent after the farewell.
     await settledWithin(STOP_CAPTURE_TIMEOUT_MS, this.#pictures.idle());
     await this.#sender.stop();
     await images?.idle();

@@ -2,8 +2,8 @@ import type { KeptPacket } from "../aedes/packet-codec.ts";
 import type { Session } from "./storage.ts";
 
 /**
- * Reads of an empty queue before the session becomes live although publications are dispatched during each read: a
- * flood of publications that the session does not receive must not keep it in replay.
+ * After this many consecutive reads of an empty queue, the session becomes live even if publications were dispatched
+ * during each read: a flood of publications for other sessions must not keep this one in replay.
  */
 const MAX_EMPTY_READS = 1000;
 /** Interval at which the replay checks whether everything that was read has been sent. */
@@ -14,7 +14,10 @@ interface Replay {
   live: boolean;
   /** Messages that were read and are not sent yet. */
   unsent: number;
-  /** The last publication of this run that the replay delivers. It may be dispatched after the session becomes live. */
+  /**
+   * The last publication of this run of the broker that the replay delivers from the queue, even after the session
+   * becomes live.
+   */
   upTo: number;
 }
 
@@ -32,7 +35,7 @@ interface ReplaysOptions {
  * Sends the queue to a client that has reconnected, in order and before anything newer. (Plain Aedes delivers new
  * messages among the queued ones.) During the replay, new messages wait in the queue, so that a client on a slow link
  * reads from disk at its own speed. The session becomes live after a read that finds the queue empty and during which
- * no publication was dispatched: then a live message can overtake nothing.
+ * no publication was dispatched: then there is no queued message that a live one could overtake.
  *
  * ```
  *  connect ─▶ replay: read, send, read again ──(an empty read, nothing dispatched during it)──▶ live
@@ -89,7 +92,7 @@ export class Replays {
     replay.live = true;
     replay.upTo = lastDispatched();
     if (replay.upTo === complete) return;
-    // Publications that were dispatched during the last read. In a flood, live messages may overtake these.
+    // Sends the publications that were dispatched during the last read. In a flood, live messages may overtake them.
     for await (const { packet } of queues.readAfter(client.id, last)) {
       if (packet.brokerId === brokerId() && packet.brokerCounter > replay.upTo) return;
       yield packet;

@@ -68,7 +68,7 @@ export class RetainedMessages {
       const topics = this.#topics.match(filter);
       for (let at = 0; at < topics.length; at += PAGE) {
         const page = topics.slice(at, at + PAGE);
-        // Taken before the read, so that no message is older than its version.
+        // The versions are read before the messages, so that no message is older than its version.
         const versions = page.map((topic) => this.#versionOf(topic));
         const values = await this.#options.db.getMany(page.map((topic) => PREFIX + topic));
         for (const [index, value] of values.entries()) {

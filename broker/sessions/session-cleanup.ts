@@ -20,7 +20,7 @@ interface SessionCleanupOptions {
   logger: Logger;
 }
 
-/** Discards expired sessions, and sessions whose owner has ended. */
+/** Discards expired sessions, and sessions whose owner has lost access. */
 export class SessionCleanup {
   readonly #options: SessionCleanupOptions;
   #timer: NodeJS.Timeout | undefined;
@@ -32,7 +32,7 @@ export class SessionCleanup {
 
   start(): void {
     this.#removeListener = this.#options.devices.onChange((id) => this.#deviceChanged(id));
-    // Owners may have ended while no server was running.
+    // Owners may have lost access while no server was running.
     void this.discardEnded();
     this.#discardExpired();
     this.#timer = setInterval(() => this.#discardExpired(), SWEEP_INTERVAL_MS).unref();
@@ -52,7 +52,8 @@ export class SessionCleanup {
     const { disconnect, hasEnded } = this.#options;
     const isDevice = ({ identity }: Bearer) => deviceIdentity(identity)?.id === id;
     disconnect(isDevice);
-    // Sessions of earlier versions do not show with which secret they were created.
+    // Sessions of earlier versions of the server are discarded too: they do not show with which secret they were
+    // created.
     void this.#discardWhere((owner) => isDevice(owner) && (owner.issuedAt === undefined || hasEnded(owner)));
   }
 
@@ -61,10 +62,10 @@ export class SessionCleanup {
     const { storage, logger } = this.#options;
     try {
       const discarded = await storage.discardWhere(matches);
-      if (discarded > 0) logger.info({ discarded }, "sessions of ended identities discarded");
+      if (discarded > 0) logger.info({ discarded }, "sessions of removed or revoked identities discarded");
       return discarded;
     } catch (error) {
-      logger.error({ err: error }, "sessions of ended identities could not be discarded");
+      logger.error({ err: error }, "sessions of removed or revoked identities could not be discarded");
       return 0;
     }
   }

@@ -63,7 +63,7 @@ export type OutgoingUpdate =
   | (StoredPacket & { messageId: number })
   | { cmd: "pubrel"; messageId: number; brokerId?: string; brokerCounter?: number };
 
-/** An acknowledgement, or a suppressed delivery, which has no message id yet. */
+/** An acknowledged message, or a message whose delivery was suppressed; the latter has no message id yet. */
 export interface Cleared {
   messageId?: number | undefined;
   brokerId?: string | undefined;
@@ -72,9 +72,9 @@ export interface Cleared {
 
 export interface StorageOptions {
   permissionsOf(permissions: readonly string[]): PermissionSet;
-  /** Whether the acknowledgement of a message on this topic is reported. */
+  /** Whether acknowledged messages on this topic are reported. */
   wantsReceipt(topic: string): boolean;
-  /** Returns such a message if it was sent to a client with a clean session, which has no stored queue. */
+  /** The reported message that was sent with this id to a client with a clean session, which has no stored queue. */
   takeReceipt(client: Session, messageId: number): unknown;
   /** Whether this was the last publication delivered to the client, through any of its subscriptions. */
   wasForwarded(client: Session, brokerCounter: number): boolean;

@@ -32,7 +32,10 @@ export interface ConnectionSettings {
   authTimeoutMs?: number;
   /** The timeout for `getToken`, milliseconds. Default 15,000. */
   tokenTimeoutMs?: number;
-  /** Milliseconds of silence that the server may add to two of its ping intervals. Default 5,000. */
+  /**
+   * A connection is dropped after a silence of two ping intervals of the server plus this many milliseconds. Default
+   * 5,000.
+   */
   heartbeatGraceMs?: number;
   /** Milliseconds between two measurements of the latency. 0 disables the measurements. Default 15,000. */
   latencyIntervalMs?: number;
@@ -64,7 +67,7 @@ export class Connection {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #renewalTimer: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
-  /** A refused or expired token was renewed without a wait since the last stable connection. */
+  /** Whether a refused or expired token has been renewed without a wait since the last stable connection. */
   #renewedAtOnce = false;
   /** The unanswered token renewal. `until`: when the old token expires. */
   #renewal: { id: number; until: number } | undefined;
@@ -131,7 +134,7 @@ export class Connection {
       this.#arm(Math.max(0, (state.retryAt ?? 0) - Date.now()), () => this.#dispatch({ type: "attempt" }));
     }
     this.#options.onState(state, before);
-    // A listener may have changed the state during this call. Then the attempt of the newer state has already begun.
+    // If a listener has changed the state during this call, the attempt of the newer state has already begun.
     if (state === this.#state && state.status === "connecting" && state.phase === "token") this.#begin();
   }
 
@@ -155,7 +158,7 @@ export class Connection {
     try {
       socket = new WebSocket(url);
     } catch (error) {
-      // For example an invalid URL. A retry would fail as well.
+      // The URL is invalid, for example: a retry would fail as well.
       this.#lose({ code: CloseCode.protocolError, reason: messageOf(error) });
       return;
     }

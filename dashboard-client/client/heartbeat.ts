@@ -2,14 +2,19 @@
 const FIRST_PING_MS = 1000;
 
 interface HeartbeatOptions {
-  /** Returns ids from the sequence of request ids, so that an error with an id is never ambiguous. */
+  /**
+   * Returns the next request id. Pings and requests share one sequence, so that the id in an error is never ambiguous.
+   */
   nextId: () => number;
   sendPing: (id: number) => void;
   onDead: (silentMs: number) => void;
   onLatency: (latencyMs: number) => void;
   /** Milliseconds between two pings of this client, which measure the latency. 0: the client sends no pings. */
   latencyIntervalMs: number;
-  /** Milliseconds of silence that the server may add to two of its ping intervals; also the timeout of a probe. */
+  /**
+   * The connection is dead after a silence of two ping intervals of the server plus this time; also the timeout of a
+   * probe.
+   */
   graceMs: number;
 }
 
@@ -21,7 +26,10 @@ interface HeartbeatOptions {
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #heardAt = 0;
-  /** A message has arrived since the last probe. A flag, because many messages may arrive in one millisecond. */
+  /**
+   * Whether a message has arrived since the last probe. Times would not tell: many messages may arrive in one
+   * millisecond.
+   */
   #probeAnswered = false;
   #allowedSilenceMs = Number.POSITIVE_INFINITY;
   #watch: ReturnType<typeof setTimeout> | undefined;

@@ -13,9 +13,9 @@ export class Listeners<Value> {
     return this.#listeners.size;
   }
 
-  /** @returns removes the listener; idempotent */
+  /** @returns a function that removes the listener; idempotent */
   add(listener: (value: Value) => void): () => void {
-    // A new function, so that a listener may be added and removed twice.
+    // A new function for each call, so that the same listener may be added and removed twice.
     const entry = (value: Value): void => listener(value);
     this.#listeners.add(entry);
     return () => void this.#listeners.delete(entry);

@@ -28,7 +28,7 @@ export type SubscriptionState =
 export interface SubscriptionListener {
   /** Called once for every event, in the order of positions. The events of a snapshot (`snapshot: true`) arrive first. */
   onEvent: (event: DashboardEvent) => void;
-  /** `started`: the events of a snapshot follow. `completed`: state that was not in the snapshot does not exist. */
+  /** `started`: the events of a snapshot follow. `completed`: state that was not in the snapshot no longer exists. */
   onSnapshot?: (moment: "started" | "completed") => void;
   onGap?: (gap: ReportedGap) => void;
   onState?: (state: SubscriptionState) => void;
@@ -69,10 +69,12 @@ export class Subscription {
   #epoch: string | undefined;
   #cursor: number | undefined;
   #delivered = -1;
-  /** Events after this position are live. Infinity: the subscription is live after `caught_up`. */
+  /**
+   * The subscription becomes live with the first event after this position. Infinity: it becomes live with `caught_up`.
+   */
   #target = 0;
   #requested: Since | undefined;
-  /** Events that the server kept after a gap follow the snapshot. */
+  /** Whether events that the server kept after a gap follow the snapshot. */
   #hasEventsAfterGap = false;
   #snapshotAt: Since | undefined;
 
@@ -204,7 +206,7 @@ export class Subscription {
   #snapshotCompleted(): void {
     this.#cursor = this.#snapshotAt?.position;
     this.#snapshotAt = undefined;
-    // Before the status becomes live, so that a listener of the status finds the application's state complete.
+    // Called before the status becomes live, so that a listener of the status finds the application's state complete.
     callListener(this.#report, this.#listener.onSnapshot, "completed");
     if (this.#hasEventsAfterGap) this.#target = Number.POSITIVE_INFINITY;
     this.#hasEventsAfterGap = false;
@@ -219,7 +221,7 @@ export class Subscription {
       channel: this.channel,
       reason: reason ?? (same ? "interrupted" : "epoch_changed"),
       after: gap?.after ?? before.position,
-      // No event up to the position of the answer is delivered, even if the server names an earlier position.
+      // The gap reaches at least to the position of the answer, because no event up to that position is delivered.
       before: Math.max(gap?.before ?? 0, at.position + 1),
       at: Date.now(),
     };

@@ -60,7 +60,7 @@ export class Film {
       return undefined;
     } finally {
       this.#loads--;
-      // The latest request first, because that picture is visible now.
+      // The latest request starts first, because its picture is visible now.
       this.#waiting.pop()?.();
     }
   }

@@ -4,9 +4,11 @@ import type { RealTimeData } from "../state/dashboard-store.ts";
 import type { Access } from "./access.ts";
 import { countOffline, countOnline } from "./camera-order.ts";
 
-/** The time between a change and a request, milliseconds. */
+/** The time between a change and the request for new counts, milliseconds. */
 const SETTLE_MS = 2000;
-/** The interval between requests without a visible change, because cameras that were left out change too. */
+/**
+ * The page asks again after this time even without a change, because cameras that it does not keep may have changed.
+ */
 const AGAIN_MS = 60_000;
 const TIMEOUT_MS = 15_000;
 
@@ -58,6 +60,6 @@ export function useFleetCounts(base: string, access: Access, data: RealTimeData)
       ending.abort();
     };
   }, [base, access, version]);
-  // Counts from before a change must not be shown next to the change.
+  // Counts from before a change must not be shown together with the change.
   return counted === version ? counts : undefined;
 }

@@ -9,7 +9,7 @@ export function reloadOnce(): void {
     if (Date.now() - last < AT_MOST_EVERY_MS) return;
     sessionStorage.setItem(NAME, String(Date.now()));
   } catch {
-    // Without storage, a first failure and a loop look the same.
+    // Do not reload: without storage, a first failure cannot be told from a loop.
     return;
   }
   location.reload();

@@ -49,7 +49,7 @@ export interface DashboardState extends Alerts {
   retained: RetainedEvents;
   /** The number of retained topics that were left out because of a limit, since the last snapshot began. */
   leftOut: number;
-  /** The latest preview and captures of each camera. The keys are `camera event`. */
+  /** The latest preview and captures of each camera. A key is the camera and the event name, separated by a space. */
   latest: ReadonlyMap<string, DashboardEvent>;
   /** The number of snapshots that have begun. */
   round: number;

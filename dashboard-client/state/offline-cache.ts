@@ -99,7 +99,8 @@ export class OfflineCache {
     const stateEvents = [...[...state.retained.entries()].map(([, event]) => event), ...state.latest.values()];
     try {
       const whole = JSON.stringify({ v: 1, cursor, asOf, state: stateEvents, events, gaps });
-      // Without state and cursor, the client asks the server for the state.
+      // If the text is too long, state and cursor are left out: after a reload, the client asks the server for the
+      // state.
       const text = whole.length > MAX_CACHE_LENGTH ? JSON.stringify({ v: 1, asOf, state: [], events, gaps }) : whole;
       storage.setItem(key, text);
     } catch (error) {

@@ -12,7 +12,9 @@ interface HeldEvent {
 
 interface Retention {
   retained: RetainedEvents;
-  /** If a limit was exceeded: the new topic and its event, or an older topic of the same owner. */
+  /**
+   * The topic that was left out because of a limit, with its event: the new topic, or an older topic of the same owner.
+   */
   leftOut?: readonly [topic: string, event: DashboardEvent];
 }
 
@@ -51,7 +53,7 @@ export class RetainedEvents {
     const before = this.#owners.get(owner);
     if (before === undefined && this.#owners.size >= MAX_OWNERS) return { retained: this, leftOut: [topic, event] };
     const topics = new Map(before);
-    // Deleted first, so that the newest topic is the last of the map.
+    // The topic is deleted before it is set, so that the newest topic is the last one in the map.
     topics.delete(topic);
     topics.set(topic, { event, round });
     if (topics.size <= MAX_TOPICS_PER_OWNER) return { retained: this.#put(owner, topics) };

@@ -7,7 +7,7 @@ import { reasonOf } from "../../platform/error-reason.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const DAY_MS = 86_400_000;
-/** Leaves enough time to renew a certificate. */
+/** A certificate that expires within this time causes a warning, early enough to renew it. */
 const SOON_MS = 21 * DAY_MS;
 const PEM = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 

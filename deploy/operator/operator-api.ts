@@ -23,7 +23,7 @@ export class OperatorApiError extends Error {
   override name = "OperatorApiError";
 }
 
-/** For one answer of the server. */
+/** The timeout for one answer of the server. */
 const TIMEOUT_MS = 10_000;
 
 export const WRONG_KEY =
@@ -67,8 +67,8 @@ export function resultOf({ status, text }: { status: number; text: string }): un
 }
 
 /**
- * The operator key that the server generated at its first start. This key is never sent to another machine, because
- * only this machine can reach the server of the key.
+ * The operator key that the server generated at its first start. The key is for the server on this machine, so it is
+ * never sent to another machine.
  * @throws {OperatorApiError} `url` is on another machine, or there is no key
  */
 export function generatedKey(dataPath: string, url: string): string {

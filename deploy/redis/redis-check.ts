@@ -9,7 +9,7 @@ export const MIN_REDIS_VERSION = "6.2";
 export const START_TIMEOUT_MS = 15_000;
 
 const NO_ANSWER = "no answer";
-/** Messages of ioredis for a command without a connection. */
+/** Messages of ioredis for a command that failed only because there is no connection. */
 const CONSEQUENCE = /max retries|Connection is closed|Command timed out|isn't writeable/i;
 
 /** The Redis at `REDIS_URL` cannot be used. The message says why and what to do. */
@@ -19,7 +19,7 @@ export class RedisUnusableError extends Error {
 
 interface InspectRedisOptions {
   redis: RedisAccess;
-  /** For the first answer of Redis. Default {@link START_TIMEOUT_MS}. */
+  /** The timeout for the first answer of Redis. Default {@link START_TIMEOUT_MS}. */
   timeoutMs?: number;
 }
 
@@ -76,7 +76,7 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
       if (info !== undefined) return info;
     } catch (error) {
       const why = reasonOf(error);
-      // The reason for the lost connection is more helpful than the failure of the command.
+      // Do not replace a reason why the connection was lost by its consequence, the failure of a command.
       if (reason === NO_ANSWER || !CONSEQUENCE.test(why)) reason = why;
       if (/^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH)/.test(reason)) break;
       await after(100);

@@ -24,7 +24,7 @@ export type SimulatorStartMessage = z.infer<typeof startMessageSchema>;
 // The backend has exited or crashed. Exits at once: the server has ended as well, and the outboxes are on disk.
 process.once("disconnect", () => process.exit(0));
 if (!process.connected) process.exit(0);
-// Ctrl-C sends SIGINT to the whole process group, but the backend stops this process with SIGTERM.
+// Ignores SIGINT, which Ctrl-C sends to the whole process group: the backend stops this process with SIGTERM.
 process.on("SIGINT", () => {});
 process.once("message", async (message) => {
   const { logLevel, logFormat, ...options } = startMessageSchema.parse(message);

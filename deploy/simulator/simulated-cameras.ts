@@ -15,7 +15,7 @@ interface SimulatedCamerasOptions {
 }
 
 interface SimulatedCameras {
-  /** Without the simulated service. */
+  /** The ids of the simulated cameras, without that of the simulated service. */
   readonly ids: readonly string[];
   stop(): Promise<void>;
 }

@@ -23,7 +23,7 @@ export async function startSimulatorProcess(
   child.send(message);
   const kill = () => child.kill("SIGKILL");
   stopSignal.addEventListener("abort", kill);
-  // The signal may have come before the listener.
+  // The signal may have been aborted before the listener was added.
   if (stopSignal.aborted) kill();
   const [answer] = await Promise.race([once(child, "message"), ended]);
   stopSignal.removeEventListener("abort", kill);

@@ -74,7 +74,7 @@ export async function restore(source: string, dataPath: string): Promise<Catalog
       throw new BackupError(`${file} has changed since the backup was made: use another backup`);
   }
   await mustBeEmpty(dataPath);
-  // Marked first, so that the server begins a new epoch even after an interrupted restore.
+  // The journal is marked as restored first, so that the server begins a new epoch even after an interrupted restore.
   const journal = join(dataPath, "journal");
   if (catalog.files.some(({ path }) => path.startsWith(`journal${sep}`))) {
     await mkdir(journal, { mode: 0o700 });
@@ -111,7 +111,7 @@ async function copyStore(from: string, to: string): Promise<void> {
       await check(to);
       return;
     } catch (error) {
-      // LevelDB deleted a listed file, or the copy is inconsistent.
+      // Copy again: LevelDB deleted a listed file, or the copy is inconsistent.
       failure = error;
     }
   }

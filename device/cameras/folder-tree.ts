@@ -16,7 +16,10 @@ export interface FoundFile {
   name: string;
   size: number;
   modifiedMs: number;
-  /** When this state was first seen, by `performance.now()`. The modification time may come from another machine. */
+  /**
+   * When the file was first seen with this size and modification time, by `performance.now()`: `modifiedMs` may come
+   * from the clock of another machine.
+   */
   seenAt: number;
   isInitial: boolean;
   /** Why processing failed, and when to retry, by `performance.now()`. */
@@ -29,7 +32,7 @@ export interface FolderTreeOptions {
   maxDepth: number;
   maxFolders: number;
   maxFiles: number;
-  /** How long every scan checks a changed file. */
+  /** A file that has changed within this time is checked by quick scans too. */
   settleMs: number;
 }
 
@@ -56,7 +59,7 @@ export class FolderTree {
   readonly #pending = new Map<string, FoundFile>();
   #result: ScanResult = { complete: true, problems: [] };
   #isFirstScan = true;
-  /** What the last full scan skipped because of the limits: these folders, and all files up to this path. */
+  /** The last full scan skipped, because of the limits, these folders and all files up to `#skippedFilesUpTo`. */
   readonly #skippedFolders = new Set<string>();
   #skippedFilesUpTo = "";
 
@@ -142,10 +145,10 @@ export class FolderTree {
     }
   }
 
-  /** Lists a folder, and the subfolders missing in `folders`. @returns the paths of the pictures */
+  /** Lists a folder, and those of its subfolders that are not in `folders` yet. @returns the paths of the pictures */
   async #walk(path: string, depth: number, folders: Map<string, Folder>): Promise<string[]> {
     const { maxDepth, maxFolders } = this.#options;
-    // Read before the listing: a file created during the listing changes the time again.
+    // The time is read before the listing, because a file that is created during the listing changes it again.
     const modifiedMs = await this.#modifiedMsOf(path);
     if (modifiedMs === undefined) return [];
     const known = this.#folders.get(path);

@@ -11,7 +11,9 @@ const DEFAULTS = {
   model: "Folder",
   /** Whether an imported picture is deleted from the folder. */
   deleteTaken: false,
-  /** How long a complete file must be unchanged. With the scan, a picture is imported within 3 s. */
+  /**
+   * How long a complete file must be unchanged. Including the wait for the next scan, a picture is imported within 3 s.
+   */
   settleMs: 1500,
   /** How long an incomplete JPEG may be unchanged before the camera gives it up. */
   giveUpMs: 60_000,
@@ -94,7 +96,7 @@ export class FolderCamera implements CameraDriver {
     const started = performance.now();
     const isFull = started >= this.#fullScanAt;
     const { complete, problems } = isFull ? await tree.fullScan() : await tree.quickScan();
-    // Measures the scan only: a large picture takes seconds to read and scale, and the next one may be due soon.
+    // Measures only the scan, not the import: a large picture takes seconds to read and scale.
     const tookMs = performance.now() - started;
     if (isFull) {
       const restMs = Math.min(MAX_FULL_SCAN_REST_MS, Math.max(scanIntervalMs, FULL_SCAN_REST_FACTOR * tookMs));
@@ -105,12 +107,12 @@ export class FolderCamera implements CameraDriver {
     const breakAt = performance.now() + scanIntervalMs;
     for (const file of pending) {
       await this.#process(sink, file);
-      // Interrupts thousands of old files, so that the next scan finds new ones.
+      // Stops in the middle of thousands of old files, so that the next scan can find new ones.
       if (this.#stopped || performance.now() > breakAt) break;
     }
     // Keeps the names of an empty folder: its disk may be unmounted, and its pictures would be new later.
     if (isFull && complete && tree.size > 0) await sink.keepOnly(tree.names());
-    // The other problems are mostly consequences of the first one.
+    // Only the first problem is reported: the others are mostly its consequences.
     this.#report([...problems, ...this.#problems, ...pending.flatMap(({ failed }) => failed?.problem ?? [])][0]);
     return Math.max(
       Math.min(QUICK_SCAN_REST_FACTOR * tookMs, scanIntervalMs),
@@ -133,7 +135,7 @@ export class FolderCamera implements CameraDriver {
     const retryAt = performance.now() + SCANS_TO_RETRY * this.#options.scanIntervalMs;
     try {
       if (performance.now() < (file.failed?.retryAt ?? 0)) return;
-      // A power cut prevented the deletion of the stored picture.
+      // The picture is stored already, but a power cut prevented its deletion from the folder.
       if (sink.has(file.name)) await this.#deleteTaken(file);
       else if (performance.now() < this.#dueAt(file)) return;
       else if (!(await this.#takeOver(sink, file))) {

@@ -66,7 +66,7 @@ function argumentsFor(settings: CameraSettings): string[] {
   if (exposure_s !== undefined) args.push("--shutter", String(Math.round(exposure_s * 1_000_000)));
   if (iso !== undefined) args.push("--gain", String(iso / 100));
   if (exposure_compensation !== undefined) args.push("--ev", String(exposure_compensation));
-  // The contract has the names of rpicam-still.
+  // The contract uses the same names of white balances as rpicam-still.
   if (white_balance !== undefined) args.push("--awb", white_balance);
   if (hdr !== undefined) args.push("--hdr", hdr ? "auto" : "off");
   return args;

@@ -12,7 +12,7 @@ export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: P
   const cameras = worstFirst([...data.cameras.values()]);
   const featured = useFeatured(cameras, chosen, data.loaded);
   if (featured === undefined) return data.loaded ? <NoCameras /> : <LoadingCameras />;
-  // One list, so that a card keeps its picture when the camera becomes featured.
+  // The featured camera is in the same list as the others, so that a card keeps its picture when it becomes featured.
   const ordered = [featured, ...cameras.filter((camera) => camera !== featured)];
   return (
     <section className="cameras" aria-label="Cameras">
@@ -49,7 +49,9 @@ function useChosenCamera(): [string, (id: string) => void] {
   return [chosen, choose];
 }
 
-/** The camera that the user chose, or the first camera with an `about`, which stays featured when others connect. */
+/**
+ * The camera that the user chose, or the first camera with an `about` state, which stays featured when others connect.
+ */
 function useFeatured(cameras: readonly CameraState[], chosen: string, loaded: boolean): CameraState | undefined {
   const [kept, keep] = useState<string>();
   const featured =

@@ -38,7 +38,7 @@ export function Filmstrip({ name, view, gaps, zone, chosen, onChoose }: Filmstri
     button?.focus({ preventScroll: true });
     // Centred, so that the next frames on both sides are visible.
     button?.scrollIntoView({ inline: "center", block: "nearest" });
-    // While the latest picture is shown, only Enter or a click shows another picture.
+    // The arrow keys change the large picture only if the user has chosen an earlier one with Enter or a click.
     if (chosen !== undefined) onChoose(frame);
   };
 
@@ -86,7 +86,7 @@ function gapText(gap: LinkGap | undefined, zone: string | undefined, now: number
   return gap && `${gapTitle(gap)}, ${gapSpan(gap, zone, now)}`;
 }
 
-/** Without the current time, so that frames are not rendered again every second. */
+/** The current time is not among the properties, so that frames are not rendered again every second. */
 interface FrameItemProps {
   film: Film;
   frame: Frame;

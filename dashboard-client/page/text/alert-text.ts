@@ -13,7 +13,7 @@ const NAMES: Readonly<Record<CameraAlertName | ServiceAlertName, string>> = {
   "worker-silent": "Processing service silent",
 };
 
-/** With the alert `temperature`, which a camera raises itself. */
+/** The alerts of the backend and the alert `temperature`, which a camera raises itself. */
 const BY_NAME: ReadonlyMap<string, string> = new Map([...Object.entries(NAMES), ["temperature", "Camera too warm"]]);
 
 /** The name of an alert in words, for an ended alert: the alert's message would read like a new alert. */
