@@ -186,21 +186,55 @@ export const systemStatusSchema = z.object({
 });
 export type SystemStatus = z.infer<typeof systemStatusSchema>;
 
+const outputSchema = z.enum(["1080p", "4k"]);
+
+/** A film that a processing service made and serves. */
+export const filmSchema = z.object({
+  output: outputSchema,
+  url: z.url({ protocol: /^https?$/ }).max(2000),
+  size_bytes: z.number().int().positive(),
+  /** Pixels. Never more than a picture has. */
+  width: z.number().int().positive(),
+  height: z.number().int().positive(),
+  frames: z.number().int().positive(),
+  duration_s: z.number().positive(),
+});
+export type Film = z.infer<typeof filmSchema>;
+
 export const jobSchema = z.object({
   job: idSchema,
   type: z.enum(["image_processing", "timelapse_assembly"]),
   status: z.enum(["queued", "processing", "completed", "failed"]),
   progress: percent,
   camera: idSchema.optional(),
-  outputs: z
-    .array(z.enum(["1080p", "4k"]))
-    .max(8)
-    .optional(),
+  outputs: z.array(outputSchema).max(8).optional(),
+  /** With `completed`: one film for each output. */
+  films: z.array(filmSchema).max(8).optional(),
   error: z.string().max(2000).optional(),
   /** True for a demonstration job, which makes no film. */
   simulated: z.boolean().optional(),
 });
 export type Job = z.infer<typeof jobSchema>;
+
+/** The event on the channel `jobs` by which a user asks processing services for a film. */
+export const JOB_REQUEST_EVENT = "job.requested";
+
+/** `job.requested`. A service ignores a second request for a job that it knows. */
+export const jobRequestSchema = z.object({
+  /** The id that the job will have; the requester chooses it. */
+  job: idSchema,
+  /** The service that shall do the job. Default: every service that hears the request. */
+  service: idSchema.optional(),
+  camera: idSchema,
+  /** The times of the first and last picture, inclusive. */
+  from: timestampSchema,
+  to: timestampSchema,
+  /** Default: one film of at most 1920 × 1080 pixels. */
+  outputs: z.array(outputSchema).min(1).max(2).optional(),
+  /** Pictures per second of the film. Default 25. */
+  fps: z.number().int().min(1).max(60).optional(),
+});
+export type JobRequest = z.infer<typeof jobRequestSchema>;
 
 export const alertSchema = z.object({
   alert: idSchema,
@@ -290,7 +324,7 @@ export type PublicationRefused = z.infer<typeof publicationRefusedSchema>;
 export const EVENTS = [
   ...["system.status", "resource.update", "environmental.update"],
   ...["capture.started", "capture.progress", "capture.completed", "capture.failed", "preview.updated"],
-  ...["job.progress", "job.completed", "job.failed"],
+  ...["job.requested", "job.progress", "job.completed", "job.failed"],
   ...["schedule.updated", "settings.applied", "camera.about"],
   ...["camera.online", "camera.offline", "camera.sleeping", "camera.stale"],
   ...["camera.unknown", "camera.overslept", "camera.never_seen"],

@@ -9,6 +9,7 @@ import {
   JOBS,
   SYSTEM,
 } from "./channels.ts";
+import { JOB_REQUEST_EVENT } from "./events.ts";
 import { isId } from "./ids.ts";
 import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree } from "./topics.ts";
 
@@ -110,6 +111,7 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
       if (held.has(channel.permission)) list.push(...channel.filters, `${root}/channels/${name}/#`);
     }
     for (const device of devices) list.push(`${root}/cameras/${device}/commands/+`);
+    if (services.size > 0) list.push(`${root}/channels/${JOBS}/events/${JOB_REQUEST_EVENT}`);
     return list;
   }
 

@@ -192,6 +192,15 @@ describe("the other permissions", () => {
     expect(grants("processing:worker").canWriteTopic(`${R}/processing/other/jobs/j1`)).toBe(false);
   });
 
+  it("processing:{id} allows reading the requests for jobs, and nothing else", () => {
+    const service = grants("processing:worker");
+    expect(service.canSubscribe(`${R}/channels/jobs/events/job.requested`)).toBe(true);
+    expect(service.canReadTopic(`${R}/channels/jobs/events/job.requested`)).toBe(true);
+    expect(service.canWriteTopic(`${R}/channels/jobs/events/job.requested`)).toBe(false);
+    for (const topic of [`${R}/channels/jobs/events/other`, `${R}/processing/worker/jobs/j1`, `${R}/cameras/north/link`])
+      expect(service.canReadTopic(topic)).toBe(false);
+  });
+
   it("broadcast:write allows publishing to channels", () => {
     expect(grants("broadcast:write").canBroadcast).toBe(true);
     expect(grants("broadcast:write").canWriteTopic(`${R}/channels/dashboard/events/system.status`)).toBe(true);

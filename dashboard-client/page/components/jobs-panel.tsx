@@ -56,6 +56,11 @@ function JobRow({ job, camera }: { job: JobState; camera: string | undefined }):
         <span style={{ transform: `scaleX(${job.status === "completed" ? 1 : job.progress / 100})` }} />
       </div>
       {job.error !== undefined && <p className="job-error">{job.error}</p>}
+      {job.films?.map(({ output, url }) => (
+        <a key={url} href={url} target="_blank" rel="noreferrer">
+          {`Film ${output}`}
+        </a>
+      ))}
     </li>
   );
 }

@@ -30,6 +30,7 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["camera.overslept", { title: "Camera did not wake", icon: "moon", tone: "bad" }],
   ["camera.never_seen", { title: "Camera registered, not connected yet", icon: "camera", tone: "quiet" }],
   ["camera.unknown", { title: "Waiting for the camera", icon: "link", tone: "quiet" }],
+  ["job.requested", { title: "Film requested", icon: "film", tone: "quiet" }],
   ["job.progress", { title: "Processing", icon: "film", tone: "quiet" }],
   ["job.completed", { title: "Processing finished", icon: "film", tone: "good" }],
   ["job.failed", { title: "Processing failed", icon: "film", tone: "bad" }],
