@@ -197,7 +197,11 @@ describe("the other permissions", () => {
     expect(service.canSubscribe(`${R}/channels/jobs/events/job.requested`)).toBe(true);
     expect(service.canReadTopic(`${R}/channels/jobs/events/job.requested`)).toBe(true);
     expect(service.canWriteTopic(`${R}/channels/jobs/events/job.requested`)).toBe(false);
-    for (const topic of [`${R}/channels/jobs/events/other`, `${R}/processing/worker/jobs/j1`, `${R}/cameras/north/link`])
+    for (const topic of [
+      `${R}/channels/jobs/events/other`,
+      `${R}/processing/worker/jobs/j1`,
+      `${R}/cameras/north/link`,
+    ])
       expect(service.canReadTopic(topic)).toBe(false);
   });
 

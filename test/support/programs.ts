@@ -24,6 +24,7 @@ const PROGRAMS: readonly Program[] = [
   { probe: [CHROMIUM, "--version"], debianPackage: "chromium", usedFor: "the dashboard page in a real browser" },
   { probe: [PYTHON, "-c", "import paho.mqtt.client"], debianPackage: "python3-paho-mqtt", usedFor: "MQTT from Python" },
   { probe: [PYTHON, "-c", "import websockets"], debianPackage: "python3-websockets", usedFor: "WebSocket from Python" },
+  { probe: ["ffmpeg", "-version"], debianPackage: "ffmpeg", usedFor: "the films of the processing service" },
   { probe: ["redis-server", "--version"], debianPackage: "redis-server", usedFor: "several nodes that share a store" },
   { probe: ["/usr/sbin/nginx", "-v"], debianPackage: "nginx", usedFor: "the shipped configuration of a proxy" },
   { probe: ["caddy", "version"], debianPackage: "caddy", usedFor: "the shipped configuration of a proxy" },

@@ -19,7 +19,7 @@ from .settings import Settings
 from .store import StoppedError, Store
 
 _KEEPALIVE_SECONDS = 30
-_RECONNECT_SECONDS = (1, 30)
+_RECONNECT_SECONDS = (1, 10)
 _FAREWELL_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 

@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ class ProcessingService:
             request = parse_request(data)
         except RequestError as problem:
             log.warning("a request was refused", reason=str(problem))
-            self._store.write(lambda change, reason=str(problem): self._report_bad_request(change, reason))
+            self._store.write(partial(self._report_bad_request, reason=str(problem)))
             return
         self._store.write(lambda change: self._queue(change, request))
         self._wake.set()
@@ -349,7 +350,7 @@ class ProcessingService:
         for index, (name, size) in enumerate(films):
             total += size
             if index > 0 and (index >= self._settings.max_films or total > self._settings.max_film_bytes):
-                self._store.write(lambda change, name=name: change.remove_film(name))
+                self._store.write(partial(Transaction.remove_film, name=name))
                 (self._films / name).unlink(missing_ok=True)
                 log.info("old film removed", film=name)
 

@@ -131,8 +131,9 @@ class Transaction:
     def clear_ended(self, before: float, keep: int) -> list[str]:
         """Marks ended jobs as cleared: jobs that ended before a time, and all but the newest. Returns their ids."""
         rows = self._db.execute(
-            "UPDATE jobs SET cleared = 1 WHERE ended_at IS NOT NULL AND NOT cleared"
-            " AND (ended_at <= ? OR position NOT IN (SELECT position FROM jobs WHERE ended_at IS NOT NULL ORDER BY position DESC LIMIT ?)) RETURNING job",
+            "UPDATE jobs SET cleared = 1 WHERE ended_at IS NOT NULL AND NOT cleared AND (ended_at <= ?"
+            " OR position NOT IN (SELECT position FROM jobs WHERE ended_at IS NOT NULL ORDER BY position DESC LIMIT ?))"
+            " RETURNING job",
             (before, keep),
         ).fetchall()
         return [job for (job,) in rows]

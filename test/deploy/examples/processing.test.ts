@@ -1,0 +1,323 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { connectAsync } from "mqtt";
+import sharp from "sharp";
+import { ulid } from "ulid";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { WebSocket } from "ws";
+import { type Job, jobSchema, linkSchema } from "../../../contract/events.ts";
+import { createClient } from "../../../dashboard-client/index.ts";
+import { JWT_SECRET, signToken } from "../../support/dashboard.ts";
+import { freePort } from "../../support/ports.ts";
+import { PYTHON } from "../../support/programs.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../../support/skylapse.ts";
+
+const run = promisify(execFile);
+const EXAMPLE = fileURLToPath(new URL("../../../deploy/examples/processing", import.meta.url));
+const OPERATOR_KEY = "the-operator-key-of-this-test-long-enough";
+const SERVICE_SECRET = "the-secret-of-all-devices-of-this-test";
+const PASSWORD = "correct horse battery";
+const PICTURES = 12;
+const FIRST_AT = Date.now() - 3_600_000;
+const RANGE = {
+  from: new Date(FIRST_AT).toISOString(),
+  to: new Date(FIRST_AT + (PICTURES - 1) * 60_000).toISOString(),
+};
+
+const folder = makeDataPath();
+/** While this file exists, `SLOW_FFMPEG` waits before it starts ffmpeg. */
+const gate = join(folder, "gate");
+/** Holds the process id of the waiting ffmpeg. */
+const ffmpegPid = join(folder, "ffmpeg.pid");
+const SLOW_FFMPEG = join(folder, "slow-ffmpeg");
+
+interface Service {
+  process: ChildProcess;
+  /** Lines of the log with this message. */
+  logged(message: string): Record<string, unknown>[];
+  end(signal: NodeJS.Signals): Promise<number | null>;
+}
+
+interface Seen {
+  event: string;
+  data: unknown;
+}
+
+let ports: { WS_PORT: string; MQTT_PORT: string };
+let skylapse: Skylapse;
+const services: Service[] = [];
+/** The events of the channel `jobs`, each once and in order. */
+const seen: Seen[] = [];
+const client = () =>
+  createClient({
+    url: skylapse.socket,
+    getToken: async () => signToken("alice", ["jobs:read"]),
+    WebSocket,
+    backoff: { minDelayMs: 20, maxDelayMs: 200 },
+  });
+let dashboard: ReturnType<typeof client>;
+
+const start = () => startSkylapse({ dataPath: join(folder, "server"), env: { ...ports, JWT_SECRET, OPERATOR_KEY } });
+
+async function post(path: string, body: object): Promise<void> {
+  const headers = { authorization: `Bearer ${OPERATOR_KEY}` };
+  const response = await fetch(skylapse.http + path, { method: "POST", headers, body: JSON.stringify(body) });
+  expect(response.ok, await response.text()).toBe(true);
+}
+
+beforeAll(async () => {
+  writeFileSync(
+    SLOW_FFMPEG,
+    `#!/bin/sh\necho $$ > ${ffmpegPid}\nwhile [ -e ${gate} ]; do sleep 0.05; done\nexec ffmpeg "$@"\n`,
+    { mode: 0o755 },
+  );
+  ports = { WS_PORT: String(await freePort()), MQTT_PORT: String(await freePort()) };
+  skylapse = await start();
+  await post("/devices", { id: "north", secret: SERVICE_SECRET });
+  await post("/devices", { id: "films", kind: "processing", secret: SERVICE_SECRET });
+  await post("/users", { user_id: "films", password: PASSWORD, permissions: ["camera:north:read"] });
+  const camera = await connectAsync(skylapse.mqtt, { username: "north", password: SERVICE_SECRET });
+  for (let number = 0; number < PICTURES; number++) {
+    const background = { r: number * 20, g: 80, b: 160 };
+    // 321: a film needs even numbers.
+    const jpeg = await sharp({ create: { width: 321, height: 240, channels: 3, background } })
+      .jpeg()
+      .toBuffer();
+    const capture = ulid(FIRST_AT + number * 60_000).toLowerCase();
+    await camera.publishAsync(`skylapse/v1/cameras/north/previews/${capture}`, jpeg, { qos: 1 });
+  }
+  await camera.endAsync();
+  dashboard = client();
+  const live = new Promise<void>((resolve) => {
+    dashboard.subscribe("jobs", {
+      onState: ({ status }) => status === "live" && resolve(),
+      onEvent: ({ event, data, snapshot }) => snapshot === true || seen.push({ event, data }),
+    });
+  });
+  dashboard.connect();
+  await live;
+});
+
+afterEach(async () => {
+  rmSync(gate, { force: true });
+  for (const service of services.splice(0)) await service.end("SIGKILL");
+});
+
+afterAll(async () => {
+  dashboard?.close();
+  await skylapse?.end();
+  removeDataPath(folder);
+});
+
+async function startService(env: Record<string, string> = {}): Promise<Service> {
+  const child = spawn(PYTHON, ["-m", "skylapse_processing"], {
+    cwd: EXAMPLE,
+    env: {
+      PATH: process.env.PATH,
+      PYTHONDONTWRITEBYTECODE: "1",
+      ...{ SERVICE_ID: "films", SERVICE_SECRET, MQTT_URL: skylapse.mqtt, SKYLAPSE_URL: skylapse.http },
+      ...{ SKYLAPSE_USER: "films", SKYLAPSE_PASSWORD: PASSWORD },
+      ...{ DATA_PATH: join(folder, "service"), FILM_PORT: "0", FFMPEG: SLOW_FFMPEG, MIN_FREE_BYTES: "0" },
+      ...env,
+    },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let output = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  const service: Service = {
+    process: child,
+    logged: (message) =>
+      output
+        .split("\n")
+        .filter((line) => line.endsWith("}"))
+        .map((line) => JSON.parse(line) as Record<string, unknown>)
+        .filter(({ msg }) => msg === message),
+    end: async (signal) => {
+      if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+      child.kill(signal);
+      await once(child, "close");
+      return child.exitCode;
+    },
+  };
+  services.push(service);
+  // Only then does the server keep requests for the service.
+  await expect.poll(() => service.logged("connected to the server").length, { interval: 20 }).toBe(1);
+  return service;
+}
+
+/** Asks for a film by the program of the example, over HTTP. */
+async function request(data: object): Promise<void> {
+  await run(
+    PYTHON,
+    ["-m", "skylapse_processing.broadcast", "--channel", "jobs", "job.requested", JSON.stringify(data)],
+    {
+      cwd: EXAMPLE,
+      env: {
+        PYTHONDONTWRITEBYTECODE: "1",
+        SKYLAPSE_URL: skylapse.http,
+        SKYLAPSE_TOKEN: signToken("bob", ["broadcast:write"]),
+      },
+    },
+  );
+}
+
+function reportsOf(job: string): Job[] {
+  return seen
+    .filter(({ event }) => event.startsWith("job.") && event !== "job.requested")
+    .map(({ event, data }) => {
+      const report = jobSchema.parse(data);
+      const isEnd = report.status === "completed" || report.status === "failed";
+      expect(event).toBe(isEnd ? `job.${report.status}` : "job.progress");
+      return report;
+    })
+    .filter((report) => report.job === job);
+}
+
+async function endOf(job: string): Promise<Job> {
+  await expect.poll(() => reportsOf(job).at(-1)?.status, { interval: 20 }).toMatch(/completed|failed/);
+  return reportsOf(job).at(-1) as Job;
+}
+
+/** Each report once: no two reports are equal, and the progress never falls. */
+function expectInOrder(reports: Job[]): void {
+  expect(new Set(reports.map(({ status, progress }) => `${status} ${progress}`)).size).toBe(reports.length);
+  const progress = reports.map((report) => report.progress);
+  expect(progress).toEqual(progress.toSorted((a, b) => a - b));
+}
+
+it("makes a film of a requested time range, reports it in order, and serves it with ranges", async () => {
+  const service = await startService();
+  await request({ job: "day-1", camera: "north", ...RANGE, fps: 5 });
+  const end = await endOf("day-1");
+  expect(end).toMatchObject({ status: "completed", progress: 100, camera: "north", outputs: ["1080p"] });
+  const reports = reportsOf("day-1");
+  expectInOrder(reports);
+  expect(reports[0]).toMatchObject({ status: "queued", progress: 0 });
+  expect(reports[1]).toMatchObject({ status: "processing", progress: 0 });
+  expect(reports.length).toBeGreaterThan(5);
+
+  const film = end.films?.[0];
+  expect(film).toMatchObject({ output: "1080p", width: 320, height: 240, frames: PICTURES, duration_s: 2.4 });
+  const response = await fetch(film?.url ?? "");
+  expect(response.headers.get("content-type")).toBe("video/mp4");
+  const bytes = Buffer.from(await response.arrayBuffer());
+  expect(bytes.length).toBe(film?.size_bytes);
+  const file = join(folder, "film.mp4");
+  writeFileSync(file, bytes);
+  const probe = ["-v", "error", "-count_frames", "-show_entries", "stream:format", "-of", "json", file];
+  const { streams, format } = JSON.parse((await run("ffprobe", probe)).stdout);
+  expect(streams).toHaveLength(1);
+  expect(streams[0]).toMatchObject({
+    ...{ codec_name: "h264", pix_fmt: "yuv420p", width: 320, height: 240 },
+    ...{ nb_read_frames: String(PICTURES), r_frame_rate: "5/1" },
+  });
+  expect(Number(format.duration)).toBeCloseTo(2.4, 2);
+  // A browser can begin before it has the whole file.
+  expect(bytes.indexOf("moov")).toBeLessThan(bytes.indexOf("mdat"));
+
+  const part = async (range: string) => {
+    const answer = await fetch(film?.url ?? "", { headers: { range } });
+    return [answer.status, answer.headers.get("content-range"), Buffer.from(await answer.arrayBuffer())] as const;
+  };
+  const total = bytes.length;
+  expect(await part("bytes=10-19")).toEqual([206, `bytes 10-19/${total}`, bytes.subarray(10, 20)]);
+  expect(await part("bytes=-5")).toEqual([206, `bytes ${total - 5}-${total - 1}/${total}`, bytes.subarray(-5)]);
+  expect((await part(`bytes=${total}-`))[0]).toBe(416);
+  const base = new URL(film?.url ?? "").origin;
+  for (const path of ["/films/..%2fservice.sqlite3", "/films/%2e%2e/service.sqlite3", "/films/", "/films", "/x"])
+    expect((await fetch(base + path)).status, path).toBe(404);
+  // fetch() itself resolves `..`; curl sends it.
+  const curl = await run("curl", ["-s", "--path-as-is", "-w", "%{http_code}", `${base}/films/../service.sqlite3`]);
+  expect(curl.stdout).toMatch(/404$/);
+
+  // A repetition of the request, then a job without pictures and a request without a camera.
+  await request({ job: "day-1", camera: "north", ...RANGE });
+  const past = { from: "2020-01-01T00:00:00Z", to: "2020-01-02T00:00:00Z" };
+  await request({ job: "past", service: "films", camera: "north", ...past });
+  await request({ job: "other", service: "stacker", camera: "north", ...past });
+  await request({ job: "bad" });
+  expect((await endOf("past")).error).toMatch(/^there is no picture of the camera north between 2020-01-01T00:00:00/);
+  await expect.poll(() => seen.filter(({ event }) => event === "error.occurred")).toHaveLength(1);
+  expect(seen.find(({ event }) => event === "error.occurred")?.data).toEqual({
+    source: "job.requested",
+    error: "`camera` must be an id: 1 to 63 of a-z, 0-9 and '-'",
+  });
+  expect(reportsOf("day-1")).toEqual(reports);
+  expect(reportsOf("other")).toEqual([]);
+
+  expect(await service.end("SIGTERM")).toBe(0);
+  const links = () =>
+    seen.filter(({ event }) => event === "service.link").map(({ data }) => linkSchema.parse(data).status);
+  await expect.poll(() => links().at(-1)).toBe("offline");
+  expect(links()).toEqual(["online", "offline"]);
+});
+
+it("ends a job as failed, with a sentence for people, without ffmpeg and with a full disk", async () => {
+  const service = await startService({ FFMPEG: "/nowhere/ffmpeg" });
+  await request({ job: "no-ffmpeg", camera: "north", ...RANGE });
+  expect(await endOf("no-ffmpeg")).toMatchObject({
+    status: "failed",
+    error: expect.stringMatching(/^ffmpeg was not found as `\/nowhere\/ffmpeg`: install it .*apt install ffmpeg/),
+  });
+  await service.end("SIGTERM");
+  // The request waits at the server while the service is away.
+  await request({ job: "full-disk", camera: "north", ...RANGE });
+  await startService({ MIN_FREE_BYTES: "100000000000000" });
+  expect((await endOf("full-disk")).error).toMatch(/^the disk of the service is full: \d+ MiB are free\. Free some/);
+});
+
+it("loses and repeats no report when the server is killed during a job", async () => {
+  writeFileSync(gate, "");
+  const service = await startService();
+  await request({ job: "server-killed", camera: "north", ...RANGE });
+  await expect.poll(() => reportsOf("server-killed").at(-1)?.progress, { interval: 20 }).toBe(40);
+  await skylapse.end("SIGKILL");
+  rmSync(gate);
+  // The job ends while there is no server.
+  await expect.poll(() => service.logged("job completed").length, { interval: 20 }).toBe(1);
+  skylapse = await start();
+  expect(await endOf("server-killed")).toMatchObject({ status: "completed", films: [{ frames: PICTURES }] });
+  expectInOrder(reportsOf("server-killed"));
+  expect(reportsOf("server-killed").filter(({ status }) => status === "completed")).toHaveLength(1);
+});
+
+it("takes a job up again when the service was killed, and ends its ffmpeg", async () => {
+  writeFileSync(gate, "");
+  const killed = await startService();
+  await request({ job: "service-killed", camera: "north", ...RANGE, outputs: ["1080p", "4k"] });
+  await request({ job: "waiting", camera: "north", ...RANGE });
+  await expect.poll(() => reportsOf("service-killed").at(-1)?.progress, { interval: 20 }).toBe(40);
+  await expect.poll(() => reportsOf("waiting").at(-1)?.status, { interval: 20 }).toBe("queued");
+  const pid = Number(readFileSync(ffmpegPid, "utf8"));
+  await killed.end("SIGKILL");
+  await expect.poll(() => isRunning(pid), { interval: 20 }).toBe(false);
+  rmSync(gate);
+  const service = await startService();
+  expect((await endOf("service-killed")).films?.map(({ output, frames }) => [output, frames])).toEqual([
+    ["1080p", PICTURES],
+    ["4k", PICTURES],
+  ]);
+  expect(await endOf("waiting")).toMatchObject({ status: "completed" });
+  const ends = reportsOf("service-killed").filter(({ status }) => status === "completed" || status === "failed");
+  expect(ends).toHaveLength(1);
+  // The jobs are done in the order of their requests.
+  expect(service.logged("job begun").map(({ job, attempt }) => [job, attempt])).toEqual([
+    ["service-killed", 2],
+    ["waiting", 1],
+  ]);
+});
+
+/** Whether the process exists and is no zombie. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
