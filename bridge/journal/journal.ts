@@ -93,7 +93,7 @@ export interface JournalPage {
   entries: readonly Entry[];
   /** The cursor for the next page: every kept entry up to and including this position has been read. */
   next: number;
-  /** The missing positions directly after the cursor. The entries of the page follow them. Undefined: none. */
+  /** The missing positions between the cursor and the first entry of the page. Undefined: none. */
   gap?: MissingRange;
 }
 
@@ -105,7 +105,7 @@ export interface MissingRange extends Gap {
 /**
  * Whether the journal has every entry after a client's cursor. If not, the entries above `gap.after` and below
  * `gap.before` are missing. `replay` returns the entries after the gap.
- * - `trimmed`: `after` is the cursor; `before` is the lowest position that the channel may have.
+ * - `trimmed`: `after` is the cursor; `before` is the lowest position that the channel may still have.
  * - `epoch_changed`: the cursor has no meaning in the current epoch, so `after` is 0.
  * - `damaged`: the store lost entries. The gap is the first gap after the cursor. `replay` also returns the entries
  *   between the cursor and the gap.
@@ -117,7 +117,7 @@ export type Recovery =
       complete: false;
       reason: UnrecoverableReason;
       gap: Gap;
-      /** With `trimmed`, if some entries within the gap are kept: `replay` returns them for this cursor. */
+      /** Set for `trimmed` if some entries within the gap are kept: `replay` from this position returns them. */
       keptFrom?: number;
     };
 
@@ -141,7 +141,7 @@ export interface Journal {
   /**
    * Resolves once the message is durable and the followers have received it.
    * @throws {RangeError} an invalid channel name
-   * @throws {StoreUnavailableError} the message is not stored (with Redis: may not be stored). The sender must not be
+   * @throws {StoreUnavailableError} the message is not stored (with Redis, it may be stored). The sender must not be
    *   acknowledged, and should retry.
    */
   append(message: JournalMessage): Promise<Appended>;

@@ -25,7 +25,7 @@ class SharedChannels implements Journal {
   readonly #shares: FairShares;
   readonly #logs = new Map<string, Set<string>>();
   readonly #owners = new Map<string, string>();
-  /** By a topic's array of channels: the log names of the last sender that exceeded its share of all these channels. */
+  /** By a topic's one array of channels: the last sender with more than its share of each, and its log names. */
   readonly #separateLogs = new WeakMap<readonly string[], { owner: string; channels: readonly string[] }>();
   /** The newest entries, with channel names in place of log names. */
   #visibleEntries: readonly Entry[] = [];

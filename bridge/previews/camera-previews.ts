@@ -48,7 +48,7 @@ export class CameraPreviews {
     return previews.reverse();
   }
 
-  /** Without the camera's newest preview. */
+  /** The previews that arrived before `since`, except the camera's newest preview. */
   arrivedBefore(since: number): StoredPreview[] {
     const { newest } = this;
     return this.#previews.filter((preview) => preview.savedAt < since && preview !== newest);

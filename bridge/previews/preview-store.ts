@@ -17,7 +17,7 @@ export interface StoredPreview {
 export interface PreviewPage {
   /** Newest first. */
   previews: readonly StoredPreview[];
-  /** The camera's previews on all pages together. */
+  /** The number of the camera's previews on all pages together. */
   total: number;
 }
 

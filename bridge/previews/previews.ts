@@ -38,7 +38,7 @@ export interface PreviewsOptions extends Partial<PreviewLimits> {
   maxPictureBytes?: number;
   /** The server's own clock. Default: the system's. */
   now?: () => number;
-  /** The system's clock, by which people see times. Default: `now`. */
+  /** The system's clock, for times that people see. Default: `now`. */
   wall?: () => number;
 }
 

@@ -23,7 +23,7 @@ interface Totals {
 
 /** Totals since the first start. After a `kill -9`, the counts of at most one flush interval are missing. */
 export interface Stats {
-  /** @param by default 1 */
+  /** @param by the number to add. Default: 1 */
   add(counter: keyof Counts, by?: number): void;
   totals(): Totals;
   /** Writes the totals a last time. */

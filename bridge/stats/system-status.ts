@@ -6,7 +6,7 @@ import type { Cluster } from "../cluster/cluster.ts";
 import { runAsSingleton, type Singleton } from "../cluster/singleton.ts";
 
 interface SystemStatusOptions {
-  /** Only one of several nodes publishes. */
+  /** Only the node that holds the lease publishes. */
   cluster: Pick<Cluster, "leases">;
   /** Why the store accepts no writes; undefined while it accepts them. */
   unavailableReason: () => string | undefined;
@@ -21,7 +21,7 @@ interface SystemStatusOptions {
 
 /** Unchanged resources are published again after this time, so that readers can detect a dead server. */
 const REPEAT_MS = 60_000;
-/** Smaller changes are not published: percentage points of CPU, and a share of the memory. */
+/** Smaller changes are not published: percentage points of the CPU load, and a share of the memory use. */
 const CPU_STEP = 5;
 const MEMORY_STEP = 0.05;
 
@@ -29,7 +29,7 @@ const MEMORY_STEP = 0.05;
 export function startSystemStatus(options: SystemStatusOptions): Singleton {
   const { cluster, logger, intervalMs = 10_000 } = options;
   const startedAt = new Date().toISOString();
-  // One meter for all leases: a measurement needs an earlier one, and a failover publishes a report at once.
+  // All leases share one meter: a lease begins with a report, and measuring needs an earlier measurement.
   const meter = new ResourceMeter();
   return runAsSingleton({
     ...{ leases: cluster.leases, name: "system-status", logger },

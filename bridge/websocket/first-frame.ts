@@ -39,7 +39,7 @@ export function limitEarlyBytes(socket: Duplex, isKnown: () => boolean, onTooMan
     received += chunk.length;
     if (!isKnown() && received <= MAX_EARLY_BYTES) return;
     socket.off("data", onData);
-    // Later, because `ws` itself closes the connection for a frame above its limit, with a more precise reason.
+    // Calls back later, because `ws` itself closes the connection for a too large frame, with a more precise reason.
     setImmediate(() => {
       if (!isKnown()) onTooMany();
     });

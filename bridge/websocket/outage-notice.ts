@@ -22,12 +22,12 @@ export class OutageNotice {
     this.#unavailableReason = unavailableReason;
   }
 
-  /** Whether an announced outage still lasts. A client that connects now is notified. */
+  /** Whether an announced outage still lasts. If so, the caller notifies clients that connect. */
   get isOngoing(): boolean {
     return this.#announced && this.#unavailableReason() !== undefined;
   }
 
-  /** Whether an outage has begun since the last call. Connected clients are notified now. */
+  /** Whether an outage has begun since the last call. If so, the caller notifies all connected clients. */
   begins(now: number): boolean {
     if (this.#unavailableReason() === undefined) {
       if (now - this.#unavailableAt > MERGE_MS) this.#announced = false;

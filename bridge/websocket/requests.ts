@@ -13,7 +13,7 @@ const MAX_REQUESTS_PER_TURN = 16;
 
 export interface RequestLoopOptions {
   maxMessagesPerSecond: number;
-  /** The most messages at once. When as many are refused in a row, the connection is closed. */
+  /** The most messages at once. When this many messages are refused in a row, the connection is closed. */
   messageBurst: number;
   logger: Logger;
 }

@@ -41,7 +41,7 @@ export interface SocketsOptions
 const MAX_FRAGMENTS = 1024;
 /** How long a client may take to answer a close frame, milliseconds. */
 const CLOSE_TIMEOUT_MS = 2_000;
-/** The same when the server stops. */
+/** How long clients have to answer a close frame when the server stops, milliseconds. */
 const STOP_TIMEOUT_MS = 500;
 
 export function startSockets(options: SocketsOptions): Sockets {

@@ -20,8 +20,8 @@ export interface Sockets {
   /** Re-checks every session: closes it with 4005 if its token is invalid now, and applies changed permissions. */
   review(): void;
   /**
-   * Refuses new connections, and closes the present ones as `drainConnections`. Connections that remain at the end are
-   * left to {@link Sockets.stop}. Idempotent.
+   * Refuses new connections, and closes the open ones a few at a time. Connections that remain at the end are left to
+   * {@link Sockets.stop}. Idempotent.
    * @param spreadMs the longest duration; a few connections take less
    */
   drain(spreadMs: number): Promise<void>;
@@ -38,7 +38,7 @@ export const connectionInfoSchema = z.object({
   /** When the client was last heard. */
   last_seen: z.string(),
   channels: z.array(z.string()),
-  /** The socket was full: the events for this connection wait in the journal. */
+  /** Whether the socket was full, so that the events for this connection wait in the journal. */
   lagging: z.boolean(),
   queued_bytes: z.number(),
 });

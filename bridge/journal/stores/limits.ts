@@ -16,7 +16,7 @@ export const BACKGROUND = {
   trimEveryAppends: 1_000,
   /** Retention also runs at this interval, because entries expire without any append. */
   trimIntervalMs: 60_000,
-  /** How long updates of the MQTT outbox wait for an append to join. Then they are written on their own. */
+  /** How long updates of the MQTT outbox wait for an append to join. After that, they are written on their own. */
   outboxFlushDelayMs: 200,
 };
 
@@ -44,7 +44,7 @@ export interface JournalLimits {
   maxLoadedStateChars: number;
   /** The largest number of writes with undelivered messages. Beyond it, the oldest are delivered again later. */
   maxUndeliveredGroups: number;
-  /** The size of the newest entries kept in memory, characters. They spare clients that lag a little a read. */
+  /** The size of the newest entries kept in memory, characters. Clients that lag a little read only these. */
   maxRecentChars: number;
 }
 

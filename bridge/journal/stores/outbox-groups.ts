@@ -1,6 +1,6 @@
 /** The undelivered publications of one write. */
 export interface OutboxGroup {
-  /** At or above the group's newest publication, and below the next write. */
+  /** At least the position of the group's newest publication, and below all positions of the next write. */
   readonly last: number;
   readonly size: number;
   /** The positions that are not delivered yet. */

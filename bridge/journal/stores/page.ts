@@ -54,7 +54,7 @@ export class Page {
     this.#request = request;
   }
 
-  /** The position above which entries with this list of channels belong to the page. */
+  /** Takes the channels of entries. Returns the position above which such entries belong to the page. */
   readonly floorOf = (channels: readonly string[]): number => {
     let floor = Number.POSITIVE_INFINITY;
     for (const log of this.#request.logs) if (log.floor < floor && channels.includes(log.name)) floor = log.floor;

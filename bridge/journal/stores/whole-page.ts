@@ -10,7 +10,7 @@ export class WholePage {
   readonly maxBytes: number;
   readonly #entries: Entry[] = [];
   #bytes = 0;
-  /** Whether the page ends before entries that the store has, so that nothing after the last entry is missing. */
+  /** Whether the page refused an entry: the page was full, or positions before the entry are missing. */
   #isEnded = false;
 
   /** @param until the newest position */

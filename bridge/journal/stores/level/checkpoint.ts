@@ -88,7 +88,7 @@ export async function beginRun(
   checkpoint: (part: Partial<Checkpoint>) => Promise<void>,
 ): Promise<Partial<Checkpoint>> {
   const id = randomBytes(9).toString("base64url");
-  // The checkpoint is written before the run file, and names the old and the new one: a crash may come in between.
+  // First, the checkpoint names both the old and the new run file: a crash may come between the two writes.
   const before = await readCheckpoint(path);
   await checkpoint({ ...(before?.run === undefined ? {} : { run: before.run }), nextRun: id });
   await replaceFile(join(path, RUN_FILE), id);

@@ -13,7 +13,7 @@ export interface SpanOf {
   last: number;
   /** The number of entries that were ever appended to the channel before the chunk. */
   before: number;
-  /** The same number, including the chunk. */
+  /** `before`, plus the number of the channel's entries in the chunk. */
   until: number;
   /** The mask of the channel's entries. Bit 0 is the first entry of the chunk. */
   mask: number;
@@ -72,7 +72,7 @@ export interface MissingEntries {
   count: number;
 }
 
-/** Finds all missing entries, and counts the entries. The journal must not be written meanwhile. */
+/** Finds all missing entries, and counts those in readable chunks. Nothing may write to the journal meanwhile. */
 export async function findMissing(db: Database, logs: Iterable<ChannelLog>) {
   const chunks = new Set<number>();
   let entries = 0;

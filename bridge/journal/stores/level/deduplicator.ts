@@ -170,7 +170,7 @@ function sessionRow(position: number, ranges: readonly number[]): string {
   return `[${position}${ranges.length === 0 ? "" : `,${ranges.join(",")}`}]`;
 }
 
-/** The index of the first range that ends at or above `seq`, times two. */
+/** The index in `ranges`, which has two numbers per range, of the first range that ends at or above `seq`. */
 function rangeAt(ranges: readonly number[], seq: number): number {
   // A new number is nearly always above the newest range.
   const end = ranges.length;

@@ -1,11 +1,11 @@
 import type { Gap } from "../../../../contract/socket-messages.ts";
 
-/** The largest number of gaps of one channel. Beyond it, the lowest two gaps become one, with the entries between. */
+/** The largest number of gaps of one channel. Beyond it, the lowest two are joined, with the entries between them. */
 const MAX_GAPS = 64;
 
 /**
  * The ranges of positions, by channel, whose entries a damaged store has lost. A gap becomes known when the journal is
- * opened, or when a reader reaches it. A reader gets the gap, so that it does not take the remaining entries for all.
+ * opened, or when a reader reaches it. A reader gets the gap, so that it knows that entries are missing.
  */
 export class KnownGaps {
   readonly #gaps = new Map<string, Gap[]>();

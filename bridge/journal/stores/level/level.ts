@@ -83,7 +83,7 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
 /** Reports a gap that was not known when the journal was opened. */
 function reportGap(channel: string, { after, before }: Gap, { logger, onDamage, path }: Settings): void {
   const missing = `events of ${channel || "no channel"} are missing between the positions ${after} and ${before}`;
-  logger.error({ channel, after, before }, "journal is damaged: events are missing, readers are told of the gap");
+  logger.error({ channel, after, before }, "journal is damaged: events are missing, the gap is reported to readers");
   onDamage({ store: "journal", found: `${path} cannot be read completely`, missing });
 }
 
@@ -246,7 +246,7 @@ class LevelJournal implements Journal {
     if (this.#untrimmedAppends >= BACKGROUND.trimEveryAppends) this.#trimInBackground();
   }
 
-  /** The correct value of a row of a failed write: state and sessions from memory; other rows must not exist. */
+  /** The correct value of a row of a failed write. State and sessions are in memory; other rows must not exist. */
   #correctRow(key: string): string | undefined {
     if (key.startsWith("s")) return this.#states.row(key);
     return key.startsWith("q") ? this.#deduplicator.row(key, this.#head) : undefined;

@@ -41,7 +41,7 @@ export class Reader {
     const recent = await this.#recentPages.read(this.#recentEntries, request);
     if (recent !== undefined) return recent;
     const dashboard = request.logs.find((log) => log.name === DASHBOARD);
-    // The dashboard channel carries nearly all events. Below its floor only a few entries of quieter channels remain.
+    // Scanning is fast because the dashboard channel has nearly all events, but below its floor few entries remain.
     const scan = dashboard !== undefined && (request.logs.length === 1 || request.after >= dashboard.floor);
     const readPage = scan ? scanPage : gatherPage;
     return await this.#store.read((db) => readPage(db, request, this.#knownGaps));

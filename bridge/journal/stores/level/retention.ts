@@ -98,7 +98,7 @@ export class Retention {
       removed += countBits(drop & ~heldByOthers);
       if (drop !== 0) {
         log.floor = first + bitLength(drop) - 1;
-        // The number in the span includes entries below the floor that a damaged store has lost.
+        // From the span, whose number also counts entries below the floor that a damaged store has lost.
         log.dropped = (span[5][index] ?? 0) + countBits(own & lowBits(log.floor - first + 1));
       }
       if (drop !== kept) {

@@ -36,7 +36,7 @@ export class StateTable {
     return [...(this.#channels.get(channel)?.values() ?? [])];
   }
 
-  /** Adds the change by an entry to `changes`. @returns false when the table is full */
+  /** Adds the entry's state change, if any, to `changes`. @returns false when the table is full */
   note(entry: Entry, changes: StateChanges): boolean {
     const { topic } = entry;
     if (entry.state === "set" && !changes.has(topic) && !this.#topics.has(topic) && !this.#hasRoom(changes))

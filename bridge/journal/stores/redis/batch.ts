@@ -89,7 +89,7 @@ export class Batch {
       if (dedupKey !== undefined && "id" in dedupKey) ids.push(dedupKey.id);
       const names = messages[index]?.channels ?? [];
       const distance = String.fromCharCode(end - 1 - index);
-      // A message that names a channel twice is in it once.
+      // If a message names a channel twice, the channel still gets one entry.
       let count = 0;
       for (const name of names.length === 0 ? NO_CHANNELS : names) {
         const known = distances.get(name);

@@ -4,8 +4,8 @@ import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts
 type Activity = "writing" | "reading";
 
 /**
- * Whether the journal works. Writing, and reading the log, which brings the entries of other nodes, are tracked
- * separately: after a failure, an activity is unavailable until it succeeds again.
+ * Whether the journal works. Two activities are tracked separately: writing, and reading the log, which has the entries
+ * of other nodes. After a failure, an activity is unavailable until it succeeds again.
  */
 export class Health {
   readonly #logger: Logger;

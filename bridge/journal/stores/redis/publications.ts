@@ -1,7 +1,7 @@
 import type { JournalMessage } from "../../journal.ts";
 import { type Frame, maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 
-/** The value with the publications of one batch has for each its place (its number in the batch, from 1) and frame. */
+/** One value has the publications of a batch: for each, its place (its number in the batch, from 1) and its frame. */
 const PLACE_BYTES = 2;
 
 /** Encodes the messages that are forwarded. */

@@ -9,7 +9,7 @@ import type { Writer, WriterContext } from "./writer.ts";
 interface PublisherOptions extends Pick<WriterContext, "run" | "mqttOutbox" | "view"> {
   writer: () => Writer;
   followers: Listeners<[entries: readonly Entry[]]>;
-  /** `undelivered` has new messages. */
+  /** Called when `undelivered` has new messages. */
   onOrphan: () => void;
   onAppended: (entryCount: number) => void;
   logger: Logger;
