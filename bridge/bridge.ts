@@ -25,6 +25,7 @@ import { createCallers } from "./http/callers.ts";
 import { type BrokerCounts, createMetrics } from "./http/metrics.ts";
 import { startHttpServer } from "./http/server.ts";
 import { type BridgeIngest, channelNotices } from "./ingest.ts";
+import { type ArchiveStatus, startArchive } from "./journal/archive/archive.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { Previews } from "./previews/previews.ts";
 import { startAcceptedCounter } from "./stats/accepted-counter.ts";
@@ -67,6 +68,8 @@ export interface BridgeOptions {
   /** The folder of the built dashboard page, served at `/`. Default: no page. */
   pagePath?: string;
   version: string;
+  /** The program of the archive's thread. Default: the built one. */
+  archiveWorker?: URL;
   /** Included in `/stats` and `/metrics`. */
   brokerStats?: () => BrokerCounts;
   /** The metrics of other parts of the program. Default: none. */
@@ -114,6 +117,14 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         : startSharedStats({ counters, logger: statsLogger }),
     );
     parts.add(startAcceptedCounter(ingest, stats));
+    const archive = parts.add(
+      startArchive({
+        ...{ config: config.archive, dataPath: config.dataPath, topicRoot: tree.root, journal, leases: cluster.leases },
+        ...(options.archiveWorker === undefined ? {} : { workerFile: options.archiveWorker }),
+        now: () => clock.cautious(),
+        logger: partLogger("archive"),
+      }),
+    );
     const shared = { cluster, journal, tree, link };
     const { presence } = parts.add(
       startWatchers({ ...shared, config, publish, devices: authority.devices, now: () => clock.now(), logger }),
@@ -172,7 +183,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           ...{ tokens: authority, grantsOf: grants, operatorKey, isOpen: isTrial, allowedOrigins },
         }),
         addressOf: addresses.of,
-        ...{ authority, guard, audit, journal, tree, channels, publish, sockets, presence, previews, stats },
+        ...{ authority, guard, audit, journal, archive, tree, channels, publish, sockets, presence, previews, stats },
         ...{ relay: commands, cluster, clock, version },
         unavailableReason: () => (phase === "serving" ? storeUnavailableReason() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),
@@ -181,6 +192,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         counts: () => ({
           journal: { epoch: journal.epoch, head: journal.head, trouble: journal.unavailableReason },
           sockets: sockets.stats(),
+          archive: archiveStats(archive.status()),
           ingest: ingest.stats(),
           commands: commands.stats(),
           access: { first_try: isTrial(), untrusted_proxies: forwarding.list(), refused_origins: origins.refused() },
@@ -216,4 +228,16 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     await parts.stop();
     throw error;
   }
+}
+
+/** What `/stats` says about the archive. */
+function archiveStats(status: ArchiveStatus | undefined) {
+  if (status === undefined) return { state: "off" };
+  const { isFilling, position, behind, unavailableReason } = status;
+  return {
+    state: isFilling ? "filling" : "filled by another node",
+    ...(position === undefined ? {} : { position }),
+    ...(behind === undefined ? {} : { behind }),
+    ...(unavailableReason === undefined ? {} : { trouble: unavailableReason }),
+  };
 }

@@ -19,6 +19,7 @@ import { alertSettings, alertThresholds } from "./cameras/alerts/config.ts";
 import { cameraConfig, cameraSettings } from "./cameras/config.ts";
 import { commandConfig, commandSettings } from "./commands/config.ts";
 import { httpConfig, httpSettings } from "./http/config.ts";
+import { archiveConfig, archiveSettings } from "./journal/archive/config.ts";
 import { journalConfig, journalSettings } from "./journal/config.ts";
 import { previewLimits, previewSettings } from "./previews/config.ts";
 import { socketConfig, socketSettings } from "./websocket/config.ts";
@@ -46,6 +47,7 @@ const allSettings = {
   ...httpSettings,
   ...socketSettings,
   ...journalSettings,
+  ...archiveSettings,
   ...cameraSettings,
   ...alertSettings,
   ...commandSettings,
@@ -104,6 +106,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     http: httpConfig(read),
     sockets: socketConfig(read),
     journal: journalConfig(read),
+    archive: archiveConfig(read),
     commands: commandConfig(read),
     previews: previewLimits(read),
     alerts: alertThresholds(read),

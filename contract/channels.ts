@@ -7,7 +7,8 @@ export const ALERTS = "alerts";
 export const JOBS = "jobs";
 export const SYSTEM = "system";
 
-const BUILT_IN: readonly string[] = [DASHBOARD, ALERTS, JOBS, SYSTEM];
+/** The channels that carry events of all cameras. */
+export const BUILT_IN_CHANNELS: readonly string[] = [DASHBOARD, ALERTS, JOBS, SYSTEM];
 
 /** A channel that an operator defines: the topic filters of its events, and the permission to read it. */
 const customChannelSchema = z.strictObject({
@@ -25,7 +26,7 @@ const customChannelSchema = z.strictObject({
 
 /** The content of `CHANNELS_FILE`: channel name → channel. */
 export const customChannelsSchema = z.record(
-  z.string().refine((name) => isChannelName(name) && !BUILT_IN.includes(name) && !name.startsWith("camera:"), {
+  z.string().refine((name) => isChannelName(name) && !BUILT_IN_CHANNELS.includes(name) && !name.startsWith("camera:"), {
     message: "must be 1 to 63 of a-z, 0-9 and '-', and not the name of a built-in channel",
   }),
   customChannelSchema,
@@ -35,7 +36,7 @@ export type CustomChannels = ReadonlyMap<string, z.infer<typeof customChannelSch
 
 /** Whether the channel carries events of all cameras. A user with access to some cameras receives only their events. */
 export function isNarrowedChannel(channel: string): boolean {
-  return BUILT_IN.includes(channel);
+  return BUILT_IN_CHANNELS.includes(channel);
 }
 
 export function cameraChannel(camera: string): string {
@@ -50,7 +51,7 @@ export function cameraOfChannel(channel: string): string | undefined {
 }
 
 export function channelExists(channel: string, custom: CustomChannels): boolean {
-  return BUILT_IN.includes(channel) || cameraOfChannel(channel) !== undefined || custom.has(channel);
+  return BUILT_IN_CHANNELS.includes(channel) || cameraOfChannel(channel) !== undefined || custom.has(channel);
 }
 
 export function cameraOfTopic(topic: Topic): string | undefined {

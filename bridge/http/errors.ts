@@ -7,6 +7,7 @@ import { TooManyHashesError } from "../auth/passwords.ts";
 import { TooManyRevocationsError } from "../auth/revocations.ts";
 import { RefreshRefusedError } from "../auth/sessions.ts";
 import { InvalidTokenError } from "../auth/tokens.ts";
+import { ArchiveUnavailableError } from "../journal/archive/archive.ts";
 
 /** A refusal with its HTTP status. The message is for the sender of the request. */
 export class RequestError extends Error {
@@ -48,6 +49,8 @@ const CODES: ReadonlyMap<number, string> = new Map([
   [429, "rate_limited"],
 ]);
 
+const ARCHIVE_AWAY = "the archive does not answer now: no event is lost, try again later";
+
 /** Errors whose message is the response's message. */
 const NAMED = [
   [AccountExistsError, 409, "user_exists"],
@@ -70,6 +73,8 @@ export function toHttp(error: unknown): ReturnType<typeof response> & { retryAft
   if (error instanceof InvalidTokenError) return response(401, "unauthorized", error.message);
   if (error instanceof StoreUnavailableError)
     return response(503, "store_unavailable", "the event store takes no writes now: nothing was kept, try again later");
+  if (error instanceof ArchiveUnavailableError)
+    return response(503, "archive_unavailable", error.isOff ? error.message : ARCHIVE_AWAY);
   if (error instanceof TooManyFailuresError) {
     const { retryAfterSeconds, message } = error;
     return { ...response(429, "too_many_failures", message), retryAfterSeconds };

@@ -10,6 +10,7 @@ import { RequestError, toHttp } from "./errors.ts";
 import { protect } from "./protection.ts";
 import { isForKnownOnly, MAX_PARAM_LENGTH, readBodiesAsJson } from "./request-body.ts";
 import { collectRouteMethods } from "./route-methods.ts";
+import { archiveRoutes } from "./routes/archive.ts";
 import { authRoutes } from "./routes/auth.ts";
 import { broadcastRoutes } from "./routes/broadcast.ts";
 import { cameraRoutes } from "./routes/cameras.ts";
@@ -65,6 +66,7 @@ export async function startHttpServer(options: HttpServerOptions) {
     if (reply.statusCode >= 400) stats.add("http_refused");
   });
 
+  archiveRoutes(server, services);
   authRoutes(server, services);
   broadcastRoutes(server, services);
   cameraRoutes(server, services);

@@ -10,6 +10,7 @@ import type { PresenceService } from "../cameras/presence.ts";
 import type { ServerClock } from "../clock/server-clock.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { CommandRunner } from "../commands/command-relay.ts";
+import type { Archive } from "../journal/archive/archive.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Previews } from "../previews/previews.ts";
 import type { Stats } from "../stats/stats.ts";
@@ -26,6 +27,7 @@ export interface Services {
   guard: Pick<LoginGuard, "attempt" | "recordRefresh">;
   audit: Pick<Audit, "record" | "refuse">;
   journal: Journal;
+  archive: Pick<Archive, "page">;
   tree: TopicTree;
   channels: CustomChannels;
   publish: Publish;

@@ -8,6 +8,7 @@ import { commandSettings } from "../../bridge/commands/config.ts";
 import { bridgeSettings } from "../../bridge/config.ts";
 import { httpSettings } from "../../bridge/http/config.ts";
 import { MAX_STRANGER_BODY_BYTES } from "../../bridge/http/request-body.ts";
+import { archiveSettings } from "../../bridge/journal/archive/config.ts";
 import { journalSettings } from "../../bridge/journal/config.ts";
 import { previewSettings } from "../../bridge/previews/config.ts";
 import { socketSettings } from "../../bridge/websocket/config.ts";
@@ -36,6 +37,7 @@ export const SERVER_PARTS: readonly Part[] = [
   { heading: "Dashboards", source: "bridge/websocket/config.ts", settings: socketSettings },
   { heading: "MQTT", source: "broker/config.ts", settings: brokerSettings },
   { heading: "Journal", source: "bridge/journal/config.ts", settings: journalSettings },
+  { heading: "Archive", source: "bridge/journal/archive/config.ts", settings: archiveSettings },
   { heading: "Redis", source: "deploy/config/config.ts", settings: storeSettings },
   { heading: "Cameras", source: "bridge/cameras/config.ts", settings: cameraSettings },
   { heading: "Alerts", source: "bridge/cameras/alerts/config.ts", settings: alertSettings },

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { OPERATOR_KEY, startTestBridge } from "../bridge/support/test-bridge.ts";
 import { withRoutesOf } from "../security/routes-of.ts";
 import { ROOT, readPage, sectionOf, tableRows } from "./pages.ts";
@@ -45,8 +45,9 @@ describe("docs/http.md", () => {
   });
 
   it("lists every field in the responses of an idle server", async () => {
-    const bridge = await startTestBridge();
+    const bridge = await startTestBridge({ env: { ARCHIVE: "on" } });
     onTestFinished(() => bridge.stop());
+    await vi.waitFor(async () => expect((await bridge.call("/events", { token: OPERATOR_KEY })).status).toBe(200));
     await bridge.say("cameras/north/state/storage", { total_bytes: 1, free_bytes: 1 }, true);
     for (const route of routes.filter((name) => /^GET \/(?!ws|.*\.jpg|.*file)./.test(name))) {
       const path = route.replace("GET ", "").replace("{id}", "north");

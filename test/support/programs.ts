@@ -11,6 +11,8 @@ interface Program {
 export const CHROMIUM = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
 /** Debian's Python, which has Debian's python3-paho-mqtt and python3-websockets. */
 export const PYTHON = "/usr/bin/python3";
+/** Debian keeps the programs of each version in a folder that is not in PATH. */
+export const POSTGRES_BIN = "/usr/lib/postgresql/15/bin";
 /** Debian installs Mosquitto in a folder that is only in root's PATH. */
 export const MOSQUITTO = "/usr/sbin/mosquitto";
 
@@ -28,6 +30,11 @@ const PROGRAMS: readonly Program[] = [
   { probe: ["redis-server", "--version"], debianPackage: "redis-server", usedFor: "several nodes that share a store" },
   { probe: ["/usr/sbin/nginx", "-v"], debianPackage: "nginx", usedFor: "the shipped configuration of a proxy" },
   { probe: ["caddy", "version"], debianPackage: "caddy", usedFor: "the shipped configuration of a proxy" },
+  {
+    probe: ["test", "-x", `${POSTGRES_BIN}/postgres`],
+    debianPackage: "postgresql-15",
+    usedFor: "the archive in PostgreSQL",
+  },
   { probe: ["curl", "--version"], debianPackage: "curl", usedFor: "the documented HTTP calls" },
   { probe: ["openssl", "version"], debianPackage: "openssl", usedFor: "certificates for TLS" },
   {

@@ -92,7 +92,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
       : pino({ level: "debug" }, { write: (line: string) => log(JSON.parse(line)) });
   const dataPath = options.dataPath ?? (await mkdtemp(join(tmpdir(), "bridge-")));
   const config = readBridgeConfig({
-    env: { WS_PORT: "0", DATA_PATH: dataPath, JWT_SECRET: "s".repeat(32), OPERATOR_KEY, ...env },
+    env: { WS_PORT: "0", DATA_PATH: dataPath, JWT_SECRET: "s".repeat(32), OPERATOR_KEY, ARCHIVE: "off", ...env },
     readFile: (path) => readFileSync(path, "utf8"),
   });
   const tree = topicTree(config.topicRoot);
@@ -131,6 +131,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
     channels,
     previews,
     version: "1.2.3",
+    archiveWorker: new URL("../../../dist/bridge/journal/archive/worker.js", import.meta.url),
     ...{ registry, latencies, logger },
   };
   const closeStores = async () => {

@@ -1,0 +1,96 @@
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { Leases } from "../../cluster/cluster.ts";
+import { runAsSingleton } from "../../cluster/singleton.ts";
+import type { Journal } from "../journal.ts";
+import type { RetentionDays } from "./config.ts";
+import { ArchiveFiller, type ArchiveStatus } from "./filler.ts";
+import type { ArchivePage, ArchiveQuery } from "./pages.ts";
+import { ArchiveUnavailableError, WORKER_FILE, WorkerDatabase } from "./worker-database.ts";
+
+export type { ArchiveAccess } from "./access.ts";
+export type { ArchiveStatus } from "./filler.ts";
+export { KINDS, type Kind } from "./kinds.ts";
+export type { ArchivedEvent, ArchivePage, ArchiveQuery } from "./pages.ts";
+export { wordsOf } from "./words.ts";
+export { ArchiveUnavailableError };
+
+/** Every event in a database, for as long as the operator wants. */
+export interface Archive {
+  /** @throws {ArchiveUnavailableError} the archive is off, or its database cannot be read now */
+  page(query: ArchiveQuery): Promise<ArchivePage>;
+  /** Undefined when the archive is off. */
+  status(): ArchiveStatus | undefined;
+  stop(): Promise<void>;
+}
+
+export interface ArchiveOptions {
+  config: { isOn: boolean; databaseUrl: string | undefined; retentionDays: RetentionDays };
+  /** The folder of the archive without PostgreSQL. */
+  dataPath: string;
+  topicRoot: string;
+  journal: Pick<Journal, "epoch" | "head" | "read">;
+  /** With PostgreSQL, one of several nodes archives. */
+  leases: Leases;
+  logger: Logger;
+  /** The current time, milliseconds since 1970. Default: `Date.now`. */
+  now?: () => number;
+  /** The program of the thread. Default: the built one. */
+  workerFile?: URL;
+}
+
+/** Starts the archive. A database that is away does not delay the start: the archive tries again and catches up. */
+export function startArchive(options: ArchiveOptions): Archive {
+  const { config, dataPath, topicRoot, leases, logger, workerFile = WORKER_FILE } = options;
+  const { databaseUrl } = config;
+  if (!config.isOn) return archiveOff();
+  const place = databaseUrl === undefined ? { path: join(dataPath, "archive.db") } : { url: databaseUrl };
+  const openWorker = (migrate: boolean) => new WorkerDatabase({ place, topicRoot, migrate }, workerFile);
+  const filler = new ArchiveFiller({ ...options, retentionDays: config.retentionDays, open: () => openWorker(true) });
+  // Without PostgreSQL each node archives for itself, because no other node can read its file.
+  const task =
+    databaseUrl === undefined
+      ? filler.begin()
+      : runAsSingleton({ leases, name: "archive", logger, begin: async () => filler.begin() });
+  let reader: WorkerDatabase | undefined;
+  let stopping: Promise<void> | undefined;
+
+  async function page(query: ArchiveQuery): Promise<ArchivePage> {
+    if (databaseUrl === undefined && !filler.hasOpened)
+      throw new ArchiveUnavailableError(filler.status().unavailableReason ?? "the archive is being opened");
+    // Queries have a thread of their own: a long one must not delay the archiving, nor the archiving a query.
+    reader ??= openWorker(databaseUrl !== undefined);
+    const current = reader;
+    try {
+      return await current.page(query);
+    } catch (error) {
+      // The next query opens the database again.
+      if (reader === current) reader = undefined;
+      void current.close();
+      throw error;
+    }
+  }
+
+  return {
+    page,
+    status: () => filler.status(),
+    stop() {
+      stopping ??= (async () => {
+        await task.stop();
+        await filler.close();
+        await reader?.close();
+      })();
+      return stopping;
+    },
+  };
+}
+
+function archiveOff(): Archive {
+  return {
+    page: async () => {
+      throw new ArchiveUnavailableError("the archive is off: set ARCHIVE=on to keep events", { isOff: true });
+    },
+    status: () => undefined,
+    stop: async () => undefined,
+  };
+}

@@ -1,0 +1,57 @@
+import { z } from "zod";
+import { countVariable, setting, type ValuesOf } from "../../../platform/config.ts";
+import { KINDS, type Kind } from "./kinds.ts";
+
+const RULE = /^([a-z]+)=(\d{1,6})$/;
+
+export const archiveSettings = {
+  ARCHIVE: setting(
+    "`on` copies every event into a database and keeps it there beyond the retention of the journal. `off` copies nothing, " +
+      "and `GET /events` answers 503.",
+    z.enum(["on", "off"], { error: "must be on or off" }).default("on"),
+  ),
+  DATABASE_URL: setting(
+    "The PostgreSQL database of the archive, such as `postgres://user:password@host:5432/skylapse`. All nodes share it. " +
+      "Without it, each node keeps an archive of its own in SQLite.",
+    z
+      .string()
+      .regex(/^postgres(?:ql)?:\/\/\S+$/, "must be of the form postgres://user:password@host:5432/database")
+      .optional(),
+    { isSecret: true, defaultText: "SQLite in `DATA_PATH/archive.db`", values: "a `postgres://` URL" },
+  ),
+  ARCHIVE_RETENTION_DAYS: setting(
+    "Age at which events leave the archive; 0 keeps them for ever.",
+    countVariable.default(0),
+  ),
+  ARCHIVE_RETENTION_KINDS: setting(
+    "Other ages for some kinds of events, in days, separated by commas, such as `state=90,alert=3650`; 0 keeps them for " +
+      `ever. The kinds: ${KINDS.join(", ")}.`,
+    z.string().default("").transform(readRules),
+    { defaultText: "none", values: "`kind=days`, separated by commas" },
+  ),
+};
+
+/** The age in days at which events of the kind leave the archive. A kind that is not listed is kept for ever. */
+export type RetentionDays = Partial<Record<Kind, number>>;
+
+export function archiveConfig(read: ValuesOf<typeof archiveSettings>) {
+  const retentionDays: RetentionDays = {};
+  for (const kind of KINDS) {
+    const days = read.ARCHIVE_RETENTION_KINDS[kind] ?? read.ARCHIVE_RETENTION_DAYS;
+    if (days > 0) retentionDays[kind] = days;
+  }
+  return { isOn: read.ARCHIVE === "on", databaseUrl: read.DATABASE_URL, retentionDays };
+}
+
+function readRules(text: string, context: z.RefinementCtx): RetentionDays {
+  const rules: RetentionDays = {};
+  for (const rule of text.split(",").map((part) => part.trim())) {
+    if (rule === "") continue;
+    const [, name, days] = RULE.exec(rule) ?? [];
+    const kind = KINDS.find((known) => known === name);
+    if (kind !== undefined) rules[kind] = Number(days);
+    else
+      context.addIssue({ code: "custom", message: `must be like state=90,alert=0 with a kind of ${KINDS.join(", ")}` });
+  }
+  return rules;
+}

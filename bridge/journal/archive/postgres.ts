@@ -1,0 +1,26 @@
+import { type Dialect, PostgresDialect } from "kysely";
+import pg from "pg";
+
+const CONNECT_TIMEOUT_MS = 5_000;
+/** No statement of the archive takes longer. A connection to a frozen server is given up after this time. */
+const QUERY_TIMEOUT_MS = 60_000;
+const BIGINT = 20;
+
+/** @param onError called when an idle connection breaks */
+export function postgresDialect(url: string, onError: (error: Error) => void): Dialect {
+  const pool = new pg.Pool({
+    connectionString: url,
+    application_name: "skylapse-archive",
+    max: 4,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: QUERY_TIMEOUT_MS,
+    keepAlive: true,
+    types: {
+      // The numbers of the archive are below 2^53.
+      getTypeParser: (oid: number, format?: "text" | "binary") =>
+        oid === BIGINT ? Number : pg.types.getTypeParser(oid, format ?? "text"),
+    },
+  });
+  pool.on("error", onError);
+  return new PostgresDialect({ pool });
+}

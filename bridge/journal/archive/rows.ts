@@ -1,0 +1,67 @@
+import { ALERTS, cameraOfChannel, DASHBOARD, JOBS, SYSTEM } from "../../../contract/channels.ts";
+import type { Topic, TopicTree } from "../../../contract/topics.ts";
+import { kindOf } from "./kinds.ts";
+import { type EventRow, placeOf } from "./tables.ts";
+import { searchText } from "./words.ts";
+
+/** The bit of each built-in channel in the column `reach`. */
+export const REACH: Readonly<Record<string, number>> = { [DASHBOARD]: 1, [ALERTS]: 2, [JOBS]: 4, [SYSTEM]: 8 };
+/** The bit of the camera's own channel. */
+export const CAMERA_REACH = 16;
+
+/** An entry of the journal. */
+export interface ArchivedEntry {
+  position: number;
+  topic: string;
+  channels: readonly string[];
+  camera: string | undefined;
+  body: string;
+  acceptedAt: number;
+}
+
+interface Body {
+  event: string;
+  data: unknown;
+  timestamp?: string;
+  id?: string;
+}
+
+export function rowOf(entry: ArchivedEntry, epoch: number, tree: TopicTree): EventRow {
+  const { position, channels, acceptedAt } = entry;
+  const body = `{${entry.body}}`;
+  const { event, data, timestamp = "", id }: Body = JSON.parse(body);
+  const topic = tree.parse(entry.topic);
+  let camera = entry.camera ?? null;
+  let reach = 0;
+  for (const channel of channels) {
+    const owner = cameraOfChannel(channel);
+    if (owner === undefined) reach |= REACH[channel] ?? 0;
+    else {
+      camera = owner;
+      reach |= CAMERA_REACH;
+    }
+  }
+  const sentAt = Date.parse(timestamp);
+  return {
+    ...{ id: placeOf(epoch, position), epoch, position, time: acceptedAt },
+    sent_at: Number.isNaN(sentAt) ? null : sentAt,
+    ...{ kind: kindOf(topic), event, camera, reach },
+    channels: channels.length === 0 ? "" : ` ${channels.join(" ")} `,
+    event_id: id ?? null,
+    subject: subjectOf(topic, data),
+    words: searchText(data),
+    body,
+  };
+}
+
+function subjectOf(topic: Topic | undefined, data: unknown): string | null {
+  if (topic?.kind === "service-job") return topic.job;
+  if (topic?.kind === "camera-command") return textOf(data, "id");
+  if (topic?.kind === "camera-reply") return textOf(data, "command_id");
+  return null;
+}
+
+function textOf(data: unknown, name: "id" | "command_id"): string | null {
+  const value: unknown = typeof data === "object" && data !== null ? Reflect.get(data, name) : undefined;
+  return typeof value === "string" ? value.slice(0, 64) : null;
+}

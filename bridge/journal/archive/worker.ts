@@ -1,0 +1,59 @@
+// The thread of the archive: all its SQL runs here, so that neither SQLite, which blocks its thread, nor the work of
+// building rows takes time from live events.
+import { readlinkSync } from "node:fs";
+import { setPriority } from "node:os";
+import { parentPort, workerData } from "node:worker_threads";
+import { topicTree } from "../../../contract/topics.ts";
+import { openArchiveDatabase } from "./database.ts";
+import { postgresDialect } from "./postgres.ts";
+import { sqliteDialect } from "./sqlite.ts";
+import type { ArchiveCall, ArchiveReply, WorkerData } from "./worker-messages.ts";
+
+/** Live events come first on a busy machine: the archive may fall behind and catches up later. */
+const NICENESS = 10;
+
+function yieldToOthers(): void {
+  // On Linux the priority belongs to the thread, and this link names the thread. Elsewhere there is no such link.
+  try {
+    setPriority(Number(readlinkSync("/proc/thread-self").split("/").at(-1)), NICENESS);
+  } catch {
+    return;
+  }
+}
+
+const port = parentPort;
+if (port === null) throw new Error("this file is the program of a worker thread");
+yieldToOthers();
+const { place, topicRoot, migrate }: WorkerData = workerData;
+const engine = "url" in place ? "postgres" : "sqlite";
+// An idle connection that breaks is replaced at the next query, which reports a lasting failure.
+const dialect = "url" in place ? postgresDialect(place.url, () => undefined) : sqliteDialect(place.path);
+const opening = openArchiveDatabase({ dialect, engine, migrate, tree: topicTree(topicRoot) });
+// Each call reports the failure.
+opening.catch(() => undefined);
+
+async function answer({ name, argument, now }: ArchiveCall): Promise<unknown> {
+  const database = await opening;
+  switch (name) {
+    case "position":
+      return await database.position();
+    case "append":
+      return await database.append(argument);
+    case "page":
+      return await database.page(argument);
+    case "prune":
+      return await database.prune(argument, now);
+    case "close":
+      return await database.close();
+  }
+}
+
+port.on("message", ({ id, call }: { id: number; call: ArchiveCall }) => {
+  answer(call).then(
+    (result) => port.postMessage({ id, result } satisfies ArchiveReply),
+    (error: unknown) => {
+      const message = error instanceof Error ? error.message || error.name : String(error);
+      port.postMessage({ id, error: message } satisfies ArchiveReply);
+    },
+  );
+});
