@@ -163,6 +163,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       version,
       isReady: phase === "serving" && storeUnavailableReason() === undefined,
       ...{ journal, presence },
+      archive: archive.status(),
       sockets: sockets.stats(),
       ingest: ingest.stats(),
       commands: commands.stats(),

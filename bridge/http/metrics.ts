@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry } from "prom-client";
 import type { PresenceService } from "../cameras/presence.ts";
+import type { ArchiveStatus } from "../journal/archive/archive.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { SocketsStats } from "../websocket/sockets.ts";
 import { countByStatus, seenCameras } from "./seen-cameras.ts";
@@ -10,6 +11,8 @@ export interface MetricsSource {
   isReady: boolean;
   journal: Pick<Journal, "head" | "snapshot" | "unavailableReason">;
   presence: Pick<PresenceService, "of">;
+  /** Undefined when the archive is off. */
+  archive: ArchiveStatus | undefined;
   sockets: SocketsStats;
   ingest: Readonly<Record<"accepted" | "duplicates" | "refused" | "failed" | "dropped" | "foreign" | "bytes", number>>;
   commands: { queued: number; inFlight: number };
@@ -77,6 +80,18 @@ const METRICS: Readonly<Record<string, Metric>> = {
     Number(journal.unavailableReason === undefined),
   ),
   skylapse_journal_position: gauge("Position of the newest event in the journal.", ({ journal }) => journal.head),
+  skylapse_archive_available: gauge(
+    "1 if the archive takes events. Without a value, another node fills the archive, or it is off.",
+    ({ archive }) => (archive?.isFilling ? Number(archive.unavailableReason === undefined) : undefined),
+  ),
+  skylapse_archive_position: gauge(
+    "Position up to which the events of the journal are archived.",
+    ({ archive }) => archive?.position,
+  ),
+  skylapse_archive_behind_events: gauge(
+    "Events in the journal that are not archived yet.",
+    ({ archive }) => archive?.behind,
+  ),
   skylapse_events_accepted_total: counter("Events appended to the journal.", ({ ingest }) => ingest.accepted),
   skylapse_events_accepted_bytes_total: counter("Payload bytes of accepted events.", ({ ingest }) => ingest.bytes),
   skylapse_events_duplicate_total: counter(

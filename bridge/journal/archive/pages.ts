@@ -47,15 +47,16 @@ export type ArchivedGap = Pick<GapRow, "after" | "before" | "reason" | "noticed_
 /** More cameras than this are not looked up one by one. */
 const MAX_CAMERA_BRANCHES = 100;
 const MAX_PAGE_GAPS = 100;
+/** A page ends early after this many characters of events. */
+const MAX_PAGE_CHARS = 1_048_576;
+const ROWS_PER_READ = 100;
 
 type Events = ExpressionBuilder<Tables & { e: Tables["archive_events"] }, "e">;
 
 /** Reads a page, newest first. */
 export async function readPage(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery): Promise<ArchivePage> {
-  const { limit } = query;
   const bounds = await boundsOf(db, query);
-  const rows = bounds === undefined ? [] : await eventsQuery(db, engine, query, bounds).execute();
-  const following = rows.splice(limit)[0]?.id;
+  const { rows, following } = bounds === undefined ? NO_ROWS : await readRows(db, engine, query, bounds);
   const next = following === undefined ? undefined : rows.at(-1)?.id;
   // The page before has named the gaps above its following event.
   const top = query.before === undefined ? bounds?.last : (rows[0]?.id ?? bounds?.last);
@@ -71,6 +72,34 @@ export async function readPage(db: Kysely<Tables>, engine: Engine, query: Archiv
   const names = new Map(epochs.map(({ number, name }) => [number, name]));
   const named = <Row extends { epoch: number }>(row: Row) => ({ ...row, epoch: names.get(row.epoch) ?? "" });
   return { events: rows.map(({ id: _, ...event }) => named(event)), gaps: gaps.map(named), next };
+}
+
+type Row = Pick<Tables["archive_events"], "id" | "epoch" | "position" | "time" | "kind" | "camera" | "body">;
+
+interface FoundRows {
+  rows: readonly Row[];
+  /** The place of the first row after the page; undefined if there is none. */
+  following: number | undefined;
+}
+
+const NO_ROWS: FoundRows = { rows: [], following: undefined };
+
+/** Reads the rows of a page in parts, so that a thousand large events are never in memory at once. */
+async function readRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Bounds): Promise<FoundRows> {
+  const rows: Row[] = [];
+  let chars = 0;
+  for (let { last } = bounds; ; ) {
+    const limit = Math.min(query.limit - rows.length, ROWS_PER_READ);
+    const found = await eventsQuery(db, engine, { ...query, limit }, { ...bounds, last }).execute();
+    const following = found.splice(limit)[0]?.id;
+    for (const row of found) {
+      if (chars > MAX_PAGE_CHARS) return { rows, following: row.id };
+      chars += row.body.length;
+      rows.push(row);
+    }
+    if (following === undefined || rows.length >= query.limit) return { rows, following };
+    last = following;
+  }
 }
 
 interface Bounds {

@@ -38,7 +38,8 @@ export class WorkerDatabase implements ArchiveDatabase {
 
   /** Starts the thread, which opens the database. If that fails, every call fails. */
   constructor(data: WorkerData, file: URL) {
-    this.#worker = new Worker(file, { workerData: data });
+    // Without the options of the process: some of them, such as `--input-type`, do not fit a file.
+    this.#worker = new Worker(file, { workerData: data, execArgv: [] });
     this.#worker.on("message", (reply: ArchiveReply) => this.#answered(reply));
     this.#worker.on("error", (error) => this.#ended(`its thread failed: ${error.message}`));
     this.#worker.on("exit", () => this.#ended("its thread ended"));
