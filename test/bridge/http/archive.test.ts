@@ -16,8 +16,8 @@ describe.each(PLACES)("the history in %s", (_name, createPlace) => {
     });
     for (const n of range(1, 5)) await bridge.say("cameras/north/events/capture.completed", { capture: `c${n}`, n });
     await bridge.say(
-      "cameras/south/alerts/disk",
-      { alert: "disk", severity: "warning", message: "=1+1 almost full" },
+      "cameras/south/alerts/lens",
+      { alert: "lens", severity: "warning", message: "=1+1 almost full" },
       true,
     );
     await bridge.say("cameras/south/commands/reboot", {
@@ -88,7 +88,7 @@ describe.each(PLACES)("the history in %s", (_name, createPlace) => {
   test("applies the permissions of live events", async () => {
     const south = await get("/events", "camera:south:read");
     expect(new Set(south.body.events.map(({ topic }: { topic: string }) => topic))).toEqual(
-      new Set(["cameras/south/alerts/disk"]),
+      new Set(["cameras/south/alerts/lens"]),
     );
     expect(await names("/alerts", "dashboard:read", "camera:north:read")).toEqual([]);
     expect(await names("/jobs", "jobs:read", "camera:north:read")).toEqual([]);
@@ -116,7 +116,7 @@ describe.each(PLACES)("the history in %s", (_name, createPlace) => {
     });
     const [head, row] = accepted.text.split("\n");
     expect(head).toBe("accepted_at,timestamp,epoch,position,kind,event,camera,topic,id,data");
-    expect(row).toContain(",alert,alert.raised,south,cameras/south/alerts/disk,,");
+    expect(row).toContain(",alert,alert.raised,south,cameras/south/alerts/lens,,");
     const limited = await get("/events?format=ndjson&event=capture.completed&limit=2", "dashboard:read");
     expect(limited.text.trimEnd().split("\n")).toHaveLength(2);
   });
