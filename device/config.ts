@@ -323,7 +323,10 @@ function readSettings(env: EnvironmentSource["env"]): ValuesOf<typeof deviceSett
   return read;
 }
 
-/** Environment variables override the file, even `CAMERA_SECRET_FILE` a `CAMERA_SECRET` in the file. */
+/**
+ * Environment variables override the file: the variable `CAMERA_SECRET_FILE` also overrides a `CAMERA_SECRET` in the
+ * file.
+ */
 function mergeSettings(file: Record<string, string>, env: EnvironmentSource["env"]): EnvironmentSource["env"] {
   const merged: Record<string, string | undefined> = { ...file };
   if (env.CAMERA_SECRET || env.CAMERA_SECRET_FILE) {
@@ -376,7 +379,7 @@ function checkBrokerUrl(text: string, context: z.RefinementCtx): void {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^(mqtts?|wss?):$/.test(url.protocol) || url.hostname === "")
     context.addIssue({ code: "custom", message: "must be an mqtt://, mqtts://, ws:// or wss:// address" });
-  // MQTT.js would use these instead of the camera's own login, and logs would show them.
+  // MQTT.js would use a user and password in the address instead of the camera's own login, and logs would show them.
   else if (url.username !== "" || url.password !== "")
     context.addIssue({
       code: "custom",

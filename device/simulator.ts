@@ -48,7 +48,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<{ stop(
           ...{ id, secret, name, brokerUrl, topicRoot, location },
           captureIntervalS: captureIntervalS ?? DEFAULT_CAPTURE_INTERVAL_S,
           readingsIntervalS: DEFAULT_READINGS_INTERVAL_S,
-          // Every reading is published, so that a page shows the weather change.
+          // Every reading is published, so that a page shows how the weather changes.
           readingsMaxAgeS: DEFAULT_READINGS_INTERVAL_S,
           preview: PREVIEW,
           ...(dataPath === undefined ? {} : { dataPath }),

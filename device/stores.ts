@@ -38,7 +38,8 @@ export async function openStores(config: CameraConfig, clock: DeviceClock, logge
   };
   const nothing = async (): Promise<void> => {};
   const store = await tryDisk(() => CameraStore.open(dataPath, id, logger), openMemoryStore);
-  // Node.js reports a folder that a read-only disk cannot create as missing. This check reports the disk.
+  // On a read-only disk, Node.js reports a folder that cannot be created as missing. This check reports the disk as the
+  // cause.
   await tryDisk(() => access(dataPath, constants.W_OK), nothing);
   const images = config.images === undefined ? undefined : new ImageStore({ dataPath, ...config.images, logger });
   // Pictures are taken even after a failure: each one is then reported as failed.

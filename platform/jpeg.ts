@@ -51,7 +51,7 @@ export function readJpeg(bytes: Uint8Array, { maxPixels = 65_535, maxScans = MAX
       return { ...size, scans, pictureBytes: at };
     }
     if (isAlone(marker)) continue;
-    if (marker === SOI) throw new JpegError("a JPEG without its end: another one begins before it");
+    if (marker === SOI) throw new JpegError("a JPEG without its end: another JPEG begins before the end");
     if (!isSegment(marker)) throw new JpegError(`a damaged JPEG: it has an unknown marker (ff${marker.toString(16)})`);
     const end = at + segmentLength(bytes, at);
     if (isFrame(marker)) {

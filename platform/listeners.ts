@@ -13,7 +13,7 @@ export class Listeners<Args extends readonly unknown[]> {
     return this.#listeners.length;
   }
 
-  /** A listener that is added twice is called twice. @returns removes the listener */
+  /** A listener that is added twice is called twice. @returns a function that removes the listener */
   add(listener: (...args: Args) => void): () => void {
     const added = (...args: Args) => listener(...args);
     this.#listeners = [...this.#listeners, added];

@@ -2,7 +2,7 @@ import { nearestName } from "../contract/nearest-name.ts";
 import { visible } from "../contract/visible-text.ts";
 import type { EnvironmentSource } from "./config.ts";
 
-/** Shorter names of other programs are too similar to settings, such as HOME to HOST. */
+/** Shorter names are ignored: variables of other programs are too similar to settings, such as HOME to HOST. */
 const MIN_LENGTH = 5;
 const MAX_CHANGES = 3;
 

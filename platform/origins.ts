@@ -12,7 +12,7 @@ export function normalOrigin(text: string): string | undefined {
   const { origin, protocol, host, pathname, search, hash, username, password } = new URL(text);
   if (host === "" || (pathname !== "" && pathname !== "/") || `${search}${hash}${username}${password}` !== "")
     return undefined;
-  // `URL` reports the origin `null` for schemes of apps.
+  // `URL` reports the origin `null` for the schemes of mobile and desktop apps, such as `app://`.
   return origin === "null" ? `${protocol}//${host}`.toLowerCase() : origin;
 }
 

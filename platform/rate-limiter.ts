@@ -1,6 +1,8 @@
 import { TokenBucket } from "./token-bucket.ts";
 
-/** After a pause, a sender may burst by the rate of this many seconds: a camera that was offline has a backlog. */
+/**
+ * After a pause, a sender may send as much in a burst as in this many seconds: a camera that was offline has a backlog.
+ */
 const BURST_SECONDS = 2;
 /** A burst is read at this multiple of the rate: reading 4,000 packets at once blocked the event loop for 380 ms. */
 const PEAK_FACTOR = 2;
@@ -14,7 +16,7 @@ const MIN_WAIT_MS = 10;
 export interface RateLimits {
   /** Packets that need an answer. Each filter of a SUBSCRIBE or UNSUBSCRIBE is a packet. */
   messagesPerSecond: number;
-  /** Packets received, and retained messages sent for a subscription. */
+  /** Bytes of received packets, and of retained messages that are sent for a subscription. */
   bytesPerSecond: number;
   /** Payload bytes that are neither durable nor refused yet. */
   pendingBytes: number;

@@ -3,7 +3,7 @@ const STEP_MS = 50;
 /**
  * Calls `act` after this process has run for the given time. Time in which the process was suspended is not counted:
  * data may have arrived meanwhile, and Node.js runs due timers before it reads such data.
- * @returns cancels the call
+ * @returns a function that cancels the call
  */
 export function afterRunning(milliseconds: number, act: () => void): () => void {
   let left = milliseconds;

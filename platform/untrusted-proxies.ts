@@ -4,7 +4,7 @@ import type { ClientAddresses } from "./client-addresses.ts";
 import { LimitedLog } from "./limited-log.ts";
 import { Occurrences } from "./occurrences.ts";
 
-/** An unlisted proxy is a lasting fault of the configuration. */
+/** Long, because an unlisted proxy is a lasting fault of the configuration. */
 const LOG_INTERVAL_MS = 3_600_000;
 const FORWARDED_FOR = ["x-forwarded-for", "forwarded", "x-real-ip"];
 

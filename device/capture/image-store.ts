@@ -30,8 +30,8 @@ const PRUNE_BATCH = 16;
 const MAX_PRUNED = 512;
 
 /**
- * Space that pictures leave free; at most this share of a small disk. On a full disk the outbox could not be opened at
- * the next start, and no camera would report the full disk.
+ * Pictures leave this space free, or, on a small disk, this share of it. On a full disk, the outbox could not be opened
+ * at the next start, so the camera could not report the full disk.
  */
 const RESERVE_BYTES = 16 * 1024 * 1024;
 const RESERVE_SHARE = 0.02;
@@ -48,7 +48,7 @@ export class ImageStore {
   constructor(options: ImageStoreOptions) {
     this.#options = options;
     this.#root = join(options.dataPath, "raw");
-    // On the pictures' file system, so that a rename moves a file from here.
+    // This folder is on the same file system as the pictures, so that a rename can move a file out of it.
     this.#incoming = join(this.#root, ".incoming");
   }
 
@@ -192,7 +192,7 @@ export class ImageStore {
         await rm(join(folder, sidecarOf(name)), { force: true });
         removed++;
       }
-      // An empty folder is kept: its first picture may be about to be moved there.
+      // A folder that was empty before is kept: a picture may be about to be moved into it.
       if (pictures.length > 0 && (await readdir(folder)).length === 0) await rm(folder, { recursive: true });
     }
     report();
@@ -242,7 +242,7 @@ async function numbered(folder: string, first: "oldest" | "newest"): Promise<str
 
 async function diskSpaceOf(path: string): Promise<{ free: number; total: number }> {
   const { bavail, blocks, bsize } = await statfs(path);
-  // A file system without a size counts as empty: if it is full, the write fails.
+  // A file system that reports no size counts as empty. If it is full after all, the write fails.
   return blocks === 0
     ? { free: Number.MAX_VALUE, total: Number.MAX_VALUE }
     : { free: bavail * bsize, total: blocks * bsize };

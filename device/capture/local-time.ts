@@ -48,7 +48,7 @@ export interface Range {
 export function momentsShowing(date: LocalDate, startMinutes: number, endMinutes: number, timezone: string): Range[] {
   const shownStart = Date.UTC(date.year, date.month - 1, date.day, 0, startMinutes);
   const shownEnd = Date.UTC(date.year, date.month - 1, date.day, 0, endMinutes);
-  // At most one change: no zone changes its offset twice within these days.
+  // The offset changes at most once between these times: no zone changes its offset twice within so few days.
   const from = shownStart - DAY_MS;
   const to = shownEnd + DAY_MS;
   const before = zoneOffsetMs(from, timezone);

@@ -12,7 +12,7 @@ const DAY_MS = 86_400_000;
 const MINUTES_A_DAY = 1440;
 /** A window starts up to half a day before its anchor, and ends up to a day and a half after it. */
 const DAYS_BEFORE = 2;
-/** More than a week after the present day, so that an entry for one day of the week has a next window. */
+/** The days reach more than a week ahead, so that even an entry for one day of the week has a next window. */
 const DAYS = Array.from({ length: DAYS_BEFORE + 1 + 8 }, (_, index) => index - DAYS_BEFORE);
 
 export function everyDay(intervalS: number): Schedule {
@@ -65,7 +65,7 @@ function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Lo
   const today = localDateOf(at, timezone);
   const start = minutesOf(entry.start);
   const end = minutesOf(entry.end);
-  // A window with an earlier end ends on the next day.
+  // A window whose end is not after its start ends on the next day.
   const until = end <= start ? end + MINUTES_A_DAY : end;
   return DAYS.map((day) => addDays(today, day))
     .filter((date) => entry.days === undefined || entry.days.includes(dayOfWeek(date)))

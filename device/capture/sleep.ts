@@ -11,7 +11,7 @@ const DEFAULTS = {
   maxDays: DEFAULT_MAX_SLEEP_DAYS,
   /** How long the camera stays awake after a start or a sleep, so that somebody can send a command. */
   minAwakeMs: 120_000,
-  /** How long unsent messages keep the camera awake. A slower link is not worth the power. */
+  /** How long unsent messages keep the camera awake. Waiting longer for a slow link would take too much power. */
   maxAwakeMs: 900_000,
   /** How long before the next picture the camera wakes up, because the link needs time. */
   earlyMs: 60_000,
@@ -65,7 +65,7 @@ export class Sleeper {
 
   /**
    * The length of a commanded sleep as its sender meant it. If this camera's clock is behind, `until` seems too far
-   * away, so the length by the sender's clock is the limit.
+   * away, so the sleep is never longer than by the sender's clock.
    */
   lengthOf({ until, issuedAt }: { until: Date; issuedAt: Date }): number {
     return Math.min(until.getTime() - this.#options.now().getTime(), until.getTime() - issuedAt.getTime());
@@ -124,7 +124,8 @@ export class Sleeper {
   async #sleep(until: Date, lengthMs?: number): Promise<void> {
     const { goOffline, goOnline, command, commandTimeoutMs: timeoutMs, now, runningMs, logger } = this.#options;
     const { signal } = this.#stop;
-    // The wall clock may be set during the sleep. If it is set forward, a pause of the schedule ends earlier.
+    // The end is on the monotonic clock, because the wall clock may be set during the sleep. If the wall clock is set
+    // forward, a pause of the schedule ends earlier.
     const endsAt = runningMs() + (lengthMs ?? until.getTime() - now().getTime());
     logger.info({ until: until.toISOString() }, "going to sleep");
     await goOffline(until);

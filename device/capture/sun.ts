@@ -24,9 +24,9 @@ export function solarDay(at: Date, { lat, lon }: Location) {
   return {
     sunrise: times.sunrise ?? undefined,
     sunset: times.sunset ?? undefined,
-    /** Starts at −6° in the morning, at 6° in the evening. */
+    /** Starts when the sun is at −6° in the morning, and at 6° in the evening. */
     golden_hour: { morning: times.dawn ?? undefined, evening: times.goldenHour ?? undefined },
-    /** Starts at −12° in the morning, at −6° in the evening. */
+    /** Starts when the sun is at −12° in the morning, and at −6° in the evening. */
     blue_hour: { morning: times.nauticalDawn ?? undefined, evening: times.dusk ?? undefined },
   };
 }

@@ -129,7 +129,8 @@ export class CommandRunner {
     const { actions, now } = this.#options;
     if (command.name !== topicCommand)
       return { problem: `the topic is for ${topicCommand}, but the command is ${command.name}` };
-    // The reply shows the camera's time: from afar, a clock that is ahead is hard to notice.
+    // The reply contains the camera's time: without it, an operator would hardly notice that the camera's clock is
+    // ahead.
     if (Date.parse(command.expires_at) <= now().getTime())
       return { problem: `expired at ${command.expires_at}: this camera's clock shows ${now().toISOString()}` };
     const known = Object.entries(actions).find(([name]) => name === command.name);
@@ -171,7 +172,7 @@ export class CommandRunner {
     }
   }
 
-  /** Remembers the reply first: if the reply is lost, a repetition of the command asks for it. */
+  /** Remembers the reply before sending it: if the reply is lost, the command is sent again and gets the same reply. */
   #reply(name: string, reply: CommandReply, progress?: CommandProgress): void {
     this.#remembered.set(reply.command_id, { name, reply, ...(progress === undefined ? {} : { progress }) });
     for (const oldest of this.#remembered.keys()) {

@@ -18,7 +18,7 @@ const NOT_DONE: Outcome = { status: "failed", error: "the camera restarted befor
 export function outcomeLookups(options: OutcomeLookupsOptions): Partial<Record<CommandName, OutcomeLookup>> {
   const { session, state, scheduleResult, describe } = options;
   return {
-    // The crash restarted the camera, as the command does.
+    // An interrupted reboot has succeeded: the crash itself has restarted the camera.
     reboot: async () => ({ status: "succeeded", result: { session: session() } }),
     "settings.set": async (progress) => {
       const wanted = settingsChangeSchema.safeParse(progress?.args).data;

@@ -9,7 +9,7 @@ import { syncFolder } from "../../platform/sync-folder.ts";
 /** Present while the newest reply is `accepted`. Files of older versions lack it. */
 const progressSchema = z.object({
   args: z.record(z.string(), z.unknown()),
-  /** False while earlier commands run. */
+  /** False while the command waits for earlier commands. */
   begun: z.boolean(),
   capture: z.string().optional(),
 });
@@ -61,7 +61,7 @@ export class CameraStore {
     return this.#state;
   }
 
-  /** Writes the state in the background. A slow disk skips all but the newest state. */
+  /** Writes the state in the background. If the disk is slow, only the newest state is written. */
   update(change: Partial<StoredState>): void {
     this.#state = { ...this.#state, ...change };
     if (this.#file === undefined) return;
@@ -84,7 +84,7 @@ export class CameraStore {
       }
     } catch (error) {
       const reason = messageOf(error);
-      // Every command and alert is a retry, so each reason is logged once.
+      // Every command and alert writes the file again, so each reason for a failure is logged only once.
       if (this.#failure !== reason) this.#logger.error({ file, reason }, "settings file cannot be written");
       this.#failure = reason;
     } finally {

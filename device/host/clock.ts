@@ -60,7 +60,7 @@ export class DeviceClock {
     return this.#monoMs();
   }
 
-  /** False while the wall clock was not set since the boot. */
+  /** False until the wall clock has been set after the boot. */
   get usable(): boolean {
     return this.#trust() !== "unset";
   }

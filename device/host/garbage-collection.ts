@@ -11,7 +11,7 @@ const CHECK_INTERVAL_MS = 250;
  */
 export function collectGarbageEarly(): void {
   setFlagsFromString("--expose-gc");
-  // NODE_OPTIONS does not allow this flag. Only contexts created later have the function.
+  // The flag is set here, because NODE_OPTIONS does not allow it. Only contexts created later have the function `gc`.
   const collect: unknown = runInNewContext("gc");
   if (typeof collect !== "function") return;
   let afterLast = 0;

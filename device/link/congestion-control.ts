@@ -1,16 +1,18 @@
 /** Bytes in flight before the link's speed is known: one second of the slowest acceptable link. */
 const START_BYTES = 2048;
 const START_PREVIEW_BYTES = 8192;
-/** How many seconds the backlog in flight may need: new messages wait behind the backlog. */
+/** The backlog in flight may need this many seconds at most, because new messages wait behind it. */
 const BACKLOG_S = 0.5;
-/** How many seconds new messages in flight may need: a farewell waits behind them. */
+/** New messages in flight may need this many seconds at most, because a farewell waits behind them. */
 const FRESH_S = 1;
-/** How many seconds one preview may need, and how many bytes it may have on every link. */
+/** One preview may need this many seconds at most, but may always have {@link MIN_PREVIEW_BYTES}. */
 const PREVIEW_S = 1;
 const MIN_PREVIEW_BYTES = 2048;
 /** The time of an acknowledgement varies by this much for reasons other than the link, such as the server's disk. */
 const NOISE_MS = 30;
-/** Bytes ahead of a message: from the first number its delay is measured, from the second it has full weight. */
+/**
+ * With fewer bytes ahead of a message than the first number, its delay is ignored; from the second, it has full weight.
+ */
 const MIN_AHEAD_BYTES = 256;
 const FULL_WEIGHT_BYTES = 2048;
 /** How long the fastest acknowledgement remains the baseline. Limited, because the route of a link changes. */
@@ -23,7 +25,7 @@ export interface Flight {
   readonly sentAt: number;
 }
 
-/** An acknowledgement's time when almost nothing else is in flight. */
+/** How long an acknowledgement takes when almost nothing else is in flight. */
 interface Baseline {
   ms: number;
   ahead: number;
@@ -33,8 +35,8 @@ const NO_BASELINE: Readonly<Baseline> = { ms: Number.POSITIVE_INFINITY, ahead: N
 
 /**
  * Keeps the queues between camera and broker short. A socket accepts megabytes, and a modem buffers tens of seconds of
- * traffic: a later message would wait for all of it. The speed is estimated from how much longer acknowledgements take
- * behind more bytes. Only the bytes of about a second are in flight.
+ * traffic: a later message would wait for all of it. The speed is estimated from how much longer an acknowledgement
+ * takes when more bytes are ahead of its message. Only the bytes of about a second are in flight.
  */
 export class CongestionControl {
   readonly #now: () => number;

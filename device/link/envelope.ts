@@ -9,8 +9,9 @@ export interface EnvelopeSeal {
 }
 
 /**
- * Encodes the envelope without the part that {@link sealEnvelope} adds. The number is assigned at sending: a message
- * that was replaced or dropped before leaves no gap, so a gap means a loss on the way.
+ * Encodes the envelope without the part that {@link sealEnvelope} adds. The number is assigned when the message is
+ * sent. A message that is replaced or dropped before that leaves no gap, so a gap means that a message was lost on the
+ * way.
  */
 export function encodeEnvelope({
   event,

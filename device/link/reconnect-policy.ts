@@ -1,12 +1,12 @@
 import { type BackoffOptions, backoffMs } from "../../platform/backoff.ts";
 
-/** A link is stable if the server did not close it within this time: it may close the next one as early. */
+/** A link that the server closes within this time is not stable: the server may close the next link as early. */
 const STABLE_MS = 60_000;
-/** A link that broke by itself was useful if it lasted this long: bad links break all day. */
+/** A link that breaks without the server's doing is stable if it lasted this long: bad links break all day. */
 const USEFUL_MS = 5000;
-/** The camera reports this many early closes in a row: they are no accident. */
+/** After this many early closes in a row, which are no accident, the camera reports them. */
 const CLOSED_TO_REPORT = 3;
-/** Error codes of a connection that the server closed. A close without an error is also by the server. */
+/** Error codes of a connection that the server closed. A close without an error comes from the server too. */
 const CLOSED_BY_SERVER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 
 /**

@@ -13,7 +13,7 @@ import { ReconnectPolicy } from "./reconnect-policy.ts";
 
 /** How many publishes may wait for a PUBACK. After a broken link, all of them are sent again. */
 export const MAX_IN_FLIGHT = 16;
-/** How many of these may be from the backlog: new messages must find space. */
+/** How many of these may be from the backlog, so that there is always room for new messages. */
 const MAX_BACKLOG_IN_FLIGHT = 12;
 /**
  * Seconds without a packet before a ping. The broker closes the connection after 1.5 times as long [MQTT-3.1.2-24], and
@@ -180,7 +180,8 @@ export class Uplink {
     // A historical message must not replace the newer retained one.
     const options = { qos: 1, retain: retain && !entry.historical } as const;
     client.publish(topic, payload, options, (error) => {
-      // A late callback of a closed connection: the released entry may be in flight on the next one.
+      // Ignore a late callback of a closed connection: its entry was released, and may be in flight on the next
+      // connection.
       if (client !== this.#client || !this.#inFlight.has(entry)) return;
       if (error != null) return this.#cut(client, error.message, true);
       this.#congestion.acknowledged(flight);
@@ -196,7 +197,7 @@ export class Uplink {
     const { inbound, logger, onUp, session } = this.#options;
     this.#armAckTimer(client, { waiting: true });
     try {
-      // Before the birth, because commands may arrive as soon as the camera is online.
+      // Subscribe before the birth is published, because commands may arrive as soon as the camera is online.
       if (inbound !== undefined) {
         const grants = await client.subscribeAsync(inbound.filter, { qos: 1 });
         if (grants.some((grant) => grant.qos === 128)) logger.error("subscription to commands refused by the broker");
@@ -295,7 +296,8 @@ export class Uplink {
     const sleeps = farewell.status === "sleeping";
     if (client !== undefined && this.up)
       await settledWithin(sleeps ? SLEEP_DRAIN_TIMEOUT_MS : DRAIN_TIMEOUT_MS, this.#drained());
-    // Also before the birth's PUBACK: the broker may have the birth, and would report the camera as online for ever.
+    // Publish the farewell even before the birth's PUBACK: the broker may already have the birth, and the camera would
+    // seem online for ever.
     if (client?.connected) {
       const { topic, payload } = this.#linkMessage(farewell);
       const timeoutMs = sleeps ? SLEEP_FAREWELL_TIMEOUT_MS : FAREWELL_TIMEOUT_MS;

@@ -243,7 +243,8 @@ export class DiskOutbox implements Outbox, DedupKeys {
     for (const item of this.#index.items()) {
       item.phase = "waiting";
       if (item.sent || item.seq === undefined) continue;
-      // A numbered message can be neither replaced nor dropped. A flapping link must not number the whole backlog.
+      // Take back the numbers of messages that were not sent. A numbered message can be neither replaced nor dropped,
+      // so a flapping link must not number the whole backlog.
       givenBack.push(item.seq);
       item.seq = undefined;
       changes.push([seqKey(item.key), undefined]);
@@ -259,7 +260,8 @@ export class DiskOutbox implements Outbox, DedupKeys {
     const { dropped, isCrowded } = this.#index;
     if (dropped === undefined || isCrowded) return undefined;
     this.#index.dropped = undefined;
-    // The caller puts its report at once, so the report and this deletion are in one write.
+    // The caller must call `put` with its report in the same tick, so that one write contains the report and this
+    // deletion.
     this.#store.write([[DROPPED_KEY, undefined]], () => {});
     return dropped;
   }

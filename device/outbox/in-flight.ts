@@ -3,7 +3,7 @@ import type { Item } from "./outbox-index.ts";
 
 /** A message in flight at this many disconnects by the broker is a suspect, and is then sent alone. */
 const DISCONNECTS_TO_SUSPECT = 3;
-/** A message in flight at this many disconnects is the cause, and is quarantined. */
+/** A message in flight at this many disconnects is regarded as their cause, and is quarantined. */
 const DISCONNECTS_TO_QUARANTINE = DISCONNECTS_TO_SUSPECT + 5;
 const QUARANTINE_MS = 3_600_000;
 

@@ -50,7 +50,10 @@ export class LargeValues {
     return this.#keys.has(key);
   }
 
-  /** Resolves when the values are durable. @throws when they cannot be written; a partly written value is present */
+  /**
+   * Resolves when the values are durable. @throws when they cannot be written; {@link has} is then true even for a
+   * value that is partly written
+   */
   async put(values: ReadonlyMap<string, Uint8Array>): Promise<void> {
     if (values.size === 0) return;
     for (const [key, value] of values) {

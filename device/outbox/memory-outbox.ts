@@ -96,7 +96,10 @@ export class MemoryOutbox implements Outbox, DedupKeys {
     for (const entry of this.#entries) entry.inFlight = false;
   }
 
-  /** Always empty: a message that ends every connection is lost with the process. */
+  /**
+   * Always empty: this outbox quarantines nothing, and a message that ends every connection is lost when the process
+   * ends.
+   */
   takeQuarantined(): readonly string[] {
     return [];
   }

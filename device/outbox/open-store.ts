@@ -70,7 +70,9 @@ async function openDatabase(path: string, logger: Logger, open: OpenDatabase): P
   }
 }
 
-/** LevelDB writes while it opens, so a full disk needs space. Only a camera that starts can report the full disk. */
+/**
+ * LevelDB writes while it opens, so space is freed on a full disk. Otherwise the camera could not start and report it.
+ */
 async function openWithRoom(path: string, logger: Logger, open: OpenDatabase): Promise<OpenedStore<Uint8Array>> {
   for (;;) {
     try {

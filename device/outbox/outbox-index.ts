@@ -10,7 +10,7 @@ export class Item {
   /** Empty unless the message is a state or an alert. */
   readonly topic: string;
   readonly stamp: Stamp;
-  /** The time of `put`, from which the age counts. Another program's pictures may be years old by then. */
+  /** The time of `put`, from which the age counts. (Pictures of another program may be years old when they are put.) */
   readonly stored: Stamp;
   readonly bytes: number;
   readonly binary: boolean;
@@ -42,13 +42,13 @@ export interface OutboxIndexLimits {
   maxAgeMs: number;
 }
 
-/** A message's estimated cost besides topic and body. It limits tiny messages too. */
+/** A message's estimated cost besides topic and body. It makes the limit in bytes apply to tiny messages too. */
 export const OVERHEAD_BYTES = 256;
 
 const DROP_ORDER = ["preview", "event", "state"] as const;
 type DropClass = (typeof DROP_ORDER)[number] | "neverDropped";
 
-/** Whether a newer message on the topic replaces one of this kind. */
+/** Whether a newer message on the same topic replaces a waiting message of this kind. */
 export function isState(kind: OutgoingMessage["kind"]): boolean {
   return kind === "state" || kind === "alert";
 }
@@ -108,7 +108,7 @@ export class OutboxIndex {
     if (item.topic === "") return [];
     const older = this.#newest.get(item.topic);
     this.#newest.set(item.topic, item);
-    // A numbered message is kept: the server would see a gap in the numbers.
+    // A numbered message is not replaced: the server would see a gap in the numbers.
     if (older === undefined || older.phase !== "waiting" || older.seq !== undefined) return [];
     this.remove(older);
     return [older];
@@ -142,7 +142,7 @@ export class OutboxIndex {
     for (const dropClass of ["preview", "event"] as const) {
       for (const item of this.#byDropClass[dropClass].values()) {
         if (item.phase !== "waiting" || item.seq !== undefined) continue;
-        // The age is unknown if the clock was never set during the boot of `put`.
+        // The age is unknown if the message was put during an earlier boot in which the clock was never set.
         const hasAge = item.stored.trust !== "unset" || item.stored.boot === this.#clock.boot;
         if (hasAge && this.#clock.timeOf(item.stored).getTime() >= oldest) break;
         if (!hasAge) continue;
@@ -176,7 +176,9 @@ export class OutboxIndex {
     this.countDropped(victim.stamp);
   }
 
-  /** A numbered message is the last resort: the server sees a gap in the numbers. */
+  /**
+   * The next message to drop. A numbered message is the last resort, because the server would see a gap in the numbers.
+   */
   #victim({ withNumber }: { withNumber: boolean }): Item | undefined {
     for (const dropClass of DROP_ORDER) {
       for (const item of this.#byDropClass[dropClass].values())

@@ -11,19 +11,19 @@ export interface OutgoingMessage {
   kind: "state" | "alert" | "reply" | "event" | "preview" | "report";
   retain: boolean;
   at: Date;
-  /** An envelope without number and time, or bytes: a JPEG, or none to clear a retained topic. */
+  /** Text: an envelope without number and time. Bytes: a JPEG, or no bytes, which clear a retained topic. */
   body: string | Uint8Array;
 }
 
 export interface OutboxEntry {
   readonly message: Pick<OutgoingMessage, "topic" | "kind" | "retain" | "body">;
-  /** Counts all envelopes of the outbox from 1, in the order of first sending. Never changes. */
+  /** The number of the envelope, from 1, in the order of first sending. It never changes. */
   readonly seq: number | undefined;
-  /** Corrected if the clock was set since. */
+  /** The time of the event, corrected if the clock was set since. */
   readonly at: Date;
-  /** The event happened before the link came up: it does not describe the present. */
+  /** Whether the event happened before the link came up, and so does not describe the present. */
   readonly historical: boolean;
-  /** Nobody waits for the message: new messages are sent first. */
+  /** Whether the message is part of the backlog: nobody waits for it, and new messages are sent first. */
   readonly backlog: boolean;
 }
 
@@ -44,10 +44,11 @@ export interface Outbox {
    * @param dedupKey stored atomically with the message: see {@link DedupKeys}
    */
   put(message: OutgoingMessage, dedupKey?: string): Promise<void>;
-  /** Call it when the link is up. Earlier messages are the backlog, except states, alerts and replies. */
+  /** Call it when the link is up. Earlier messages become the backlog, except states, alerts and replies. */
   connected(): void;
   /**
-   * The next message to send, now in flight; undefined when there is none, or it does not fit.
+   * Returns the next message to send, and marks it as in flight. Returns undefined when there is none, or it does not
+   * fit.
    * @param fits checks the message before it is in flight. Default: every message fits
    */
   take(fits?: (entry: OutboxEntry) => boolean): OutboxEntry | undefined;
@@ -57,17 +58,20 @@ export interface Outbox {
   acknowledge(entry: OutboxEntry): Promise<void>;
   /**
    * Call it when the link is down. Messages in flight will be sent again in the same order.
-   * @param byPeer whether the broker closed the connection: its only way in MQTT 3.1.1 to refuse a message
-   *   [MQTT-3.3.5-2]. A message that ends every connection must not block the others.
+   * @param byPeer whether the broker closed the connection, which is the only way to refuse a message in MQTT 3.1.1
+   * [MQTT-3.3.5-2]. A message that ends every connection must not block the others.
    */
   release(byPeer: boolean): void;
-  /** Topics of the messages quarantined since the last call, because the broker closed the connection over them. */
+  /**
+   * Topics of the messages that were quarantined since the last call, because the broker closed each connection over
+   * them.
+   */
   takeQuarantined(): readonly string[];
   /** Messages dropped since the last call. Undefined while the outbox is over half full: the report needs space. */
   takeDropped(): Dropped | undefined;
   readonly size: number;
   readonly fresh: number;
-  /** Why the disk cannot be written. Undefined while it can be, and without a disk. */
+  /** Why the disk cannot be written. Undefined while the disk can be written, and for a camera that keeps nothing on a disk. */
   readonly writeFailure: string | undefined;
   /** Sets the only listener for changes of {@link writeFailure}. */
   onWriteFailureChange(listener: () => void): void;

@@ -47,7 +47,10 @@ export class Preparation {
     if (this.#queue !== undefined && this.#queue !== this.#runningQueue) void this.#prepareAll(this.#queue);
   }
 
-  /** One batch after the other: concurrent reads may finish in any order, but messages must stay in order. */
+  /**
+   * Prepares one batch after the other, because messages must stay in order and concurrent reads may finish in any
+   * order.
+   */
   async #prepareAll(queue: PriorityQueue): Promise<void> {
     const { lowestPriority } = this.#options;
     this.#runningQueue = queue;

@@ -1,8 +1,8 @@
 import { type Item, isState } from "./outbox-index.ts";
 
 /**
- * The order of sending. Within a priority, the oldest message is sent first. Present states come before events, present
- * events before the backlog, and pictures after the other messages of their time.
+ * The order of sending. Within a priority, the oldest message is sent first. Present states come before present events,
+ * and both before the backlog. Previews come after the other present messages, and previews of the backlog last.
  */
 export const Priority = {
   state: 0,
@@ -19,7 +19,7 @@ export type Priority = (typeof Priority)[keyof typeof Priority];
 const PRIORITIES = Object.keys(Priority).length;
 /** How many messages of a priority are prepared in advance: as many as can be in flight. */
 const MAX_PREPARED = 16;
-/** Only one, so that a newer preview replaces the waiting ones. */
+/** Only one preview is prepared in advance, so that a newer one can still be sent before those that wait. */
 const MAX_PREPARED_PREVIEWS = 1;
 const MAX_PREPARED_OLD_PREVIEWS = 4;
 
@@ -33,7 +33,7 @@ export function priorityOfNew(kind: Item["kind"], isLate: boolean): Priority {
 export function priorityOfStored(item: Item, isNewest: boolean): Priority | undefined {
   const isReplaced = isState(item.kind) && !isNewest;
   if (!isReplaced) return priorityOfNew(item.kind, true);
-  // A numbered message must be sent: the server would see a gap in the numbers.
+  // A numbered message must be sent, because the server would otherwise see a gap in the numbers.
   return item.seq === undefined ? undefined : Priority.backlog;
 }
 

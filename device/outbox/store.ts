@@ -34,7 +34,8 @@ const CLOSE_TIMEOUT_MS = 2000;
  * The outbox' database. The changes of one tick are one write with one fsync. A failed write is retried until it
  * succeeds. Each retry reopens LevelDB, whose log may end with half a record after a failure.
  *
- * Large values are files. They are written before the other changes of their write, and deleted after these.
+ * Large values are files. The files of a write are written before its other changes, and deleted after its other
+ * changes.
  */
 export class OutboxStore {
   readonly #path: string;
@@ -151,7 +152,7 @@ export class OutboxStore {
       if (changes.length > 0 && !(await this.#commit(changes))) return;
       for (const callback of onDurable) callback();
     }
-    // Synchronous with the loop's last check: a change in between would never be written.
+    // Nothing may be awaited between the loop's last check and this line: a change in between would never be written.
     this.#writing = undefined;
   }
 

@@ -39,7 +39,7 @@ export class UnwrittenMessages {
   }
 
   hasRoomFor(kind: OutgoingMessage["kind"], bytes: number): boolean {
-    // Reports are few and short, and report what was dropped.
+    // There is always room for reports, which are few and short, and say what was dropped.
     if (kind === "report") return true;
     const maxBytes = kind === "preview" ? MAX_WAITING_BYTES / 2 : MAX_WAITING_BYTES;
     return this.#store.waitingBytes + this.#heldBytes + bytes <= maxBytes;

@@ -6,9 +6,9 @@ import { Sender } from "../link/sender.ts";
 import { MemoryOutbox } from "../outbox/memory-outbox.ts";
 
 const DEFAULTS = {
-  /** Between the starts of two jobs. */
+  /** The time between the starts of two jobs. */
   jobIntervalMs: 30_000,
-  /** Between two progress reports. */
+  /** The time between two progress reports. */
   stepMs: 2000,
   /** How long a finished job stays visible. */
   keepMs: 10_000,
@@ -23,7 +23,7 @@ export interface ProcessingConfig extends Partial<typeof DEFAULTS> {
   secret: string;
   brokerUrl: string;
   topicRoot: string;
-  /** The service pretends to process their pictures, in turn. */
+  /** The service pretends to process the pictures of these cameras in turn. */
   cameras: readonly string[];
   reconnect: BackoffOptions;
 }
@@ -77,7 +77,7 @@ export class ProcessingService {
     await this.#sender.stop();
   }
 
-  /** Waits for the first link: a real service would get no jobs before. */
+  /** Called whenever the link comes up. Starts the jobs the first time: a real service would get no jobs before. */
   #startJobs(): void {
     if (this.#interval !== undefined) return;
     this.#interval = setInterval(() => this.#beginJob(), this.#config.jobIntervalMs);

@@ -77,7 +77,7 @@ export class SimulatedCamera implements CameraDriver {
   }
 }
 
-/** 1/2,000 s at ISO 100 for noon in snow. */
+/** Chooses 1/2,000 s at ISO 100 for snow at noon, and more exposure for less light. */
 function automaticSettings(metered: number): CameraSettings {
   const needed = 0.06 / metered / 2000;
   const iso = needed < 1 / 30 ? 100 : needed < 4 ? 400 : 1600;

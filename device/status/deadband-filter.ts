@@ -22,7 +22,7 @@ const DEADBANDS: Readonly<Record<string, number>> = {
   wind_ms: 2,
   temperature_c: 2,
   battery_percent: 2,
-  // Every picture loads a small computer.
+  // Large, because every picture loads the processor of a small computer.
   cpu_percent: 25,
   memory_bytes: 32 * 1024 * 1024,
 };

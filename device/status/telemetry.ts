@@ -12,7 +12,7 @@ export interface TelemetryOptions {
   maxAgeS?: number | undefined;
   location: Location;
   camera: CameraDriver;
-  /** The machine, if it is the camera's. Default: none. */
+  /** The machine on which the camera runs, if the camera publishes its readings. Default: none. */
   host?: Host | undefined;
   clock: DeviceClock;
   alerts: ThresholdAlerts;
@@ -54,7 +54,7 @@ export class Telemetry {
       logger.info({ jumpMs }, "clock was set");
       onClockSet();
     }
-    // Everything is published again after a sleep.
+    // Publish nothing during a sleep: everything is published again after it.
     if (isAsleep()) return;
     const at = clock.now();
     const ofHost: Partial<HostReadings> = (await host?.read()) ?? {};

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type OpenedStore, openLevel, openStore, repairStore } from "./open-store.ts";
 import type { Database } from "./write-set.ts";
 
-/** Free bytes that are needed besides the size of the write-ahead log, which LevelDB rewrites at opening. */
+/** Free bytes that are needed in addition to the size of the write-ahead log, which LevelDB rewrites at opening. */
 const SPARE_BYTES = 512 * 1024;
 const PROBE_BYTES = 64 * 1024;
 

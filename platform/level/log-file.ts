@@ -17,7 +17,7 @@ export function unreadableParts(file: Buffer): Buffer[] {
       const length = file.readUInt16LE(at + 4);
       const type = file[at + 6];
       const next = at + HEADER_BYTES + length;
-      // The rest was reserved and not written.
+      // The rest of the block was reserved but not written.
       if (type === 0 && length === 0) break;
       if (next > end) {
         if (end < file.length) parts.push(file.subarray(at, end));

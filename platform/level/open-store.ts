@@ -21,7 +21,7 @@ export interface Loss {
   ranges: readonly KeyRange[];
   /** Whether all lost rows are in `ranges`. */
   isBounded: boolean;
-  /** The unreadable parts of the write-ahead log, which may still show the affected names. */
+  /** The unreadable parts of the write-ahead log, which may still contain the names of affected rows. */
   logParts: readonly Buffer[];
 }
 

@@ -31,7 +31,8 @@ export function uncompress(bytes: Buffer): Buffer {
     const count = isShort ? ((tag >> 2) & 7) + 4 : (tag >> 2) + 1;
     const offset = isShort ? ((tag >> 5) << 8) + bytes.readUInt8(at) : bytes.readUIntLE(at, offsetBytes);
     at += offsetBytes;
-    if (offset === 0 || offset > written || written + count > length) throw new RangeError("a copy leads outside");
+    if (offset === 0 || offset > written || written + count > length)
+      throw new RangeError("a copy element refers to bytes outside the block");
     for (let copied = 0; copied < count; copied++, written++) output[written] = output[written - offset] ?? 0;
   }
   return output;

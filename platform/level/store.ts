@@ -80,7 +80,7 @@ export class Store {
       await this.#recovering?.catch(() => {});
       if (this.db !== db) return await read(this.db);
       const { path, logger } = this.#options;
-      // An unavailable store may be closed between two attempts to reopen it.
+      // Not logged for an unavailable store, which may be closed between two attempts to reopen it.
       if (this.unavailableReason === undefined) logger.error({ err: error }, `${this.#what} cannot be read`);
       const why = `the ${this.#what} in ${path} cannot be read: ${messagesOf(error)}`;
       throw new StoreUnavailableError(why, { cause: error });

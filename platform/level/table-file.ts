@@ -27,7 +27,7 @@ const TRAILER_BYTES = 5;
 /** The sequence number and kind at the end of each key. */
 const SEQUENCE_BYTES = 8;
 const [RAW, SNAPPY] = [0, 1];
-/** No compression type: LevelDB regards a block of this type as unreadable, and a filter as missing. */
+/** Not a compression type of LevelDB, which regards a block with this type as unreadable, and a filter as missing. */
 export const UNREADABLE_TYPE = 0xff;
 
 class UnreadableBlockError extends Error {

@@ -22,7 +22,7 @@ export class Script {
   }
 }
 
-/** Lua that sets `now` to the clock of Redis, the same for all nodes, in milliseconds since 1970. */
+/** Lua that sets `now` to the time of Redis, milliseconds since 1970: all nodes share this clock. */
 export const NOW = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -7,7 +7,7 @@ export type Light = [number, number, number];
 export interface SkyLight {
   /** Scattered by air, with its phase function. */
   air: Light;
-  /** Scattered by haze, without its phase function: the peak is narrower than the cells of a sky table. */
+  /** Scattered by haze, without its phase function, whose peak is narrower than the cells of a sky table. */
   haze: Light;
 }
 
@@ -94,7 +94,7 @@ export class Atmosphere {
       const airThere = Math.exp(-height / AIR_HEIGHT);
       const hazeThere = this.#haze * Math.exp(-height / HAZE_HEIGHT);
       const ozoneThere = ozoneAt(height);
-      // The sun's elevation there differs from the camera's, because the earth is round.
+      // The sun's elevation at this point differs from that at the camera, because the earth is round.
       const slope = Math.max(-1, Math.min(1, (sun * (start + at * up) + at * (towards - up * sun)) / radius));
       const light = this.transmitted(height, slope);
       const glow = this.transmitted(height + 6, slope + 0.1);

@@ -5,7 +5,7 @@ import { PlaneNoise, randomFrom } from "./noise.ts";
 const STARS = 9000;
 const DEGREE = Math.PI / 180;
 const BRIGHTEST = 4e-4;
-/** Of the galactic north pole and centre, degrees (J2000). */
+/** The positions of the galactic north pole and centre, degrees (J2000). */
 const GALACTIC_POLE = { ascension: 192.86, declination: 27.13 };
 const GALACTIC_CENTRE = { ascension: 266.4, declination: -28.94 };
 

@@ -58,7 +58,7 @@ export function createTerrain(seed: number): Terrain {
       // Math.hypot would take ten times as long.
       const away = Math.sqrt(acrossPeak * acrossPeak + alongPeak * alongPeak + 0.09) - 0.3;
       const share = peak.height * Math.exp(-away / peak.radius);
-      // The highest share gives the form. The sum of all would be one broad hill.
+      // The peak with the highest share gives the form: the sum of all shares would be one broad hill.
       rest += share;
       if (share > massif) massif = share;
     }
