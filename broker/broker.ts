@@ -147,7 +147,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   return brokerOf(parts);
 }
 
-/** Earlier versions stored wills under the client id alone, so a reconnect does not remove these wills. */
+/**
+ * Whether the client of an earlier version's will has reconnected. Earlier versions stored wills under the client id
+ * alone, so a reconnect does not remove these wills.
+ */
 function isConnectedUnderNewKey(registry: ClientRegistry, key: string, { identity }: Bearer): boolean {
   return reservedFor(key) === undefined && registry.identityAt(sessionKey(identity, key)) === identity;
 }

@@ -114,8 +114,8 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
   }),
   z.object({ type: z.literal("token_expiring"), expires_in: z.number() }),
   /**
-   * The heartbeat. Any frame of the client is an answer. The server sends a WebSocket ping at the same time, which
-   * WebSocket libraries answer. `position`: on this connection, the server has sent every event of the subscribed
+   * The heartbeat. Any frame from the client counts as an answer. The server sends a WebSocket ping at the same time,
+   * which WebSocket libraries answer. `position`: on this connection, the server has sent every event of the subscribed
    * channels up to this position, so the client may resume from it. `position` is absent without a subscription, and
    * while the server sends older events.
    */

@@ -19,7 +19,10 @@ interface LimitedLogOptions {
   now?: () => number;
 }
 
-/** Limits log lines that a client can cause at will: one line per key at once, and then one in each interval. */
+/**
+ * Limits log lines that a client can cause at will: the first line of a key is written at once, and then at most one
+ * per interval.
+ */
 export class LimitedLog {
   readonly #intervalMs: number;
   readonly #now: () => number;

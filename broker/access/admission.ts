@@ -27,7 +27,7 @@ interface AdmissionOptions {
   maxConnectionsPerAddress: number;
   /** Connections of one address that have no CONNACK yet. */
   maxUnauthenticatedPerAddress: number;
-  /** Per address. Also bounds guesses at secrets: each guess needs a connection. */
+  /** Per address. This also limits guesses at secrets, because each guess needs a connection. */
   maxConnectsPerMinute: number;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;

@@ -118,7 +118,7 @@ export class Authenticate {
     // From now on Aedes and the store identify the client by this key.
     Object.assign(client, { id: key });
     if (will !== undefined) wills.admit(client, access, owner, will);
-    // Registered before the store is awaited, so that another connection of this client replaces this one.
+    // The client is registered before the store is awaited, so that another connection of the client replaces this one.
     registry.add(client, access);
     const device = deviceIdentity(identity);
     if (device !== undefined) refusals.devices.forget(device.id);

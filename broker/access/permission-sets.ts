@@ -33,7 +33,7 @@ const PLAIN: PublishDecision = { kind: "plain" };
 export interface PermissionSet {
   readonly grants: Grants;
   mayRead(topic: string): boolean;
-  /** Like {@link mayRead}, and refuses a job or broadcast about a camera that the permissions do not cover. */
+  /** Like {@link mayRead}, but also refuses a job or broadcast about a camera that the permissions do not cover. */
   mayReceive(topic: string, payload: string | Uint8Array): boolean;
   /** Why the filter may not be subscribed to; undefined when it may. */
   subscribeProblem(filter: string): string | undefined;

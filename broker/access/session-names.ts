@@ -37,7 +37,7 @@ export function sessionName(key: string): SessionName {
   return at < 0 ? { clientId: key } : { clientId: key.slice(at + 1), identity: key.slice(0, at) };
 }
 
-/** For use in a sentence. */
+/** Describes the session for use in a sentence. */
 export function describeSession(key: string): string {
   const { clientId, identity } = sessionName(key);
   return identity === undefined ? clientId : `${clientId} (${identity})`;

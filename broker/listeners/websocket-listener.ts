@@ -87,7 +87,7 @@ function streamOf(webSocket: WebSocket): Duplex {
     if (!isBinary) webSocket.close(UNSUPPORTED_DATA, "MQTT requires binary frames");
   });
   return createWebSocketStream(webSocket, {
-    // A packet is written in up to six parts. Joined, they need one frame and one system call.
+    // A packet is written in up to six parts. When the parts are joined, they need only one frame and one system call.
     writev: (parts, done) => {
       const chunks = parts.map(({ chunk }) => chunk);
       webSocket.send(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks), done);

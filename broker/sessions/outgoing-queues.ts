@@ -136,7 +136,7 @@ export class OutgoingQueues {
       const queue = this.#queue(clientId);
       const sent = queue.inFlight.get(messageId);
       const key = stored === undefined ? sent?.key : keyOf(clientId, stored);
-      // Not in the queue, for example a retained message of QoS 2.
+      // The message is not in the queue. It may be a retained message of QoS 2, for example.
       if (key === undefined || key <= queue.droppedUpTo) return;
       const [brokerId = "", counter] = key.split(":").slice(-2);
       const value = encodePacket({ ...PUBREL, brokerId, brokerCounter: Number(counter), messageId });

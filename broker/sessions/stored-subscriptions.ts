@@ -9,7 +9,7 @@ interface Entry {
 /**
  * The subscriptions of the persistent sessions, indexed by topic. The index of aedes-persistence-level queues nothing
  * after subscriptions to `a/#` at QoS 1 and `a/b` at QoS 0, and removes `a/b` together with `a/#`. After a restart,
- * that index queues messages for QoS 0 subscriptions.
+ * that index queues messages even for QoS 0 subscriptions.
  */
 export class StoredSubscriptions {
   readonly #byClient = new Map<string, Map<string, { qos: 0 | 1 | 2; entry: Entry | undefined }>>();

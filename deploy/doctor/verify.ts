@@ -26,7 +26,7 @@ export async function verifyData(dataPath: string): Promise<Finding[]> {
     const scan = await scanStore(folder);
     const damages = damagesOf(scan);
     findings.push(...damages.map((text) => wrong(store, text)));
-    // Opening a damaged store would repair it, which changes its files.
+    // Do not open a damaged store: LevelDB would repair it, and so change its files.
     if (damages.length > 0) continue;
     findings.push(ok(store, `${scan.files} files, ${scan.bytes} bytes match their checksums`));
     findings.push(...(await rowsOf(store, dataPath, folder)));

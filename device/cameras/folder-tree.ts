@@ -170,7 +170,7 @@ export class FolderTree {
         );
         continue;
       }
-      // One by one: a folder may have more files than a call may have arguments.
+      // The paths are added one by one, because a folder may have more files than a call of `push` may have arguments.
       for (const file of await this.#walk(pathIn(path, name), depth + 1, folders)) found.push(file);
     }
     return found;

@@ -30,7 +30,7 @@ export function namesOf(settings: WantedSettings): string[] {
 }
 
 /**
- * Chooses among the values that the camera offers, by gphoto2's names. Each maker writes them differently: 4 ms is
+ * Chooses among the values that the camera offers, by gphoto2's names. Each maker writes values differently: 4 ms is
  * `1/250` or `0.0040s`, an automatic white balance `Auto` or `Automatic`. gphoto2 would treat any other number as a
  * position in the list.
  * @throws Error that names a setting which the camera does not offer

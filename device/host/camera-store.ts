@@ -6,7 +6,7 @@ import { commandReplySchema, scheduleSchema, settingsChangeSchema } from "../../
 import { messageOf } from "../../platform/errors.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
-/** Present while the newest reply is `accepted`. Files of older versions lack it. */
+/** The progress of a command, present while its newest reply is `accepted`. Files of older versions lack it. */
 const progressSchema = z.object({
   args: z.record(z.string(), z.unknown()),
   /** False while the command waits for earlier commands. */

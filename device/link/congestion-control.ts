@@ -36,7 +36,8 @@ const NO_BASELINE: Readonly<Baseline> = { ms: Number.POSITIVE_INFINITY, ahead: N
 /**
  * Keeps the queues between camera and broker short. A socket accepts megabytes, and a modem buffers tens of seconds of
  * traffic: a later message would wait for all of it. The speed is estimated from how much longer an acknowledgement
- * takes when more bytes are ahead of its message. Only the bytes of about a second are in flight.
+ * takes when more bytes are ahead of its message. Only as many bytes are in flight as the link transfers in about a
+ * second.
  */
 export class CongestionControl {
   readonly #now: () => number;

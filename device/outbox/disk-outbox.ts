@@ -171,7 +171,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     }
     if (changes.length > 0) this.#store.write(changes, () => {});
     this.#clockWait.start(() => this.#onReady());
-    // Deferred, so that the states published at the birth first replace the stored ones.
+    // The run is deferred, so that the states published at the birth can first replace the stored ones.
     setImmediate(() => this.#preparation.run());
   }
 

@@ -30,7 +30,9 @@ const DISK_SHARE = 0.01;
 /** Times are computed for each reading, and differ by rounding. */
 const TIME_DEADBAND_MS = 300_000;
 
-/** Selects the readings to publish: those that changed by a deadband, and those published long ago. */
+/**
+ * Selects the readings to publish: those that have changed by at least their deadband, and those published long ago.
+ */
 export class DeadbandFilter {
   readonly #maxAgeMs: number;
   readonly #now: () => number;

@@ -41,7 +41,10 @@ export class Nodes {
     }, this.#renewalMs).unref();
   }
 
-  /** Whether the node has no valid heartbeat. After an outage of Redis, every node gets the full time again. */
+  /**
+   * Whether the node has no valid heartbeat. After an outage of Redis, every node has the full time again for its next
+   * heartbeat.
+   */
   isDead(brokerId: string): boolean {
     return !this.#alive.has(brokerId) && performance.now() - this.#answeringSince > this.#lifeMs;
   }

@@ -99,7 +99,7 @@ export class RedisQueues {
   async release(client: { id: string }, messageId: number, stored?: number): Promise<void> {
     const sent = this.#sent(client);
     const seq = stored ?? sent.get(messageId)?.seq;
-    // Not in the queue, for example a retained message of QoS 2.
+    // The message is not in the queue. It may be a retained message of QoS 2, for example.
     if (seq === undefined) return;
     sent.set(messageId, { seq, packet: sent.get(messageId)?.packet });
     if (stored !== undefined) return;

@@ -59,8 +59,8 @@ interface ClusterListener {
  * - `delWill` uses a field that Aedes does not set, so the will of a client that reconnected to another node is
  *   published. `putWill`, `delWill` and `outgoingStream` do not await some writes: without Redis, the process crashes
  *   with an unhandled rejection.
- * - `addSubscriptions` stores refused filters. After a restart, QoS 0 subscriptions queue messages. If the message that
- *   announces a subscription to other nodes is lost, the SUBACK is never sent.
+ * - `addSubscriptions` stores refused filters. After a restart, messages are queued even for QoS 0 subscriptions. If
+ *   the message that announces a subscription to other nodes is lost, the SUBACK is never sent.
  * - `storeRetained` is not atomic with the delivery: the retained message may not be the last delivered one. Every
  *   wildcard filter scans all retained messages.
  * - `incomingStorePacket` writes keys that are never removed.

@@ -13,7 +13,7 @@ import type { RedisWriter } from "./writer.ts";
 
 /** Sessions in one update of the last use. */
 const TOUCHED_AT_ONCE = 500;
-/** A CONNECT waits this long for its session. Then the client is refused and should try another node. */
+/** A CONNECT waits this long for its session. After that, the client is refused and should try another node. */
 const KEEP_TIMEOUT_MS = 5_000;
 
 interface SessionStoreOptions

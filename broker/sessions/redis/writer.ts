@@ -3,7 +3,7 @@ import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { RetryingConnection, StorageUnavailableError, UNAVAILABLE_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { SCRIPT } from "./script.ts";
 
-/** Operations in one call of the script. Each blocks Redis for about 10 µs. */
+/** Operations in one call of the script. Each operation blocks Redis for about 10 µs. */
 const MAX_BATCH = 256;
 const MAX_BATCH_BYTES = 1_048_576;
 /** Operations that may wait. Publications do not fill this queue: ingest refuses them while Redis is unavailable. */
@@ -143,7 +143,7 @@ export class RedisWriter {
   }
 }
 
-/** Without a schema: validation took longer than everything else here together. */
+/** Reads the reply without a schema: validation took longer than everything else in this file together. */
 function readReply(reply: unknown) {
   if (!Array.isArray(reply)) throw new StorageUnavailableError("Redis sent an unexpected reply to the script");
   const [results, stale, drops, messages, bytes, at]: unknown[] = reply;
