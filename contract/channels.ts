@@ -59,8 +59,8 @@ export function cameraOfTopic(topic: Topic): string | undefined {
 }
 
 /**
- * The channels that carry a topic's events, without duplicates. No channel carries links, commands or replies: the
- * presence state is derived from the links, and only the sender of a command gets the reply.
+ * The channels that carry a topic's events, without duplicates. No channel carries links, commands or replies: clients
+ * get the presence state instead of links, and the sender of a command gets its reply.
  */
 export function channelsOf(topic: Topic, topicName: string, custom: CustomChannels): readonly string[] {
   const channels = builtInChannelsOf(topic);

@@ -71,7 +71,7 @@ export interface Outbox {
   takeDropped(): Dropped | undefined;
   readonly size: number;
   readonly fresh: number;
-  /** Why the disk cannot be written. Undefined while the disk can be written, and for a camera that keeps nothing on a disk. */
+  /** Why the disk cannot be written. Undefined while the disk can be written, and without a disk. */
   readonly writeFailure: string | undefined;
   /** Sets the only listener for changes of {@link writeFailure}. */
   onWriteFailureChange(listener: () => void): void;
