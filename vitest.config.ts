@@ -6,7 +6,7 @@ export default defineConfig({
     globalSetup: ["test/support/prepare.ts"],
     setupFiles: ["test/support/patience.ts"],
     reporters: ["default", "./test/support/closing-line.ts"],
-    // Tests drive real programs, which share two cores with each other: a wait ends with its event, this only ends a hang.
+    // Tests run real programs, which share two cores, so a time limit must only end a hang.
     testTimeout: 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 60_000 } },

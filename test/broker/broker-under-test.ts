@@ -118,7 +118,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const ingest = new RecordingIngest();
   const tree = topicTree(ROOT);
   const config = testConfig(dataPath, env);
-  // The devices' secrets have the same times at all nodes and in all runs, like the secrets of a shared store.
+  // A device's secret has the same creation time at all nodes and in all runs, as if the nodes shared one store.
   let moment = 0;
   const { devices, close } = await openDevicesOf(temporaryFolder(), () => ++moment);
   onTestFinished(close);

@@ -58,7 +58,7 @@ describe("the broker's configuration", () => {
     [{ MQTT_CONNECT_TIMEOUT_MS: "0" }, "MQTT_CONNECT_TIMEOUT_MS: must be at least 1"],
     [{ MAX_MQTT_CLIENTS: "-1" }, "MAX_MQTT_CLIENTS: must not be negative"],
     [{ TOPIC_ROOT: "a/#" }, "TOPIC_ROOT: contains a wildcard"],
-  ])("refuses %j by name", (env, problem) => {
+  ])("refuses %j, and names the setting", (env, problem) => {
     expect(() => read(env)).toThrow(problem);
   });
 

@@ -193,7 +193,7 @@ it("shows an offline camera first, and counts offline cameras in the title and i
   expect(red).toBeGreaterThan(green + 50);
   await page.reload();
   await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
-  // The cameras of the previous test have never connected, so the list has them between these two cameras.
+  // The list has the offline camera first and the online camera last. Cameras that never connected are in between.
   const ends = () =>
     page
       .locator(".camera[data-testid]")

@@ -32,7 +32,7 @@ describe("the log", () => {
     });
   });
 
-  it("applies a new level to the loggers of all parts and of their parts", () => {
+  it("applies a new level to all existing loggers and their child loggers", () => {
     const program = `
       const part = log.logger.child({ part: "a" }), inner = part.child({ inner: 1 });
       part.debug("before"); log.level = "debug"; part.debug("part"); inner.debug("inner"); part.child({}).debug("new");
@@ -48,7 +48,7 @@ describe("the log", () => {
     expect(JSON.parse(printed(program, "json")).heapMb).toBeLessThan(60);
   });
 
-  it("is text for people where LOG_FORMAT says so, also the lines of the simulator", async () => {
+  it("has lines for people if LOG_FORMAT is text, including the lines of the simulator", async () => {
     const child = spawn(process.execPath, [fileURLToPath(new URL("../../dist/deploy/start.js", import.meta.url))], {
       env: {
         ...{ PATH: process.env.PATH, DATA_PATH: dataPath, SIMULATOR: "1", SIMULATOR_WIDTH: "320", LOG_FORMAT: "text" },

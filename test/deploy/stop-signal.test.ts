@@ -19,7 +19,7 @@ afterEach(() => {
   removeDataPath(dataPath);
 });
 
-/** Waits for a moment of the start, which may be too short for a slow poll. */
+/** Polls every millisecond, because the awaited moment of the start may be short. */
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await condition())) await wait(1);
 }

@@ -85,7 +85,7 @@ describe("the rooms", () => {
     expect(documented.sort(byName)).toEqual(roomsOf(part).sort(byName));
   });
 
-  it("do not exist in the contract", () => {
+  it("are not listed for the contract, which has no folders", () => {
     expect(roomsOf("contract")).toEqual([]);
   });
 });

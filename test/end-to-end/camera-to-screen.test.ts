@@ -131,7 +131,7 @@ describe("the system from the camera to the screen", () => {
     await expect(client.subscribeAsync("skylapse/v1/#")).rejects.toThrow();
   });
 
-  it("has an acknowledged event in the journal", async () => {
+  it("keeps every acknowledged event after a kill", async () => {
     const dataPath = makeDataPath();
     cleanUps.push(() => removeDataPath(dataPath));
     const first = await start({ dataPath });

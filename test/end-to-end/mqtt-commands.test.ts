@@ -45,7 +45,7 @@ it("commands over MQTT have the limits of HTTP: one in flight, a bounded queue, 
   expect(second.id).toBe("r1");
   expect(Date.parse(second.expires_at)).toBeLessThanOrEqual(Date.now() + 86_400_000);
 
-  // The same user finds the same queue by HTTP.
+  // Commands by HTTP wait in the same queue: after one more command, the queue is full.
   const headers = { authorization: `Bearer ${OPERATOR_KEY}` };
   const byHttp = async () => {
     const body = JSON.stringify({ name: "reboot" });

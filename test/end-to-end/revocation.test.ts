@@ -6,7 +6,7 @@ import { startRunningClock } from "../support/running-clock.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 const OPERATOR_KEY = "operator-key-of-the-tests";
-/** Milliseconds in which this process ran: the limit that docs/access.md promises. */
+/** The limit that docs/access.md promises, milliseconds. Time in which this process did not run does not count. */
 const WITHIN_MS = 1_000;
 const now = startRunningClock();
 const PASSWORD = "correct horse battery";
@@ -43,7 +43,7 @@ async function call(node: Skylapse, path: string, method: string, body: unknown)
 async function logIn(user_id: string): Promise<{ token: string; refresh_token: string }> {
   const added = await call(first, "/users", "POST", { user_id, password: PASSWORD, role: "viewer" });
   expect(added.status).toBe(201);
-  // The other node learns of the account about now.
+  // Retries, because the other node learns of the account a moment later.
   return await vi.waitFor(async () => {
     const answer = await call(second, "/auth/login", "POST", { user_id, password: PASSWORD });
     expect(answer.status).toBe(200);

@@ -111,7 +111,7 @@ it("the server keeps the newest entries when the system clock jumps fourteen day
 
 /** Whether everything after the position can still be read. */
 async function recovered(since: { epoch: string; position: number }): Promise<boolean | undefined> {
-  // With a token that is valid by the server's clock, too.
+  // The server issues the token, because the token must be valid by the server's own clock.
   const { token } = await ask("/auth/token", { user_id: "bob", permissions: ["dashboard:read"] });
   const dashboard = await connectDashboard(server.socket);
   try {

@@ -108,7 +108,7 @@ describe("two nodes with one Redis", () => {
     ];
     const heard: string[] = [];
     subscriber.on("message", (topic, payload) => heard.push(`${topic.slice(ROOT.length)} ${payload}`));
-    // Without the presence state, which the backend also publishes.
+    // Does not subscribe to the presence state, because the backend publishes it.
     await subscriber.subscribeAsync([`${ROOT}/cameras/south/events/#`, `${ROOT}/cameras/south/state/power`], {
       qos: 1,
     });

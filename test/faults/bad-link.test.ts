@@ -20,7 +20,7 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 const LONG = process.env.LONG_TESTS !== undefined;
 /** The number of captures. Each capture causes two events. */
 const CAPTURES = LONG ? 1000 : 300;
-/** The longest delay of urgent messages by a backlog: milliseconds in which this process ran. */
+/** The longest time by which a backlog may delay urgent messages, measured by {@link startRunningClock}, ms. */
 const PATIENCE_MS = 2000;
 const now = startRunningClock();
 const GAP_SETTLE_S = 10;
@@ -54,7 +54,7 @@ beforeEach(async () => {
 
 interface Numbered {
   agent: CameraAgent;
-  /** Makes each picture wider and each free storage smaller, so that the test can recognise each value. */
+  /** The number of pictures so far. It is each picture's width, so that the test can tell the pictures apart. */
   taken: number;
   take(count: number): Promise<void>;
 }
@@ -170,7 +170,7 @@ it(`delivers ${2 * CAPTURES} events once and in order over a slow link that is c
   const part = CAPTURES / 10;
   link.delayMs = 800;
   await take(2 * part);
-  // Cut at any byte of a packet, repeatedly.
+  // The link is cut repeatedly, at any byte of a packet.
   link.delayMs = 20;
   for (let cut = 0; cut < (LONG ? 50 : 15); cut++) {
     link.cutAfter(1 + Math.floor(Math.random() * 3000));
@@ -236,7 +236,7 @@ it("delays no birth, sleep message or new event by 2 s or more during a backlog 
   await expect.poll(() => words.slice(births).some(({ status }) => status === "online")).toBe(true);
   const birth = words.slice(births).find(({ status }) => status === "online");
   expect((birth?.at ?? 0) - connectedAt).toBeLessThan(PATIENCE_MS);
-  // The messages of a birth are not backlog.
+  // The states that the birth publishes are sent before the backlog.
   const states = () => eventsNamed("resource.update").filter(({ snapshot }) => snapshot !== true);
   await expect
     .poll(() => states().at(-1)?.data)

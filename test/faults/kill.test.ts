@@ -84,7 +84,7 @@ it(`loses no acknowledged event and shows no event twice, despite ${KILLS} kills
   const total = publishers.length * Math.floor(EVENTS_PER_PUBLISHER);
   const acknowledged = () => publishers.reduce((sum, publisher) => sum + publisher.acknowledged.size, 0);
   for (let kill = 1; kill <= KILLS; kill++) {
-    // After a random number of events instead of a random time, so that the speed of the machine has no effect.
+    // Kills after a random number of events, not after a random time, so that the speed of the machine has no effect.
     const moment = ((kill - 1 + Math.random()) / KILLS) * total * 0.95;
     await expect.poll(acknowledged, { interval: 2 }).toBeGreaterThanOrEqual(moment);
     await skylapse.end("SIGKILL");

@@ -16,7 +16,7 @@ const GRACE_MS = LONG ? 30_000 : 4000;
 const KEEPALIVE_S = 30;
 const KEEPALIVE_MS = KEEPALIVE_S * 1500;
 
-/** Short, so that a test without gaps has waited long enough for a report. */
+/** Gaps are reported after 3 s, so that the report of a lost message would arrive before the test ends. */
 const QUICK_GAPS = { LINK_GAP_SETTLE_SECONDS: "3" };
 
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
@@ -77,7 +77,7 @@ async function takeMore(count: number): Promise<void> {
     .toBeGreaterThanOrEqual(before + count);
 }
 
-/** The absences that the page has shown. With late pictures, a camera is stale, not absent. */
+/** The absences that the page has shown. A camera with late pictures is not absent: its status is `stale`. */
 const absences = () => page.shown.filter(({ status }) => status !== "online" && status !== "stale");
 const isBack = (): boolean => page.shown.at(-1)?.status === "online";
 
@@ -106,7 +106,7 @@ it("reports an unplugged camera as offline exactly at the end of the grace perio
 
 it("reports no absence and loses no event if a silent link returns in time", async () => {
   link.silent = true;
-  // Longer than the grace period, which begins when the broker notices the silence.
+  // The silence lasts longer than the grace period, which begins only when the broker notices the silence.
   await takeMore(GRACE_MS / 1000 + 1);
   link.silent = false;
   await expectNothingLost();
@@ -125,7 +125,7 @@ if (LONG)
     await expect
       .poll(absences, { timeout: KEEPALIVE_MS + GRACE_MS + 60_000, interval: 500 })
       .toMatchObject([{ status: "offline" }]);
-    // The last message may be slightly older.
+    // 2 s less, because the camera's last message may have been sent before `silentAt`.
     expect((absences()[0]?.at ?? 0) - silentAt).toBeGreaterThanOrEqual(KEEPALIVE_MS + GRACE_MS - 2000);
     link.silent = false;
     await expect.poll(isBack).toBe(true);

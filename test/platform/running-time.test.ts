@@ -38,7 +38,7 @@ test("excludes the time in which the process was suspended", async () => {
   const act = vi.fn();
   const end = afterRunning(1000, act);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
-  // Node.js fires overdue timers before it reads pending input. The assertion runs after the input.
+  // Overdue timers fire before pending input is read, so two pauses give the callback a chance to run too early.
   await pause(1);
   await pause(1);
   expect(act).not.toHaveBeenCalled();

@@ -70,7 +70,7 @@ const pagePath = mkdtempSync(join(tmpdir(), "page-"));
 
 beforeAll(async () => {
   writeFileSync(join(pagePath, "index.html"), "<!doctype html>");
-  // With a trusted proxy, so that no request is regarded as local.
+  // TRUSTED_PROXIES is set, so that the server regards no request as local.
   const env = {
     ...{
       MAX_REQUESTS_PER_MINUTE: "0",

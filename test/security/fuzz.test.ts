@@ -160,7 +160,7 @@ describe(`${INPUTS_PER_ENTRY_POINT} random inputs (FUZZ_SEED=${SEED})`, () => {
       let before = { used: 0, resident: 0 };
       let reached = 0;
       for (let done = 0; done < INPUTS_PER_ENTRY_POINT && failure === undefined; done += BATCH) {
-        // Measured after the first tenth, so that the growth does not include one-time allocations.
+        // The first measurement follows the first tenth, so that the growth does not include one-time allocations.
         if (before.used === 0 && done >= INPUTS_PER_ENTRY_POINT / 10)
           before = { used: await heap.used(), resident: residentBytes() };
         // In batches, so that not all inputs are in memory at once. Each batch derives its seed from SEED.

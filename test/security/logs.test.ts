@@ -189,7 +189,7 @@ describe("the audit log records the actor, the action, the target, the address a
         target.test(String(entry.target)) &&
         outcome.test(String(entry.outcome)),
     );
-    // A will is published after its client has disconnected.
+    // The entry of a will has no address, because the client has already disconnected.
     expect(found).toMatchObject({ address: target.test("camera:north lens.clean") ? "unknown" : "127.0.0.1" });
     expect(Number.isNaN(Date.parse(found?.time ?? ""))).toBe(false);
   });

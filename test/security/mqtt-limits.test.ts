@@ -210,7 +210,7 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
     const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "200" } });
     const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
     const started = performance.now();
-    // The limit allows a burst of two seconds' worth, and one read returns all messages.
+    // The limit of 200 a second allows a burst of 400 messages. The broker reads all 600 messages at once.
     camera.send(flood(600, qos));
     const acknowledged = qos === 1 ? TYPE.puback : TYPE.pubrec;
     const ids: number[] = [];
@@ -231,7 +231,7 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
     const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "10" } });
     const flooding = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
     flooding.send(flood(2000));
-    // The size of the allowed burst.
+    // Waits until the allowed burst of 20 messages has arrived.
     await expect.poll(() => test.ingest.accepted.length).toBeGreaterThanOrEqual(20);
     const south = await test.client({ username: "south", password: SECRET });
     await south.publishAsync(topic("cameras/south/about"), "here", { qos: 1 });
@@ -286,13 +286,13 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
 describe("the bytes of one sender", () => {
   const large = (id: number) => publishPacket({ topic: EVENT, payload: "x".repeat(50_000), qos: 1, id });
 
-  it("are read later beyond MAX_MQTT_BYTES_PER_SECOND, and every message is acknowledged", async () => {
+  it("are read more slowly above MAX_MQTT_BYTES_PER_SECOND, and every message is acknowledged", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_BYTES_PER_SECOND: "100000" } });
     const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
     const started = performance.now();
     for (let id = 1; id <= 8; id++) camera.send(large(id));
     for (let id = 1; id <= 8; id++) expect((await camera.next(TYPE.puback)).readUInt16BE(0)).toBe(id);
-    // The limit allows a burst of two seconds' worth.
+    // 400 kB at 100 kB a second, less the allowed burst of two seconds.
     expect(performance.now() - started).toBeGreaterThan(900);
   });
 

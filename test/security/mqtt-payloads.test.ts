@@ -141,7 +141,7 @@ describe("the event name", () => {
     }
     const after = await look("/cameras");
     for (const { id, presence, alerts } of before.cameras) {
-      // The camera was heard a moment ago.
+      // Only `last_heard_at` may change, because the camera has just sent a message.
       const { last_heard_at: _, ...unchanged } = presence;
       expect(after.cameras.find((camera: { id: string }) => camera.id === id)).toMatchObject({
         ...{ presence: unchanged, alerts },
@@ -165,7 +165,7 @@ describe("deduplication", () => {
     expect(await eventsOf(north, "north", payload)).toEqual([]);
   });
 
-  it("does not reserve the ids that the backend gives to pictures", async () => {
+  it("accepts an id like those that the backend gives to previews", async () => {
     const payload = envelope({ id: "preview.south.c1.0000" });
     expect(await eventsOf(north, "north", payload)).toHaveLength(1);
   });
@@ -257,7 +257,7 @@ describe("a retained message", () => {
       await north.publishAsync(topicOf("north", `state/s${n}`), envelope({ data: n }), retained);
     await south.publishAsync(topicOf("south", "state/storage"), "mine", retained);
     await north.publishAsync(topicOf("north", "state/s0"), envelope({ data: "again" }), retained);
-    // A retained message may arrive after an event that is published meanwhile.
+    // Polls, because the server may send a retained message after an event that was published later.
     await expect
       .poll(async () => (await retainedOf("north")).toSorted())
       .toEqual(["presence", "s0", "s1", "s2", "s3"].map((name) => `state/${name}`));

@@ -233,7 +233,7 @@ describe("a token whose header points to another key", () => {
     expect(await answers(await provided({ header: { kid: undefined, ...more }, key: attacker.privateKey }))).toEqual([
       401, 4002,
     ]);
-    // The same header on a token, signed with the secret that the file or the address would contain.
+    // A forged token with the same header, signed with the key that the header's file or address would provide.
     for (const secret of ["", publicPem]) expect(await answers(forge({ header: more, secret }))).toEqual([401, 4002]);
   });
 

@@ -29,8 +29,8 @@ export async function launchBrowser(...more: string[]): Promise<OwnBrowser> {
 }
 
 /**
- * Closes a page or context without waiting: about once in a dozen times, Chromium 156 never reports that the pages of a
- * context are closed if somebody has signed in and out in it. What remains open ends with the browser.
+ * Closes a page or context without waiting. After a sign-in and a sign-out, about one in twelve times, Chromium 156
+ * never reports that the pages of a context are closed. Pages that remain open end with the browser.
  */
 export function letClose(closing: { close(): Promise<void> } | undefined): void {
   closing?.close().catch(() => {});

@@ -8,7 +8,7 @@ async function photograph(): Promise<Sharp> {
   return sharp(pixels, { raw: { width, height, channels: 3 } });
 }
 
-/** Files that browsers and libjpeg accept, by their peculiarity. Real cameras, streams and vendors make such files. */
+/** Unusual files that browsers and libjpeg accept, by what is unusual. Real cameras and streams make such files. */
 export async function wholeJpegs(): Promise<ReadonlyMap<string, Buffer>> {
   const photo = await photograph();
   const encoded = (options: JpegOptions) => photo.clone().jpeg(options).toBuffer();
@@ -72,9 +72,8 @@ export async function brokenJpegs(): Promise<ReadonlyMap<string, { bytes: Buffer
 }
 
 /**
- * A grey picture whose coefficients arrive one bit at a time, each in a scan of its own. It is valid by ISO/IEC
- * 10918-1,
- * but a decoder walks all blocks once per scan.
+ * A grey picture that has one scan for each bit of the coefficients. It is valid by ISO/IEC 10918-1, but slow, because
+ * a decoder walks all blocks once per scan.
  */
 export function manyScans(width: number, height: number, scans: number): Buffer {
   const blocks = Math.ceil(width / 8) * Math.ceil(height / 8);

@@ -16,7 +16,7 @@ export async function startRoundRobin(): Promise<RoundRobin> {
 
   function track(socket: Socket): Socket {
     sockets.add(socket);
-    // `close` follows, and a load balancer ignores the reason.
+    // A `close` event follows every error, and a load balancer does not need the reason.
     socket.on("error", () => {});
     socket.on("close", () => sockets.delete(socket));
     return socket;

@@ -40,7 +40,7 @@ describe("a publication to one node", () => {
   });
 
   it.each(["constructor", "__proto__", "a[b]c", "x?y", "star*", "back\\slash"])(
-    "reaches only the subscribers of a level called %s",
+    "reaches only the subscribers of its topic if a level of the topic is %s",
     async (level) => {
       const cluster = await nodes({ on: server });
       const [a, b] = await Promise.all([cluster.start(), cluster.start()]);

@@ -53,7 +53,7 @@ it("throttled reading buffers no more of a flood than the stream's own buffer, h
     most = Math.max(most, near.readableLength);
   }, 1);
   onTestFinished(() => clearInterval(flooding));
-  // A thousand packets are read, in many reads.
+  // 2,000 bytes are a thousand packets, which the broker reads in many parts.
   await expect.poll(() => received, { timeout: 60_000 }).toBeGreaterThan(2_000);
   expect(most).toBeLessThan(300_000);
 });

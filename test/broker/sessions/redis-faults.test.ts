@@ -227,7 +227,7 @@ describe("a node that is killed", () => {
     }
   });
 
-  it("has the wills of its clients published once by another node, except the wills of clients that reconnected", async () => {
+  it("leaves wills that another node publishes once, except the wills of clients that have reconnected", async () => {
     const cluster = await nodes();
     const env = { MQTT_HEARTBEAT_MS: "150" };
     const dead = await cluster.startProcess(env);

@@ -152,7 +152,7 @@ describe("a persistent session", () => {
     }
   });
 
-  it("gets messages that are published during the subscription either in order or not at all", async () => {
+  it("gets messages that are published while it subscribes either in order or not at all", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const camera = await b.client(NORTH);
@@ -199,7 +199,7 @@ describe("a persistent session", () => {
   ])("of another identity with a camera's client id is discarded when the camera connects to %s", async (_, at) => {
     const cluster = await nodes({ on: server });
     const before = await cluster.start();
-    // Creates the session as the previous version could.
+    // Writes the session in the form of the previous version, which let any identity use this client id.
     const owner = JSON.stringify({ identity: "user:mallory", permissions: ["camera:read"] });
     await cluster.redis.hset(`${cluster.prefix}owners`, "camera-north", owner);
     const filters = JSON.stringify([[topic("cameras/#"), 1]]);
@@ -404,7 +404,7 @@ describe("a client that connects to another node", () => {
     }
   });
 
-  it("disconnects no other identity, and cannot be imitated by a message of another client", async () => {
+  it("does not disconnect another identity, and another client cannot pretend such a connection by a message", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const north = await a.client({ ...NORTH, clientId: "north" });

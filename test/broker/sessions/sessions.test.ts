@@ -59,7 +59,7 @@ describe("a persistent session", () => {
     expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
   });
 
-  it("gets messages that are published during the subscription either immediately or not at all", async () => {
+  it("gets messages that are published while it subscribes either immediately or not at all", async () => {
     const test = await startTestBroker();
     const options = archive(test.token(["dashboard:read"]));
     const { client, inbox } = await test.join(options);
@@ -318,7 +318,7 @@ describe("the queue of a disconnected session", () => {
     expect((await inbox.has(5)).map(({ payload }) => payload)).toEqual(["15", "16", "17", "18", "19"]);
   });
 
-  it("is bounded for a connected client that acknowledges nothing", async () => {
+  it("is also bounded while its client is connected and acknowledges nothing", async () => {
     const test = await startTestBroker({ env: { MAX_OFFLINE_MESSAGES: "10" } });
     const password = test.token(["dashboard:read"]);
     const mute = await rawSession(test.broker.ports.mqtt, { clientId: "mute", username: "m", password, clean: false });
@@ -422,7 +422,7 @@ describe("wills", () => {
     await before.broker.stop();
     expect(before.ingest.accepted).toEqual([]);
 
-    // The client has some time to reconnect.
+    // A heartbeat of one second gives the client enough time to reconnect.
     const after = await startTestBroker({ dataPath, env: { MQTT_HEARTBEAT_MS: "1000" } });
     await after.client({ username: "south", password: SECRET, clientId: "returns" });
     await expect

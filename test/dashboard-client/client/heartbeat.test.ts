@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { Heartbeat } from "../../../dashboard-client/client/heartbeat.ts";
 import { connect, serve, until, untilConnected } from "../support/harness.ts";
 
-/** A heartbeat without a connection, and the silences that it reported as dead. */
+/** A heartbeat without a connection, and the silences after which it reported the connection as dead. */
 function heartbeatWith(graceMs: number): { heartbeat: Heartbeat; silences: readonly number[] } {
   const silences: number[] = [];
   const heartbeat = new Heartbeat({
@@ -26,7 +26,7 @@ describe("the heartbeat", () => {
     server.script.pingInterval = 0.03;
     let since = 0;
     server.script.auth = (connection) => {
-      // The last message on the first connection.
+      // After this answer, the server sends no further message on the first connection.
       if (since === 0) since = Date.now();
       server.welcome(connection);
     };

@@ -169,7 +169,7 @@ it("checks the settings and writes nothing", async () => {
   const wrong = await runCommand({ ...variables, WS_PORT: "many", HOST: "0.0.0.0" }, ["check-config"]);
   expect(wrong.code).toBe(1);
   for (const name of ["WS_PORT", "JWT_SECRET", "OPERATOR_KEY"]) expect(wrong.errors).toContain(`skylapse: ${name}:`);
-  // A valid text is still wrong if it would make the start fail.
+  // check-config also finds what would make the start fail, such as a missing file.
   const tls = { TLS_CERT: join(dataPath, "none.crt"), TLS_KEY: join(dataPath, "none.key") };
   const missing = await runCommand({ ...variables, ...tls }, ["check-config"]);
   expect(missing.code).toBe(1);

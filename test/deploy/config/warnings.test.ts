@@ -20,7 +20,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const warnings = (env: NodeJS.ProcessEnv) => insecureSwitches(checkBackendConfig(env));
 const sealed = () => ({ ...PUBLIC, ...TLS, TRUSTED_PROXIES: "10.0.0.5" });
 
-it("names a channel of CHANNELS_FILE that delivers more than its permission grants elsewhere", () => {
+it("warns of a channel of CHANNELS_FILE that delivers more than its permission grants elsewhere", () => {
   const channels = join(folder, "channels.json");
   const everything = {
     filters: ["skylapse/v1/processing/#", "skylapse/v1/cameras/+/events/#"],
@@ -34,7 +34,7 @@ it("names a channel of CHANNELS_FILE that delivers more than its permission gran
   ]);
 });
 
-it("has no warning for a public server with TLS and all limits", () => {
+it("does not warn of a public server with TLS and all limits", () => {
   expect(warnings(sealed())).toEqual([]);
 });
 
@@ -43,7 +43,7 @@ it.each<[string, NodeJS.ProcessEnv, RegExp[]]>([
   ["in trial mode, with a proxy", { TRUSTED_PROXIES: "127.0.0.1" }, []],
   ["of this machine without simulated cameras", { SIMULATOR: "0" }, []],
   ["without TLS", PUBLIC, [/^MQTT on 0\.0\.0\.0 .*TLS_CERT/, /^HTTP on 0\.0\.0\.0 .*TRUSTED_PROXIES/]],
-])("has the warnings of a server %s", (_, env, said) => {
+])("lists the warnings for a server %s", (_, env, said) => {
   expect(warnings(env)).toEqual(said.map((text) => expect.stringMatching(text)));
 });
 

@@ -28,8 +28,8 @@ function found(verdict: "ok" | "warn" | "wrong", subject: string, text: string) 
   return { verdict, subject, text: expect.stringContaining(text) };
 }
 
-describe("the machine", () => {
-  it("has a version of Node.js that is supported, past its end of life, or too old", () => {
+describe("the check of the machine", () => {
+  it("accepts a supported version of Node.js, and reports a version that is past its end of life or too old", () => {
     const now = Date.parse("2026-11-29T00:00:00Z");
     expect(checkNode("24.1.0", ">=20.19", now)).toEqual({ verdict: "ok", subject: "Node.js", text: "24.1.0" });
     expect(checkNode("26.0.0", ">=20.19", now).verdict).toBe("ok");
@@ -40,14 +40,14 @@ describe("the machine", () => {
     expect(checkNode("20.18.3", ">=20.19", now)).toEqual(found("wrong", "Node.js", "too old: install Node.js 24"));
   });
 
-  it("has a limit of open files that is high enough or too low for the connections", () => {
+  it("accepts a limit of open files that is high enough for the connections, and warns of a lower limit", () => {
     expect(openFileLimit()).toBeGreaterThan(0);
     expect(checkOpenFiles(30_500, 20_000, 10_000).verdict).toBe("ok");
     expect(checkOpenFiles(30_499, 20_000, 10_000)).toEqual(found("warn", "open files", "allow 30000 connections"));
     expect(checkOpenFiles(1_024, Number.POSITIVE_INFINITY, 1)).toEqual(found("warn", "open files", "any number of"));
   });
 
-  it("has a clock that is plausible or wrong, and synchronised or not", async () => {
+  it("accepts a plausible clock, and reports a clock that is wrong or not synchronised", async () => {
     // Replaces timedatectl, which works only with systemd.
     const bin = folder();
     vi.stubEnv("PATH", bin);
@@ -66,8 +66,8 @@ describe("the machine", () => {
   });
 });
 
-describe("DATA_PATH", () => {
-  it("is writable, or will be created", async () => {
+describe("the check of DATA_PATH", () => {
+  it("accepts a folder that is writable or that will be created", async () => {
     const path = folder();
     loadSecrets(path, []);
     expect(await checkFolder(path)).toEqual([
@@ -78,7 +78,7 @@ describe("DATA_PATH", () => {
     expect(await checkFolder(join(path, "some", "where"))).toEqual([found("ok", "DATA_PATH", "does not exist yet")]);
   });
 
-  it("is a file, is below a file, or belongs to another user", async () => {
+  it("reports a file, a path below a file, and a folder of another user", async () => {
     const path = folder();
     const file = join(path, "file");
     writeFileSync(file, "");
@@ -88,7 +88,7 @@ describe("DATA_PATH", () => {
     expect(first).toEqual(found("warn", "DATA_PATH", "belongs to another user"));
   });
 
-  it("contains files of another user, for example after a command run by root", async () => {
+  it("warns of files of another user, for example after a command run by root", async () => {
     const path = folder();
     const stranger = join(path, "cluster");
     if (process.getuid?.() === 0) {
@@ -98,7 +98,7 @@ describe("DATA_PATH", () => {
     expect(await checkFolder(path)).toContainEqual(found("warn", "DATA_PATH", `cluster in ${path} belong`));
   });
 
-  it("contains secrets that are damaged, or that other users can read", async () => {
+  it("reports secrets that are damaged or that other users can read", async () => {
     const path = folder();
     const { operatorKey } = loadSecrets(path, []);
     chmodSync(join(path, "secrets.json"), 0o644);
@@ -116,12 +116,12 @@ describe("DATA_PATH", () => {
     ["wrong", 10, 100_000, 0],
     ["warn", 2_000, 9_000, 0],
     ["wrong", 2_000, 900, 0],
-  ] as const)("%s: a disk with %i MiB and %i inodes free", (verdict, mib, ffree, withoutInodes) => {
+  ] as const)("says %s about a disk with %i MiB and %i inodes free", (verdict, mib, ffree, withoutInodes) => {
     const disk = { bavail: mib * 256, bsize: 4096, ffree, files: withoutInodes ? 0 : 1_000_000 };
     expect(checkSpace(disk).map((finding) => finding.verdict)).toEqual([verdict]);
   });
 
-  it("is open in the answering server, in another process, or not in the answering server", async () => {
+  it("says which process has the store open, and warns if the answering server does not", async () => {
     const dataPath = folder();
     const server = { dataPath, url: "http://127.0.0.1:8082", isNamed: false };
     expect(await checkStoreLock({ ...server, alive: false })).toEqual([]);
@@ -133,7 +133,7 @@ describe("DATA_PATH", () => {
     expect(await checkStoreLock({ ...server, alive: false })).toEqual([found("wrong", "store", `${opened}, but no`)]);
   });
 
-  it("or another folder contains the audit log", async () => {
+  it("accepts the standard output or a new file as the audit log, and reports a path that cannot be a file", async () => {
     const path = folder();
     writeFileSync(join(path, "file"), "");
     expect((await checkAuditLog("stdout")).verdict).toBe("ok");
@@ -143,8 +143,8 @@ describe("DATA_PATH", () => {
   });
 });
 
-describe("ports", () => {
-  it("are free, used by the server, used by another program, or set twice", async () => {
+describe("the check of the ports", () => {
+  it("accepts ports that are free or used by the server, and reports ports that are used otherwise or set twice", async () => {
     const [free, taken] = [await freePort(), (await serve(() => [200, ""])).port];
     expect(
       await checkPorts(
@@ -165,14 +165,14 @@ describe("ports", () => {
     ]);
   });
 
-  it("are on an address of another machine", async () => {
+  it("reports a HOST that is an address of another machine", async () => {
     expect(await checkPorts("192.0.2.1", [["WS_PORT", 8082]], false)).toEqual([
       found("wrong", "WS_PORT", "HOST 192.0.2.1 is not an address of this machine"),
     ]);
   });
 });
 
-describe("certificates", () => {
+describe("the check of the certificates", () => {
   /** A certificate made by openssl, signed by `issuer` or self-signed. */
   function certificate(path: string, name: string, options: { san?: string; issuer?: Pem } = {}): Pem {
     const { san = "DNS:localhost,IP:127.0.0.1", issuer } = options;
@@ -191,7 +191,7 @@ describe("certificates", () => {
   const check = (pem: Pem, { host = "127.0.0.1", now = Date.now(), clientCaPath = "" } = {}) =>
     checkCertificate({ ...pem, port: 8883, clientCaPath: clientCaPath || undefined }, host, now);
 
-  it("are valid, expire soon, have expired, or are not yet valid", async () => {
+  it("accepts a valid certificate, and reports one that expires soon, has expired, or is not yet valid", async () => {
     const pem = certificate(folder(), "broker");
     expect(await check(pem, { clientCaPath: pem.certPath })).toEqual([
       found("ok", "TLS_KEY", pem.keyPath),
@@ -206,7 +206,7 @@ describe("certificates", () => {
     expect(await at(-2)).toEqual(found("wrong", "TLS_CERT", "check the clock of this machine"));
   });
 
-  it("have another key, no name, or the name of another host", async () => {
+  it("reports a certificate with another key, without a name, or with the name of another host", async () => {
     const path = folder();
     const [one, nameless] = [certificate(path, "one"), certificate(path, "nameless", { san: "" })];
     expect(await check({ ...one, keyPath: nameless.keyPath })).toContainEqual(
@@ -217,7 +217,7 @@ describe("certificates", () => {
     expect(await check(one, { host: "0.0.0.0" })).toContainEqual(found("ok", "TLS_CERT", "it is valid for"));
   });
 
-  it("have a complete chain, a chain in the wrong order, or an unknown authority", async () => {
+  it("reports a chain that is incomplete, that ends self-signed, or that is in the wrong order", async () => {
     const path = folder();
     const authority = certificate(path, "authority");
     const leaf = certificate(path, "leaf", { issuer: authority });
@@ -231,7 +231,7 @@ describe("certificates", () => {
     );
   });
 
-  it("are unreadable, or have a key that every user can read", async () => {
+  it("reports files that are unreadable, and a key that every user can read", async () => {
     const path = folder();
     const pem = certificate(path, "broker");
     const nowhere = join(path, "nowhere.pem");
@@ -245,8 +245,8 @@ describe("certificates", () => {
   });
 });
 
-describe("the services that the server needs", () => {
-  it("include a Redis that is durable, not durable, or unavailable", async () => {
+describe("the check of other services", () => {
+  it("accepts a durable Redis, and reports a Redis that is not durable or not available", async () => {
     const redis = await startRedis();
     onTestFinished(() => redis.remove());
     const check = (url: string) => checkRedisStore({ url, prefix: "skylapse" });
@@ -263,7 +263,7 @@ describe("the services that the server needs", () => {
     expect(JSON.stringify(nobody)).not.toContain("hidden-word");
   });
 
-  it("include an identity provider with keys, without keys, or unavailable", async () => {
+  it("accepts an identity provider with keys, and reports a provider without keys or without an answer", async () => {
     let answer: readonly [status: number, body: string] = [200, '{"keys":[{"kty":"EC"}]}'];
     const { url } = await serve(() => answer);
     expect(await checkKeySet(url)).toEqual(found("ok", "JWKS_URL", "1 key at"));

@@ -84,7 +84,7 @@ describe("a connection", () => {
   test("rejects a command that a hanging Redis does not answer", async () => {
     const server = await serve();
     const connection = open(server.url).connect("test", { commandTimeout: 200 });
-    // The test does not wait by a command, because a command may reach its timeout on a busy machine.
+    // Polls the status instead of a command, because a command may time out on a busy machine.
     await expect.poll(() => connection.status).toBe("ready");
     server.process.kill("SIGSTOP");
     await expect(connection.ping()).rejects.toThrow(/timed out/);
@@ -98,7 +98,7 @@ describe("a connection", () => {
     expect(lines.length).toBe(1);
   });
 
-  test("is closed in bounded time even if Redis hangs, even a connection that is opened afterwards", async () => {
+  test("is closed in bounded time even if Redis hangs, and so is a connection that is opened afterwards", async () => {
     const server = await serve();
     const redis = open(server.url);
     const connection = redis.connect("test");

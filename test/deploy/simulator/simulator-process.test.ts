@@ -30,7 +30,7 @@ async function startMessage(): Promise<SimulatorStartMessage> {
   };
 }
 
-// Has the effect of `kill -9` of the backend: the channel to the backend closes at any time.
+// `disconnect` closes the channel to the backend, as `kill -9` of the backend would at any time.
 it.each([
   ["before the first message", []],
   ["while it starts", ["message"]],

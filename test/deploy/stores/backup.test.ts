@@ -166,7 +166,7 @@ it("verifies all data, and reports damage", async () => {
   expect(doctor.output).toMatch(/^wrong +stores +cluster in .* is damaged/m);
 });
 
-it("reports damage in /readyz and in doctor until the record is removed", async () => {
+it("reports damage in /readyz and in doctor until the record of the damage is removed", async () => {
   const dataPath = newDataPath();
   await offline(dataPath, "camera", "add", "north");
   const folder = join(dataPath, "cluster", "log");

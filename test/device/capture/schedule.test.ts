@@ -33,7 +33,7 @@ test("the schedule reads times of day in the camera's time zone, in winter and i
 });
 
 // Zurich, 29 March 2026: 02:00 becomes 03:00 at 01:00 UTC. 25 October: 03:00 becomes 02:00 at 01:00 UTC.
-test("the schedule skips a window inside the skipped hour of spring, and delays a window that starts in this hour to its end", () => {
+test("the schedule skips a window inside the skipped hour of spring, and delays a window that starts in this hour until the hour ends", () => {
   expect(on(clock("02:00", "03:00"), "2026-03-29")).toEqual([]);
   expect(on(clock("02:30", "03:30"), "2026-03-29")).toEqual(["01:00–01:30"]);
   expect(on(clock("01:30", "04:00"), "2026-03-29")).toEqual(["00:30–02:00"]);
@@ -174,7 +174,7 @@ test("the schedule uses the shorter interval while windows overlap, and then the
   ]);
 });
 
-test("the schedule plans the longer interval's picture that is due at the end of the shorter interval's window", () => {
+test("the schedule plans a picture at the end of a window with a short interval if a longer interval has its next picture then", () => {
   const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:00", 15)];
   expect(times(windows, "10:01:40", 3)).toEqual(["10:01:45", "10:02:00", "10:03:00"]);
 });
@@ -299,7 +299,7 @@ test("the scheduler takes pictures while a window is open, reports its end, and 
   await loop.stop();
 });
 
-test("the scheduler plans with the open window's interval, and before a change with the longer interval", async () => {
+test("the scheduler reports the interval to the next picture, which is shorter while two windows overlap", async () => {
   const often = { kind: "clock", start: "12:00", end: "12:01", interval_s: 20 } as const;
   const { loop, captured, plans } = run({ entries: [...everyDay(1800).entries, often] }, at("10:20:00"));
   const intervals = () => plans.map(({ intervalS }) => intervalS);

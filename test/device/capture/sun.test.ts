@@ -33,7 +33,7 @@ test("golden and blue hours start at their defined elevations", () => {
   expect(heights(day.blue_hour)).toEqual([-12, -6]);
 });
 
-test("the next golden hour is the evening's at noon, and the morning's at midnight", () => {
+test("the next golden hour after noon is in the evening, and after midnight in the morning", () => {
   const evening = nextGoldenHour(new Date("2026-09-01T11:00:00Z"), zermatt) ?? expect.fail();
   expect(evening.toISOString()).toMatch(/^2026-09-01T17:/);
   const morning = nextGoldenHour(new Date("2026-09-01T22:00:00Z"), zermatt) ?? expect.fail();

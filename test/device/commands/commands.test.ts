@@ -283,7 +283,7 @@ async function afterCrash(
   return reply;
 }
 
-test("the camera replies after a crash that a stored picture was taken, and that a missing picture failed", async () => {
+test("the camera replies after a crash `succeeded` if the picture was stored, otherwise `failed`", async () => {
   const broker = await openBroker();
   const config = { dataPath: await cameraWithData(), images: {} };
   const agent = await onlineCamera(broker, config);
@@ -303,7 +303,7 @@ test("the camera replies after a crash that a stored picture was taken, and that
   });
 });
 
-test("the camera replies after a crash that stored settings and schedules were set, and that other changes failed", async () => {
+test("the camera replies after a crash `succeeded` if the settings or the schedule were stored, otherwise `failed`", async () => {
   const broker = await openBroker();
   const config = { dataPath: await cameraWithData() };
   const agent = await onlineCamera(broker, config);

@@ -163,7 +163,7 @@ test.each([
   ["forward", "2024-01-01T20:00:00Z", "2026-03-01T06:30:00Z"],
   ["back", "2031-01-01T20:00:00Z", "2026-03-01T06:30:00Z"],
 ])(
-  "the camera starts pictures when the clock is set years %s into a window, and stops when it is set out of the window",
+  "the camera takes pictures once the clock is set years %s to a time in a window, and stops once it is set to another time",
   async (_, shows, time) => {
     const broker = await openBroker();
     const machine = new Machine("boot", shows, false);

@@ -144,7 +144,7 @@ test("the disk outbox takes back the numbers of unsent messages when the link fl
   expect(outbox.size).toBe(2);
 });
 
-test("the disk outbox hands out newest states, alerts, replies, new events, the new preview, the backlog and old previews after a reconnect", async () => {
+test("the disk outbox hands out after a reconnect, in this order: newest states, alerts, replies, new events, the new preview, the backlog, old previews", async () => {
   const outbox = await open(folder());
   await outbox.put(message("event", "old event 1"));
   await outbox.put(message("preview", "old picture 1"));
@@ -182,7 +182,7 @@ test("the disk outbox hands out newest states, alerts, replies, new events, the 
   ]);
 });
 
-test("the disk outbox hands out a sent and then replaced state only as historical", async () => {
+test("the disk outbox hands out a state again as historical if it was sent and then replaced by a new state", async () => {
   const outbox = await open(folder());
   outbox.connected();
   await outbox.put(message("state", "storage", "sent"));

@@ -119,7 +119,7 @@ export function mqttFrame(bytes: Buffer): Buffer {
   return frame(bytes, { opcode: 2 });
 }
 
-/** {@link beforeConnect} in frames, valid or not, after an upgrade request, valid or not. */
+/** An upgrade request and {@link beforeConnect} in frames. The request and the frames may be invalid. */
 export function beforeConnectInFrames(password: string): Arbitrary<Buffer> {
   const upgraded = framed(beforeConnect(password), 2).map((bytes) => Buffer.concat([MQTT_UPGRADE, bytes]));
   return fc.oneof(
@@ -129,7 +129,7 @@ export function beforeConnectInFrames(password: string): Arbitrary<Buffer> {
   );
 }
 
-/** {@link afterConnect} in frames, valid or not. The frame of the CONNECT is valid. */
+/** {@link afterConnect} in frames, which may be invalid. Only the frame of the CONNECT is always valid. */
 export function afterConnectInFrames(password: string): Arbitrary<{ connect: Buffer; bytes: Buffer }> {
   return fc
     .tuple(afterConnect(password), framed(packets, 2))

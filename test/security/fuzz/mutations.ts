@@ -43,7 +43,7 @@ export function hostileJson(valid: Record<string, unknown>): Arbitrary<string> {
     .map(([changes, extra]) => {
       const members = new Map<string, unknown>(Object.entries(valid));
       for (const [name, value] of changes) members.set(name, value);
-      // Written member by member, because an object literal would set the prototype for `__proto__`.
+      // The text is written member by member: in an object literal, `__proto__` would set the prototype.
       if (extra) members.set(extra[0], extra[1]);
       return `{${[...members].map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(",")}}`;
     });

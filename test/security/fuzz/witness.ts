@@ -3,7 +3,7 @@ import mqtt from "mqtt";
 import { type Dashboard, openDashboard, signToken } from "../../support/dashboard.ts";
 import type { Skylapse } from "../../support/skylapse.ts";
 
-/** The pause between the arrival of an event and the next event. It leaves the program time for its attackers. */
+/** The pause between the arrival of an event and the next event. It leaves the program time for the attack. */
 const PAUSE_MS = 20;
 
 /** A well-behaved camera, dashboard and MQTT subscriber that run during an attack. */
