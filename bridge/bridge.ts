@@ -215,7 +215,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     };
     const stop = async () => {
       await drain();
-      // In parallel: the server waits for open sockets, and the sockets wait for the end of new upgrades.
+      // In parallel, because each waits for the other: the server for open sockets, the sockets until no upgrade can
+      // come.
       await Promise.all([server.stop(), parts.stop()]);
     };
     return {

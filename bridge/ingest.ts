@@ -20,7 +20,7 @@ import { createLatencies, type Latencies } from "./stats/latencies.ts";
 
 /** The most QoS 0 writes under way. Further QoS 0 publications are dropped, which QoS 0 permits. */
 const MAX_UNAWAITED = 10_000;
-/** Topics per generation of the cache, which has two generations. */
+/** The most topics in each of the two generations of the cache. */
 const CACHED_TOPICS = 10_000;
 /** Journal channels reserved for registered cameras: one for each camera that can be registered. */
 export const RESERVED_CHANNELS = MAX_DEVICES;

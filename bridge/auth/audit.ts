@@ -63,7 +63,7 @@ export async function openAudit({ destination, maxBytes, logger }: AuditOptions)
   };
 }
 
-/** If the program may write only one file, commands and broadcasts share it. */
+/** If the program may write only one file, that file gets commands and broadcasts, too. */
 async function openTraffic({ destination, maxBytes, logger }: AuditOptions, security: Lines): Promise<Lines> {
   const trafficLog = trafficLogOf(destination);
   try {

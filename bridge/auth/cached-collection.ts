@@ -89,7 +89,7 @@ export class CachedCollection<Value> {
     });
   }
 
-  /** Removes expired values from memory. Listeners are not notified: every reader knew when the values would expire. */
+  /** Removes expired values from memory. Listeners are not notified, because each value says when it expires. */
   evict(isExpired: (value: Value) => boolean): void {
     for (const [key, value] of this.#values) if (isExpired(value)) this.#values.delete(key);
   }

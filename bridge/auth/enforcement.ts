@@ -11,7 +11,7 @@ const MIN_INTERVAL_MS = 100;
 
 /** The MQTT clients of this node. */
 export interface MqttClients {
-  /** Like the other listeners, returns a function that unsubscribes. */
+  /** Calls back for each refused publication. @returns unsubscribes */
   onPublicationRefused(listener: (refused: RefusedPublication) => void): () => void;
   onRefused(listener: (refusal: AccessRefusal) => void): () => void;
   onCarriedOut(listener: (act: AuditedAct) => void): () => void;

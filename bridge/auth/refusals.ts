@@ -4,7 +4,7 @@ import type { AuditEntry } from "./audit-entry.ts";
 /** The most refusals of one network that are recorded one by one in each window. */
 export const MAX_SINGLE_REFUSALS = 20;
 export const WINDOW_MS = 60_000;
-/** Above this, the oldest network's sum is recorded early. */
+/** Above this, the number of refusals of the oldest network is recorded early. */
 export const MAX_NETWORKS = 10_000;
 
 interface RefusalCount {

@@ -44,7 +44,7 @@ export function isFarewell(topic: Topic, entry: Entry): boolean {
   return entry.state === "clear" || (topic.kind === "camera-link" && linkIn(entry)?.status === "offline");
 }
 
-/** Updates a schedule from the camera's `about` or `state/capture`. A shorter interval keeps a stale camera stale. */
+/** Updates a schedule from the camera's `about` or `state/capture`. A shorter interval does not end staleness. */
 export function updateSchedule(
   schedule: CaptureSchedule,
   { topic, body, acceptedAt }: { topic: Topic; body: Body; acceptedAt: number },

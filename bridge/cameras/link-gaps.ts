@@ -39,7 +39,7 @@ const LISTED_MS = 48 * 3_600_000;
 const MAX_LISTED = 32;
 /** How long sequence numbers are ignored after two devices with one id alternated, milliseconds. */
 const ALTERNATING_MS = 120_000;
-/** Topics per generation of the cache, which has two generations. */
+/** The most topics in each of the two generations of the cache. */
 const CACHED_TOPICS = 10_000;
 const DROPPED_EVENT = "outbox.dropped";
 

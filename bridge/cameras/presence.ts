@@ -189,7 +189,7 @@ class PresenceRules implements WatcherRules {
       // A camera that was away when the server stopped stays away until it is heard.
       if (trusted || !(wasThere || cameBack)) {
         camera.presence = fromPublished(published, publishedEntry, connected);
-        // A link message that no watcher has handled.
+        // No watcher has handled this link message yet.
         if (link !== undefined && isNewLink) this.#signal(name, camera, { type: "link", link, at: startedAt });
         return;
       }

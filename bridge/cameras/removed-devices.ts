@@ -27,7 +27,7 @@ type Retained = Exclude<Topic, { kind: "camera-other" | "service-other" }>;
 
 /** How long late messages are also cleared, such as wills from a restarted broker, milliseconds. */
 const LINGER_MS = 600_000;
-/** When the broker's retained messages are checked after a clearing, milliseconds. */
+/** The broker's retained messages are checked this long after a clearing, milliseconds. */
 const BROKER_CHECKS_MS = [250, 1_000, 5_000];
 /** Milliseconds between two checks of all removed devices, which retry what failed during a store outage. */
 const CHECK_INTERVAL_MS = 60_000;

@@ -41,7 +41,7 @@ export interface GapLimits {
 
 export const DEFAULT_GAP_LIMITS: GapLimits = { ...CAMERA_DEFAULTS.linkGaps, maxWaitMs: 3_600_000, maxGaps: 32 };
 
-/** A new outbox starts at 1 and has at most this many messages in flight, so its first message has no higher number. */
+/** A new outbox starts at 1 with at most this many messages in flight: the first to arrive has no higher number. */
 const FIRST_NUMBERS = 16;
 /** The most ranges of one gap. Further ranges replace the oldest: no arrived message must be reported as missing. */
 const MAX_RUNS = 32;

@@ -25,7 +25,7 @@ export interface EntriesRequest {
   channels: ReadonlySet<string>;
   /** By channel: the position after which its events are sent. A position below `after` has no effect. */
   begins: ReadonlyMap<string, number>;
-  /** By channel: the end of a gap that was reported to the reader, if some events within the gap are kept. */
+  /** By channel: the end of the gap that was reported to the reader, if the gap contains events that are kept. */
   reportedGaps: ReadonlyMap<string, number>;
   after: number;
   until: number;

@@ -30,7 +30,7 @@ export class SubscriberGroup {
   #pendingBytes = 0;
   /** The position before the first pending event. Every member was sent everything up to this position. */
   #pendingAfter = 0;
-  /** The last routed position. Fan-out offers an entry once for each of its channels, but adds it once. */
+  /** The last routed position. Fan-out offers an entry once per channel, but the group adds the entry once. */
   routedPosition = 0;
 
   constructor(filter: ChannelFilter, maxQueuedBytes: number) {

@@ -25,7 +25,7 @@ export interface Behind {
   cursor: number;
   /** Done first, in order. */
   readonly tasks: BackfillTask[];
-  /** The channels for which `caught_up` is sent at the live edge. Lagging: it is sent for all channels. */
+  /** The channels for which `caught_up` is sent at the live edge. A lagging subscriber gets it for all channels. */
   readonly announce: Set<string>;
 }
 

@@ -84,7 +84,7 @@ export class RequestLoop {
 
   /**
    * Runs the task now, or in a later turn of the event loop if this client has used its share of the current turn.
-   * While tasks wait, the socket is not read. So no more tasks wait than the last read brought.
+   * While tasks wait, the socket is not read. So only tasks of the last read can wait.
    */
   #inTurn(task: () => void): void {
     this.#turn ??= setImmediate(this.#nextTurn);

@@ -23,7 +23,7 @@ type AlertTopic = Extract<Topic, { kind: "camera-alert" | "service-alert" }>;
 
 /** Milliseconds between two checks of all cameras and services. */
 const CHECK_INTERVAL_MS = 5_000;
-/** Topics per generation of the cache, which has two generations. */
+/** The most topics in each of the two generations of the cache. */
 const CACHED_TOPICS = 10_000;
 const MAX_SERVICES = 1_000;
 

@@ -77,7 +77,7 @@ export function unknownCamera(fresh: Moment): CameraFacts {
   };
 }
 
-/** The facts that no retained topic holds. */
+/** The facts to save: those that no retained topic holds. */
 export function saveCamera({ expectedFrom, captures, failedAt, ownAlertPercent }: CameraFacts): Json {
   return {
     ...{ expectedFrom: { ...expectedFrom }, captures, failedAt },

@@ -17,7 +17,7 @@ const OWN_ALERT_DELAY_MS = 2_000;
 /** The delay for a camera that publishes its limit: its alert is certain to follow, even over a slow link. */
 const OWN_LIMIT_ALERT_DELAY_MS = 60_000;
 
-/** @param since when this watcher started: earlier silence was not observed */
+/** @param since the start of this watcher, which has not observed any earlier silence */
 export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThresholds, since: number) => Verdict;
 
 /** The alert `duplicate-client-id` has no rule here: `duplicate-devices.ts` raises it. */

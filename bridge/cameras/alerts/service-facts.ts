@@ -9,7 +9,7 @@ import type { Moment } from "./camera-facts.ts";
 export interface ServiceFacts {
   link: "online" | "offline" | "sleeping" | "unknown";
   session: string | undefined;
-  /** The last message of the service. */
+  /** The time and the position of the service's last message. */
   heard: Moment;
   /** When the link went offline; undefined while it is not offline. */
   offlineSince: Moment | undefined;
@@ -27,7 +27,7 @@ export function unknownService(heard: Moment): ServiceFacts {
   return { link: "unknown", session: undefined, heard, offlineSince: undefined, jobs: new Map(), queuedAt: 0 };
 }
 
-/** The facts that no retained topic holds. */
+/** The facts to save: those that no retained topic holds. */
 export function saveService({ heard }: ServiceFacts): Json {
   return { heard: { ...heard } };
 }

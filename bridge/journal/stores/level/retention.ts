@@ -56,7 +56,7 @@ export class Retention {
   }
 
   #write(store: TrimmedStore, set: WriteSet): Promise<void> {
-    // The row with the newest position may be deleted.
+    // Stores the newest position, because the row that has it may be deleted.
     set.put(HEAD_KEY, String(store.head()));
     return store.write(set);
   }

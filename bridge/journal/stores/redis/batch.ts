@@ -11,7 +11,7 @@ export class Batch {
   readonly acceptedAt: number;
   /** For each chunk: the index of its first message. */
   readonly starts: readonly number[];
-  /** The messages for MQTT subscribers, by their numbers in the batch, from 1. */
+  /** The numbers in the batch, from 1, of the messages for MQTT subscribers. */
   readonly undelivered: readonly number[];
   readonly #publications: Buffer;
 

@@ -6,7 +6,7 @@ import { Channels } from "./channels.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 
 /**
- * This node's view of the journal in memory, all of it as of one position. The entries of the log update it in order.
+ * What this node knows of the journal, in memory and as of one position. The entries of the log update it in order.
  * When Redis holds another journal, a new view replaces it.
  */
 export class JournalView {

@@ -83,7 +83,7 @@ export class MqttOutbox {
     const names: string[] = [];
     const others: Group[] = [];
     for (const group of this.#done) {
-      // A partly delivered group has a second row, so `flush` deletes its rows.
+      // A group that was partly delivered has a second row: `flush` deletes both rows.
       if (group.run === this.#options.run && group.storedPending === group.size && names.length < ROWS_PER_WRITE)
         names.push(String(group.base));
       else others.push(group);

@@ -304,7 +304,7 @@ class RedisJournal implements Journal {
 
   #isSuperseded(topic: string, position: number, isClear: boolean): boolean {
     const last = this.state(topic)?.position ?? 0;
-    // A clear removes the state. So if the state is missing, or older than a `set` at `position`, a clear came later.
+    // A clear removes the state. So a clear came later if the state of a `set` at `position` is missing or older.
     return last > position || (!isClear && last < position && position <= this.head);
   }
 
