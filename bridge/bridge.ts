@@ -215,8 +215,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     };
     const stop = async () => {
       await drain();
-      // In parallel, because each waits for the other: the server for open sockets, the sockets until no upgrade can
-      // come.
+      // In parallel: the server waits for its sockets to close, and the sockets wait until no upgrade can come.
       await Promise.all([server.stop(), parts.stop()]);
     };
     return {
