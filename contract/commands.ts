@@ -93,6 +93,15 @@ export const commandSchema = z.object({
 });
 export type Command = z.infer<typeof commandSchema>;
 
+/** The payload of `commands/{name}` as a client publishes it. The broker adds the rest of {@link commandSchema}. */
+export const publishedCommandSchema = z.object({
+  id: z.string().min(1).max(64).optional(),
+  args: z.record(z.string(), z.unknown()).default({}),
+  /** Seconds. */
+  expires_in: z.number().positive().optional(),
+  expires_at: timestampSchema.optional(),
+});
+
 /** Replaces invalid bytes instead of throwing, as cameras do when they decode a command. */
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 

@@ -81,6 +81,8 @@ export const captureCompletedSchema = z.object({
 });
 export type CaptureCompleted = z.infer<typeof captureCompletedSchema>;
 
+export const captureStartedSchema = z.object({ capture: idSchema });
+
 export const captureFailedSchema = z.object({
   capture: idSchema.optional(),
   error: z.string().max(2000),
@@ -294,6 +296,14 @@ export type LinkGap = z.infer<typeof linkGapSchema>;
 /** A camera's state `gaps`: the gaps of the last 48 hours, newest last. */
 export const linkGapsSchema = z.object({ gaps: z.array(linkGapSchema).max(32) });
 export type LinkGaps = z.infer<typeof linkGapsSchema>;
+
+/** `error.occurred`: a camera could not do something that no other event reports. */
+export const errorOccurredSchema = z.object({
+  /** The part that failed, such as `preview` or `outbox`. */
+  source: z.string(),
+  error: z.string(),
+  capture: idSchema.optional(),
+});
 
 export const REFUSAL_REASONS = [
   "not_allowed",

@@ -1,10 +1,15 @@
 import type { Logger } from "pino";
 import { ulid } from "ulid";
-import { z } from "zod";
+import type { z } from "zod";
 import { ReplyCode } from "../../contract/codes.ts";
 import type { CommandReply, CommandStatus } from "../../contract/commands.ts";
-import { DEFAULT_COMMAND_EXPIRES_IN, FINAL_COMMAND_STATUSES, MAX_COMMAND_EXPIRES_IN } from "../../contract/commands.ts";
-import { MAX_JSON_DEPTH, timestampSchema } from "../../contract/events.ts";
+import {
+  DEFAULT_COMMAND_EXPIRES_IN,
+  FINAL_COMMAND_STATUSES,
+  MAX_COMMAND_EXPIRES_IN,
+  publishedCommandSchema,
+} from "../../contract/commands.ts";
+import { MAX_JSON_DEPTH } from "../../contract/events.ts";
 import { jsonDepth, memberText } from "../../contract/json-text.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
@@ -34,14 +39,6 @@ interface MqttCommandsOptions {
   audit: Pick<Audit, "record">;
   logger: Logger;
 }
-
-/** Without `issued_by`: a client could claim any name, so the relay sets it to the sender's identity. */
-const commandSchema = z.object({
-  id: z.string().min(1).max(64).optional(),
-  args: z.record(z.string(), z.unknown()).default({}),
-  expires_in: z.number().positive().optional(),
-  expires_at: timestampSchema.optional(),
-});
 
 interface Outcome extends Pick<CommandUpdate, "status" | "error" | "code"> {
   /** Undefined when the command has no id. */
@@ -138,7 +135,7 @@ export class MqttCommands {
   }
 }
 
-type Read = { success: true; data: z.output<typeof commandSchema> } | { success: false; problem: string };
+type Read = { success: true; data: z.output<typeof publishedCommandSchema> } | { success: false; problem: string };
 
 function readCommand(text: string): Read {
   if (jsonDepth(text) > MAX_JSON_DEPTH)
@@ -149,6 +146,6 @@ function readCommand(text: string): Read {
   } catch {
     return { success: false, problem: 'the command is not JSON: publish an object such as {"id": "1", "args": {}}' };
   }
-  const read = commandSchema.safeParse(value);
+  const read = publishedCommandSchema.safeParse(value);
   return read.success ? read : { success: false, problem: problemsOf(read.error) };
 }

@@ -9,7 +9,9 @@ import { malformedResponse, respondToErrors } from "./error-responses.ts";
 import { RequestError, toHttp } from "./errors.ts";
 import { protect } from "./protection.ts";
 import { isForKnownOnly, MAX_PARAM_LENGTH, readBodiesAsJson } from "./request-body.ts";
+import { collectDescriptions, described, type RouteDescription } from "./route-description.ts";
 import { collectRouteMethods } from "./route-methods.ts";
+import { apiDocumentRoutes } from "./routes/api-documents.ts";
 import { archiveRoutes } from "./routes/archive.ts";
 import { authRoutes } from "./routes/auth.ts";
 import { broadcastRoutes } from "./routes/broadcast.ts";
@@ -24,6 +26,7 @@ import { metricsRoutes, serveMetrics } from "./routes/metrics.ts";
 import { originRoutes } from "./routes/origins.ts";
 import { pageRoutes } from "./routes/page.ts";
 import { previewRoutes } from "./routes/previews.ts";
+import { SOCKET_IO_PATH, socketIoRefusal, socketIoRoutes } from "./routes/socket-io.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
 import type { Services } from "./services.ts";
@@ -41,6 +44,11 @@ interface HttpServerOptions {
 }
 
 const SOCKET_PATH = "/ws";
+const SOCKET: RouteDescription = {
+  ...{ group: "Web pages", summary: "Becomes a WebSocket: see `/asyncapi.yaml`" },
+  responses: { 101: { is: "The WebSocket is open" } },
+  errors: ["403 permission_denied", "426 upgrade_required", "503 unavailable"],
+};
 const STOP_TIMEOUT_MS = 1000;
 /** A connection without traffic is closed after these milliseconds, which must exceed the 60 s wait for a command. */
 const IDLE_TIMEOUT_MS = 120_000;
@@ -51,6 +59,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   const { stats } = services;
   const server = createServer(services);
   const routeMethods = collectRouteMethods(server);
+  const descriptions = collectDescriptions(server);
   await protect(server, { ...services, origins });
   // Runs after the rate limits, so requests that make the server fetch the identity provider's keys are counted.
   server.addHook("preParsing", async (request) => {
@@ -66,6 +75,7 @@ export async function startHttpServer(options: HttpServerOptions) {
     if (reply.statusCode >= 400) stats.add("http_refused");
   });
 
+  apiDocumentRoutes(server, services, descriptions);
   archiveRoutes(server, services);
   authRoutes(server, services);
   broadcastRoutes(server, services);
@@ -79,6 +89,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   metricsRoutes(server, services);
   originRoutes(server, origins);
   previewRoutes(server, services);
+  socketIoRoutes(server);
   tokenRoutes(server, services);
   userRoutes(server, services);
   await pageRoutes(server, options.pagePath);
@@ -140,7 +151,7 @@ function createServer({ http, logger }: Services): FastifyInstance {
 }
 
 function acceptWebSockets(server: FastifyInstance, { admit, forwarding, handleUpgrade, services }: HttpServerOptions) {
-  server.get(SOCKET_PATH, async (_request, reply) => {
+  server.get(SOCKET_PATH, described(SOCKET), async (_request, reply) => {
     reply.header("upgrade", "websocket");
     throw new RequestError(426, "upgrade_required", `${SOCKET_PATH} speaks WebSocket: connect with ws:// or wss://`);
   });
@@ -150,8 +161,9 @@ function acceptWebSockets(server: FastifyInstance, { admit, forwarding, handleUp
     forwarding.check(request);
     // Nothing else handles errors of this socket yet. A reset must not end the program.
     socket.on("error", (error) => services.logger.debug({ err: error }, "socket failed while upgrading"));
-    if (request.url?.split("?")[0] === SOCKET_PATH) handleUpgrade(request, socket, head);
-    else socket.end(NO_UPGRADE_HERE, () => socket.destroy());
+    const path = request.url?.split("?")[0];
+    if (path === SOCKET_PATH) handleUpgrade(request, socket, head);
+    else socket.end(path === SOCKET_IO_PATH ? socketIoRefusal() : NO_UPGRADE_HERE, () => socket.destroy());
   });
 }
 

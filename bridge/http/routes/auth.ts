@@ -7,6 +7,7 @@ import { userIdSchema } from "../../auth/tokens.ts";
 import { RequestError, toHttp } from "../errors.ts";
 import { perMinute } from "../protection.ts";
 import { MAX_STRANGER_BODY_BYTES, readBody } from "../request-body.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
 
 const loginSchema = z.object({
@@ -15,6 +16,30 @@ const loginSchema = z.object({
   password: z.string().max(MAX_PASSWORD_LENGTH, `must have at most ${MAX_PASSWORD_LENGTH} characters`),
 });
 const refreshSchema = z.object({ refresh_token: z.string().max(256) });
+const loggedInSchema = z.object({
+  token: z.string().describe("The access token"),
+  user_id: z.string(),
+  permissions: z.array(z.string()),
+  expires_in: z.number().describe("Life of `token`, seconds"),
+  refresh_token: z.string().describe("Valid for one refresh"),
+  refresh_expires_in: z.number().describe("Life of `refresh_token`, seconds"),
+});
+
+const group = "Log in, tokens, revocation";
+const LOGIN: RouteDescription = {
+  ...{ group, summary: "Begins a login", body: loginSchema },
+  responses: { 200: { is: "The tokens of the login", json: loggedInSchema } },
+  errors: ["401 unauthorized", "429 too_many_failures"],
+};
+const REFRESH: RouteDescription = {
+  ...{ group, summary: "Renews a login", body: refreshSchema },
+  responses: { 200: { is: "The new tokens of the login", json: loggedInSchema } },
+  errors: ["401 unauthorized"],
+};
+const LOGOUT: RouteDescription = {
+  ...{ group, summary: "Ends a login", body: refreshSchema },
+  responses: { 204: { is: "The login has ended, or there was none" } },
+};
 
 /** `POST /auth/login`, `POST /auth/refresh` and `POST /auth/logout`: for people with an account. */
 export function authRoutes(server: FastifyInstance, services: Services): void {
@@ -23,7 +48,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
   const bodyLimit = Math.min(MAX_STRANGER_BODY_BYTES, http.maxBodyBytes);
   const limited = { ...perMinute(http.maxTokenRequestsPerMinute), bodyLimit };
 
-  server.post("/auth/login", limited, async (request) => {
+  server.post("/auth/login", described(LOGIN, limited), async (request) => {
     const { user_id, password } = readBody(loginSchema, request.body);
     const address = addressOf(request.raw);
     const entry = { action: "login", who: `user:${user_id}`, address, target: "" } as const;
@@ -44,7 +69,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
     }
   });
 
-  server.post("/auth/refresh", limited, async (request) => {
+  server.post("/auth/refresh", described(REFRESH, limited), async (request) => {
     const { refresh_token } = readBody(refreshSchema, request.body);
     const address = addressOf(request.raw);
     try {
@@ -64,7 +89,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
     }
   });
 
-  server.post("/auth/logout", limited, async (request, reply) => {
+  server.post("/auth/logout", described(LOGOUT, limited), async (request, reply) => {
     const { refresh_token } = readBody(refreshSchema, request.body);
     const ended = await sessions.end(refresh_token);
     if (ended !== undefined) {

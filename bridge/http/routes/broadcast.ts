@@ -9,6 +9,7 @@ import { demand } from "../callers.ts";
 import { RequestError } from "../errors.ts";
 import { perMinute } from "../protection.ts";
 import { readBody, textOfBody } from "../request-body.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
 
 const channelSchema = z.string().max(128).default(DASHBOARD);
@@ -16,6 +17,20 @@ const channelSchema = z.string().max(128).default(DASHBOARD);
 const messageSchema = z.object({ event: eventNameSchema, data: z.unknown().optional() });
 const wrappedSchema = z.object({ channel: channelSchema, message: messageSchema });
 const bareSchema = messageSchema.extend({ channel: channelSchema });
+const BROADCAST: RouteDescription = {
+  ...{ group: "Broadcasts", summary: "Publishes an event to a channel" },
+  ...{ permissions: ["broadcast:write"], openInTrial: true, body: z.union([wrappedSchema, bareSchema]) },
+  responses: {
+    200: {
+      is: "The event is durable",
+      json: z.object({
+        sent_to: z.number().describe("Subscriptions of the channel at all nodes that answered in time"),
+        channel: z.string(),
+      }),
+    },
+  },
+  errors: ["404 unknown_channel"],
+};
 
 const SUBSCRIBERS = "subscribers";
 /** How long the response waits for the number of subscribers at the other nodes, milliseconds. */
@@ -36,7 +51,7 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
     return count;
   }
 
-  server.post("/broadcast", perMinute(http.maxBroadcastsPerMinute), async (request) => {
+  server.post("/broadcast", described(BROADCAST, perMinute(http.maxBroadcastsPerMinute)), async (request) => {
     const caller = callers.orLocal(request);
     demand(caller.grants.canBroadcast, "broadcast:write");
     const { channel, event, data, dataText } = readMessage(request.body);

@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { cameraChannel, DASHBOARD } from "../../../contract/channels.ts";
+import { presenceSchema, timestampSchema } from "../../../contract/events.ts";
 import { idSchema, isId } from "../../../contract/ids.ts";
 import type { Grants } from "../../../contract/permissions.ts";
 import { PRESENCE_STATE } from "../../../contract/topics.ts";
@@ -13,6 +14,7 @@ import { latestPictureUrl } from "../../previews/previews.ts";
 import { demand } from "../callers.ts";
 import { notFound } from "../errors.ts";
 import { readPath, readQuery } from "../request-body.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import { countByStatus, seenCameras } from "../seen-cameras.ts";
 import type { Services } from "../services.ts";
 
@@ -27,6 +29,49 @@ const querySchema = z.object({
   /** The page begins after this id, which `next` of the previous page names. */
   after: idSchema.optional(),
 });
+const stateSchema = z.object({
+  event: z.string(),
+  data: z.unknown().describe("Exactly what the camera sent"),
+  ...{ timestamp: z.string(), position: z.number() },
+});
+const cameraSchema = z.object({
+  id: idSchema,
+  presence: presenceSchema.optional(),
+  about: z.unknown().optional().describe("What the camera says about itself"),
+  states: z.record(z.string(), stateSchema),
+  alerts: z.record(z.string(), z.unknown()).describe("Raised alerts by name"),
+  preview: z
+    .object({
+      ...{ url: z.string(), etag: z.string(), taken_at: timestampSchema, saved_at: timestampSchema },
+      size_bytes: z.number(),
+    })
+    .optional()
+    .describe("The newest preview"),
+});
+const listSchema = z.object({
+  cameras: z.array(
+    cameraSchema.extend({
+      left_out: z.array(z.string()).optional().describe("Large parts, such as `states.settings`"),
+      url: z.string().optional().describe("With `left_out`: the path that has these parts"),
+    }),
+  ),
+  total: z.number().describe("Cameras on all pages"),
+  counts: z.record(z.string(), z.number()).describe("Cameras on all pages by status"),
+  next: z.string().optional().describe("The path of the next page"),
+});
+
+const group = "Cameras and previews";
+const LIST: RouteDescription = {
+  ...{ group, summary: "Lists the cameras that the token may see", query: querySchema },
+  permissions: ["dashboard:read", "camera:read", "camera:{id}:read"],
+  responses: { 200: { is: "A page of cameras by id", json: listSchema } },
+};
+const SHOW: RouteDescription = {
+  ...{ group, summary: "One camera with all its states", path: paramsSchema },
+  permissions: ["dashboard:read", "camera:read", "camera:{id}:read"],
+  responses: { 200: { is: "The camera", json: cameraSchema } },
+  errors: ["404 not_found"],
+};
 
 /**
  * `GET /cameras`, in pages by id, and `GET /cameras/{id}`. The cameras' states are passed on without parsing: parsing
@@ -35,7 +80,7 @@ const querySchema = z.object({
 export function cameraRoutes(server: FastifyInstance, services: Services): void {
   const { callers, http, journal, presence, previews } = services;
 
-  server.get("/cameras", async (request, reply) => {
+  server.get("/cameras", described(LIST), async (request, reply) => {
     const { grants } = callers.of(request);
     demand(readsSomeCamera(grants), "dashboard:read, camera:read or camera:{id}:read");
     const { limit, after } = readQuery(querySchema, request);
@@ -59,7 +104,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     return reply.send(`{"cameras":[${listed.join(",")}],"total":${all.length},"counts":${counts}${next}}`);
   });
 
-  server.get("/cameras/:id", async (request, reply) => {
+  server.get("/cameras/:id", described(SHOW), async (request, reply) => {
     const { grants } = callers.of(request);
     const { id } = readPath(paramsSchema, request);
     demand(grants.seesCamera(id), `camera:${id}:read`);

@@ -5,6 +5,7 @@ import { type ConnectionInfo, connectionInfoSchema } from "../../websocket/socke
 import { adminOf, auditedAdmin } from "../callers.ts";
 import { notFound } from "../errors.ts";
 import { readPath } from "../request-body.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
 
 /** The most connections that one node lists for another. */
@@ -15,6 +16,26 @@ const CLOSE = "close-connection";
 const paramsSchema = z.object({ id: z.string().min(1).max(64) });
 const listSchema = z.object({ connections: z.array(connectionInfoSchema), total: z.number() });
 const closeSchema = z.object({ id: z.string() });
+
+const common = { group: "Connections", permissions: ["admin"] };
+const LIST_OPEN: RouteDescription = {
+  ...{ ...common, summary: "Lists the open WebSocket connections of all nodes" },
+  responses: {
+    200: {
+      is: "The connections",
+      json: z.object({
+        connections: z.array(connectionInfoSchema.extend({ node: z.string() })),
+        not_listed: z.number().optional().describe("The number of omitted connections of other nodes"),
+        silent_nodes: z.array(z.string()).optional().describe("Nodes that did not answer in time"),
+      }),
+    },
+  },
+};
+const CLOSE_ONE: RouteDescription = {
+  ...{ ...common, summary: "Closes a connection at any node", path: paramsSchema },
+  responses: { 204: { is: "The connection is closed" } },
+  errors: ["404 not_found"],
+};
 
 /** `GET /connections` and `DELETE /connections/{id}`, over all nodes: for admins. */
 export function connectionRoutes(server: FastifyInstance, services: Services): void {
@@ -31,7 +52,7 @@ export function connectionRoutes(server: FastifyInstance, services: Services): v
   ];
   server.addHook("onClose", async () => ends.forEach((end) => void end()));
 
-  server.get("/connections", async (request) => {
+  server.get("/connections", described(LIST_OPEN), async (request) => {
     adminOf(callers, request);
     const { given, missing } = await askNodes(cluster, LIST, null);
     const connections = ofNode(cluster.nodeId, sockets.connections());
@@ -49,7 +70,7 @@ export function connectionRoutes(server: FastifyInstance, services: Services): v
     };
   });
 
-  server.delete("/connections/:id", async (request, reply) => {
+  server.delete("/connections/:id", described(CLOSE_ONE), async (request, reply) => {
     const { who, record } = auditedAdmin(services, request);
     const { id } = readPath(paramsSchema, request);
     if (!sockets.closeConnection(id)) {

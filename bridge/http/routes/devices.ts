@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import { timestampSchema } from "../../../contract/events.ts";
 import { idSchema } from "../../../contract/ids.ts";
 import {
   type Credential,
@@ -11,6 +12,7 @@ import {
 import { adminOf, auditedAdmin } from "../callers.ts";
 import { badRequest } from "../errors.ts";
 import { readBody, readPath } from "../request-body.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { OperatorServices } from "../services.ts";
 
 const paramsSchema = z.object({ id: idSchema });
@@ -19,6 +21,37 @@ const credentialSchema = z.strictObject({
   certificate_name: certificateNameSchema.optional(),
 });
 const newSchema = credentialSchema.extend({ id: idSchema, kind: deviceKindSchema.default("camera") });
+const shownSchema = z.object({
+  id: idSchema,
+  kind: deviceKindSchema,
+  certificate_name: z.string().optional().describe("Absent for a device with a secret"),
+  changed_at: timestampSchema,
+});
+const withSecretSchema = shownSchema.extend({
+  secret: z.string().optional().describe("Only in the response to the request that created the secret"),
+});
+
+const common = { group: "Devices", permissions: ["admin"] };
+const LIST: RouteDescription = {
+  ...{ ...common, summary: "Lists cameras and processing services" },
+  responses: { 200: { is: "All devices, without secrets", json: z.object({ devices: z.array(shownSchema) }) } },
+};
+const REGISTER: RouteDescription = {
+  ...{ ...common, summary: "Registers a device", body: newSchema },
+  responses: { 201: { is: "The device", json: withSecretSchema } },
+  errors: ["409 conflict"],
+};
+const ROTATE: RouteDescription = {
+  ...{ ...common, summary: "Replaces the secret or certificate of a device" },
+  ...{ path: paramsSchema, body: credentialSchema.optional() },
+  responses: { 200: { is: "The device", json: withSecretSchema } },
+  errors: ["404 not_found", "409 conflict"],
+};
+const REMOVE: RouteDescription = {
+  ...{ ...common, summary: "Removes a device", path: paramsSchema },
+  responses: { 204: { is: "The device is removed" } },
+  errors: ["404 not_found"],
+};
 
 /**
  * `GET /devices`, `POST /devices`, `POST /devices/{id}/rotate` and `DELETE /devices/{id}`: for admins. A secret is only
@@ -28,12 +61,12 @@ export function deviceRoutes(server: FastifyInstance, services: OperatorServices
   const { callers, authority } = services;
   const { devices } = authority;
 
-  server.get("/devices", async (request) => {
+  server.get("/devices", described(LIST), async (request) => {
     adminOf(callers, request);
     return { devices: devices.list().map(shown) };
   });
 
-  server.post("/devices", async (request, reply) => {
+  server.post("/devices", described(REGISTER), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
     const { id, kind, ...asked } = readBody(newSchema, request.body);
     const secret = await devices.add({ id, kind, credential: credentialOf(asked) });
@@ -41,7 +74,7 @@ export function deviceRoutes(server: FastifyInstance, services: OperatorServices
     return reply.code(201).send(withSecret(devices.get(id), secret));
   });
 
-  server.post("/devices/:id/rotate", async (request) => {
+  server.post("/devices/:id/rotate", described(ROTATE), async (request) => {
     const { record } = auditedAdmin(services, request);
     const { id } = readPath(paramsSchema, request);
     const secret = await devices.rotate(id, credentialOf(readBody(credentialSchema, request.body ?? {})));
@@ -49,7 +82,7 @@ export function deviceRoutes(server: FastifyInstance, services: OperatorServices
     return withSecret(devices.get(id), secret);
   });
 
-  server.delete("/devices/:id", async (request, reply) => {
+  server.delete("/devices/:id", described(REMOVE), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
     const { id } = readPath(paramsSchema, request);
     await devices.remove(id);

@@ -1,12 +1,87 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { FastifyInstance } from "fastify";
+import { z } from "zod";
 import { SYSTEM } from "../../../contract/channels.ts";
+import { clockJumpSchema, timestampSchema } from "../../../contract/events.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
+import { connectionInfoSchema } from "../../websocket/sockets.ts";
 import { demand } from "../callers.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
 
 /** Probes are frequent, come from one address and cost little. */
 const UNLIMITED = { config: { rateLimit: false } } as const;
+const readinessSchema = z.object({
+  status: z.enum(["ready", "not ready"]),
+  reason: z.string().optional().describe("With 503: why the server accepts no work"),
+  notices: z.array(z.string()).optional().describe("Problems for an operator"),
+  clock: clockJumpSchema.optional().describe("An unconfirmed jump of the system's clock"),
+});
+const connectionCounts = {
+  healthy_connections: z.number().describe("Connections of this node that keep up and answer pings"),
+};
+const clusterSchema = z.object({
+  total_connections: z.number().optional(),
+  nodes: z
+    .array(
+      z.object({
+        ...{ id: z.string(), started_at: timestampSchema, last_seen_at: timestampSchema, connections: z.number() },
+      }),
+    )
+    .optional(),
+  trouble: z.string().optional().describe("Why the nodes cannot be listed now"),
+});
+
+const group = "Health and metrics";
+const LIVE: RouteDescription = {
+  ...{ group, summary: "Whether the process answers" },
+  responses: { 200: { is: "The process answers", json: z.object({ status: z.literal("alive") }) } },
+};
+const READY: RouteDescription = {
+  ...{ group, summary: "Whether the server accepts work" },
+  responses: {
+    200: { is: "The server accepts work", json: readinessSchema },
+    503: { is: "The server accepts no work", json: readinessSchema },
+  },
+};
+const HEALTH: RouteDescription = {
+  ...{ group, summary: "Status, version and number of connections" },
+  responses: {
+    200: {
+      is: "The same as of the predecessor of this server",
+      json: z.object({
+        status: z.enum(["healthy", "degraded"]),
+        ...{ timestamp: timestampSchema, version: z.string() },
+        connections: z.number().describe("Authenticated WebSocket connections of this node"),
+        ...connectionCounts,
+      }),
+    },
+  },
+};
+const STATS: RouteDescription = {
+  ...{ group, summary: "Metrics of this node and of all nodes", permissions: ["system:read"], openInTrial: true },
+  responses: {
+    200: {
+      is: "The metrics",
+      json: z.object({
+        total_connections: z.number().describe("Authenticated WebSocket connections of this node"),
+        ...connectionCounts,
+        channels: z.record(z.string(), z.number()).describe("Subscriptions of this node by channel"),
+        connection_details: z.array(connectionInfoSchema),
+        ...{ timestamp: timestampSchema, version: z.string() },
+        node: z.looseObject({
+          ...{ id: z.string(), uptime_seconds: z.number(), memory_bytes: z.number() },
+          event_loop_delay_ms: z.object({ p50: z.number(), p99: z.number() }),
+        }),
+        cluster: clusterSchema,
+        totals: z.object({
+          ...{ since: timestampSchema, starts: z.number(), uptime_seconds: z.number() },
+          counts: z.record(z.string(), z.number()),
+        }),
+      }),
+    },
+  },
+};
 
 /**
  * `GET /health`, `GET /livez` and `GET /readyz` are open and name no user, camera or address.
@@ -21,9 +96,9 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
   server.addHook("onClose", async () => void delay.disable());
   const milliseconds = (nanoseconds: number) => Math.round(nanoseconds / 10_000) / 100;
 
-  server.get("/livez", UNLIMITED, async () => ({ status: "alive" }));
+  server.get("/livez", described(LIVE, UNLIMITED), async () => ({ status: "alive" }));
 
-  server.get("/readyz", UNLIMITED, async (_request, reply) => {
+  server.get("/readyz", described(READY, UNLIMITED), async (_request, reply) => {
     const reason = unavailableReason() ?? (await checkStore());
     const { jump } = clock;
     const messages = [...notices(), ...(jump === undefined ? [] : [jump.message])];
@@ -32,7 +107,7 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
     return reply.code(503).send({ status: "not ready", reason, ...details });
   });
 
-  server.get("/health", async () => {
+  server.get("/health", described(HEALTH), async () => {
     const { connections, healthy } = sockets.stats();
     return {
       status: unavailableReason() === undefined ? "healthy" : "degraded",
@@ -43,7 +118,7 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
     };
   });
 
-  server.get("/stats", async (request) => {
+  server.get("/stats", described(STATS), async (request) => {
     demand(callers.orLocal(request).grants.canReadChannel(SYSTEM), "system:read");
     const { connections, healthy } = sockets.stats();
     return {

@@ -2,14 +2,21 @@ import { createServer } from "node:http";
 import type { FastifyInstance } from "fastify";
 import { SYSTEM } from "../../../contract/channels.ts";
 import { bearerOf, demand, sameSecret } from "../callers.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
 
 const PATH = "/metrics";
 const NEEDS_TOKEN = "This needs METRICS_TOKEN, or a token with the permission system:read, as Authorization: Bearer";
 
+const METRICS: RouteDescription = {
+  ...{ group: "Health and metrics", summary: "Metrics of this node for Prometheus" },
+  ...{ permissions: ["system:read"], openInTrial: true },
+  responses: { 200: { is: "The metrics. `METRICS_TOKEN` also gives access", type: "text/plain" } },
+};
+
 /** `GET /metrics` in the text format of Prometheus: for `METRICS_TOKEN`, and for callers with `system:read`. */
 export function metricsRoutes(server: FastifyInstance, { callers, metrics, http }: Services): void {
-  server.get(PATH, async (request, reply) => {
+  server.get(PATH, described(METRICS), async (request, reply) => {
     if (!hasToken(request.headers.authorization, http.metricsToken))
       demand(callers.orLocal(request, NEEDS_TOKEN).grants.canReadChannel(SYSTEM), "system:read");
     reply.type(metrics.contentType);

@@ -1,12 +1,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
-import type { PreviewList } from "../../../contract/events.ts";
+import { type PreviewList, previewListSchema } from "../../../contract/events.ts";
 import { idSchema } from "../../../contract/ids.ts";
 import type { PreviewCursor, StoredPreview } from "../../previews/preview-store.ts";
 import { LATEST_PICTURE_ROUTE, PICTURES_ROUTE, picturesUrl, pictureUrl } from "../../previews/previews.ts";
 import { demand } from "../callers.ts";
 import { notFound } from "../errors.ts";
 import { readPath, readQuery } from "../request-body.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
 
 const MAX_PREVIEWS_PER_PAGE = 500;
@@ -43,11 +44,38 @@ const querySchema = z
     message: "must not have limit or before together with frames, which returns all previews at once",
   });
 
+const group = "Cameras and previews";
+const permissions = ["dashboard:read", "camera:read", "camera:{id}:read"];
+const PICTURE: RouteDescription["responses"] = {
+  200: {
+    is: "The picture",
+    type: "image/jpeg",
+    headers: {
+      ETag: "Changes with the picture",
+      "Last-Modified": "When the picture arrived",
+      "X-Taken-At": "When the picture was taken; absent if the capture id has no time",
+    },
+  },
+  304: { is: "`If-None-Match` has the `ETag`" },
+};
+const LATEST: RouteDescription = {
+  ...{ group, summary: "The newest preview", permissions, path: cameraSchema },
+  ...{ responses: PICTURE, errors: ["404 not_found"] },
+};
+const LIST: RouteDescription = {
+  ...{ group, summary: "Lists the previews", permissions, path: cameraSchema, query: querySchema },
+  responses: { 200: { is: "A page of previews, newest first", json: previewListSchema } },
+};
+const ONE: RouteDescription = {
+  ...{ group, summary: "One preview", permissions, path: fileSchema },
+  ...{ responses: PICTURE, errors: ["404 not_found"] },
+};
+
 /** `GET /cameras/{id}/latest.jpg`, `GET /cameras/{id}/previews` and `GET /cameras/{id}/previews/{capture}.jpg`. */
 export function previewRoutes(server: FastifyInstance, services: Services): void {
   const { callers, previews } = services;
 
-  server.get(LATEST_PICTURE_ROUTE, async (request, reply) => {
+  server.get(LATEST_PICTURE_ROUTE, described(LATEST), async (request, reply) => {
     const { id } = readPath(cameraSchema, request);
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
     // Clients may keep the picture but must revalidate it each time. The etag makes this cheap.
@@ -59,7 +87,7 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
     return picture(reply, found);
   });
 
-  server.get(PICTURES_ROUTE, async (request): Promise<PreviewList> => {
+  server.get(PICTURES_ROUTE, described(LIST), async (request): Promise<PreviewList> => {
     const { id } = readPath(cameraSchema, request);
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
     const query = readQuery(querySchema, request);
@@ -78,7 +106,7 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
     };
   });
 
-  server.get(`${PICTURES_ROUTE}/:file`, async (request, reply) => {
+  server.get(`${PICTURES_ROUTE}/:file`, described(ONE), async (request, reply) => {
     const { id, file: capture } = readPath(fileSchema, request);
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
     const found = await previews.read(id, capture);

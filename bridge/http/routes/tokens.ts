@@ -7,6 +7,7 @@ import { badRequest, forbidden, type RequestError } from "../errors.ts";
 import { checkPermissions } from "../permission-check.ts";
 import { perMinute } from "../protection.ts";
 import { readBody, wrongFields } from "../request-body.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { OperatorServices } from "../services.ts";
 
 const bodySchema = z.object({
@@ -25,6 +26,22 @@ const revokeSchema = z.strictObject({
     .optional(),
 });
 
+const group = "Log in, tokens, revocation";
+const MINT: RouteDescription = {
+  ...{ group, summary: "Mints a token", permissions: [], openInTrial: true, body: bodySchema },
+  responses: {
+    200: {
+      is: "The token",
+      json: z.object({ token: z.string(), user_id: z.string(), expires_in: z.number().describe("Seconds") }),
+    },
+  },
+};
+const REVOKE: RouteDescription = {
+  ...{ group, summary: "Revokes tokens", permissions: ["admin"], body: revokeSchema },
+  responses: { 204: { is: "The tokens are revoked, and their connections closed" } },
+  errors: ["409 limit"],
+};
+
 /** The longest lifetime of a token that is minted without the operator key. */
 const TRIAL_TOKEN_TTL_SECONDS = 900;
 
@@ -40,7 +57,7 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
   const { revocations, sessions } = authority;
   const limited = perMinute(http.maxTokenRequestsPerMinute);
 
-  server.post("/auth/token", limited, async (request) => {
+  server.post("/auth/token", described(MINT, limited), async (request) => {
     const caller = callers.orLocal(request, NEEDS_KEY);
     if (caller.kind === "user") throw forbidden("Tokens are minted with the operator key, not with a token");
     const trial = caller.kind === "local";
@@ -57,7 +74,7 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
     return { token, user_id, expires_in };
   });
 
-  server.post("/auth/revoke", async (request, reply) => {
+  server.post("/auth/revoke", described(REVOKE), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
     const revocation = revocationOf(readBody(revokeSchema, request.body));
     await (revocation.kind === "session" ? sessions.revoke(revocation.id) : revocations.add(revocation));

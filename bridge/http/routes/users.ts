@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import { timestampSchema } from "../../../contract/events.ts";
 import { type Account, roleSchema } from "../../auth/accounts.ts";
 import { passwordSchema } from "../../auth/passwords.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, userIdSchema } from "../../auth/tokens.ts";
@@ -8,6 +9,7 @@ import { badRequest, notFound } from "../errors.ts";
 import { checkPermissions } from "../permission-check.ts";
 import { perMinute } from "../protection.ts";
 import { readBody, readPath } from "../request-body.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { OperatorServices } from "../services.ts";
 
 const paramsSchema = z.object({ id: userIdSchema });
@@ -23,6 +25,34 @@ const newSchema = z.strictObject({
   role: roleSchema.optional(),
   permissions: grantedPermissionsSchema.optional(),
 });
+const accountSchema = z.object({
+  user_id: z.string(),
+  role: roleSchema.optional().describe("Absent for a list of permissions"),
+  permissions: z.array(z.string()),
+  enabled: z.boolean().describe("Whether the user may log in"),
+  changed_at: timestampSchema,
+});
+
+const common = { group: "Users", permissions: ["admin"] };
+const LIST: RouteDescription = {
+  ...{ ...common, summary: "Lists the accounts" },
+  responses: { 200: { is: "All accounts", json: z.object({ users: z.array(accountSchema) }) } },
+};
+const CREATE: RouteDescription = {
+  ...{ ...common, summary: "Creates an account", body: newSchema },
+  responses: { 201: { is: "The account", json: accountSchema } },
+  errors: ["409 user_exists", "409 limit"],
+};
+const CHANGE: RouteDescription = {
+  ...{ ...common, summary: "Changes an account", path: paramsSchema, body: changeSchema },
+  responses: { 200: { is: "The changed account", json: accountSchema } },
+  errors: ["404 not_found", "409 limit"],
+};
+const REMOVE: RouteDescription = {
+  ...{ ...common, summary: "Removes an account", path: paramsSchema },
+  responses: { 204: { is: "The account is removed, and its tokens are revoked" } },
+  errors: ["404 not_found", "409 limit"],
+};
 
 /** `GET /users`, `POST /users`, `PUT /users/{id}` and `DELETE /users/{id}`: for admins. */
 export function userRoutes(server: FastifyInstance, services: OperatorServices): void {
@@ -31,12 +61,12 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
   /** Each request may compute a password hash. */
   const limited = perMinute(http.maxTokenRequestsPerMinute);
 
-  server.get("/users", async (request) => {
+  server.get("/users", described(LIST), async (request) => {
     adminOf(callers, request);
     return { users: accounts.list().map(shown) };
   });
 
-  server.post("/users", limited, async (request, reply) => {
+  server.post("/users", described(CREATE, limited), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
     const { user_id: userId, password, ...asked } = readBody(newSchema, request.body);
     const powers = powersOf(asked);
@@ -47,7 +77,7 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     return reply.code(201).send(shown(account));
   });
 
-  server.put("/users/:id", limited, async (request) => {
+  server.put("/users/:id", described(CHANGE, limited), async (request) => {
     const { record } = auditedAdmin(services, request);
     const { id: userId } = readPath(paramsSchema, request);
     const { password, enabled, ...asked } = readBody(changeSchema, request.body);
@@ -67,7 +97,7 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     return shown(account);
   });
 
-  server.delete("/users/:id", limited, async (request, reply) => {
+  server.delete("/users/:id", described(REMOVE, limited), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
     const { id: userId } = readPath(paramsSchema, request);
     if (accounts.get(userId) === undefined) throw unknown(userId);

@@ -1,0 +1,69 @@
+import type { FastifyInstance, RouteOptions, RouteShorthandOptions } from "fastify";
+import type { z } from "zod";
+import type { ErrorName } from "./error-codes.ts";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** What the OpenAPI document says about the route. */
+    description?: RouteDescription;
+  }
+}
+
+/** What the OpenAPI document says about a route. It stands beside the route and shares the route's schemas. */
+export interface RouteDescription {
+  /** The heading of the group in `docs/http.md`. */
+  group: string;
+  summary: string;
+  /**
+   * Permissions. Each is sufficient, as are `admin` and the operator key. An empty list: only the operator key.
+   * Default: the route needs no credentials.
+   */
+  permissions?: readonly string[];
+  /** In trial mode, requests from this machine need no credentials. Default: false. */
+  openInTrial?: boolean;
+  path?: z.ZodObject;
+  query?: z.ZodObject;
+  /** A schema that accepts undefined means that the body may be missing. */
+  body?: z.ZodType;
+  responses: Readonly<Record<number, ResponseDescription>>;
+  /** The errors besides those that every such route may answer. */
+  errors?: readonly ErrorName[];
+}
+
+interface ResponseDescription {
+  /** The meaning of the response. */
+  is: string;
+  /** The schema of a JSON body. Other bodies: {@link type}. Default: no body. */
+  json?: z.ZodType;
+  /** The media type of a body that is not JSON. */
+  type?: string;
+  /** Response headers and their meanings. */
+  headers?: Readonly<Record<string, string>>;
+}
+
+/** The options of a route with its description. */
+export function described(description: RouteDescription, options: RouteShorthandOptions = {}): RouteShorthandOptions {
+  return { ...options, config: { ...options.config, description } };
+}
+
+export interface DescribedRoute {
+  method: string;
+  /** As in Fastify, such as `/users/:id`. */
+  url: string;
+  /** Whether the general or an own limit of requests applies. */
+  isLimited: boolean;
+  description: RouteDescription;
+}
+
+/** Collects the routes added from now on. The result has those with a description, once all routes are added. */
+export function collectDescriptions(server: FastifyInstance): () => DescribedRoute[] {
+  const added: RouteOptions[] = [];
+  server.addHook("onRoute", (route) => void added.push(route));
+  return () =>
+    added.flatMap(({ method, url, config }) => {
+      const { description, rateLimit } = config ?? {};
+      if (description === undefined) return [];
+      const methods = [method].flat().filter((one) => one !== "HEAD");
+      return methods.map((one) => ({ method: one, url, isLimited: rateLimit !== false, description }));
+    });
+}
