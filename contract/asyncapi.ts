@@ -198,9 +198,13 @@ export function asyncApi({ version, root }: AsyncApiOptions) {
       websocket: {
         address: "/ws",
         title: "The WebSocket",
-        description: "JSON text frames. `auth` is the first frame of every connection. A close has a code of `CloseCode`.",
+        description:
+          "JSON text frames. `auth` is the first frame of every connection. A close has a code of `CloseCode`.",
         servers: [{ $ref: "#/servers/websocket" }],
-        messages: { ...socketMessages("client", clientMessageSchema.options), ...socketMessages("server", serverMessageSchema.options) },
+        messages: {
+          ...socketMessages("client", clientMessageSchema.options),
+          ...socketMessages("server", serverMessageSchema.options),
+        },
       },
       ...Object.fromEntries(topics.map(({ topic, id, channel }) => [id, channelOf(`${root}/${topic}`, channel)])),
     },
@@ -214,7 +218,10 @@ export function asyncApi({ version, root }: AsyncApiOptions) {
         EventName: schemaOf(eventNameSchema),
         Id: schemaOf(idSchema),
         ReplyCode: codesOf("Codes of replies on an open WebSocket", ReplyCode),
-        CloseCode: codesOf("Close codes of the WebSocket. 4000–4099: stop. 4100–4199: renew the token. Others: retry", CloseCode),
+        CloseCode: codesOf(
+          "Close codes of the WebSocket. 4000–4099: stop. 4100–4199: renew the token. Others: retry",
+          CloseCode,
+        ),
       },
       securitySchemes: {
         password: {
@@ -251,7 +258,10 @@ function idOf(topic: string): string {
 
 function channelOf(address: string, { title, by, messages }: TopicChannel) {
   const names = [...address.matchAll(/\{(\w+)\}/g)].map(([, name = ""]) => name);
-  const parameters = names.map((name) => [name, { description: PARAMETERS[name] ?? "1 to 63 of `a-z`, `0-9` and `-`" }]);
+  const parameters = names.map((name) => [
+    name,
+    { description: PARAMETERS[name] ?? "1 to 63 of `a-z`, `0-9` and `-`" },
+  ]);
   return {
     ...{ address, title, description: `Published by: ${by}` },
     servers: [{ $ref: "#/servers/mqtt" }],
@@ -276,7 +286,10 @@ function socketName(side: "client" | "server", { shape }: SocketMessage): string
   return `${side}.${shape.type.value}`;
 }
 
-function socketMessages(side: "client" | "server", options: readonly SocketMessage[]): Record<string, Message & { name: string }> {
+function socketMessages(
+  side: "client" | "server",
+  options: readonly SocketMessage[],
+): Record<string, Message & { name: string }> {
   return Object.fromEntries(
     options.map((option) => [
       socketName(side, option),

@@ -21,6 +21,7 @@ export const ERRORS = {
   "431 headers_too_large": "The headers are too large",
   "500 internal": "The server failed; its log says why",
   "503 store_unavailable": "The store refuses writes now: nothing was stored",
+  "503 archive_unavailable": "The archive is off, or its database does not answer now",
   "503 unavailable": "`GET /ws`: the server takes no new connections now",
   "503 provider_unavailable": "The keys of the identity provider cannot be fetched now",
 } as const;

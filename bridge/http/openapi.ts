@@ -116,13 +116,15 @@ function securityOf({ permissions, openInTrial }: RouteDescription): Record<stri
   return [...tokens.map((permission) => ({ token: [permission] })), { operatorKey: [] }, ...local];
 }
 
-function responseOf({ is, json, type, headers }: RouteDescription["responses"][number]): Response {
-  const content =
-    json === undefined ? (type === undefined ? undefined : { [type]: {} }) : { "application/json": { schema: jsonSchema(json) } };
+function responseOf({ is, json, types = [], headers }: RouteDescription["responses"][number]): Response {
+  const content = {
+    ...(json === undefined ? {} : { "application/json": { schema: jsonSchema(json) } }),
+    ...Object.fromEntries(types.map((type) => [type, {}])),
+  };
   return {
     description: is,
     ...(headers === undefined ? {} : { headers: headersOf(headers) }),
-    ...(content === undefined ? {} : { content }),
+    ...(Object.keys(content).length === 0 ? {} : { content }),
   };
 }
 
@@ -134,7 +136,9 @@ function errorsOf({ method, isLimited, description }: DescribedRoute): ErrorName
     ...errors,
     ...(isLimited ? (["429 rate_limited"] as const) : []),
     ...(permissions === undefined ? [] : (["401 unauthorized", "403 permission_denied"] as const)),
-    ...(permissions === undefined && !takesBody ? [] : (["503 store_unavailable", "503 provider_unavailable"] as const)),
+    ...(permissions === undefined && !takesBody
+      ? []
+      : (["503 store_unavailable", "503 provider_unavailable"] as const)),
     ...((path ?? query ?? body) === undefined && !takesBody ? [] : (["400 bad_request"] as const)),
     ...(takesBody ? (["413 payload_too_large", "415 unsupported_media_type"] as const) : []),
   ];
@@ -144,7 +148,10 @@ function errorsOf({ method, isLimited, description }: DescribedRoute): ErrorName
 function errorResponses(names: readonly ErrorName[]): Record<string, Response> {
   const statuses = [...new Set(names.map(statusOf))].sort();
   return Object.fromEntries(
-    statuses.map((status) => [status, errorResponse(errorNames.filter((name) => names.includes(name) && statusOf(name) === status))]),
+    statuses.map((status) => [
+      status,
+      errorResponse(errorNames.filter((name) => names.includes(name) && statusOf(name) === status)),
+    ]),
   );
 }
 

@@ -45,7 +45,10 @@ ${[...groups, ...channels].join("\n")}
 `;
 }
 
-function operationPart(name: string, { summary, security, parameters = [], requestBody, responses }: Operation): string {
+function operationPart(
+  name: string,
+  { summary, security, parameters = [], requestBody, responses }: Operation,
+): string {
   const rows = parameters.map(({ name: field, in: place, required, schema }) => row(field, schema, required, place));
   const body = requestBody?.content["application/json"]?.schema;
   const answers = Object.entries(responses).map(([status, { description, content }]) => {

@@ -33,10 +33,10 @@ export interface RouteDescription {
 interface ResponseDescription {
   /** The meaning of the response. */
   is: string;
-  /** The schema of a JSON body. Other bodies: {@link type}. Default: no body. */
+  /** The schema of a JSON body. */
   json?: z.ZodType;
-  /** The media type of a body that is not JSON. */
-  type?: string;
+  /** The media types of bodies that are not JSON. Without these and {@link json}, the response has no body. */
+  types?: readonly string[];
   /** Response headers and their meanings. */
   headers?: Readonly<Record<string, string>>;
 }

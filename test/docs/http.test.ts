@@ -31,11 +31,14 @@ describe("docs/http.md", () => {
 
   it("lists every error code with its status, and no other code", () => {
     const sources = ["errors.ts", "error-responses.ts", "protection.ts", "request-body.ts", "server.ts"].concat(
-      ["auth", "broadcast", "commands"].map((name) => `routes/${name}.ts`),
+      ["auth", "broadcast", "commands", "socket-io"]
+        .map((name) => `routes/${name}.ts`)
+        .concat("../websocket/admission.ts"),
     );
     const code = sources.map((name) => readFileSync(join(ROOT, "bridge/http", name), "utf8")).join("\n");
     const thrown = [
       ...code.matchAll(/(\d{3})(?: [A-Za-z ]+")?, (?:\{ code: )?"([a-z_]+)"/g),
+      ...code.matchAll(/(\d{3}): \{ reason: "[A-Za-z ]+", code: "([a-z_]+)"/g),
       ...code.matchAll(/"(\d{3}) [A-Za-z ]+", \{ code: "([a-z_]+)"/g),
     ].map(([, status, name]) => `${status} ${name}`);
     const listed = tableRows(sectionOf(page, "## Errors")).map(
@@ -49,7 +52,7 @@ describe("docs/http.md", () => {
     onTestFinished(() => bridge.stop());
     await vi.waitFor(async () => expect((await bridge.call("/events", { token: OPERATOR_KEY })).status).toBe(200));
     await bridge.say("cameras/north/state/storage", { total_bytes: 1, free_bytes: 1 }, true);
-    for (const route of routes.filter((name) => /^GET \/(?!ws|.*\.jpg|.*file)./.test(name))) {
+    for (const route of routes.filter((name) => /^GET \/(?!ws|socket\.io|openapi|.*\.jpg|.*file)./.test(name))) {
       const path = route.replace("GET ", "").replace("{id}", "north");
       const query = path === "/allowed-origin" ? "?origin=https://sky.example.org" : "";
       const { status, body } = await bridge.call(path + query, { token: OPERATOR_KEY });

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import { z } from "zod";
 import { stringify } from "yaml";
+import { z } from "zod";
 import { asyncApi } from "../../../contract/asyncapi.ts";
 import { openApi } from "../openapi.ts";
 import { referencePage } from "../reference-page.ts";
@@ -14,11 +14,11 @@ const OPENAPI: RouteDescription = {
 };
 const ASYNCAPI: RouteDescription = {
   ...{ group, summary: "The AsyncAPI 3.0 document of WebSocket and MQTT" },
-  responses: { 200: { is: "The document, as YAML", type: "application/yaml" } },
+  responses: { 200: { is: "The document, as YAML", types: ["application/yaml"] } },
 };
 const PAGE: RouteDescription = {
   ...{ group, summary: "A page for people with the content of both documents" },
-  responses: { 200: { is: "The page", type: "text/html" } },
+  responses: { 200: { is: "The page", types: ["text/html"] } },
 };
 
 /**

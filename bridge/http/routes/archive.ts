@@ -16,6 +16,7 @@ import {
 } from "../../journal/archive/archive.ts";
 import { demand } from "../callers.ts";
 import { readQuery } from "../request-body.ts";
+import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
 
 const MAX_PAGE_EVENTS = 1_000;
@@ -55,6 +56,47 @@ const jobsSchema = z.strictObject({ ...filters, job: idSchema.optional() });
 
 type Filters = z.output<typeof alertsSchema> & { kind?: Kind | undefined; subject?: string | undefined };
 
+const archivedSchema = z.object({
+  ...{ epoch: z.string(), position: z.number(), accepted_at: timestampSchema, kind: z.enum(KINDS) },
+  ...{ event: z.string(), data: z.unknown().optional(), timestamp: z.string(), id: z.string().optional() },
+  ...{ camera: z.string().optional(), topic: z.string().optional() },
+  ...{ historical: z.boolean().optional(), seq: z.number().optional() },
+});
+const pageSchema = z.object({
+  events: z.array(archivedSchema),
+  gaps: z
+    .array(
+      z.object({
+        ...{ epoch: z.string(), after: z.number(), before: z.number().optional(), reason: z.string() },
+        noticed_at: timestampSchema,
+      }),
+    )
+    .describe("Positions within the page that the archive lacks"),
+  next: z.string().optional().describe("The path of the next page"),
+});
+
+const common: Pick<RouteDescription, "group" | "responses" | "errors"> = {
+  group: "History",
+  responses: {
+    200: { is: "A page, newest first, or an export", json: pageSchema, types: ["application/x-ndjson", "text/csv"] },
+  },
+  errors: ["503 archive_unavailable"],
+};
+const channelReaders = ["dashboard:read", "alerts:read", "jobs:read", "system:read", "camera:read", "camera:{id}:read"];
+const EVENTS: RouteDescription = {
+  ...{ ...common, summary: "Past events", permissions: channelReaders, query: eventsSchema },
+};
+const ALERTS: RouteDescription = {
+  ...{ ...common, summary: "Past alerts", permissions: channelReaders, query: alertsSchema },
+};
+const JOBS: RouteDescription = {
+  ...{ ...common, summary: "Past reports of jobs", permissions: channelReaders, query: jobsSchema },
+};
+const COMMANDS: RouteDescription = {
+  ...{ ...common, summary: "Past commands and replies", query: commandsSchema },
+  permissions: ["camera:control", "camera:{id}:control"],
+};
+
 /**
  * The history of events, alerts, commands and jobs, newest first. A caller reads the events of the channels that the
  * caller may subscribe to, and the commands of the cameras that the caller may command.
@@ -62,23 +104,23 @@ type Filters = z.output<typeof alertsSchema> & { kind?: Kind | undefined; subjec
 export function archiveRoutes(server: FastifyInstance, services: Services): void {
   const { callers, archive, channels } = services;
 
-  server.get("/events", async (request, reply) => {
+  server.get("/events", described(EVENTS), async (request, reply) => {
     const access = accessOf(callers.of(request).grants);
     return await send(request, reply, access, readQuery(eventsSchema, request));
   });
 
-  server.get("/alerts", async (request, reply) => {
+  server.get("/alerts", described(ALERTS), async (request, reply) => {
     const access = accessOf(callers.of(request).grants);
     return await send(request, reply, access, { ...readQuery(alertsSchema, request), kind: "alert" });
   });
 
-  server.get("/jobs", async (request, reply) => {
+  server.get("/jobs", described(JOBS), async (request, reply) => {
     const access = accessOf(callers.of(request).grants);
     const { job, ...query } = readQuery(jobsSchema, request);
     return await send(request, reply, access, { ...query, kind: "job", subject: job });
   });
 
-  server.get("/commands", async (request, reply) => {
+  server.get("/commands", described(COMMANDS), async (request, reply) => {
     const access = commandAccessOf(callers.of(request).grants);
     const { command, ...query } = readQuery(commandsSchema, request);
     return await send(request, reply, access, { ...query, kind: "command", subject: command });

@@ -24,7 +24,10 @@ const VIEW: RouteDescription = {
 const ACCEPT: RouteDescription = {
   ...{ ...common, summary: "Confirms a jump of the system's clock", body: acceptSchema },
   responses: {
-    200: { is: "Both clocks, and the confirmed jump", json: viewSchema.extend({ confirmed: clockJumpSchema.optional() }) },
+    200: {
+      is: "Both clocks, and the confirmed jump",
+      json: viewSchema.extend({ confirmed: clockJumpSchema.optional() }),
+    },
   },
 };
 

@@ -28,7 +28,11 @@ const updateSchema = z.object({
 });
 
 const SEND: RouteDescription = {
-  ...{ group: "Commands", summary: "Sends a command to a camera", permissions: ["camera:control", "camera:{id}:control"] },
+  ...{
+    group: "Commands",
+    summary: "Sends a command to a camera",
+    permissions: ["camera:control", "camera:{id}:control"],
+  },
   ...{ path: paramsSchema, query: querySchema, body: bodySchema },
   responses: {
     200: { is: "The final status", json: updateSchema },
@@ -41,28 +45,32 @@ const SEND: RouteDescription = {
 export function commandRoutes(server: FastifyInstance, services: Services): void {
   const { callers, relay, http, addressOf } = services;
 
-  server.post("/cameras/:id/commands", described(SEND, perMinute(http.maxCommandsPerMinute)), async (request, reply) => {
-    const caller = callers.of(request);
-    const { id: camera } = readPath(paramsSchema, request);
-    demand(caller.grants.canCommand(camera), `camera:${camera}:control`);
-    const { wait } = readQuery(querySchema, request);
-    const command = readBody(bodySchema, request.body);
-    const argsText = memberText(textOfBody(request.body) ?? "", "args");
-    const from = { who: caller.name, address: addressOf(request.raw) };
-    const update = await new Promise<CommandUpdate | undefined>((resolve) => {
-      let newest: CommandUpdate | undefined;
-      const timer = setTimeout(() => resolve(newest), wait * 1000);
-      relay.run({ ...command, argsText, camera, from }, (next) => {
-        newest = next;
-        if (!FINAL_COMMAND_STATUSES.has(next.status)) return;
-        clearTimeout(timer);
-        resolve(next);
+  server.post(
+    "/cameras/:id/commands",
+    described(SEND, perMinute(http.maxCommandsPerMinute)),
+    async (request, reply) => {
+      const caller = callers.of(request);
+      const { id: camera } = readPath(paramsSchema, request);
+      demand(caller.grants.canCommand(camera), `camera:${camera}:control`);
+      const { wait } = readQuery(querySchema, request);
+      const command = readBody(bodySchema, request.body);
+      const argsText = memberText(textOfBody(request.body) ?? "", "args");
+      const from = { who: caller.name, address: addressOf(request.raw) };
+      const update = await new Promise<CommandUpdate | undefined>((resolve) => {
+        let newest: CommandUpdate | undefined;
+        const timer = setTimeout(() => resolve(newest), wait * 1000);
+        relay.run({ ...command, argsText, camera, from }, (next) => {
+          newest = next;
+          if (!FINAL_COMMAND_STATUSES.has(next.status)) return;
+          clearTimeout(timer);
+          resolve(next);
+        });
       });
-    });
-    if (update === undefined) return reply.code(202).send({ camera, status: "queued" });
-    throwIfNotSent(update);
-    return reply.code(FINAL_COMMAND_STATUSES.has(update.status) ? 200 : 202).send(update);
-  });
+      if (update === undefined) return reply.code(202).send({ camera, status: "queued" });
+      throwIfNotSent(update);
+      return reply.code(FINAL_COMMAND_STATUSES.has(update.status) ? 200 : 202).send(update);
+    },
+  );
 }
 
 function throwIfNotSent({ code, error = "The command was not sent", command_id }: CommandUpdate): void {

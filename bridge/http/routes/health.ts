@@ -20,6 +20,7 @@ const readinessSchema = z.object({
 const connectionCounts = {
   healthy_connections: z.number().describe("Connections of this node that keep up and answer pings"),
 };
+const metricsOfPart = z.looseObject({});
 const clusterSchema = z.object({
   total_connections: z.number().optional(),
   nodes: z
@@ -72,6 +73,8 @@ const STATS: RouteDescription = {
         node: z.looseObject({
           ...{ id: z.string(), uptime_seconds: z.number(), memory_bytes: z.number() },
           event_loop_delay_ms: z.object({ p50: z.number(), p99: z.number() }),
+          ...{ journal: metricsOfPart, sockets: metricsOfPart, ingest: metricsOfPart, commands: metricsOfPart },
+          ...{ access: metricsOfPart, broker: metricsOfPart.optional() },
         }),
         cluster: clusterSchema,
         totals: z.object({

@@ -11,7 +11,12 @@ const levelSchema = z.strictObject({ level: z.enum(LOG_LEVELS) });
 const common = { group: "Health and metrics", permissions: ["admin"] };
 const responses = { 200: { is: "The log level of this node", json: levelSchema } };
 const SHOW: RouteDescription = { ...common, summary: "The log level of this node", responses };
-const CHANGE: RouteDescription = { ...common, summary: "Changes the log level of this node", body: levelSchema, responses };
+const CHANGE: RouteDescription = {
+  ...common,
+  summary: "Changes the log level of this node",
+  body: levelSchema,
+  responses,
+};
 
 /**
  * `GET /log-level` and `PUT /log-level`: for admins. A new level applies to this node until its next start, which reads

@@ -11,7 +11,7 @@ const NEEDS_TOKEN = "This needs METRICS_TOKEN, or a token with the permission sy
 const METRICS: RouteDescription = {
   ...{ group: "Health and metrics", summary: "Metrics of this node for Prometheus" },
   ...{ permissions: ["system:read"], openInTrial: true },
-  responses: { 200: { is: "The metrics. `METRICS_TOKEN` also gives access", type: "text/plain" } },
+  responses: { 200: { is: "The metrics. `METRICS_TOKEN` also gives access", types: ["text/plain"] } },
 };
 
 /** `GET /metrics` in the text format of Prometheus: for `METRICS_TOKEN`, and for callers with `system:read`. */

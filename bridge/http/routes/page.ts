@@ -8,13 +8,15 @@ const NOT_BUILT =
   "Skylapse Realtime is running. Its dashboard page is not built: run npm run build, then start again.\n";
 const PAGE: RouteDescription = {
   ...{ group: "Web pages", summary: "The dashboard page and its files" },
-  responses: { 200: { is: "The page", type: "text/html" } },
+  responses: { 200: { is: "The page", types: ["text/html"] } },
   errors: ["404 not_found"],
 };
 
 export async function pageRoutes(server: FastifyInstance, pagePath: string | undefined): Promise<void> {
   if (pagePath === undefined || !existsSync(join(pagePath, "index.html"))) {
-    server.get("/", described(PAGE), async (_request, reply) => reply.type("text/plain; charset=utf-8").send(NOT_BUILT));
+    server.get("/", described(PAGE), async (_request, reply) =>
+      reply.type("text/plain; charset=utf-8").send(NOT_BUILT),
+    );
     return;
   }
   const addDescription = (route: RouteOptions) => {

@@ -49,7 +49,7 @@ const permissions = ["dashboard:read", "camera:read", "camera:{id}:read"];
 const PICTURE: RouteDescription["responses"] = {
   200: {
     is: "The picture",
-    type: "image/jpeg",
+    types: ["image/jpeg"],
     headers: {
       ETag: "Changes with the picture",
       "Last-Modified": "When the picture arrived",
