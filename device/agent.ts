@@ -251,7 +251,9 @@ export class CameraAgent {
     try {
       await this.#parts.store.flush();
     } catch (error) {
-      throw new Error(`applied, but only until the next start: it cannot be written to the disk: ${messageOf(error)}`);
+      throw new Error(
+        `applied, but only until the next start: the change cannot be written to the disk: ${messageOf(error)}`,
+      );
     }
   }
 

@@ -62,7 +62,9 @@ export class FolderCamera implements CameraDriver {
   }
 
   async capture(): Promise<never> {
-    throw new Error(`the pictures in ${this.#options.path} come from another program, which cannot be asked for one`);
+    throw new Error(
+      `the pictures in ${this.#options.path} come from another program: this camera cannot take one itself`,
+    );
   }
 
   watch(sink: PictureSink): void {

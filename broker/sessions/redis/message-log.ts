@@ -131,7 +131,7 @@ export class MessageLog {
 
   async #reload(): Promise<void> {
     const position = await this.head();
-    this.#options.logger.warn({ from: this.position, to: position }, "messages between the nodes missed");
+    this.#options.logger.warn({ from: this.position, to: position }, "this node has missed messages of other nodes");
     this.position = position;
     await this.#options.onGap();
     // Some callers may be waiting for entries that are lost.
