@@ -92,7 +92,7 @@ async function measure(attack: Attack, program: URL, seconds: number): Promise<R
     const without = await timed();
     const complaints: string[] = [];
     abuser = await startAbuser(attack, server.target);
-    // A run without a working attack proves nothing.
+    // The abuser reports a failed attack, because a run without a working attack proves nothing.
     const ended = once(abuser, "message").then(([text]) => {
       if (String(text).startsWith("failed")) complaints.push(`the abuser ${text}`);
     });

@@ -15,12 +15,12 @@ import { temporaryFolder } from "./servers/leftovers.ts";
 import { startSkylapse } from "./servers/skylapse.ts";
 import { signToken } from "./servers/tokens.ts";
 
-/** The pictures of the most common camera have 16 megapixels. */
+/** The size of the most common camera's pictures: 16 megapixels. */
 const [WIDTH, HEIGHT] = [4656, 3496];
 const CAPTURE_INTERVAL_S = 30;
 const BACKLOG_HOURS = 24;
 const BACKLOG_PICTURES = (BACKLOG_HOURS * 3600) / CAPTURE_INTERVAL_S;
-/** A day between two captures: the camera is idle. */
+/** One capture a day, so that the camera is idle during a measurement. */
 const IDLE_INTERVAL_S = 86_400;
 const DRAIN_TIMEOUT_S = 600;
 

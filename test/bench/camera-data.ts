@@ -13,7 +13,7 @@ import { signToken } from "./servers/tokens.ts";
 
 const MONTH_S = 30 * 86_400;
 const MONTHLY_PICTURES = MONTH_S / 300;
-/** A day between two captures: the camera is idle. */
+/** One capture a day, so that the camera is idle during a measurement. */
 const IDLE_S = 86_400;
 const PICTURE_INTERVAL_S = 2;
 const COMMANDS = 20;
@@ -158,7 +158,7 @@ async function measureDuel(
   }
 }
 
-/** Noise makes the preview as large as allowed. */
+/** A picture of noise, whose preview is as large as allowed. */
 async function picture(): Promise<Buffer> {
   const noise = { type: "gaussian", mean: 128, sigma: 40 } as const;
   return sharp({ create: { width: 1280, height: 960, channels: 3, background: "grey", noise } })

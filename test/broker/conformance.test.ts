@@ -97,7 +97,7 @@ it("offline message queueing: the broker delivers messages after the client has 
   ] as const)
     await client.publishAsync(topic, `qos ${qos}`, { qos });
   const { inbox } = await join(test, A, false);
-  // Messages of QoS 0 may be left out [MQTT-3.1.2.4].
+  // A broker need not queue messages of QoS 0 [MQTT-3.1.2.4].
   expect(contents(await inbox.has(2))).toEqual([
     ["qos 1", 1],
     ["qos 2", 2],

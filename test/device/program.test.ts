@@ -162,7 +162,7 @@ test("the program refuses to start twice with the same data, and does not distur
 });
 
 test.each([
-  // The picture's preview is still being created, and the reply is not stored.
+  // At the kill, the preview of the picture is not ready, and the reply is not stored.
   ["after its picture was stored", 'cat "$HERE/picture.jpg"', "capture.completed", "succeeded"],
   [
     "while its picture was taken",

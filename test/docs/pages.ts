@@ -57,7 +57,7 @@ export function sectionOf(page: string, heading: string): string {
   return lines.slice(start + 1, end < 0 ? undefined : end).join("\n");
 }
 
-/** The rows of all tables in a text, as cells, without heads. */
+/** The cells of each table row in a text, without the head rows. */
 export function tableRows(text: string): string[][] {
   const lines = text.split("\n");
   return lines

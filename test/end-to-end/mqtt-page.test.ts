@@ -3,7 +3,7 @@ import { setUpExamples } from "../docs/examples.ts";
 
 const examples = setUpExamples();
 
-// In the order of the page: adding the first camera ends trial mode, which the first two examples need.
+// The examples run in the order of the page, because the first two need trial mode, which the first camera ends.
 it.each([
   ["mqtt-subscribe", [/cameras\/north\/events\/capture\.completed \{/]],
   ["mqtt-paho", [/cameras\/north\/events\/capture\.completed \{/]],

@@ -55,8 +55,8 @@ it("every node forgets a removed camera, and the camera's will does not bring th
   for (const node of nodes) await expect.poll(() => camerasAt(node)).toEqual([]);
   expect((await call(nodes[1], "GET", "/cameras/north")).status).toBe(404);
 
-  // This camera's link breaks after the removal. When this camera is offline, the removed camera's earlier grace period
-  // is over, too.
+  // The link of `south` breaks after the removal of `north`. When `south` is offline, the earlier grace period of
+  // `north` is over, too.
   const south = await connectAsync(nodes[1].mqtt, {
     ...{ clientId: "south", username: "south", password: signToken("south", ["device:south"]), reconnectPeriod: 0 },
     will: will("south"),

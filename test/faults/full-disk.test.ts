@@ -50,7 +50,7 @@ it("acknowledges nothing while the disk is full, reports the full disk at /ready
     onGap: (gap) => gaps.push(gap),
   });
   dashboard.connect();
-  // The dashboard gets only the newest states from before its subscription, and no events.
+  // Waits for the subscription, because the dashboard gets no event from before the subscription.
   await expect.poll(() => live).toBe(true);
 
   const publisher = new Publisher(skylapse.mqtt, "north", EVENTS);
@@ -59,7 +59,7 @@ it("acknowledges nothing while the disk is full, reports the full disk at /ready
   // From now on, no file of the program may grow, as on a full disk.
   limitFiles(skylapse.process.pid, 0);
   await expect.poll(async () => (await ready()).status).toBe(503);
-  // The server has sent all acknowledgements by now. Later answers prove that the publisher has read them.
+  // The server has sent all acknowledgements. While it answers twice more, the publisher reads them.
   await ready();
   await ready();
   const atFirst = publisher.acknowledged.size;

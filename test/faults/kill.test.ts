@@ -57,7 +57,7 @@ it(`loses no acknowledged event and shows no event twice, despite ${KILLS} kills
     onGap: (gap) => gaps.push(gap),
   });
   client.connect();
-  // The dashboard gets only the newest states from before its subscription, and no events.
+  // Waits for the subscription, because the dashboard gets no event from before the subscription.
   await expect.poll(() => live).toBe(true);
 
   // An MQTT subscriber with a persistent session.

@@ -121,7 +121,7 @@ describe("the limit on bodies before authentication", () => {
     async (route) => {
       const refusal = UNAUTHENTICATED.includes(route) ? 413 : 401;
       const answers = [await sendHead(route, "Content-Length: 200000")];
-      // A login route waits for the chunks of a body, up to its limit, before it answers.
+      // A login route answers only after it has read the chunks, so this step leaves login routes out.
       if (!UNAUTHENTICATED.includes(route)) answers.push(await sendHead(route, "Transfer-Encoding: chunked"));
       for (const { received } of answers)
         await expect.poll(received, { timeout: 8_000 }).toMatch(`HTTP/1.1 ${refusal} `);

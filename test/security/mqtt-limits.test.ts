@@ -157,7 +157,7 @@ describe("MAX_MQTT_CONNECTIONS_PER_USER", () => {
       const first = await test.client(who);
       await test.client({ ...who, clientId: `second-of-${who.username}` });
       expect(await codeOf(test, who)).toBe(3);
-      // A client can take over its own connection.
+      // A client at the limit can still replace its own connection.
       expect(await codeOf(test, { ...who, clientId: `second-of-${who.username}` })).toBe(0);
       await first.endAsync();
       await expect.poll(() => codeOf(test, who)).toBe(0);

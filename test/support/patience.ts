@@ -1,6 +1,6 @@
 import { vi } from "vitest";
 
-/** For `expect.poll`. Only ends a hang: on a busy machine, an event may take longer than Vitest's default second. */
+/** The timeout of `expect.poll`. It only ends a hang: on a busy machine, Vitest's default of a second may be too short. */
 const PATIENCE_MS = 60_000;
 
 const { waitFor, waitUntil } = vi;

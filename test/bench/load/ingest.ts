@@ -29,7 +29,7 @@ export class Ingest {
     for (const feed of this.#feeds) feed.publish(inFlight);
   }
 
-  /** Resolves when all sent messages are acknowledged. @throws after a lost connection */
+  /** Resolves when all sent messages are acknowledged. @throws if the connection was lost */
   async stop(): Promise<void> {
     this.#running = false;
     await Promise.all(this.#feeds.map((feed) => feed.pending(0)));

@@ -20,7 +20,7 @@ export interface CameraOptions {
   /** The folder with the stand-in for `rpicam-still`. */
   programs: string;
   captureIntervalS: number;
-  /** Whether to use default previews instead of the largest previews. */
+  /** Whether previews have the default size instead of the largest size. */
   defaultPreviews?: boolean;
   /** Default: a token. The server sends commands only to a device with its own secret. */
   secret?: string;

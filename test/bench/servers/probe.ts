@@ -9,7 +9,7 @@ export interface Memory {
 
 process.on("message", async (request) => {
   if (request !== "memory") return;
-  // Objects that the finalizers of one collection release are freed only by the next collection.
+  // Several collections, because each frees what the finalizers of the previous collection released.
   for (let times = 0; times < 3; times++) {
     globalThis.gc?.();
     await new Promise((resolve) => setImmediate(resolve));

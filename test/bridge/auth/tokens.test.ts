@@ -129,7 +129,7 @@ describe("a token is accepted", () => {
 });
 
 describe("a secret", () => {
-  it.each([[[]], [["short"]], [[SECRET, "short"]]])("must be present and long enough: not %j", (secrets) => {
+  it.each([[[]], [["short"]], [[SECRET, "short"]]])("must be present and long enough: %j is refused", (secrets) => {
     expect(() => createTokens({ secrets })).toThrow(RangeError);
   });
 });

@@ -17,7 +17,7 @@ export interface RedisPlace extends ClusterPlace {
 const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? "silent" });
 let places = 0;
 
-/** A key prefix of its own in a Redis that tests share. */
+/** A place for nodes with their own key prefix, in a Redis that tests share. */
 export function redisPlace(redis: Pick<RedisServer, "url">, prefix = `test-${places++}`): RedisPlace {
   const nodes = new Map<Cluster, RedisAccess>();
   return {

@@ -100,7 +100,7 @@ describe("POST /auth/login", () => {
       expect((await login()).status).toBe(200);
     });
 
-    it("after MAX_LOGIN_FAILURES_PER_ADDRESS delays users who have never logged in from there", async () => {
+    it("delays users who have never logged in from there, after MAX_LOGIN_FAILURES_PER_ADDRESS failures", async () => {
       await create();
       await restart({ MAX_LOGIN_FAILURES_PER_ADDRESS: "4" });
       await strangers(4);

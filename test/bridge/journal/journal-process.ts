@@ -31,7 +31,7 @@ export interface JournalProcess {
   /** Sends messages to append. Resolves to the reports once all messages are accepted or rejected. */
   append(messages: ChildRequest["messages"]): Promise<ChildReport[]>;
   status(): Promise<StatusReport>;
-  /** Resolves once the condition holds after a report. */
+  /** Checks the condition after each report, and resolves once the condition holds. */
   until(fits: () => boolean): Promise<void>;
   /**
    * Limits the size of every file that the process writes, in bytes. A larger write fails completely or in part, as

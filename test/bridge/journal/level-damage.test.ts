@@ -101,7 +101,7 @@ describe("a damaged store", () => {
     expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, 60));
     expect(place.logged.join()).toMatch(/repaired/);
     expect(await journal.append(message())).toEqual({ position: 61, duplicate: false });
-    // The repaired store opens without a new epoch.
+    // Opening the repaired store again keeps the epoch.
     const repaired = journal.epoch;
     journal = await place.open();
     expect(journal.epoch).toBe(repaired);

@@ -72,7 +72,7 @@ test("while Redis hangs, appends are rejected with the reason, all but the first
   server.process.kill("SIGCONT");
   await expect.poll(() => journal.unavailableReason).toBeUndefined();
   await deliver(journal, 2);
-  // Redis may have executed the first rejected append when it continued.
+  // Ignores the rejected appends, of which Redis may have executed the first when it continued.
   expect((await seqs(journal)).filter((seq) => seq > 0)).toEqual([1, 2]);
   expect(positions(followed)).toEqual(range(1, journal.head));
 });

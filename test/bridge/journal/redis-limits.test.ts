@@ -171,7 +171,7 @@ test("a message with too many channels is rejected with its topic", async () => 
   expect(positions(await readAll(journal, ["camera:c121"]))).toEqual([1]);
 });
 
-test("topics beyond the limit have stored events, no state, and a warning in the log", async () => {
+test("topics beyond the limit have no state, but their events are stored, and the log has a warning", async () => {
   const limits = { maxStateTopics: 2 };
   const journal = await place.open({ limits });
   for (const camera of ["a", "b", "c"]) await journal.append(state(camera, "power"));

@@ -102,7 +102,7 @@ describe("a camera", () => {
     expect(both.cameras.get("north")?.pictureTaken).toEqual({ etag: '"b"', at: completed.timestamp });
   });
 
-  it("loses cleared states and invalid states", () => {
+  it("does not contain cleared or invalid states", () => {
     const storage = { camera: "north", topic: "cameras/north/state/storage" };
     const good = event({ ...storage, data: { total_bytes: 10, free_bytes: 4 } });
     expect(stateAfter(good, event({ ...storage, data: null })).cameras.get("north")?.storage).toBeUndefined();
