@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -311,6 +311,42 @@ it("takes a job up again when the service was killed, and ends its ffmpeg", asyn
     ["service-killed", 2],
     ["waiting", 1],
   ]);
+});
+
+it("uses full-size pictures from a folder, bounds its queue, and keeps a bounded number of films and ended jobs", async () => {
+  const day = join(folder, "pictures", "north", "2026", "03", "01");
+  mkdirSync(day, { recursive: true });
+  const jpeg = await sharp({ create: { width: 2000, height: 1500, channels: 3, background: "#507090" } })
+    .jpeg()
+    .toBuffer();
+  writeFileSync(join(day, `060000-${ulid(Date.parse("2026-03-01T06:00:00Z")).toLowerCase()}.jpg`), jpeg);
+  writeFileSync(join(day, "060100-c2.jpg"), jpeg);
+  writeFileSync(join(day, "060100-c2.json"), JSON.stringify({ taken_at: "2026-03-01T06:01:00.000Z" }));
+  writeFileSync(join(day, "060200-c3.jpg"), "no picture");
+  writeFileSync(join(day, "060200-c3.json"), JSON.stringify({ taken_at: "2026-03-01T06:02:00.000Z" }));
+  writeFileSync(join(day, "070000-c4.jpg"), jpeg);
+  writeFileSync(join(day, "070000-c4.json"), JSON.stringify({ taken_at: "2026-03-01T07:00:00.000Z" }));
+  const hour = { camera: "north", from: "2026-03-01T06:00:00Z", to: "2026-03-01T06:59:59Z" };
+  writeFileSync(gate, "");
+  const service = await startService({
+    PICTURES_PATH: join(folder, "pictures"),
+    ...{ MAX_QUEUED_JOBS: "1", MAX_FILMS: "1", JOB_VISIBLE_SECONDS: "1" },
+  });
+  await request({ job: "hour", ...hour });
+  await expect.poll(() => reportsOf("hour").at(-1)?.progress, { interval: 20 }).toBe(40);
+  await request({ job: "next-hour", ...hour });
+  await request({ job: "too-much", ...hour });
+  expect((await endOf("too-much")).error).toMatch(/^the queue of the service is full: 1 jobs wait/);
+  rmSync(gate);
+  const [first] = (await endOf("hour")).films ?? [];
+  // 2000 × 1500 fits into 1920 × 1080 as 1440 × 1080.
+  expect(first).toMatchObject({ width: 1440, height: 1080, frames: 2 });
+  const [second] = (await endOf("next-hour")).films ?? [];
+  await expect.poll(() => service.logged("old film removed").length, { interval: 20 }).toBeGreaterThan(0);
+  const statusOf = async (url = "") => (await fetch(url)).status;
+  await expect.poll(() => statusOf(first?.url), { interval: 20 }).toBe(404);
+  expect(await statusOf(second?.url)).toBe(200);
+  await expect.poll(() => seen.filter(({ event }) => event === "state.cleared").length).toBeGreaterThan(1);
 });
 
 /** Whether the process exists and is no zombie. */
