@@ -1,6 +1,6 @@
 import { vi } from "vitest";
 
-/** The timeout of `expect.poll`. It only ends a hang: on a busy machine, Vitest's default of a second may be too short. */
+/** The timeout of `expect.poll`. It only ends a hang. Vitest's default of 1 s is too short on a busy machine. */
 const PATIENCE_MS = 60_000;
 
 const { waitFor, waitUntil } = vi;
