@@ -145,7 +145,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
 
 /** Nodes that share a Redis must also share the secret that signs tokens. */
 function warnOfSeparateSecrets({ store, bridge, secrets }: BackendConfig, logger: Logger): void {
-  if (store.url !== undefined && bridge.jwtSecrets[0] === secrets.jwtSecret)
+  if (store.url !== undefined && secrets.jwtSecret.split("\n").includes(bridge.jwtSecrets[0] ?? ""))
     logger.warn("other nodes refuse the tokens of this node: set the same JWT_SECRET and OPERATOR_KEY at all nodes");
 }
 

@@ -12,6 +12,7 @@ import { checkedBy, print, type WithApi } from "./commands/command-line.ts";
 import { deviceCommands } from "./commands/devices.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { logLevelCommand } from "./commands/log-level.ts";
+import { secretCommands } from "./commands/secrets.ts";
 import { storeCommands } from "./commands/stores.ts";
 import { tokenCommands } from "./commands/tokens.ts";
 import { userCommands } from "./commands/users.ts";
@@ -88,6 +89,7 @@ tokenCommands(program, withApi);
 clockCommands(program, withApi);
 logLevelCommand(program, withApi);
 storeCommands(program, environment);
+secretCommands(program, environment);
 doctorCommand(program, () => ({ env: environment(), key: operatorKey, ...serverPlace() }));
 
 /** The command line overrides the environment. The environment overrides the file `.env`. */

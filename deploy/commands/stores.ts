@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
+import { pino } from "pino";
 import { readEnvironment } from "../../platform/config.ts";
 import { serverSettings } from "../../platform/server-settings.ts";
 import { storeSettings } from "../config/config.ts";
@@ -19,6 +20,11 @@ The server may run. The copy contains events, MQTT sessions, users, devices, pic
 const RESTORE_HELP = `
 DATA_PATH must be empty or not exist, and no server may use it. The journal begins a new epoch, so that a client that has
 received events after the backup gets a message about the gap.
+`;
+
+const NEW_EPOCH_HELP = `
+Run this after Redis was restored from a copy, before the first server starts. Clients that have received events after the
+copy was made then get a message about the gap. \`skylapse restore\` does the same for data without Redis.
 `;
 
 export function storeCommands(program: Command, environment: () => NodeJS.ProcessEnv): void {
@@ -55,6 +61,28 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
       const { files, madeAt } = await restore(folder, dataPath);
       print(`restored ${files.length} files, ${totalBytes(files)} bytes of ${madeAt} to ${dataPath}: start the server`);
     });
+
+  program
+    .command("new-epoch")
+    .description("begin a new epoch of the journal in a restored Redis")
+    .addHelpText("after", NEW_EPOCH_HELP)
+    .action(async () => {
+      const { REDIS_URL: url, REDIS_PREFIX: prefix } = readEnvironment(storeSettings, sourceOf(environment()));
+      if (url === undefined)
+        throw new BackupError("REDIS_URL is not set: `skylapse restore` begins the new epoch itself");
+      const { openRedis } = await import("../redis/redis.ts");
+      const { beginNewEpoch } = await import("../../bridge/journal/stores/redis/redis.ts");
+      const redis = openRedis({ url, prefix, logger: pino({ level: "silent" }) });
+      try {
+        if (!(await beginNewEpoch(redis)))
+          throw new BackupError(
+            `this Redis has no journal with the prefix ${prefix}: check REDIS_URL and REDIS_PREFIX`,
+          );
+      } finally {
+        await redis.close();
+      }
+      print("the journal has a new epoch: start the server");
+    });
 }
 
 function totalBytes(files: readonly { bytes: number }[]): number {
@@ -64,11 +92,15 @@ function totalBytes(files: readonly { bytes: number }[]): number {
 /** @throws {BackupError} the data is in Redis */
 function dataPathOf(env: NodeJS.ProcessEnv): string {
   const settings = { DATA_PATH: serverSettings.DATA_PATH, REDIS_URL: storeSettings.REDIS_URL };
-  const { DATA_PATH, REDIS_URL } = readEnvironment(settings, { env, readFile: (path) => readFileSync(path, "utf8") });
+  const { DATA_PATH, REDIS_URL } = readEnvironment(settings, sourceOf(env));
   if (REDIS_URL !== undefined)
     throw new BackupError(
       "REDIS_URL is set, so events, sessions, users and pictures are in Redis: check and copy them with its own tools " +
         `(redis-check-aof, BGSAVE), and copy secrets.json from ${DATA_PATH}`,
     );
   return DATA_PATH;
+}
+
+function sourceOf(env: NodeJS.ProcessEnv) {
+  return { env, readFile: (path: string) => readFileSync(path, "utf8") };
 }

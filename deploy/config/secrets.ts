@@ -9,7 +9,12 @@ import { jsonOf } from "../../platform/json.ts";
 /** 48 bits are enough to detect damage. */
 const CHECK_CHARACTERS = 8;
 
+/** Secrets that {@link rotateSecrets} can replace. */
+export const SECRET_NAMES = ["jwt-secret", "operator-key", "simulator"] as const;
+export type SecretName = (typeof SECRET_NAMES)[number];
+
 const secretsSchema = z.object({
+  /** Like `JWT_SECRET`, may have several lines: the first line signs, and all lines verify. */
   jwtSecret: z.string().min(32),
   operatorKey: z.string().min(32),
   /** Secrets of the simulated devices, by id. */
@@ -33,7 +38,7 @@ export class DataPathError extends Error {
  * @throws {DataPathError}
  */
 export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Secrets {
-  const file = join(dataPath, "secrets.json");
+  const file = secretsFile(dataPath);
   try {
     mkdirSync(dataPath, { recursive: true, mode: 0o700 });
     const known = readSecrets(file);
@@ -44,11 +49,7 @@ export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Sec
       operatorKey: known?.operatorKey ?? randomSecret(),
       simulator,
     };
-    const text = `${JSON.stringify({ ...secrets, check: checkOf(secrets) }, undefined, 2)}\n`;
-    const temporary = `${file}.new`;
-    writeFileSync(temporary, text, { mode: 0o600 });
-    chmodSync(temporary, 0o600);
-    renameSync(temporary, file);
+    writeSecrets(file, secrets);
     return secrets;
   } catch (error) {
     if (error instanceof DataPathError) throw error;
@@ -57,6 +58,60 @@ export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Sec
       `DATA_PATH: cannot write to ${dataPath} (${reason}): make it writable, or set DATA_PATH to a folder that is`,
     );
   }
+}
+
+/**
+ * Replaces secrets. A server uses the new secrets after its next start. The previous signing secrets stay in the file,
+ * so that their tokens stay valid until they expire: see {@link dropPreviousSecrets}.
+ * @throws {DataPathError}
+ */
+export function rotateSecrets(dataPath: string, names: readonly SecretName[]): void {
+  change(dataPath, (secrets) => {
+    const { jwtSecret, operatorKey, simulator } = secrets;
+    return {
+      jwtSecret: names.includes("jwt-secret") ? `${randomSecret()}\n${jwtSecret}` : jwtSecret,
+      operatorKey: names.includes("operator-key") ? randomSecret() : operatorKey,
+      simulator: names.includes("simulator")
+        ? Object.fromEntries(Object.keys(simulator).map((id) => [id, randomSecret()]))
+        : simulator,
+    };
+  });
+}
+
+/** Removes all signing secrets except the newest. @returns how many were removed @throws {DataPathError} */
+export function dropPreviousSecrets(dataPath: string): number {
+  let dropped = 0;
+  change(dataPath, (secrets) => {
+    const [newest = "", ...previous] = secrets.jwtSecret.split("\n");
+    dropped = previous.length;
+    return { ...secrets, jwtSecret: newest };
+  });
+  return dropped;
+}
+
+function change(dataPath: string, update: (secrets: Secrets) => Secrets): void {
+  const file = secretsFile(dataPath);
+  try {
+    const known = readSecrets(file);
+    if (known === undefined)
+      throw new DataPathError(`${file} does not exist: set DATA_PATH or --data-path to the data of the server`);
+    writeSecrets(file, update(known));
+  } catch (error) {
+    if (error instanceof DataPathError) throw error;
+    throw new DataPathError(`${file} cannot be changed (${messageOf(error)}): run this as the user of the server`);
+  }
+}
+
+function secretsFile(dataPath: string): string {
+  return join(dataPath, "secrets.json");
+}
+
+function writeSecrets(file: string, secrets: Secrets): void {
+  const text = `${JSON.stringify({ ...secrets, check: checkOf(secrets) }, undefined, 2)}\n`;
+  const temporary = `${file}.new`;
+  writeFileSync(temporary, text, { mode: 0o600 });
+  chmodSync(temporary, 0o600);
+  renameSync(temporary, file);
 }
 
 /** @returns undefined before the first start @throws {DataPathError} the file is damaged */

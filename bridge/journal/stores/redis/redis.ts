@@ -99,6 +99,24 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
   }
 }
 
+/**
+ * Begins a new epoch after Redis was restored from a copy: clients may have received events that are missing in the copy.
+ * @returns false if Redis has no journal @throws {StoreUnavailableError} Redis is unreachable
+ */
+export async function beginNewEpoch(redis: RedisConnections): Promise<boolean> {
+  const keys = journalKeys(redis.prefix);
+  const connection = new Connection(redis, "journal", DEFAULT_WAITS.commandTimeoutMs);
+  try {
+    await connection.ready(DEFAULT_WAITS.openTimeoutMs);
+    const [epoch] = await connection.do((client) => client.hmget(keys.meta, "epoch"));
+    if (typeof epoch !== "string") return false;
+    await renewEpoch(connection, keys, epoch);
+    return true;
+  } finally {
+    connection.close();
+  }
+}
+
 interface Links {
   /** For appends, retention and heartbeats. */
   writing: Connection;

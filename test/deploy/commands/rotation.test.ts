@@ -1,0 +1,128 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import mqtt from "mqtt";
+import { expect, it, onTestFinished, vi } from "vitest";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../../support/skylapse.ts";
+import { NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
+
+// Each command and each start takes seconds on a busy machine.
+vi.setConfig({ testTimeout: 300_000 });
+
+function newDataPath(): string {
+  const dataPath = makeDataPath();
+  onTestFinished(() => removeDataPath(dataPath));
+  return dataPath;
+}
+
+async function start(dataPath: string, env: Record<string, string> = {}): Promise<Skylapse> {
+  const server = await startSkylapse({ dataPath, env: { LOG_LEVEL: "info", ...env } });
+  onTestFinished(async () => {
+    await server.end("SIGKILL");
+  });
+  return server;
+}
+
+async function call({ http }: Skylapse, method: string, path: string, token: string, body?: object) {
+  const answer = await fetch(`${http}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    ...(body && { body: JSON.stringify(body) }),
+  });
+  const text = await answer.text();
+  return { status: answer.status, json: text.startsWith("{") ? JSON.parse(text) : undefined };
+}
+
+/** @returns whether the server accepts the secret of a device */
+async function accepts({ mqtt: url }: Skylapse, username: string, password: string): Promise<boolean> {
+  const client = mqtt.connect(url, { clientId: username, username, password, reconnectPeriod: 0 });
+  try {
+    return await new Promise((resolve) => {
+      client.once("connect", () => resolve(true));
+      client.once("error", () => resolve(false));
+      client.once("close", () => resolve(false));
+    });
+  } finally {
+    client.end(true);
+  }
+}
+
+const readSecrets = (dataPath: string) => JSON.parse(readFileSync(join(dataPath, "secrets.json"), "utf8"));
+
+it("replaces all generated secrets, while tokens, logins and devices stay valid", async () => {
+  const dataPath = newDataPath();
+  const skylapse = (...args: string[]) => runCommand({ DATA_PATH: dataPath, ...NO_SERVER }, args);
+  const password = "correct horse battery";
+  await runCommand({ DATA_PATH: dataPath, ...NO_SERVER }, ["user", "add", "alice", "--role", "viewer"], password);
+  const camera = (await skylapse("camera", "add", "west")).output;
+  const first = await start(dataPath, { SIMULATOR: "1", METRICS_TOKEN: "the-first-token-of-prometheus" });
+  const before = readSecrets(dataPath);
+  const asked = { user_id: "reader", permissions: ["dashboard:read"] };
+  const { token } = (await call(first, "POST", "/auth/token", before.operatorKey, asked)).json;
+  const login = (await call(first, "POST", "/auth/login", "", { user_id: "alice", password })).json;
+
+  expect(await skylapse("secrets", "rotate")).toMatchObject({
+    code: 0,
+    output: expect.stringMatching(
+      /^jwt-secret: replaced\noperator-key: replaced\nsimulator: replaced\nrestart the server/,
+    ),
+  });
+  const after = readSecrets(dataPath);
+  // The running server uses its old secrets until its end.
+  expect((await call(first, "GET", "/users", before.operatorKey)).status).toBe(200);
+  expect(await first.end()).toBe(0);
+
+  const second = await start(dataPath, { SIMULATOR: "1", METRICS_TOKEN: "the-second-token-of-prometheus" });
+  expect((await call(second, "GET", "/cameras", token)).status).toBe(200);
+  expect((await call(second, "GET", "/cameras", login.token)).status).toBe(200);
+  const refreshed = await call(second, "POST", "/auth/refresh", "", { refresh_token: login.refresh_token });
+  expect(refreshed.status).toBe(200);
+  expect(await accepts(second, "west", camera)).toBe(true);
+  expect((await call(second, "GET", "/users", before.operatorKey)).status).toBe(401);
+  expect((await call(second, "GET", "/users", after.operatorKey)).status).toBe(200);
+  expect(await accepts(second, "worker", before.simulator.worker)).toBe(false);
+  expect(await accepts(second, "worker", after.simulator.worker)).toBe(true);
+  expect((await call(second, "GET", "/metrics", "the-first-token-of-prometheus")).status).toBe(401);
+  expect((await call(second, "GET", "/metrics", "the-second-token-of-prometheus")).status).toBe(200);
+  await second.end();
+
+  expect(await skylapse("secrets", "drop-previous")).toMatchObject({
+    code: 0,
+    output: "removed 1: restart the server",
+  });
+  const third = await start(dataPath);
+  expect((await call(third, "GET", "/cameras", token)).status).toBe(401);
+  expect((await call(third, "GET", "/cameras", refreshed.json.token)).status).toBe(200);
+});
+
+it("accepts tokens of the old line of JWT_SECRET until the line is removed", async () => {
+  const dataPath = newDataPath();
+  const [older, newer] = ["o".repeat(32), "n".repeat(32)];
+  const variables = { DATA_PATH: dataPath, ...NO_SERVER, JWT_SECRET: older };
+  const token = (await runCommand(variables, ["token", "reader", "--permission", "dashboard:read"])).output;
+  const both = await start(dataPath, { JWT_SECRET: `${newer}\n${older}` });
+  expect((await call(both, "GET", "/cameras", token)).status).toBe(200);
+  await both.end();
+  const one = await start(dataPath, { JWT_SECRET: newer });
+  expect((await call(one, "GET", "/cameras", token)).status).toBe(401);
+  const asked = { user_id: "reader", permissions: ["dashboard:read"] };
+  const { json } = await call(one, "POST", "/auth/token", readSecrets(dataPath).operatorKey, asked);
+  expect((await call(one, "GET", "/cameras", json.token)).status).toBe(200);
+});
+
+it("leaves secrets alone that the environment sets", async () => {
+  const dataPath = newDataPath();
+  const env = { DATA_PATH: dataPath, ...NO_SERVER, JWT_SECRET: "j".repeat(32) };
+  expect((await runCommand(env, ["secrets", "rotate"])).errors).toMatch(/secrets\.json does not exist: set DATA_PATH/);
+  await runCommand(env, ["camera", "list"]);
+  const before = readSecrets(dataPath);
+  expect(await runCommand(env, ["secrets", "rotate", "jwt-secret"])).toMatchObject({
+    code: 1,
+    errors: expect.stringContaining("JWT_SECRET is set, so the server has generated none: replace its value"),
+  });
+  expect(readSecrets(dataPath)).toEqual(before);
+  expect((await runCommand(env, ["secrets", "rotate"])).output).toMatch(
+    /^jwt-secret: not replaced, because JWT_SECRET/,
+  );
+  expect(readSecrets(dataPath).jwtSecret).toBe(before.jwtSecret);
+  expect(readSecrets(dataPath).operatorKey).not.toBe(before.operatorKey);
+});
