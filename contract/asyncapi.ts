@@ -127,6 +127,7 @@ const TOPICS: Record<string, TopicChannel> = {
         { summary: "What the camera gets", payload: schemaOf(commandSchema.extend({ name: z.literal(name), args })) },
       ]),
     ),
+    other: { summary: "A command of any other name, as the camera gets it", payload: schemaOf(commandSchema) },
   }),
   "cameras/{camera}/replies/{command}": once("A reply to a command", "camera, backend", {
     ...ofEvents(
