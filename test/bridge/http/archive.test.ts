@@ -87,9 +87,9 @@ describe.each(PLACES)("the history in %s", (_name, createPlace) => {
 
   test("applies the permissions of live events", async () => {
     const south = await get("/events", "camera:south:read");
-    expect(new Set(south.body.events.map(({ topic }: { topic: string }) => topic))).toEqual(
-      new Set(["cameras/south/alerts/lens"]),
-    );
+    const topics: string[] = south.body.events.map(({ topic }: { topic: string }) => topic);
+    expect(topics).toContain("cameras/south/alerts/lens");
+    expect(topics.filter((topic) => !topic.startsWith("cameras/south/"))).toEqual([]);
     expect(await names("/alerts", "dashboard:read", "camera:north:read")).toEqual([]);
     expect(await names("/jobs", "jobs:read", "camera:north:read")).toEqual([]);
     expect(await names("/commands", "camera:north:control")).toEqual([]);

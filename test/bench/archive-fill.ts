@@ -1,0 +1,158 @@
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Kysely } from "kysely";
+import { pino } from "pino";
+import { LocalLeases } from "../../bridge/cluster/local/in-memory.ts";
+import { startArchive } from "../../bridge/journal/archive/archive.ts";
+import { openArchiveDatabase } from "../../bridge/journal/archive/database.ts";
+import { type ArchiveQuery, eventsQuery } from "../../bridge/journal/archive/pages.ts";
+import { postgresDialect } from "../../bridge/journal/archive/postgres.ts";
+import type { ArchivedEntry } from "../../bridge/journal/archive/rows.ts";
+import { sqliteDialect } from "../../bridge/journal/archive/sqlite.ts";
+import type { Tables } from "../../bridge/journal/archive/tables.ts";
+import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
+import { topicTree } from "../../contract/topics.ts";
+import { startPostgres } from "../support/postgres.ts";
+
+// Fills the archive and prints how long pages take, with the plan of each query, and what the archive costs ingest:
+// `npm run bench:archive -- [events] [sqlite|postgres|ingest]`.
+
+const EVENTS = Number(process.argv[2] ?? 1_000_000);
+const PARTS = process.argv[3]?.split(",") ?? ["sqlite", "postgres", "ingest"];
+const CAMERAS = 50;
+const BATCH = 1_000;
+const REPEATS = 20;
+const START = Date.UTC(2026, 0, 1);
+/** A year of 50 cameras has 100 million events: one every 315 ms. */
+const SPACING_MS = 315;
+
+function entry(position: number): ArchivedEntry {
+  const camera = `camera-${position % CAMERAS}`;
+  const isRare = position % 50_000 === 17;
+  const event = isRare ? "capture.failed" : ["capture.completed", "capture.started", "state.updated"][position % 3];
+  const name = isRare || position % 3 !== 2 ? `events/${event}` : "state/power";
+  const acceptedAt = START + position * SPACING_MS;
+  const data = isRare
+    ? { error: `The lens cap of ${camera} is frozen shut`, failures: 1 }
+    : {
+        capture: `c${position}`,
+        width: 4056,
+        height: 3040,
+        size_bytes: 4_123_456,
+        settings: { iso: 100, white_balance: "daylight" },
+      };
+  const timestamp = new Date(acceptedAt).toISOString();
+  return {
+    ...{ position, camera, acceptedAt },
+    topic: `skylapse/v1/cameras/${camera}/${name}`,
+    channels: [`camera:${camera}`, "dashboard"],
+    body: `"event":"${event}","data":${JSON.stringify(data)},"timestamp":"${timestamp}","id":"01JQ8W6ZK9${String(position).padStart(16, "0")}","camera":"${camera}","topic":"cameras/${camera}/${name}","seq":${position}`,
+  };
+}
+
+const reader = { builtIn: ["dashboard"], onlyCameras: undefined, cameras: "all", custom: [] } as const;
+const middle = START + (EVENTS / 2) * SPACING_MS;
+
+const QUERIES: Record<string, Partial<ArchiveQuery>> = {
+  "newest page": {},
+  "a camera": { camera: "camera-7" },
+  "an event of a camera": { camera: "camera-7", event: "capture.completed" },
+  "a rare event": { event: "capture.failed" },
+  "a rare event of a camera": { camera: "camera-17", event: "capture.failed" },
+  "a kind": { kind: "state" },
+  "a time in the middle": { from: middle, to: middle + 3_600_000 },
+  "a camera at a time": { camera: "camera-7", from: middle, to: middle + 3_600_000 },
+  "a reader of 3 cameras": {
+    access: { builtIn: [], onlyCameras: undefined, cameras: ["camera-1", "camera-2", "camera-3"], custom: [] },
+  },
+  "rare words": { words: ["frozen", "lens"] },
+  "a common word": { words: ["daylight"] },
+  "a common word of a camera": { words: ["daylight"], camera: "camera-7" },
+  "a word that no event has": { words: ["zeppelin"] },
+};
+
+async function measure(engine: "sqlite" | "postgres", place: string): Promise<void> {
+  const dialect = () => (engine === "sqlite" ? sqliteDialect(place) : postgresDialect(place, () => undefined));
+  const archive = await openArchiveDatabase({ dialect: dialect(), engine, tree: topicTree() });
+  const started = performance.now();
+  for (let after = 0; after < EVENTS; after += BATCH) {
+    const entries = Array.from({ length: BATCH }, (_, index) => entry(after + index + 1));
+    await archive.append({ epoch: "bench", after, next: after + BATCH, entries });
+  }
+  const seconds = (performance.now() - started) / 1_000;
+  console.log(`\n${engine}: ${EVENTS} events in ${seconds.toFixed(1)} s, ${Math.round(EVENTS / seconds)} a second`);
+  if (engine === "sqlite") console.log(`${Math.round((await stat(place)).size / EVENTS)} bytes an event on the disk`);
+  const db = new Kysely<Tables>({ dialect: dialect() });
+  for (const [name, given] of Object.entries(QUERIES)) {
+    const query: ArchiveQuery = { access: reader, limit: 100, ...given };
+    const times: number[] = [];
+    let found = 0;
+    for (let repeat = 0; repeat < REPEATS; repeat++) {
+      const before = performance.now();
+      found = (await archive.page(query)).events.length;
+      times.push(performance.now() - before);
+    }
+    times.sort((one, other) => one - other);
+    const [first = 0, median = 0, worst = 0] = [times[0], times[REPEATS / 2], times.at(-1)];
+    console.log(`  ${name}: ${found} events, ${first.toFixed(1)} / ${median.toFixed(1)} / ${worst.toFixed(1)} ms`);
+    const plan = await eventsQuery(db, engine, query, { first: 0, last: Number.MAX_SAFE_INTEGER }).explain();
+    for (const step of plan) console.log(`      ${Object.values(step).at(-1)}`);
+  }
+  await db.destroy();
+  await archive.close();
+}
+
+/** Appends events as fast as the journal takes them, in groups. @returns events a second */
+async function ingest(folder: string, isOn: boolean): Promise<number> {
+  const logger = pino({ level: "silent" });
+  const retention = { retentionEvents: 10_000, retentionHours: 24 };
+  const journal = await openLevelJournal({ path: join(folder, `journal-${isOn}`), sync: true, logger, ...retention });
+  const archive = startArchive({
+    config: { isOn, databaseUrl: undefined, retentionDays: {} },
+    ...{ dataPath: folder, topicRoot: "skylapse/v1", journal, leases: new LocalLeases(), logger },
+  });
+  const size = 100_000;
+  const started = performance.now();
+  for (let sent = 0; sent < size; sent += 200) {
+    const appends = Array.from({ length: 200 }, (_, index) => {
+      const { position, acceptedAt: _acceptedAt, ...message } = entry(sent + index + 1);
+      const origin = { sender: `device:${message.camera}`, id: undefined, session: "s", seq: position };
+      return journal.append({ ...message, state: undefined, origin, publish: undefined });
+    });
+    await Promise.all(appends);
+  }
+  const seconds = (performance.now() - started) / 1_000;
+  const behind = archive.status()?.behind;
+  await archive.stop();
+  await journal.close();
+  console.log(
+    `  archive ${isOn ? `on, ${behind} events behind at the end` : "off"}: ${Math.round(size / seconds)} a second`,
+  );
+  return size / seconds;
+}
+
+const folder = await mkdtemp(join(tmpdir(), "archive-bench-"));
+try {
+  if (PARTS.includes("sqlite")) await measure("sqlite", join(folder, "bench.db"));
+  if (PARTS.includes("postgres")) {
+    const server = await startPostgres();
+    try {
+      await measure("postgres", server.url);
+    } finally {
+      await server.remove();
+    }
+  }
+  if (PARTS.includes("ingest")) {
+    console.log("\ningest, 200 appends at a time:");
+    for (let round = 0; round < 3; round++) {
+      for (const isOn of [false, true]) {
+        const run = await mkdtemp(join(folder, "run-"));
+        await ingest(run, isOn);
+        await rm(run, { recursive: true });
+      }
+    }
+  }
+} finally {
+  await rm(folder, { recursive: true });
+}
