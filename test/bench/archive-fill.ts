@@ -1,7 +1,7 @@
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Kysely } from "kysely";
+import { Kysely, sql } from "kysely";
 import { pino } from "pino";
 import { LocalLeases } from "../../bridge/cluster/local/in-memory.ts";
 import { startArchive } from "../../bridge/journal/archive/archive.ts";
@@ -96,8 +96,11 @@ async function measure(engine: "sqlite" | "postgres", place: string): Promise<vo
     times.sort((one, other) => one - other);
     const [first = 0, median = 0, worst = 0] = [times[0], times[REPEATS / 2], times.at(-1)];
     console.log(`  ${name}: ${found} events, ${first.toFixed(1)} / ${median.toFixed(1)} / ${worst.toFixed(1)} ms`);
-    const plan = await eventsQuery(db, engine, query, { first: 0, last: Number.MAX_SAFE_INTEGER }).explain();
-    for (const step of plan) console.log(`      ${Object.values(step).at(-1)}`);
+    const plan = await eventsQuery(db, engine, query, { first: 0, last: Number.MAX_SAFE_INTEGER }).explain(
+      undefined,
+      engine === "sqlite" ? sql`query plan` : undefined,
+    );
+    for (const step of plan) console.log(`      ${step.detail ?? step["QUERY PLAN"]}`);
   }
   await db.destroy();
   await archive.close();

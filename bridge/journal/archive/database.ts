@@ -43,7 +43,10 @@ export interface ArchiveDatabase {
 const EVENTS_PER_INSERT = 100;
 /** A deletion of this size takes some ten milliseconds. */
 const EVENTS_PER_DELETION = 500;
-/** Statistics for the planner of SQLite are renewed after this many events. */
+/**
+ * The planner's statistics are renewed after this many events. SQLite has no other way. PostgreSQL also does it by
+ * itself, but too late after the first events: without statistics it ignores the index of words.
+ */
 const ANALYZE_EVERY_EVENTS = 50_000;
 
 const COLUMNS = [
@@ -109,9 +112,9 @@ class SqlArchive implements ArchiveDatabase {
   async append(batch: ArchiveBatch): Promise<boolean> {
     const isStored = await this.#db.transaction().execute((transaction) => this.#append(transaction, batch));
     this.#unanalyzed += batch.entries.length;
-    if (this.#engine === "sqlite" && this.#unanalyzed >= ANALYZE_EVERY_EVENTS) {
+    if (this.#unanalyzed >= ANALYZE_EVERY_EVENTS) {
       this.#unanalyzed = 0;
-      await sql`pragma analysis_limit = 400`.execute(this.#db);
+      if (this.#engine === "sqlite") await sql`pragma analysis_limit = 400`.execute(this.#db);
       await sql`analyze archive_events`.execute(this.#db);
     }
     return isStored;

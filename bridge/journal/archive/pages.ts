@@ -50,6 +50,7 @@ const MAX_PAGE_GAPS = 100;
 /** A page ends early after this many characters of events. */
 const MAX_PAGE_CHARS = 1_048_576;
 const ROWS_PER_READ = 100;
+const ROWS_WITHOUT_WORD_INDEX = 5_000;
 
 type Events = ExpressionBuilder<Tables & { e: Tables["archive_events"] }, "e">;
 
@@ -90,7 +91,7 @@ async function readRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery,
   let chars = 0;
   for (let { last } = bounds; ; ) {
     const limit = Math.min(query.limit - rows.length, ROWS_PER_READ);
-    const found = await eventsQuery(db, engine, { ...query, limit }, { ...bounds, last }).execute();
+    const found = await firstRows(db, engine, { ...query, limit }, { ...bounds, last });
     const following = found.splice(limit)[0]?.id;
     for (const row of found) {
       if (chars > MAX_PAGE_CHARS) return { rows, following: row.id };
@@ -100,6 +101,29 @@ async function readRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery,
     if (following === undefined || rows.length >= query.limit) return { rows, following };
     last = following;
   }
+}
+
+/**
+ * The first rows of a query, and one more than its limit. PostgreSQL cannot read the rows of its index of words in
+ * order: a common word is found sooner in the newest events, and a rare word by the index.
+ */
+async function firstRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Bounds): Promise<Row[]> {
+  if (engine === "sqlite" || query.words === undefined) return await eventsQuery(db, engine, query, bounds).execute();
+  const border = await db
+    .selectFrom("archive_events")
+    .select("id")
+    .where("id", "<=", bounds.last)
+    .orderBy("id", "desc")
+    .limit(1)
+    .offset(ROWS_WITHOUT_WORD_INDEX)
+    .executeTakeFirst();
+  const split = Math.max(border?.id ?? 0, bounds.first);
+  const rows: Row[] = await eventsQuery(db, engine, query, { ...bounds, first: split }).execute();
+  const limit = query.limit - rows.length;
+  if (limit < 0 || split <= bounds.first || border === undefined) return rows;
+  const rest = eventsQuery(db, engine, { ...query, limit }, { ...bounds, last: split - 1 });
+  // Not in the order of an index, so that the planner takes the index of words.
+  return [...rows, ...(await rest.clearOrderBy().orderBy(sql`e.id + 0`, "desc").execute())];
 }
 
 interface Bounds {
