@@ -12,6 +12,7 @@ import {
   envelopeSchema,
   environmentSchema,
   errorOccurredSchema,
+  jobRequestSchema,
   jobSchema,
   linkGapSchema,
   linkGapsSchema,
@@ -162,7 +163,10 @@ const TOPICS: Record<string, TopicChannel> = {
     ...ofEvents(resourcesSchema, "resource.update"),
   }),
   "system/{name}": retained("A further state of the backend", "backend", { other: OTHER }),
-  "channels/{channel}/events/{event}": once("A broadcast to a channel", "users, backend", { other: OTHER }),
+  "channels/{channel}/events/{event}": once("A broadcast to a channel", "users, backend", {
+    ...ofEvents(jobRequestSchema, "job.requested"),
+    other: OTHER,
+  }),
 };
 
 const PARAMETERS: Record<string, string> = {

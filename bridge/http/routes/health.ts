@@ -74,7 +74,7 @@ const STATS: RouteDescription = {
           ...{ id: z.string(), uptime_seconds: z.number(), memory_bytes: z.number() },
           event_loop_delay_ms: z.object({ p50: z.number(), p99: z.number() }),
           ...{ journal: metricsOfPart, sockets: metricsOfPart, ingest: metricsOfPart, commands: metricsOfPart },
-          ...{ access: metricsOfPart, broker: metricsOfPart.optional() },
+          ...{ access: metricsOfPart, archive: metricsOfPart, broker: metricsOfPart.optional() },
         }),
         cluster: clusterSchema,
         totals: z.object({
