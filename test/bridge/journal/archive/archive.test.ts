@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { LocalLeases } from "../../../../bridge/cluster/local/in-memory.ts";
 import { type Archive, startArchive } from "../../../../bridge/journal/archive/archive.ts";
 import type { Journal } from "../../../../bridge/journal/journal.ts";
@@ -83,6 +83,7 @@ describe.each(PLACES)("filling the archive in %s", (_name, createPlace) => {
       const args = ["--input-type=module", "-e", CHILD, journals.path, dataPath(), databaseUrl() ?? ""];
       const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
       const exited = once(child, "exit");
+      onTestFinished(() => void child.kill("SIGKILL"));
       await expect.poll(() => count().catch(() => 0), { interval: 50 }).toBeGreaterThanOrEqual(least);
       child.kill("SIGKILL");
       await exited;
