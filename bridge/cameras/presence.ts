@@ -199,7 +199,7 @@ class PresenceRules implements WatcherRules {
       publishedEntry === undefined || cameBack ? undefined : serverTimeOf(published?.offline_since, publishedEntry);
     const offlineSince = brokeAt ?? camera.heardAt ?? startedAt;
     camera.presence = awaitedPresence({ session: link?.session, offlineSince, at: startedAt }, graceMs);
-    // The broker starts earlier, so the camera may have sent its birth, or announced its sleep, in the meantime.
+    // The broker starts before this watcher, so the camera may already have sent its birth or announced its sleep.
     const isNews = (link?.status === "online" && connected) || (link?.status === "sleeping" && isNewLink);
     if (link !== undefined && isNews) this.#signal(name, camera, { type: "link", link, at: startedAt });
     else if (published?.status !== "unknown") this.#publish(name, camera);

@@ -21,7 +21,7 @@ interface SystemStatusOptions {
 
 /** Unchanged resources are published again after this time, so that readers can detect a dead server. */
 const REPEAT_MS = 60_000;
-/** Smaller changes are not published: percentage points of the CPU load, and a share of the memory use. */
+/** The smallest changes that are published: percentage points of the CPU load, and a share of the memory use. */
 const CPU_STEP = 5;
 const MEMORY_STEP = 0.05;
 

@@ -5,7 +5,7 @@ type ReadFrame = { ok: true; message: ServerMessage } | { ok: false; problem: st
 /** The longest excerpt of an invalid frame in a problem, characters. */
 const MAX_EXCERPT = 120;
 
-/** Reads a frame. Never throws. A message of an unknown type is a problem, because a newer server may send one. */
+/** Reads a frame. Never throws: an invalid frame, and a message type of a newer server, are returned as a problem. */
 export function readFrame(data: unknown): ReadFrame {
   if (typeof data !== "string") return { ok: false, problem: "a frame is not text" };
   let json: unknown;

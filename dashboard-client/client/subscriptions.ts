@@ -102,7 +102,7 @@ export class Subscriptions {
     this.#settled(entry, entry.subscription.answered(result));
   }
 
-  /** Without a request id, the server has withdrawn the channel. */
+  /** A result without a request id means that the server has withdrawn the channel. */
   unsubscribed(result: Extract<ServerMessage, { type: "unsubscription_result" }>): void {
     const entry = this.#entries.get(result.channel);
     if (entry === undefined || result.id !== undefined) return;

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { TokenRefusedError } from "../client/errors.ts";
 import type { TextStorage } from "../state/offline-cache.ts";
 
-/** The token without a sign-in permits to see everything and to send commands to cameras. */
+/** Without a sign-in, the page asks for a token that may read everything and send commands to cameras. */
 const OPEN_REQUEST = { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control"] };
 const LOGIN_NAME = "skylapse:login";
 /** A token that expires within this time is replaced. */

@@ -6,7 +6,7 @@ import { checkTable, type TableDamage } from "./table-file.ts";
 export interface StoreScan {
   /** The damaged tables. */
   tables: { file: string; damages: TableDamage[] }[];
-  /** The parts of the write-ahead logs that LevelDB leaves out. */
+  /** The parts of the write-ahead logs that LevelDB cannot read. */
   logParts: Buffer[];
   files: number;
   bytes: number;

@@ -124,7 +124,7 @@ describe("dashboard:read", () => {
     }
   });
 
-  it("is limited to single cameras, on channels and topics, if the client also has permissions for these cameras", () => {
+  it("is limited to certain cameras if the client also has permissions for these cameras", () => {
     const narrowed = grants("dashboard:read", "camera:north:read");
     expect(narrowed.onlyCameras).toEqual(new Set(["north"]));
     expect(narrowed.seesCamera("north")).toBe(true);

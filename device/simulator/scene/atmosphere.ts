@@ -1,6 +1,6 @@
 import { between } from "./noise.ts";
 
-/** Red, green, blue radiance, relative to the sun's above the atmosphere. */
+/** Red, green and blue radiance. 1 is the radiance of the sun outside the atmosphere. */
 export type Light = [number, number, number];
 
 /** Scattered sunlight: air makes the blue (Rayleigh), haze the white (Mie), ozone the colour of the blue hour. */

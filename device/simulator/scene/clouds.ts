@@ -6,7 +6,7 @@ const LAYER = 2.6;
 /** Clouds are computed for squares of this many pixels. The clouds' soft edges hide the squares. */
 export const CLOUD_BLOCK = 2;
 
-/** By block: opacity, and share of sunlight on the visible side, both 0 to 1. */
+/** For each block of pixels: the opacity, and the share of sunlight on the visible side, both from 0 to 1. */
 export interface Clouds {
   columns: number;
   rows: number;

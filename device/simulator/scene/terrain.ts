@@ -18,7 +18,7 @@ export interface Terrain {
   readonly rock: readonly [number, number, number];
 }
 
-/** Tangent of the angle up to the summit, so that every mountain fills the picture. */
+/** Tangent of the angle from the camera up to the summit. With this angle, every mountain fills the picture. */
 const SUMMIT_SLOPE = 0.365;
 
 const ROCKS = [
@@ -111,7 +111,7 @@ function steepestView(height: (x: number, z: number, detail: number) => number):
 /** A dominant peak off the centre, and lower ones beside and behind it. */
 function createPeaks(between: (from: number, to: number) => number, count: number) {
   const side = between(-1, 1) < 0 ? -1 : 1;
-  /** `radius`: where the height has fallen to about a third. */
+  /** `radius`: the distance from the summit at which the height is about a third. */
   const main = {
     x: side * between(0.1, 1.1),
     z: between(8.2, 9.8),

@@ -16,7 +16,7 @@ beforeEach(async () => {
 });
 afterEach(() => place.dispose());
 
-/** Restores the files as they are now, as if the program were killed now, and then damages them. */
+/** Closes the journal, puts back the files as they were before, as after a kill, and then damages them. */
 async function crash(damage: (files: string) => Promise<void> = async () => {}): Promise<void> {
   const image = join(dirname(place.path), "image");
   await cp(place.path, image, { recursive: true });

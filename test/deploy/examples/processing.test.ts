@@ -191,7 +191,7 @@ function expectInOrder(reports: Job[]): void {
   expect(progress).toEqual(progress.toSorted((a, b) => a - b));
 }
 
-it("makes a film of a requested time range, reports it in order, and serves it with ranges", async () => {
+it("makes a film of a requested time range, reports its progress in order, and serves the film by HTTP range requests", async () => {
   const service = await startService();
   await request({ job: "day-1", camera: "north", ...RANGE, fps: 5 });
   const end = await endOf("day-1");

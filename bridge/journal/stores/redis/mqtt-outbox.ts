@@ -47,7 +47,7 @@ export class MqttOutbox {
     this.#groups = new OutboxGroups(options.maxBatches);
   }
 
-  /** @returns false when the oldest batch was given up: it is delivered again after this run */
+  /** @returns false if the oldest batch was removed for lack of room: it is delivered again after this run */
   add(base: number, places: readonly number[]): boolean {
     const pending = new Set<number>();
     for (const place of places) pending.add(base + place);

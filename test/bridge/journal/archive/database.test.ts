@@ -88,7 +88,7 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
     expect(await archive.position()).toEqual({ epoch, position: 2 });
     expect(await append([entry(1), entry(2)])).toBe(false);
     expect(await append([entry(4)], 3)).toBe(false);
-    // Two nodes at the same time: one of them wins. SQLite would block this thread, and has one node only.
+    // Two nodes at the same time: one of them wins. Only PostgreSQL is tested: a SQLite archive belongs to one node.
     const other = await place.open();
     const first = append([entry(3)], 2);
     if (place.server === undefined) await first;
