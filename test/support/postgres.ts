@@ -78,7 +78,7 @@ function idOf(option: "-u" | "-g"): number {
   return Number(execFileSync("id", [option, "postgres"], { encoding: "utf8" }));
 }
 
-/** Resolves when the server accepts connections: it has no event for this. */
+/** Resolves when the server accepts connections. Polls, because PostgreSQL does not report this moment. */
 async function answers(url: string, server: ChildProcess): Promise<void> {
   for (;;) {
     const client = new pg.Client({ connectionString: url });

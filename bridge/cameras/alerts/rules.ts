@@ -59,8 +59,8 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     const limit = ownLimit ?? diskPercent;
     // A camera that watches its own disk publishes its alert with the usage. Waiting avoids a second alert.
     if (now - since < (ownLimit === undefined ? OWN_ALERT_DELAY_MS : OWN_LIMIT_ALERT_DELAY_MS)) return LEAVE;
-    // A camera that raised the alert at an unknown limit should also clear it. The backend clears it at a lower limit,
-    // in case the camera has forgotten the alert.
+    // A camera that raised the alert at a limit of its own also clears it. The backend clears it at a lower limit, in
+    // case the camera has forgotten the alert.
     const clearBelow =
       ownAlertPercent === undefined ? limit - DISK_RELIEF : Math.min(limit, ownAlertPercent) - 2 * DISK_RELIEF;
     if (percent <= limit) return percent < clearBelow ? CLEAR : LEAVE;

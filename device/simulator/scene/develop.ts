@@ -82,8 +82,8 @@ function meter(light: Float32Array): number {
 }
 
 /**
- * Display values from 0 to 255, indexed by the square root of the light: a film curve (rational fit to ACES by
- * Narkowicz 2015), then the curve of sRGB. @param lift how much the shadows are brightened
+ * A table of display values from 0 to 255, indexed by the square root of the light. Applies a tone curve (the fit to
+ * ACES by Narkowicz, 2015), then the curve of sRGB. @param lift how much the shadows are brightened
  */
 function createCurve(lift: number): Float32Array {
   return Float32Array.from({ length: CURVE_STEPS }, (_, step) => {

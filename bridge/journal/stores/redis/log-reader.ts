@@ -81,7 +81,7 @@ export class LogReader {
       } catch (error) {
         if (this.#closed) return;
         logger.debug({ err: error }, "journal log not read, retrying");
-        // The first failure is not reported: a connection that reconnects at once only delays entries of other nodes.
+        // The first failure is not reported: if the connection is back at once, entries of other nodes are only late.
         if (++failures > 1) onFailed(error);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
