@@ -9,7 +9,7 @@ readonly ENV_FILE=$HERE/.env COMPOSE_FILE=$HERE/docker-compose.production.yml
 readonly PROJECT=${PROJECT:-skylapse}
 readonly CURRENT=localhost/skylapse-realtime:current PREVIOUS=localhost/skylapse-realtime:previous
 readonly FILMS=localhost/skylapse-processing:current
-readonly SECRETS=(JWT_SECRET OPERATOR_KEY REDIS_PASSWORD POSTGRES_PASSWORD GRAFANA_PASSWORD METRICS_TOKEN PROCESSING_SECRET)
+readonly SECRETS=(JWT_SECRET OPERATOR_KEY REDIS_PASSWORD POSTGRES_PASSWORD GRAFANA_PASSWORD METRICS_TOKEN PROCESSING_SECRET PROCESSING_PASSWORD)
 readonly HEALTH_TIMEOUT_S=${HEALTH_TIMEOUT_S:-180} STOP_TIMEOUT_S=20 MIN_FREE_MB=2048
 
 usage() {
@@ -179,7 +179,7 @@ build_images() {
   [ -e "$HERE/examples/processing/Dockerfile" ] || return 0
   image=$(setting PROCESSING_BASE_IMAGE)
   say "building $FILMS"
-  "$ENGINE" build "${options[@]}" ${image:+--build-arg "PYTHON_IMAGE=$image"} -t "$FILMS" "$HERE/examples/processing" ||
+  "$ENGINE" build "${options[@]}" ${image:+--build-arg "BASE_IMAGE=$image"} -t "$FILMS" "$HERE/examples/processing" ||
     die "the image of the processing service was not built: the lines above say why"
 }
 
@@ -243,9 +243,11 @@ skylapse() { "$ENGINE" exec -i -e SKYLAPSE_URL=http://127.0.0.1:8082 "$(first_of
 
 register_devices() {
   local camera service
-  service=$(setting PROCESSING_ID worker)
+  service=$(setting PROCESSING_ID processing)
   skylapse service list | cut -f 1 | grep -qx "$service" ||
     setting PROCESSING_SECRET | skylapse service add "$service" --secret -
+  skylapse user list | cut -f 1 | grep -qx processing ||
+    setting PROCESSING_PASSWORD | skylapse user add processing --permission camera:read
   camera=$(setting CAMERA_ID)
   [ -n "$camera" ] || return 0
   ! skylapse camera list | cut -f 1 | grep -qx "$camera" || return 0

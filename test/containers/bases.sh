@@ -6,11 +6,17 @@ set -euo pipefail
 
 : "${CONTAINERS_PATH:=${TMPDIR:-/tmp}/containers}"
 readonly SUITE=bookworm
-readonly SERVICES=(redis-server postgresql nginx-light libnginx-mod-stream curl caddy prometheus prometheus-redis-exporter
-  python3 python3-paho-mqtt ffmpeg procps)
+readonly SERVICES=(redis-server postgresql nginx-light libnginx-mod-stream curl caddy procps)
 
 # Debian's crun may neither set limits nor use hybrid cgroups on some machines; runc works.
+# Overlay, where the kernel mounts one here, is much faster than vfs, which copies the whole image for every container.
 write_engine_config() {
+  local driver=vfs try=$CONTAINERS_PATH/try
+  mkdir -p "$try"/{lower,upper,work,merged}
+  if mount -t overlay overlay -o "lowerdir=$try/lower,upperdir=$try/upper,workdir=$try/work" "$try/merged" 2>/dev/null; then
+    umount "$try/merged"
+    driver=overlay
+  fi
   cat >"$CONTAINERS_PATH/containers.conf" <<CONF
 [containers]
 default_ulimits=["nofile=4096:4096","nproc=4096:4096"]
@@ -23,9 +29,9 @@ network_backend="netavark"
 CONF
   cat >"$CONTAINERS_PATH/storage.conf" <<CONF
 [storage]
-driver="vfs"
-runroot="$CONTAINERS_PATH/run"
-graphroot="$CONTAINERS_PATH/graph"
+driver="$driver"
+runroot="$CONTAINERS_PATH/run-$driver"
+graphroot="$CONTAINERS_PATH/graph-$driver"
 CONF
 }
 
@@ -100,9 +106,21 @@ SH
   rm -rf "$root"
 }
 
+# Like debian:bookworm-slim with the sources of this machine, for the image of the processing service.
+make_python() {
+  has_image python && return
+  local root=$CONTAINERS_PATH/python
+  rm -rf "$root" && cp -a "$CONTAINERS_PATH/minbase" "$root"
+  install_debian "$root" python3 python3-paho-mqtt ffmpeg tini
+  # The Dockerfile of the service runs apt-get.
+  cp -r /etc/apt/. "$root/etc/apt/"
+  import_root "$root" python
+  rm -rf "$root"
+}
+
 # Debian's packages under the names of the images in docker-compose.production.yml.
 tag_services() {
-  podman tag localhost/stand-in/services localhost/stand-in/{redis,nginx,caddy,prometheus,redis-exporter,python}
+  podman tag localhost/stand-in/services localhost/stand-in/{redis,nginx,caddy}
   has_image postgres && return
   podman build -q -t localhost/stand-in/postgres --isolation chroot - >/dev/null <<'DOCKERFILE'
 FROM localhost/stand-in/services
@@ -119,4 +137,5 @@ make_minbase
 make_node
 make_services
 tag_services
+make_python
 podman images --format '{{.Repository}} {{.Size}}'

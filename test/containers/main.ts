@@ -37,7 +37,6 @@ const SETTINGS = {
   LOCATION_LON: "7.98",
   TIMEZONE: "Europe/Zurich",
   NODE_IMAGE: "localhost/stand-in/node",
-  PYTHON_IMAGE: "localhost/stand-in/python",
   PROCESSING_BASE_IMAGE: "localhost/stand-in/python",
   REDIS_IMAGE: "localhost/stand-in/redis",
   POSTGRES_IMAGE: "localhost/stand-in/postgres",

@@ -35,6 +35,7 @@ const PROGRAMS: readonly Program[] = [
     debianPackage: "postgresql-15",
     usedFor: "the archive in PostgreSQL",
   },
+  { probe: ["shellcheck", "--version"], debianPackage: "shellcheck", usedFor: "the scripts of a deployment" },
   { probe: ["curl", "--version"], debianPackage: "curl", usedFor: "the documented HTTP calls" },
   { probe: ["openssl", "version"], debianPackage: "openssl", usedFor: "certificates for TLS" },
   {
