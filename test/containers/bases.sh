@@ -124,6 +124,7 @@ tag_services() {
   has_image postgres && return
   podman build -q -t localhost/stand-in/postgres --isolation chroot - >/dev/null <<'DOCKERFILE'
 FROM localhost/stand-in/services
+RUN chmod 3777 /run/postgresql
 ENV PGDATA=/var/lib/postgresql/data
 VOLUME /var/lib/postgresql/data
 ENTRYPOINT ["postgres-entrypoint"]
