@@ -81,7 +81,9 @@ make_services() {
   local root=$CONTAINERS_PATH/services
   rm -rf "$root" && cp -a "$CONTAINERS_PATH/minbase" "$root"
   install_debian "$root" "${SERVICES[@]}"
-  rm -rf "$root/var/lib/postgresql" "$root/var/run/postgresql"
+  rm -rf "$root/var/lib/postgresql"
+  # As in the official image: podman gives a tmpfs the permissions of the folder below it.
+  chmod 3777 "$root/run/postgresql"
   mkdir -p "$root/data" "$root/var/lib/postgresql/data" "$root/docker-entrypoint-initdb.d"
   chroot "$root" chown redis /data
   chroot "$root" chown -R postgres /var/lib/postgresql
@@ -124,7 +126,6 @@ tag_services() {
   has_image postgres && return
   podman build -q -t localhost/stand-in/postgres --isolation chroot - >/dev/null <<'DOCKERFILE'
 FROM localhost/stand-in/services
-RUN chmod 3777 /run/postgresql
 ENV PGDATA=/var/lib/postgresql/data
 VOLUME /var/lib/postgresql/data
 ENTRYPOINT ["postgres-entrypoint"]
