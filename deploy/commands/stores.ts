@@ -4,7 +4,7 @@ import { pino } from "pino";
 import { readEnvironment } from "../../platform/config.ts";
 import { serverSettings } from "../../platform/server-settings.ts";
 import { storeSettings } from "../config/config.ts";
-import { BackupError } from "../stores/backup.ts";
+import { BackupError } from "../stores/backup-error.ts";
 import { print, printFindings } from "./command-line.ts";
 
 const VERIFY_HELP = `

@@ -1,11 +1,14 @@
+import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import { archiveFile } from "../../bridge/journal/archive/config.ts";
 import { verifyJournal } from "../../bridge/journal/stores/level/verify.ts";
 import { reasonOf } from "../../platform/error-reason.ts";
 import { isLocked, messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
 import { type StoreScan, scanStore } from "../../platform/level/scan.ts";
 import { readSecrets } from "../config/secrets.ts";
+import { damageOfArchive } from "../stores/archive-file.ts";
 import { storeFolders } from "../stores/store-folders.ts";
 import { checkNotedDamage } from "./damage.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
@@ -31,7 +34,17 @@ export async function verifyData(dataPath: string): Promise<Finding[]> {
     findings.push(ok(store, `${scan.files} files, ${scan.bytes} bytes match their checksums`));
     findings.push(...(await rowsOf(store, dataPath, folder)));
   }
+  findings.push(...checkArchive(archiveFile(dataPath)));
   return [...findings, checkSecretsFile(dataPath), ...checkNotedDamage(dataPath)];
+}
+
+function checkArchive(file: string): Finding[] {
+  if (!existsSync(file)) return [];
+  const damage = damageOfArchive(file);
+  if (damage === undefined) return [ok("archive", `${file} can be read`)];
+  return [
+    wrong("archive", `${file} is damaged (${damage}): restore it from a backup, or move it away to begin a new one`),
+  ];
 }
 
 function damagesOf({ tables, logParts }: StoreScan): string[] {

@@ -1,14 +1,17 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { z } from "zod";
+import { archiveFile } from "../../bridge/journal/archive/config.ts";
 import { markRestored } from "../../bridge/journal/stores/level/checkpoint.ts";
 import { reasonOf } from "../../platform/error-reason.ts";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
 import { scanStore } from "../../platform/level/scan.ts";
+import { copyArchive } from "./archive-file.ts";
+import { BackupError } from "./backup-error.ts";
 import { damageFile } from "./damage-log.ts";
 import { storeFolders } from "./store-folders.ts";
 
@@ -27,11 +30,6 @@ const catalogSchema = z.object({
 });
 type Catalog = z.infer<typeof catalogSchema>;
 
-/** The message says why a backup was not made or restored, and what to do. */
-export class BackupError extends Error {
-  override name = "BackupError";
-}
-
 /**
  * Copies a DATA_PATH, even while the server runs. Copies the journal before the MQTT sessions: the next start publishes
  * an event again that is only in the journal. In the reverse order, the journal could lack an event of the sessions.
@@ -47,7 +45,13 @@ export async function backUp(dataPath: string, target: string): Promise<Catalog>
     if ((await stat(folder).catch(() => undefined)) === undefined) continue;
     await copyStore(folder, join(target, relative(dataPath, folder)));
   }
-  await copyFiles(dataPath, target, (path) => stores.includes(path) || NOT_BACKED_UP.has(relative(dataPath, path)));
+  const archive = archiveFile(dataPath);
+  await copyFiles(
+    dataPath,
+    target,
+    (path) => stores.includes(path) || path.startsWith(archive) || NOT_BACKED_UP.has(relative(dataPath, path)),
+  );
+  if (existsSync(archive)) copyArchive(archive, archiveFile(target));
   // The record describes damage of this server, not of the copy.
   await rm(damageFile(target), { force: true });
   const catalog: Catalog = { version: 1, madeAt: new Date().toISOString(), files: await listFiles(target) };

@@ -1,9 +1,8 @@
-import { join } from "node:path";
 import type { Logger } from "pino";
 import type { Leases } from "../../cluster/cluster.ts";
 import { runAsSingleton } from "../../cluster/singleton.ts";
 import type { Journal } from "../journal.ts";
-import type { RetentionDays } from "./config.ts";
+import { archiveFile, type RetentionDays } from "./config.ts";
 import { ArchiveFiller, type ArchiveStatus } from "./filler.ts";
 import type { ArchivePage, ArchiveQuery } from "./pages.ts";
 import { ArchiveUnavailableError, WORKER_FILE, WorkerDatabase } from "./worker-database.ts";
@@ -44,7 +43,7 @@ export function startArchive(options: ArchiveOptions): Archive {
   const { config, dataPath, topicRoot, leases, logger, workerFile = WORKER_FILE } = options;
   const { databaseUrl } = config;
   if (!config.isOn) return archiveOff();
-  const place = databaseUrl === undefined ? { path: join(dataPath, "archive.db") } : { url: databaseUrl };
+  const place = databaseUrl === undefined ? { path: archiveFile(dataPath) } : { url: databaseUrl };
   const openWorker = (migrate: boolean) => new WorkerDatabase({ place, topicRoot, migrate }, workerFile);
   const filler = new ArchiveFiller({ ...options, retentionDays: config.retentionDays, open: () => openWorker(true) });
   // Without PostgreSQL each node archives for itself, because no other node can read its file.

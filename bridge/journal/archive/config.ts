@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { z } from "zod";
 import { countVariable, setting, type ValuesOf } from "../../../platform/config.ts";
 import { KINDS, type Kind } from "./kinds.ts";
@@ -30,6 +31,11 @@ export const archiveSettings = {
     { defaultText: "none", values: "`kind=days`, separated by commas" },
   ),
 };
+
+/** The SQLite file of an archive without `DATABASE_URL`. SQLite keeps further files beside it, named `archive.db-…`. */
+export function archiveFile(dataPath: string): string {
+  return join(dataPath, "archive.db");
+}
 
 /** The age in days at which events of the kind leave the archive. A kind that is not listed is kept for ever. */
 export type RetentionDays = Partial<Record<Kind, number>>;

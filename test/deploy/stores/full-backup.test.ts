@@ -120,6 +120,8 @@ it("restores events, sessions, accounts, logins, devices, pictures, totals and t
     operatorKey,
     async (args, input) => (await runCommand(variables, args, input)).output,
   );
+  const archived = async (from: Skylapse) => (await call(from, "/events?event=weather.changed", filled.token)).bytes.toString();
+  await expect.poll(() => archived(server)).toContain('"wind":24');
   const totals = async (from: Skylapse) => jsonOf(await call(from, "/stats", operatorKey)).totals;
   const backup = join(newDataPath(), "backup");
   expect(await runCommand(variables, ["backup", backup])).toMatchObject({ code: 0, errors: "" });
@@ -135,6 +137,9 @@ it("restores events, sessions, accounts, logins, devices, pictures, totals and t
   const restored = await start(place);
   await expectEverything(restored, filled);
   expect(await subscribe(restored, filled.token, newest)).toMatchObject({ recovered: false, reason: "epoch_changed" });
+  await expect.poll(() => archived(restored)).toContain('"wind":24');
+  expect(await archived(restored)).not.toContain('"wind":25');
+  expect((await runCommand({ DATA_PATH: place }, ["verify"])).output).toMatch(/^ok +archive /m);
   const audit = readFileSync(join(place, "audit.log"), "utf8");
   expect(audit).toMatch(/"action":"token.mint".*"target":"user:archive/);
   expect(await totals(restored)).toMatchObject({ since, starts: 2 });
