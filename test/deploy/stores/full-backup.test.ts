@@ -120,7 +120,8 @@ it("restores events, sessions, accounts, logins, devices, pictures, totals and t
     operatorKey,
     async (args, input) => (await runCommand(variables, args, input)).output,
   );
-  const archived = async (from: Skylapse) => (await call(from, "/events?event=weather.changed", filled.token)).bytes.toString();
+  const archived = async (from: Skylapse) =>
+    (await call(from, "/events?event=weather.changed", filled.token)).bytes.toString();
   await expect.poll(() => archived(server)).toContain('"wind":24');
   const totals = async (from: Skylapse) => jsonOf(await call(from, "/stats", operatorKey)).totals;
   const backup = join(newDataPath(), "backup");
