@@ -16,6 +16,7 @@ const BODIES: Record<string, Record<string, unknown>> = {
   "POST /devices/:id/rotate": { secret: "x".repeat(32), certificate_name: "north" },
   "POST /broadcast": { event: "a.b", channel: "dashboard" },
   "POST /clock/accept": { time_passed: true },
+  "PUT /log-level": { level: "info" },
   "POST /cameras/:id/commands": { name: "capture.now", args: {}, expires_in: 30 },
 };
 /** The routes that accept a body without a token. */
