@@ -40,7 +40,7 @@ describe.each(UNITS)("%s", (path) => {
     expect(settingOf(Service, "Environment")).toContain(`DATA_PATH=/var/lib/${settingOf(Service, "StateDirectory")}`);
   });
 
-  it.runIf(spawnSync("systemd-analyze", ["--version"]).status === 0)("is a valid unit for systemd", () => {
+  it("is a valid unit for systemd", () => {
     const { stderr } = spawnSync("systemd-analyze", ["verify", join(ROOT, path)], { encoding: "utf8" });
     // A machine without systemd as its init cannot be asked about other units.
     expect(stderr.split("\n").filter((line) => line.includes(path))).toEqual([]);
@@ -62,7 +62,7 @@ describe("deploy/skylapse-server.service", () => {
     expect(Number(settingOf(Service, "TimeoutStopSec")) * 1000).toBeGreaterThan(longest + 8_000);
   });
 
-  it.runIf(spawnSync("systemd-analyze", ["--version"]).status === 0)("has little exposure for systemd", () => {
+  it("has little exposure for systemd", () => {
     const args = ["security", "--offline=yes", "--threshold=20", join(ROOT, "deploy/skylapse-server.service")];
     expect(() => execFileSync("systemd-analyze", args, { stdio: "pipe" })).not.toThrow();
   });

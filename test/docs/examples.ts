@@ -33,7 +33,7 @@ export function setUpExamples(): Examples {
   let skylapse: Skylapse;
 
   beforeAll(async () => {
-    skylapse = await startSkylapse({ dataPath, env: { SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" } });
+    skylapse = await startSkylapse({ dataPath, env: { SIMULATOR: "1", CAPTURE_INTERVAL_S: "1", ARCHIVE: "on" } });
   });
   afterAll(async () => {
     await skylapse.end();

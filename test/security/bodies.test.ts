@@ -68,7 +68,8 @@ async function traces() {
 }
 
 it("the table has a body for every route that accepts a body", () => {
-  const withBody = [...routes].filter((route) => /^(?:POST|PUT|PATCH) /.test(route));
+  // `/socket.io/` answers every request with the same refusal, and reads no body.
+  const withBody = [...routes].filter((route) => /^(?:POST|PUT|PATCH) (?!\/socket\.io\/)/.test(route));
   expect(withBody.sort()).toEqual(Object.keys(BODIES).sort());
 });
 

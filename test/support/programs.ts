@@ -37,6 +37,7 @@ const PROGRAMS: readonly Program[] = [
   },
   { probe: ["shellcheck", "--version"], debianPackage: "shellcheck", usedFor: "the scripts of a deployment" },
   { probe: ["curl", "--version"], debianPackage: "curl", usedFor: "the documented HTTP calls" },
+  { probe: ["systemd-analyze", "--version"], debianPackage: "systemd", usedFor: "the units of server and camera" },
   { probe: ["openssl", "version"], debianPackage: "openssl", usedFor: "certificates for TLS" },
   {
     probe: ["promtool", "--version"],

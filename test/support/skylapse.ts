@@ -106,6 +106,8 @@ function launch({ dataPath = makeDataPath(), env = {}, node = process.execPath }
       // The landscape for pictures of the default size takes seconds of CPU time.
       SIMULATOR_WIDTH: "320",
       LOG_LEVEL: "info",
+      // Opening the archive takes half a second of CPU time. Tests of the archive switch it on.
+      ARCHIVE: "off",
       // Long enough for a busy machine: these time-outs only end hangs.
       AUTH_TIMEOUT_MS: "120000",
       DRAIN_TIMEOUT_MS: "120000",

@@ -25,7 +25,7 @@ function newDataPath(): string {
 }
 
 async function start(dataPath: string, env: Record<string, string> = {}) {
-  const server = await startSkylapse({ dataPath, env: { ...env } });
+  const server = await startSkylapse({ dataPath, env: { ARCHIVE: "on", ...env } });
   onTestFinished(async () => {
     await server.end("SIGKILL");
   });

@@ -34,7 +34,7 @@ function event() {
   return { ...made, body: `${made.body.replace("{", '{"text":"sunrise",')},"timestamp":"2026-03-01T06:30:00.000Z"` };
 }
 
-describe.each(PLACES)("filling the archive in %s", (_name, createPlace) => {
+describe.each(PLACES)("filling the archive in %s", (name, createPlace) => {
   let place: TestPlace;
   let journals: LevelPlace;
   const archives: Archive[] = [];
@@ -125,35 +125,35 @@ describe.each(PLACES)("filling the archive in %s", (_name, createPlace) => {
     expect(await positions()).toEqual(range(1, 1_000));
   });
 
-  test.runIf(_name === "PostgreSQL")(
-    "nothing is missing when the database stops under load, and appends go on",
-    async () => {
-      const journal = await journals.open({ sync: false, retentionEvents: 100_000 });
-      const archive = start(journal);
-      let isLoaded = true;
-      const load = (async () => {
-        while (isLoaded) {
-          await append(journal, 20);
-          await new Promise((resolve) => setTimeout(resolve, 2));
-        }
-      })();
-      await expect.poll(() => archive.status()?.position).toBeGreaterThan(200);
-      await place.server?.stop();
-      await expect.poll(() => archive.status()?.unavailableReason).toBeDefined();
-      const { head } = journal;
-      await expect.poll(() => journal.head).toBeGreaterThan(head + 500);
-      expect(archive.status()?.behind).toBeGreaterThan(500);
-      await place.server?.start();
-      await expect.poll(() => archive.status()?.position).toBeGreaterThan(head + 500);
-      isLoaded = false;
-      await load;
-      await complete(archive);
-      expect(await positions()).toEqual(range(1, journal.head));
-      expect(await place.rows("select * from archive_gaps")).toEqual([]);
-    },
-  );
+  // SQLite runs in the process of the archive, so it cannot stop by itself.
+  if (name !== "PostgreSQL") return;
 
-  test.runIf(_name === "PostgreSQL")("stops in time while the database is frozen", async () => {
+  test("nothing is missing when the database stops under load, and appends go on", async () => {
+    const journal = await journals.open({ sync: false, retentionEvents: 100_000 });
+    const archive = start(journal);
+    let isLoaded = true;
+    const load = (async () => {
+      while (isLoaded) {
+        await append(journal, 20);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+    })();
+    await expect.poll(() => archive.status()?.position).toBeGreaterThan(200);
+    await place.server?.stop();
+    await expect.poll(() => archive.status()?.unavailableReason).toBeDefined();
+    const { head } = journal;
+    await expect.poll(() => journal.head).toBeGreaterThan(head + 500);
+    expect(archive.status()?.behind).toBeGreaterThan(500);
+    await place.server?.start();
+    await expect.poll(() => archive.status()?.position).toBeGreaterThan(head + 500);
+    isLoaded = false;
+    await load;
+    await complete(archive);
+    expect(await positions()).toEqual(range(1, journal.head));
+    expect(await place.rows("select * from archive_gaps")).toEqual([]);
+  });
+
+  test("stops in time while the database is frozen", async () => {
     const journal = await journals.open({ sync: false });
     const archive = start(journal);
     await append(journal, 10);
