@@ -149,7 +149,7 @@ export function readBrokerConfig(source: EnvironmentSource) {
     maxConnectionsPerUser: read.MAX_MQTT_CONNECTIONS_PER_USER,
     maxConnectsPerMinute: read.MAX_MQTT_CONNECTS_PER_MINUTE,
     maxUserConnectsPerMinute: read.MAX_MQTT_USER_CONNECTS_PER_MINUTE,
-    /** What one user, device or service may send over all of its connections to this node. */
+    /** The limits of one user, device or service, over all of its connections to this node. */
     rateLimits: {
       messagesPerSecond: read.MAX_MQTT_MESSAGES_PER_SECOND,
       bytesPerSecond: read.MAX_MQTT_BYTES_PER_SECOND,

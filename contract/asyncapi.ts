@@ -30,7 +30,7 @@ import { type JsonSchema, jsonSchemaOf } from "./json-schema.ts";
 import { clientMessageSchema, serverMessageSchema } from "./socket-messages.ts";
 
 interface AsyncApiOptions {
-  /** Of the server. */
+  /** The version of the server. */
   version: string;
   /** `TOPIC_ROOT`. */
   root: string;
@@ -44,7 +44,7 @@ interface Message {
 
 interface TopicChannel {
   title: string;
-  /** Who publishes, as in `docs/mqtt.md`. */
+  /** The publishers of the topic, as in `docs/mqtt.md`. */
   by: string;
   retained: boolean;
   /** By event, or by a name that is no event. */
@@ -66,7 +66,7 @@ const TOPICS: Record<string, TopicChannel> = {
     ...ofEvents(linkSchema, "camera.online", "camera.offline", "camera.sleeping"),
     bare: { summary: "The same without an envelope", payload: schemaOf(linkSchema) },
   }),
-  "cameras/{camera}/about": retained("What a camera says about itself", "camera", {
+  "cameras/{camera}/about": retained("The description that a camera publishes", "camera", {
     ...ofEvents(cameraAboutSchema, "camera.about"),
   }),
   "cameras/{camera}/state/presence": retained("The presence of a camera", "backend", {

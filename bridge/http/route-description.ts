@@ -4,12 +4,12 @@ import type { ErrorName } from "./error-codes.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** What the OpenAPI document says about the route. */
+    /** The route's entry in the OpenAPI document. */
     description?: RouteDescription;
   }
 }
 
-/** What the OpenAPI document says about a route. It stands beside the route and shares the route's schemas. */
+/** The entry of a route in the OpenAPI document. The entry is written beside the route and uses the route's schemas. */
 export interface RouteDescription {
   /** The heading of the group in `docs/http.md`. */
   group: string;

@@ -9,7 +9,7 @@ import type { LinkProbe } from "./link-watch.ts";
 
 export type Transport = "tcp" | "tls" | "websocket";
 
-/** What is known of a connection before the client sends anything. */
+/** A connection before the client has sent anything. */
 export interface Origin {
   address: string;
   transport: Transport;

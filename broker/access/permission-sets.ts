@@ -29,7 +29,7 @@ export type PublishDecision =
 
 const PLAIN: PublishDecision = { kind: "plain" };
 
-/** What permissions allow on topics. Shared by all clients with the same permissions. */
+/** The topics that a set of permissions allows. All clients with the same permissions share one object. */
 export interface PermissionSet {
   readonly grants: Grants;
   mayRead(topic: string): boolean;

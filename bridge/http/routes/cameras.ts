@@ -37,7 +37,7 @@ const stateSchema = z.object({
 const cameraSchema = z.object({
   id: idSchema,
   presence: presenceSchema.optional(),
-  about: z.unknown().optional().describe("What the camera says about itself"),
+  about: z.unknown().optional().describe("The description that the camera published"),
   states: z.record(z.string(), stateSchema),
   alerts: z.record(z.string(), z.unknown()).describe("Raised alerts by name"),
   preview: z

@@ -12,7 +12,10 @@ const ALLOWED: RouteDescription = {
       is: "The answer, for pages of every origin",
       json: z.object({
         allowed: z.boolean(),
-        message: z.string().optional().describe("What an operator can do about a refusal"),
+        message: z
+          .string()
+          .optional()
+          .describe("How an operator can allow the origin; absent if the origin is allowed"),
       }),
     },
   },

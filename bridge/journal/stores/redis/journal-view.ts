@@ -6,7 +6,7 @@ import { Channels } from "./channels.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 
 /**
- * What this node knows of the journal, in memory and as of one position. The entries of the log update it in order.
+ * This node's copy of the journal's state, in memory, as of one position. The entries of the log update the copy in order.
  * When Redis holds another journal, a new view replaces it.
  */
 export class JournalView {

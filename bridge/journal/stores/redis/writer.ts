@@ -11,7 +11,7 @@ import type { RedisJournalLimits } from "./limits.ts";
 import type { MqttOutbox } from "./mqtt-outbox.ts";
 import { APPEND } from "./scripts/append.ts";
 
-/** What the parts that write to Redis have in common. */
+/** The options that all parts that write to Redis share. */
 export interface WriterContext {
   connection: Connection;
   keys: JournalKeys;
