@@ -57,7 +57,7 @@ export class MqttOutbox {
         const pending = group?.pending ?? (await this.#addEarlier(store, after, publications));
         for (const publication of publications) if (pending.has(publication.position)) yield publication;
       }
-      if (rows.length < ROWS_PER_READ) return;
+      if (rows.length === 0) return;
     }
   }
 

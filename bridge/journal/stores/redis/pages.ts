@@ -1,3 +1,5 @@
+import type { Logger } from "pino";
+import type { Gap } from "../../../../contract/socket-messages.ts";
 import type { JournalPage, ReadRequest, ReplayPage, ReplayRequest } from "../../journal.ts";
 import { Page, type PageRequest, pageRequestOf, RecentPages, withTrimmedGap } from "../page.ts";
 import { recentJournalPage, WholePage } from "../whole-page.ts";
@@ -10,15 +12,29 @@ import type { JournalKeys } from "./keys.ts";
 /** Chunks per read. */
 const CHUNKS_PER_READ = 16;
 
-/** Reads pages of channels: the newest entries from memory, older ones from Redis. */
+/** A chunk that the stream of a channel names. */
+interface NamedChunk {
+  last: number;
+  /** The channel's newest position in the chunk. */
+  newest: number;
+}
+
+/**
+ * Reads pages of channels: the newest entries from memory, older ones from Redis. A reply with fewer rows than requested
+ * is not taken for the end of a stream: only a reply without rows is.
+ */
 export class PageReader {
   readonly #connection: Connection;
   readonly #keys: JournalKeys;
+  readonly #logger: Logger;
   readonly #recentPages = new RecentPages();
+  /** The newest position that was reported as missing. */
+  #missingUpTo = 0;
 
-  constructor(connection: Connection, keys: JournalKeys) {
+  constructor(connection: Connection, keys: JournalKeys, logger: Logger) {
     this.#connection = connection;
     this.#keys = keys;
+    this.#logger = logger;
   }
 
   async replay(request: ReplayRequest, view: JournalView): Promise<ReplayPage> {
@@ -29,7 +45,7 @@ export class PageReader {
     let page: ReplayPage = { entries: [], next: Math.max(request.after, wanted.until), done: true };
     if (wanted.after < wanted.until) {
       const recent = await this.#recentPages.read(recentEntries, wanted);
-      page = recent ?? (await this.#read(wanted));
+      page = recent ?? (await this.#read(wanted, view));
       if (recent === undefined) {
         await this.#refreshFloors(names, view);
         // Retention may have removed some of these entries meanwhile. The gap then covers all entries below the floor.
@@ -58,57 +74,107 @@ export class PageReader {
         for (const entry of entriesOf(chunk)) if (entry.position > page.after && !page.take(entry)) return;
         from = chunk.base + chunk.size;
       }
-      if (rows.length < CHUNKS_PER_READ) return;
+      if (rows.length === 0 || from >= page.until) return;
     }
   }
 
-  async #read(request: PageRequest): Promise<ReplayPage> {
+  /**
+   * If a chunk is missing that a channel still keeps, the page ends before the chunk. A page that begins with missing
+   * chunks reports them as a gap and continues after them.
+   */
+  async #read(request: PageRequest, view: JournalView): Promise<ReplayPage> {
     const page = new Page(request);
+    let readTo = request.after;
+    let gap: Gap | undefined;
+    const finish = (end?: number): ReplayPage => {
+      if (gap === undefined) return page.finish(end);
+      this.#reportMissing(gap);
+      return { ...page.finish(end), gap };
+    };
     for (let after = request.after; ; ) {
       const from = after;
       const found = await Promise.all(request.logs.map(({ name }) => this.#chunksOf(name, from, request)));
-      after = Math.min(...found.map(({ readTo }) => readTo));
+      after = Math.min(...found.map((one) => one.readTo));
       const reached = after;
-      const lasts = [...new Set(found.flatMap((one) => one.lasts))].filter((last) => last <= reached);
-      lasts.sort((a, b) => a - b);
-      for (let at = 0; at < lasts.length; at += CHUNKS_PER_READ) {
-        for (const chunk of await this.#chunks(lasts.slice(at, at + CHUNKS_PER_READ)))
-          for (const entry of entriesOf(chunk)) if (!page.takeIfRequested(entry)) return page.finish();
+      const lasts = [...new Set(found.flatMap(({ chunks }) => chunks.map(({ last }) => last)))];
+      const wanted = lasts.filter((last) => last <= reached).sort((a, b) => a - b);
+      for (let at = 0; at < wanted.length; at += CHUNKS_PER_READ) {
+        const some = wanted.slice(at, at + CHUNKS_PER_READ);
+        const chunks = await this.#chunks(some);
+        for (const last of some) {
+          const chunk = chunks.get(last);
+          if (chunk === undefined) {
+            if (!(await this.#isLost(last, found, request, view))) continue;
+            if (readTo > request.after) return finish(readTo);
+            gap = { after: request.after, before: last + 1 };
+            continue;
+          }
+          for (const entry of entriesOf(chunk)) if (!page.takeIfRequested(entry)) return finish();
+          readTo = last;
+        }
       }
-      if (after === Number.POSITIVE_INFINITY) return page.finish();
+      if (after === Number.POSITIVE_INFINITY) return finish();
     }
   }
 
-  /** Finds chunks to fill a page: their last positions, and how far the channel was read (Infinity: to its end). */
+  /** Finds chunks to fill a page, and how far the channel was read (Infinity: to its end). */
   async #chunksOf(name: string, after: number, { until, maxEvents }: PageRequest) {
     const size = Math.min(maxEvents + 1, 128);
     const rows = await this.#connection.do((redis) =>
       redis.xrange(this.#keys.channel(name), `(${after}-0`, "+", "COUNT", size),
     );
-    const lasts: number[] = [];
+    const chunks: NamedChunk[] = [];
     let events = 0;
-    for (const [id, [, distances]] of rows) {
+    for (const [id, [, distances = ""]] of rows) {
       const last = Number.parseInt(id, 10);
-      lasts.push(last);
-      if (last >= until) return { lasts, readTo: Number.POSITIVE_INFINITY };
-      events += distances?.length ?? 0;
+      chunks.push({ last, newest: last - distances.charCodeAt(distances.length - 1) });
+      if (last >= until) return { name, chunks, readTo: Number.POSITIVE_INFINITY };
+      events += distances.length;
       // The cursor may be within the first chunk, so its first entries may not belong to the page.
       if (events > maxEvents) break;
     }
-    const readAll = rows.length < size && lasts.length === rows.length;
-    return { lasts, readTo: readAll ? Number.POSITIVE_INFINITY : (lasts.at(-1) ?? Number.POSITIVE_INFINITY) };
+    return { name, chunks, readTo: chunks.at(-1)?.last ?? Number.POSITIVE_INFINITY };
   }
 
-  /** Reads chunks, except those that were deleted meanwhile. */
-  async #chunks(lasts: readonly number[]): Promise<Chunk[]> {
+  /** Reads the chunks that the log still has. */
+  async #chunks(lasts: readonly number[]): Promise<Map<number, Chunk>> {
     const rows = await this.#connection.do((redis) =>
       Promise.all(lasts.map((last) => redis.xrangeBuffer(this.#keys.log, `${last}-0`, `${last}-0`))),
     );
-    return rows.flat().map(([id, fields]) => readChunk(id, fields));
+    const chunks = rows.flat().map(([id, fields]) => readChunk(id, fields));
+    return new Map(chunks.map((chunk) => [chunk.base + chunk.size, chunk]));
+  }
+
+  /** Whether the log has lost a chunk with entries of the page. Otherwise, retention removed the chunk meanwhile. */
+  async #isLost(
+    last: number,
+    found: readonly { name: string; chunks: readonly NamedChunk[] }[],
+    { after }: PageRequest,
+    view: JournalView,
+  ): Promise<boolean> {
+    const holders = found.flatMap(({ name, chunks }) => {
+      const newest = chunks.find((chunk) => chunk.last === last)?.newest ?? 0;
+      return newest > after ? [{ name, newest }] : [];
+    });
+    await this.#refreshFloors(
+      holders.map(({ name }) => name),
+      view,
+    );
+    return holders.some(({ name, newest }) => newest > view.channels.floorOf(name));
+  }
+
+  #reportMissing({ after, before }: Gap): void {
+    if (before - 1 <= this.#missingUpTo) return;
+    this.#missingUpTo = before - 1;
+    this.#logger.error(
+      { after, before },
+      "journal in redis is damaged: events are missing, the gap is reported to readers",
+    );
   }
 
   /** Loads the current floors: they show which entries retention removed while the page was read. */
   async #refreshFloors(names: readonly string[], { channels }: JournalView): Promise<void> {
+    if (names.length === 0) return;
     const { meta, floors, kept } = this.#keys;
     const [forgotten, floorsNow, keptNow] = await this.#connection.do((redis) =>
       Promise.all([redis.hget(meta, "forgotten"), redis.hmget(floors, ...names), redis.hmget(kept, ...names)]),

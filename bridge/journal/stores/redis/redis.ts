@@ -191,7 +191,7 @@ class RedisJournal implements Journal {
       onFailed: (error) => health.failed("reading", error),
       onWorked: () => health.worked("reading"),
     });
-    this.#pages = new PageReader(reading, keys);
+    this.#pages = new PageReader(reading, keys, logger);
     this.#retention = new Retention({ ...settings, ...context, isClosing: () => this.#closing !== undefined });
     const onClaimed = () => this.#undeliveredListeners.call();
     this.#heartbeat = new Heartbeat({ ...context, ...waits, nodeName, onClaimed });
