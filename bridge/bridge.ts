@@ -57,7 +57,7 @@ export interface BridgeOptions {
   /** The server's own clock. Default: the system's clock. */
   clock?: Omit<ServerClock, "stop">;
   journal: Journal;
-  ingest: Pick<BridgeIngest, "publish" | "stats" | "attachCommands">;
+  ingest: Pick<BridgeIngest, "publish" | "stats" | "attachCommands" | "timesOf">;
   link: BrokerLink;
   authority: Authority;
   /** The MQTT clients of this node. The bridge disconnects a client whose token is revoked. Default: none. */
@@ -185,7 +185,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         }),
         addressOf: addresses.of,
         ...{ authority, guard, audit, journal, archive, tree, channels, publish, sockets, presence, previews, stats },
-        ...{ relay: commands, cluster, clock, version },
+        ...{ relay: commands, cluster, clock, version, eventTimes: (position) => ingest.timesOf(position) },
         unavailableReason: () => (phase === "serving" ? storeUnavailableReason() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),
         notices: () => [...(options.notices?.() ?? []), ...channelNotices(journal)],

@@ -11,6 +11,7 @@ import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { BackendEvent, Publish } from "./broker-link/publish.ts";
 import { SenderClocks } from "./cameras/sender-clocks.ts";
 import type { MqttCommands } from "./commands/mqtt-commands.ts";
+import { type EventTimes, EventTimesLog } from "./event-times.ts";
 import type { Appended, Journal, JournalMessage } from "./journal/journal.ts";
 import { clearedData, envelopePayload, journalMessage, type TopicFacts, topicFacts } from "./journal-message.ts";
 import { MqttForwarding } from "./mqtt-forwarding.ts";
@@ -91,6 +92,8 @@ export interface BridgeIngest extends Ingest {
    * `onUndelivered`: such messages come from other nodes.
    */
   publishUndelivered(options?: { afterStart?: boolean }): Promise<void>;
+  /** When this node worked on an event; undefined when another node did, or when this is no longer known. */
+  timesOf(position: number): EventTimes | undefined;
   stats(): IngestStats;
 }
 
@@ -108,6 +111,7 @@ class JournalIngest implements BridgeIngest {
   readonly #forwarding: MqttForwarding;
   readonly #previews: PreviewIngest;
   readonly #senderClocks = new SenderClocks();
+  readonly #times = new EventTimesLog();
   #commands: CommandSink | undefined;
   #unawaited = 0;
   readonly #stats = { accepted: 0, duplicates: 0, refused: 0, failed: 0, dropped: 0, foreign: 0, bytes: 0 };
@@ -117,7 +121,8 @@ class JournalIngest implements BridgeIngest {
     this.#options = options;
     this.#now = now;
     this.#latencies = latencies;
-    this.#forwarding = new MqttForwarding(options);
+    this.#forwarding = new MqttForwarding({ ...options, delivered: (position) => this.delivered(position) });
+    options.journal.onReset(() => this.#times.clear());
     this.#previews = new PreviewIngest({ previews, now });
     this.#topics = new TopicCache((name) => this.#factsOf(name), CACHED_TOPICS);
   }
@@ -157,6 +162,7 @@ class JournalIngest implements BridgeIngest {
   }
 
   delivered(position: number): void {
+    this.#times.noteForwarded(position);
     this.#options.journal.delivered(position);
   }
 
@@ -200,6 +206,10 @@ class JournalIngest implements BridgeIngest {
     return this.#forwarding.publishUndelivered(options);
   }
 
+  timesOf(position: number): EventTimes | undefined {
+    return this.#times.of(position);
+  }
+
   stats(): IngestStats {
     return { ...this.#stats };
   }
@@ -232,9 +242,11 @@ class JournalIngest implements BridgeIngest {
       this.#stats.failed++;
       throw error;
     }
-    this.#latencies.append.observe((performance.now() - startedAt) / 1000);
+    const durableAt = performance.now();
+    this.#latencies.append.observe((durableAt - startedAt) / 1000);
     if (appended.duplicate) this.#stats.duplicates++;
     else {
+      this.#times.noteDurable(appended.position, startedAt, durableAt);
       this.#stats.accepted++;
       this.#stats.bytes += bytes;
     }
@@ -271,7 +283,7 @@ class JournalIngest implements BridgeIngest {
     const { position } = await this.#append(this.#messageOf(publication, facts), payload.length);
     let isOpen = position !== undefined;
     const settled = () => {
-      if (isOpen && position !== undefined) this.delivered(position);
+      if (isOpen && position !== undefined) this.#options.journal.delivered(position);
       isOpen = false;
     };
     // After the acknowledgement. The relay already has the command of a duplicate publication.

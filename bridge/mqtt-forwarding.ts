@@ -10,6 +10,8 @@ const MAX_WAITING = 10_000;
 
 interface MqttForwardingOptions {
   journal: Pick<Journal, "head" | "delivered" | "undelivered">;
+  /** Called when MQTT subscribers were sent an event of this run. */
+  delivered: (position: number) => void;
   tree: TopicTree;
   logger: Logger;
 }
@@ -41,13 +43,13 @@ export class MqttForwarding {
   }
 
   publish(position: number, publication: OutgoingPublication): void {
-    const { journal, logger } = this.#options;
+    const { delivered, logger } = this.#options;
     if (this.#link === undefined) {
       if (this.#waitingForLink.length < MAX_WAITING) this.#waitingForLink.push({ position, publication });
       return;
     }
     this.#link.publish(publication).then(
-      () => journal.delivered(position),
+      () => delivered(position),
       (error: unknown) => logger.error({ err: error, topic: publication.topic, position }, "event not published"),
     );
   }

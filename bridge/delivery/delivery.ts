@@ -2,6 +2,7 @@ import { LimitedLog } from "../../platform/limited-log.ts";
 import type { Journal } from "../journal/journal.ts";
 import { Backfill } from "./backfill.ts";
 import { FanOut, type FanOutOptions } from "./fan-out.ts";
+import type { FlushLog, LiveDelivery } from "./flush-log.ts";
 import type { FrameSink } from "./frame-sink.ts";
 import { PageCache } from "./page-cache.ts";
 import { Subscriber, type SubscriberContext } from "./subscriber.ts";
@@ -58,6 +59,11 @@ export class Delivery {
   /** Evicts the cached pages if no reader needs them. Call this now and then. */
   evictUnused(): void {
     if (this.#backfill.idle) this.#pageCache.clear();
+  }
+
+  /** To how many sockets an event was written live. Undefined when this is no longer known. */
+  liveDeliveryOf(entry: Parameters<FlushLog["deliveryOf"]>[0]): LiveDelivery | undefined {
+    return this.#fanOut.flushLog.deliveryOf(entry);
   }
 
   stats() {

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Entry, Journal } from "../journal/journal.ts";
 import { RecentEntries } from "../journal/recent-entries.ts";
 import { type ChannelFilter, labelOf } from "./channel-filter.ts";
+import { FlushLog } from "./flush-log.ts";
 import { eventText, textFrame } from "./frames.ts";
 import { type GroupMember, type LiveSubscriber, SubscriberGroup } from "./subscriber-group.ts";
 
@@ -35,6 +36,7 @@ export interface FanOutStats {
 export class FanOut {
   readonly #options: FanOutOptions;
   readonly recentEntries = new RecentEntries(RECENT_LIMITS);
+  readonly flushLog: FlushLog;
   readonly #groups = new Map<string, SubscriberGroup>();
   readonly #groupsByChannel = new Map<string, Set<SubscriberGroup>>();
   #edge: number;
@@ -49,6 +51,7 @@ export class FanOut {
   constructor(options: FanOutOptions) {
     this.#options = options;
     this.#edge = options.journal.head;
+    this.flushLog = new FlushLog(this.#edge);
   }
 
   /** Call this in the same turn of the event loop as the constructor. */
@@ -94,6 +97,7 @@ export class FanOut {
   reset(): void {
     this.recentEntries.clear();
     this.#edge = this.#options.journal.head;
+    this.flushLog.clear(this.#edge);
   }
 
   stats(): FanOutStats {
@@ -167,7 +171,11 @@ export class FanOut {
   }
 
   #flushGroup(group: SubscriberGroup): void {
-    const { writes, deliveries, bytes } = group.flush(this.#onRemoved);
+    if (!group.hasPending) return;
+    const startedAt = performance.now();
+    const { filter, routedPosition: until } = group;
+    const { after, writes, deliveries, bytes } = group.flush(this.#onRemoved);
+    if (writes > 0) this.flushLog.add({ filter, after, until, sockets: writes, startedAt, endedAt: performance.now() });
     this.#stats.writes += writes;
     this.#stats.deliveries += deliveries;
     this.#stats.bytes += bytes;

@@ -81,7 +81,8 @@ export class SubscriberGroup {
   /** Writes the pending frames to every member whose socket has room, and removes the others: they fall behind. */
   flush(onRemoved: (member: GroupMember, after: number) => void) {
     const [first, ...others] = this.#pending;
-    if (first === undefined) return { writes: 0, deliveries: 0, bytes: 0 };
+    const after = this.#pendingAfter;
+    if (first === undefined) return { after, writes: 0, deliveries: 0, bytes: 0 };
     const events = this.#pending.length;
     const frames = others.length === 0 ? first : Buffer.concat(this.#pending, this.#pendingBytes);
     this.#pending = [];
@@ -95,12 +96,12 @@ export class SubscriberGroup {
       const queued = sink.socket.writableLength;
       if (queued > 0 && queued + frames.length > this.#maxQueuedBytes) {
         this.remove(member);
-        onRemoved(member, this.#pendingAfter);
+        onRemoved(member, after);
       } else if (sink.open) {
         sink.socket.write(frames);
         writes++;
       }
     }
-    return { writes, deliveries: writes * events, bytes: writes * frames.length };
+    return { after, writes, deliveries: writes * events, bytes: writes * frames.length };
   }
 }

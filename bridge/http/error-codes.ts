@@ -3,7 +3,7 @@ export const ERRORS = {
   "400 bad_request": "A field is missing or wrong, or the body is not valid JSON",
   "401 unauthorized": "The token, the password or the refresh token is missing, wrong, expired or revoked",
   "403 permission_denied": "The token lacks the permission that `message` names",
-  "404 not_found": "There is no such path, user, device, camera, preview or connection",
+  "404 not_found": "There is no such path, user, device, camera, preview, event or connection",
   "404 unknown_channel": "There is no such channel",
   "405 method_not_allowed": "The path answers only the methods of the header `Allow`",
   "408 request_timeout": "The request was not complete in time",

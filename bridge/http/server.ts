@@ -20,6 +20,7 @@ import { clockRoutes } from "./routes/clock.ts";
 import { commandRoutes } from "./routes/commands.ts";
 import { connectionRoutes } from "./routes/connections.ts";
 import { deviceRoutes } from "./routes/devices.ts";
+import { eventTraceRoutes } from "./routes/event-trace.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { logLevelRoutes } from "./routes/log-level.ts";
 import { metricsRoutes, serveMetrics } from "./routes/metrics.ts";
@@ -84,6 +85,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   commandRoutes(server, services);
   connectionRoutes(server, services);
   deviceRoutes(server, services);
+  eventTraceRoutes(server, services);
   healthRoutes(server, services);
   logLevelRoutes(server, services);
   metricsRoutes(server, services);

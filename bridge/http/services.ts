@@ -19,6 +19,12 @@ import type { Callers } from "./callers.ts";
 import type { HttpConfig } from "./config.ts";
 import type { Metrics } from "./metrics.ts";
 
+interface EventTimes {
+  receivedAt: number;
+  durableAt: number;
+  forwardedAt: number | undefined;
+}
+
 export interface Services {
   http: HttpConfig;
   callers: Callers;
@@ -27,11 +33,16 @@ export interface Services {
   guard: Pick<LoginGuard, "attempt" | "recordRefresh">;
   audit: Pick<Audit, "record" | "refuse">;
   journal: Journal;
-  archive: Pick<Archive, "page">;
+  archive: Pick<Archive, "page" | "find" | "storedAt" | "status">;
+  /** When this node worked on an event, by `performance.now()`; undefined when this is not known. */
+  eventTimes: (position: number) => Readonly<EventTimes> | undefined;
   tree: TopicTree;
   channels: CustomChannels;
   publish: Publish;
-  sockets: Pick<Sockets, "connections" | "stats" | "channelCounts" | "subscribers" | "closeConnection">;
+  sockets: Pick<
+    Sockets,
+    "connections" | "stats" | "channelCounts" | "subscribers" | "closeConnection" | "liveDeliveryOf"
+  >;
   relay: CommandRunner;
   presence: Pick<PresenceService, "of">;
   previews: Pick<Previews, "newest" | "list" | "overview" | "read">;

@@ -14,9 +14,16 @@ const FIRST_PLAUSIBLE = Date.UTC(2020, 0, 1);
  * @returns milliseconds since 1970; undefined if the id is not a ULID or the time is implausible
  */
 export function captureTime(capture: string, now: number, senderAheadMs = 0): number | undefined {
-  if (!ULID.test(capture)) return undefined;
-  let time = 0;
-  for (const digit of capture.slice(0, TIME_DIGITS)) time = time * 32 + DIGITS.indexOf(digit);
-  time -= senderAheadMs;
+  const ulidTime = timeOfUlid(capture);
+  if (ulidTime === undefined) return undefined;
+  const time = ulidTime - senderAheadMs;
   return time >= FIRST_PLAUSIBLE && time <= now + MAX_AHEAD_MS ? time : undefined;
+}
+
+/** The time in a ULID, milliseconds since 1970; undefined if the text is no ULID in lower case. */
+export function timeOfUlid(text: string): number | undefined {
+  if (!ULID.test(text)) return undefined;
+  let time = 0;
+  for (const digit of text.slice(0, TIME_DIGITS)) time = time * 32 + DIGITS.indexOf(digit);
+  return time;
 }

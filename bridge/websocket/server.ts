@@ -155,6 +155,8 @@ class SocketServer implements Sockets {
     return this.#subscriptionCounts.get(channel) ?? 0;
   }
 
+  liveDeliveryOf: Sockets["liveDeliveryOf"] = (entry) => this.#delivery.liveDeliveryOf(entry);
+
   closeConnection(connectionId: string): boolean {
     const peer = this.#registry.get(connectionId);
     peer?.connection.close(CloseCode.revoked, "closed by an operator");

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { z } from "zod";
 import type { BackfillStats } from "../delivery/backfill.ts";
+import type { Delivery } from "../delivery/delivery.ts";
 import type { FanOutStats } from "../delivery/fan-out.ts";
 
 /** The WebSocket server. */
@@ -15,6 +16,7 @@ export interface Sockets {
   stats(): SocketsStats;
   channelCounts(): Record<string, number>;
   subscribers(channel: string): number;
+  liveDeliveryOf: Delivery["liveDeliveryOf"];
   /** @returns false if there is no such connection */
   closeConnection(connectionId: string): boolean;
   /** Re-checks every session: closes it with 4005 if its token is invalid now, and applies changed permissions. */

@@ -51,6 +51,8 @@ describe("docs/http.md", () => {
     const bridge = await startTestBridge({ env: { ARCHIVE: "on" } });
     onTestFinished(() => bridge.stop());
     await vi.waitFor(async () => expect((await bridge.call("/events", { token: OPERATOR_KEY })).status).toBe(200));
+    const timestamp = new Date().toISOString();
+    await bridge.say("cameras/north/events/tick", { v: 1, id: "north", timestamp, event: "tick" });
     await bridge.say("cameras/north/state/storage", { total_bytes: 1, free_bytes: 1 }, true);
     for (const route of routes.filter((name) => /^GET \/(?!ws|socket\.io|openapi|.*\.jpg|.*file)./.test(name))) {
       const path = route.replace("GET ", "").replace("{id}", "north");

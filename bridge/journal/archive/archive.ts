@@ -4,12 +4,14 @@ import { runAsSingleton } from "../../cluster/singleton.ts";
 import type { Journal } from "../journal.ts";
 import { archiveFile, type RetentionDays } from "./config.ts";
 import { ArchiveFiller, type ArchiveStatus } from "./filler.ts";
+import type { FoundEvents } from "./lookup.ts";
 import type { ArchivePage, ArchiveQuery } from "./pages.ts";
 import { ArchiveUnavailableError, WORKER_FILE, WorkerDatabase } from "./worker-database.ts";
 
 export type { ArchiveAccess } from "./access.ts";
 export type { ArchiveStatus } from "./filler.ts";
-export { KINDS, type Kind } from "./kinds.ts";
+export { KINDS, type Kind, kindOf } from "./kinds.ts";
+export type { FoundEvents } from "./lookup.ts";
 export type { ArchivedEvent, ArchivePage, ArchiveQuery } from "./pages.ts";
 export { wordsOf } from "./words.ts";
 export { ArchiveUnavailableError };
@@ -18,6 +20,10 @@ export { ArchiveUnavailableError };
 export interface Archive {
   /** @throws {ArchiveUnavailableError} the archive is off, or its database cannot be read now */
   page(query: ArchiveQuery): Promise<ArchivePage>;
+  /** Finds the events with a sender's id. @throws {ArchiveUnavailableError} as `page` */
+  find(eventId: string): Promise<FoundEvents>;
+  /** When this node archived the event, by `performance.now()`; undefined when this is not known. */
+  storedAt(epoch: string, position: number): number | undefined;
   /** Undefined when the archive is off. */
   status(): ArchiveStatus | undefined;
   stop(): Promise<void>;
@@ -54,14 +60,14 @@ export function startArchive(options: ArchiveOptions): Archive {
   let reader: WorkerDatabase | undefined;
   let stopping: Promise<void> | undefined;
 
-  async function page(query: ArchiveQuery): Promise<ArchivePage> {
+  async function read<Result>(query: (database: WorkerDatabase) => Promise<Result>): Promise<Result> {
     if (databaseUrl === undefined && !filler.hasOpened)
       throw new ArchiveUnavailableError(filler.status().unavailableReason ?? "the archive is being opened");
     // Queries have a thread of their own: a long one must not delay the archiving, nor the archiving a query.
     reader ??= openWorker(databaseUrl !== undefined);
     const current = reader;
     try {
-      return await current.page(query);
+      return await query(current);
     } catch (error) {
       // The next query opens the database again.
       if (reader === current) reader = undefined;
@@ -71,7 +77,9 @@ export function startArchive(options: ArchiveOptions): Archive {
   }
 
   return {
-    page,
+    page: (query) => read((database) => database.page(query)),
+    find: (eventId) => read((database) => database.find(eventId)),
+    storedAt: (epoch, position) => filler.storedAt(epoch, position),
     status: () => filler.status(),
     stop() {
       stopping ??= (async () => {
@@ -85,10 +93,12 @@ export function startArchive(options: ArchiveOptions): Archive {
 }
 
 function archiveOff(): Archive {
+  const refuse = async () => {
+    throw new ArchiveUnavailableError("the archive is off: set ARCHIVE=on to keep events", { isOff: true });
+  };
   return {
-    page: async () => {
-      throw new ArchiveUnavailableError("the archive is off: set ARCHIVE=on to keep events", { isOff: true });
-    },
+    ...{ page: refuse, find: refuse },
+    storedAt: () => undefined,
     status: () => undefined,
     stop: async () => undefined,
   };

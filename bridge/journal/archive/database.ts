@@ -3,6 +3,7 @@ import type { TopicTree } from "../../../contract/topics.ts";
 import type { MissingRange } from "../journal.ts";
 import type { RetentionDays } from "./config.ts";
 import { KINDS } from "./kinds.ts";
+import { type FoundEvents, findEvents } from "./lookup.ts";
 import { type Engine, migrationsOf } from "./migrations.ts";
 import { type ArchivePage, type ArchiveQuery, readPage } from "./pages.ts";
 import { type ArchivedEntry, rowOf } from "./rows.ts";
@@ -34,6 +35,8 @@ export interface ArchiveDatabase {
    */
   append(batch: ArchiveBatch): Promise<boolean>;
   page(query: ArchiveQuery): Promise<ArchivePage>;
+  /** Finds the events with a sender's id. */
+  find(eventId: string): Promise<FoundEvents>;
   /** Deletes some events that are too old. @returns the number of deleted events; 0 when there are no more */
   prune(retentionDays: RetentionDays, now: number): Promise<number>;
   close(): Promise<void>;
@@ -122,6 +125,10 @@ class SqlArchive implements ArchiveDatabase {
 
   page(query: ArchiveQuery): Promise<ArchivePage> {
     return readPage(this.#db, this.#engine, query);
+  }
+
+  find(eventId: string): Promise<FoundEvents> {
+    return findEvents(this.#db, eventId);
   }
 
   async prune(retentionDays: RetentionDays, now: number): Promise<number> {

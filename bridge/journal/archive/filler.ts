@@ -11,6 +11,8 @@ const LOOK_MS = 250;
 const MAX_BATCH_EVENTS = 1_000;
 const MAX_BATCH_BYTES = 1_048_576;
 const RETRY = { minMs: 500, maxMs: 10_000 };
+/** Batches whose time is known. */
+const MAX_NOTED_BATCHES = 1_000;
 /** Between two looks for events that are too old. */
 const PRUNE_MS = 60_000;
 /** Between two deletions: other users of the database come first. */
@@ -50,6 +52,8 @@ export class ArchiveFiller {
   #isFilling = false;
   #hasOpened = false;
   #prunedAt = Number.NEGATIVE_INFINITY;
+  /** When the newest batches were stored, by `performance.now()`. */
+  readonly #stored: (Pick<ArchiveBatch, "epoch" | "after" | "next"> & { at: number })[] = [];
 
   constructor(options: FillerOptions) {
     this.#options = options;
@@ -65,6 +69,12 @@ export class ArchiveFiller {
       behind: position === undefined ? undefined : Math.max(0, head - position),
       unavailableReason: this.#unavailableReason,
     };
+  }
+
+  /** When this node archived the event, by `performance.now()`; undefined when this is no longer known. */
+  storedAt(epoch: string, position: number): number | undefined {
+    const batch = this.#stored.find((one) => one.epoch === epoch && one.after < position && position <= one.next);
+    return batch?.at;
   }
 
   /** Begins to copy. */
@@ -129,13 +139,19 @@ export class ArchiveFiller {
         this.#position = await database.position();
         continue;
       }
-      if (batch !== undefined) this.#position = { epoch: batch.epoch, position: batch.next };
+      if (batch !== undefined) this.#noteStored(batch);
       this.#unavailableReason = undefined;
       onWorked();
       if (batch === undefined || batch.next >= this.#options.journal.head) {
         await pause((await this.#prune(database)) ? PRUNE_PAUSE_MS : LOOK_MS, signal);
       }
     }
+  }
+
+  #noteStored({ epoch, after, next }: ArchiveBatch): void {
+    this.#position = { epoch, position: next };
+    this.#stored.push({ epoch, after, next, at: performance.now() });
+    if (this.#stored.length > MAX_NOTED_BATCHES) this.#stored.shift();
   }
 
   /** The next entries of the journal; undefined if all are archived. */

@@ -8,7 +8,10 @@ export const POSTGRES_WORDS = sql.raw("array_to_tsvector(string_to_array(words, 
 
 /** All changes of the schema, in order of their names. Each runs once for a database. */
 export function migrationsOf(engine: Engine): Record<string, Migration> {
-  return { "001-events": { up: (db) => createTables(db, engine) } };
+  return {
+    "001-events": { up: (db) => createTables(db, engine) },
+    "002-event-ids": { up: createIdIndex },
+  };
 }
 
 async function createTables(db: Kysely<unknown>, engine: Engine): Promise<void> {
@@ -62,6 +65,12 @@ async function createTables(db: Kysely<unknown>, engine: Engine): Promise<void> 
     .addColumn("last_id", big, (column) => column.notNull())
     .execute();
   await createWordIndex(db, engine);
+}
+
+async function createIdIndex(db: Kysely<unknown>): Promise<void> {
+  await sql`create index archive_events_event_id on archive_events (event_id, id) where event_id is not null`.execute(
+    db,
+  );
 }
 
 async function createWordIndex(db: Kysely<unknown>, engine: Engine): Promise<void> {

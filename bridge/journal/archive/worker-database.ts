@@ -3,6 +3,7 @@ import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { ArchiveBatch, ArchiveDatabase, ArchivePosition } from "./database.ts";
+import type { FoundEvents } from "./lookup.ts";
 import type { ArchivePage, ArchiveQuery } from "./pages.ts";
 import type { ArchiveCall, ArchiveReply, WorkerData } from "./worker-messages.ts";
 
@@ -55,6 +56,10 @@ export class WorkerDatabase implements ArchiveDatabase {
 
   page(query: ArchiveQuery): Promise<ArchivePage> {
     return this.#call({ name: "page", argument: query });
+  }
+
+  find(eventId: string): Promise<FoundEvents> {
+    return this.#call({ name: "find", argument: eventId });
   }
 
   prune(retentionDays: Parameters<ArchiveDatabase["prune"]>[0], now: number): Promise<number> {

@@ -16,6 +16,7 @@ export type ArchiveCall =
   | { name: "position" | "close"; argument?: undefined; now?: undefined }
   | { name: "append"; argument: ArchiveBatch; now?: undefined }
   | { name: "page"; argument: ArchiveQuery; now?: undefined }
+  | { name: "find"; argument: string; now?: undefined }
   | { name: "prune"; argument: RetentionDays; now: number };
 
 export interface ArchiveReply {

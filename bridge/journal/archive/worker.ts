@@ -41,6 +41,8 @@ async function answer({ name, argument, now }: ArchiveCall): Promise<unknown> {
       return await database.append(argument);
     case "page":
       return await database.page(argument);
+    case "find":
+      return await database.find(argument);
     case "prune":
       return await database.prune(argument, now);
     case "close":
