@@ -12,6 +12,9 @@ export const LIMIT_REACHED = "retained message limit reached: messages on new to
 
 interface RetainedMessagesOptions {
   db: ClassicLevel<string, Buffer>;
+  brokerId: () => string;
+  /** The number of the newest dispatched publication. Publications are dispatched in order. */
+  lastDispatched: () => number;
   /** Messages on further topics are delivered but not retained. */
   maxMessages: number;
   logger: Logger;
@@ -24,11 +27,10 @@ interface RetainedMessagesOptions {
 export class RetainedMessages {
   readonly #options: RetainedMessagesOptions;
   readonly #topics = new RetainedTopics();
-  /** The number of each topic's last change since the start. */
-  readonly #versions = new Map<string, number>();
-  /** The version of the topic when the payload was read. */
+  /** The number of the publication that changed each topic last, in this run of the broker. */
+  readonly #changedBy = new Map<string, number>();
+  /** The number of the publication with the payload that was read; 0 for a publication of an earlier run. */
   readonly #readAs = new WeakMap<Uint8Array, number>();
-  #changes = 0;
   /** Keeps the order of each topic's writes. */
   readonly #writes = new KeyedQueue();
   #full = false;
@@ -54,42 +56,54 @@ export class RetainedMessages {
     if (packet.payload.length === 0) {
       if (!this.#topics.has(topic)) return Promise.resolve();
       this.#topics.remove(topic);
-      this.#versions.delete(topic);
+      this.#changedBy.delete(topic);
       return this.#writes.run(topic, () => db.del(key));
     }
     if (!this.#topics.has(topic) && !this.#mayAdd(topic)) return Promise.resolve();
     this.#topics.add(topic, packet.payload.length);
-    this.#versions.set(topic, ++this.#changes);
-    return this.#writes.run(topic, () => db.put(key, encodePacket(packet)));
+    this.#changedBy.set(topic, packet.brokerCounter);
+    return this.#writes.run(topic, () => this.#put(key, packet));
   }
 
+  async #put(key: string, packet: KeptPacket): Promise<void> {
+    try {
+      await this.#options.db.put(key, encodePacket(packet));
+    } catch (error) {
+      // The message before stays retained.
+      const { topic, brokerCounter } = packet;
+      if (this.#changedBy.get(topic) === brokerCounter) this.#changedBy.delete(topic);
+      throw error;
+    }
+  }
+
+  /**
+   * Reads the messages for a subscription that exists already. Leaves out messages that are not dispatched yet: the
+   * subscription gets them live, after the live messages before them.
+   */
   async *read(filters: readonly string[]): AsyncGenerator<KeptPacket> {
+    const { db, brokerId, lastDispatched } = this.#options;
+    const dispatched = lastDispatched();
     for (const filter of filters) {
       const topics = this.#topics.match(filter);
       for (let at = 0; at < topics.length; at += PAGE) {
         const page = topics.slice(at, at + PAGE);
-        // The versions are read before the messages, so that no message is older than its version.
-        const versions = page.map((topic) => this.#versionOf(topic));
-        const values = await this.#options.db.getMany(page.map((topic) => PREFIX + topic));
-        for (const [index, value] of values.entries()) {
+        for (const value of await db.getMany(page.map((topic) => PREFIX + topic))) {
           // The message has been cleared meanwhile.
           if (value === undefined) continue;
           const packet = decodePacket(value);
-          this.#readAs.set(packet.payload, versions[index] ?? 0);
+          const number = packet.brokerId === brokerId() ? packet.brokerCounter : 0;
+          if (number > dispatched) continue;
+          this.#readAs.set(packet.payload, number);
           yield packet;
         }
       }
     }
   }
 
-  /** False if the topic has changed since {@link read}. The client gets the change as a live message. */
+  /** False if a newer publication changes the topic, even if it is not stored yet. The client gets it live. */
   isNewest(topic: string, payload: Uint8Array): boolean {
-    const version = this.#readAs.get(payload);
-    return version === undefined || (version === this.#versionOf(topic) && this.#topics.has(topic));
-  }
-
-  #versionOf(topic: string): number {
-    return this.#versions.get(topic) ?? 0;
+    const readAs = this.#readAs.get(payload);
+    return readAs === undefined || (this.#topics.has(topic) && readAs === (this.#changedBy.get(topic) ?? readAs));
   }
 
   #mayAdd(topic: string): boolean {

@@ -68,13 +68,10 @@ class LevelStorage extends AsyncLevelPersistence {
     this.#options = options;
     const { logger, maxOfflineMessages: maxMessages, maxOfflineBytes: maxBytes, wantsReceipt } = options;
     this.#records = new SessionRecords(db);
-    this.retained = new RetainedMessages({ db, maxMessages: options.maxRetainedMessages, logger });
+    const order = { brokerId: () => this.brokerId, lastDispatched: () => this.#lastDispatched() };
+    this.retained = new RetainedMessages({ db, maxMessages: options.maxRetainedMessages, logger, ...order });
     this.queues = new OutgoingQueues({ db, maxMessages, maxBytes, wantsReceipt, logger });
-    this.#replays = new Replays({
-      queues: this.queues,
-      brokerId: () => this.brokerId,
-      lastDispatched: () => this.#lastDispatched(),
-    });
+    this.#replays = new Replays({ queues: this.queues, ...order });
   }
 
   /** Called by Aedes when it starts. */

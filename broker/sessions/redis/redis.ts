@@ -100,7 +100,8 @@ class RedisStorage {
     this.#removals = this.#writer("mqtt-remove");
     const [sessions, removals, reader] = [this.#changes, this.#removals, this.#reader];
     this.queues = new RedisQueues({ sessions, removals, reader, maxMessages, maxBytes, wantsReceipt, logger });
-    this.retained = new RedisRetained({ reader, maxMessages: options.maxRetainedMessages, logger });
+    const position = () => this.#log.position;
+    this.retained = new RedisRetained({ reader, position, maxMessages: options.maxRetainedMessages, logger });
     this.#sessions = new SessionStore({
       ...options,
       known: this.#known,
@@ -111,11 +112,7 @@ class RedisStorage {
     });
     const onEntry = (entry: LogEntry) => this.#apply(entry);
     this.#log = new MessageLog({ redis, onEntry, onGap: () => this.#reload(), logger });
-    this.#replays = new Replays({
-      queues: this.queues,
-      brokerId: () => LOG_ID,
-      lastDispatched: () => this.#log.position,
-    });
+    this.#replays = new Replays({ queues: this.queues, brokerId: () => LOG_ID, lastDispatched: position });
     this.#bus = new QosZeroBus({ redis, onPacket: (packet) => this.#emitter?.deliver(packet), logger });
   }
 

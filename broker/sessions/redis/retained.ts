@@ -14,6 +14,8 @@ const MAX_CHANGES = 10_000;
 
 interface RedisRetainedOptions {
   reader: RetryingConnection;
+  /** The position of the last log entry that was passed on. */
+  position: () => number;
   /** Messages on further topics are delivered but not retained. */
   maxMessages: number;
   logger: Logger;
@@ -76,7 +78,12 @@ export class RedisRetained {
     this.#full = true;
   }
 
+  /**
+   * Reads the messages for a subscription that exists already. Leaves out messages that the log has not passed on yet:
+   * the subscription gets them live, after the live messages before them.
+   */
   async *read(filters: readonly string[]): AsyncGenerator<KeptPacket> {
+    const passedOn = this.#options.position();
     for (const filter of filters) {
       const topics = /[+#]/.test(filter) ? this.#topics.match(filter) : [filter];
       for (let at = 0; at < topics.length; at += PAGE) {
@@ -86,6 +93,7 @@ export class RedisRetained {
           // The message has been cleared meanwhile.
           if (value == null) continue;
           const packet = decodePacket(value);
+          if (packet.brokerCounter > passedOn) continue;
           this.#readAs.set(packet.payload, packet.brokerCounter);
           yield packet;
         }
