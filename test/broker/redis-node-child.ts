@@ -4,10 +4,20 @@ import { readBrokerConfig } from "../../broker/config.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { openRedis } from "../../deploy/redis/redis.ts";
 import { openDevicesOf } from "../support/devices.ts";
-import type { ChildOptions } from "./redis-nodes.ts";
+
+export interface ChildOptions {
+  url: string;
+  name: string;
+  env: Record<string, string>;
+  dataPath: string;
+}
+
+/** The MQTT port, once; then the number of each publication that was forwarded. */
+export type ChildReport = { port: number } | { emitted: number };
 
 const { url, name, env, dataPath }: ChildOptions = JSON.parse(process.argv.at(-1) ?? "");
 const logger = pino({ level: "silent" });
+const report = (sent: ChildReport) => process.send?.(sent);
 let position = 0;
 
 // The secret of `north` has the same creation time at all nodes of these tests.
@@ -30,10 +40,11 @@ const broker = await startBroker({
   devices,
   ingest: {
     accept: async () => ({ position: ++position, forward: true }),
-    delivered: (emitted) => process.send?.({ emitted }),
+    delivered: (emitted) => report({ emitted }),
   },
   redis: openRedis({ url, prefix: name, logger }),
   logger,
 });
+process.once("disconnect", () => process.exit());
 await broker.listen();
-process.send?.({ port: broker.ports.mqtt });
+report({ port: broker.ports.mqtt ?? 0 });

@@ -1,10 +1,8 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
 import pino from "pino";
 import { onTestFinished } from "vitest";
 import { openRedis } from "../../deploy/redis/redis.ts";
+import { startChildProgram } from "../support/child-program.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
 import {
   type BrokerUnderTest,
@@ -12,6 +10,7 @@ import {
   startTestBroker,
   temporaryFolder,
 } from "./broker-under-test.ts";
+import type { ChildOptions, ChildReport } from "./redis-node-child.ts";
 
 let count = 0;
 
@@ -64,37 +63,16 @@ export async function ownRedis(): Promise<RedisServer> {
   return server;
 }
 
-// Node.js 20 cannot run TypeScript, but Vite's module runner can.
-const LOAD = `
-  import { runnerImport } from "vite";
-  await runnerImport(process.argv.at(-2), { configFile: false, logLevel: "silent" });
-`;
-const CHILD = fileURLToPath(new URL("./redis-node-child.ts", import.meta.url));
-
-export interface ChildOptions {
-  url: string;
-  name: string;
-  env: Record<string, string>;
-  dataPath: string;
-}
-
 async function startNodeProcess(options: ChildOptions): Promise<NodeProcess> {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", LOAD, CHILD, JSON.stringify(options)], {
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
-  });
-  const exited = once(child, "exit");
-  const kill = async () => {
-    child.kill("SIGKILL");
-    await exited;
-  };
-  onTestFinished(kill);
+  const child = startChildProgram<never, ChildReport>("broker/redis-node-child", JSON.stringify(options));
+  onTestFinished(child.kill);
   const emitted: number[] = [];
   const port = await new Promise<number>((resolve, reject) => {
-    child.on("message", (message: { port?: number; emitted?: number }) => {
-      if (message.port !== undefined) resolve(message.port);
-      if (message.emitted !== undefined) emitted.push(message.emitted);
+    child.onMessage((report) => {
+      if ("port" in report) resolve(report.port);
+      else emitted.push(report.emitted);
     });
-    child.once("exit", () => reject(new Error("the node has ended")));
+    void child.ended.then(reject);
   });
-  return { url: `mqtt://127.0.0.1:${port}`, emitted, kill };
+  return { url: `mqtt://127.0.0.1:${port}`, emitted, kill: child.kill };
 }

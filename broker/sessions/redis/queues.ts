@@ -144,7 +144,7 @@ export class RedisQueues {
         yield { key: seq, packet: keptPacket(body, seq, values[2 * index + 1]) };
       }
       const newest = page.at(-1);
-      if (newest === undefined || page.length < PAGE) return;
+      if (newest === undefined) return;
       last = newest;
     }
   }

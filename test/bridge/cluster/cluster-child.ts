@@ -1,7 +1,26 @@
 import { pino } from "pino";
 import { openRedisCluster } from "../../../bridge/cluster/redis/redis.ts";
 import { openRedis } from "../../../deploy/redis/redis.ts";
-import type { ChildAnswer, ChildOptions, ChildQuestion } from "./cluster-process.ts";
+
+export interface ChildOptions {
+  url: string;
+  prefix: string;
+  heartbeatMs: number;
+  nodeTimeoutMs: number;
+  leaseMs: number;
+}
+
+export type Question =
+  | { kind: "acquire"; name: string }
+  | { kind: "enter"; userId: string; connectionId: string; limit: number };
+export type ChildQuestion = { id: number } & Question;
+
+export type ChildAnswer =
+  | { kind: "ready" }
+  | { kind: "answer"; id: number; yes: boolean }
+  /** `error` is the name of the error. */
+  | { kind: "failed"; id: number; error: string }
+  | { kind: "lost"; name: string };
 
 // A node that tests can suspend and kill. Started by cluster-process.ts.
 const { url, prefix, ...options }: ChildOptions = JSON.parse(process.argv.at(-1) ?? "{}");
@@ -9,16 +28,22 @@ const logger = pino({ level: "silent" });
 const cluster = await openRedisCluster({ redis: openRedis({ url, prefix, logger }), logger, ...options });
 const say = (answer: ChildAnswer) => process.send?.(answer);
 
-process.on("message", async ({ id, ...question }: ChildQuestion) => {
-  if (question.kind === "acquire") {
-    const { name } = question;
-    const lease = await cluster.leases.acquire(name);
-    lease?.lost.addEventListener("abort", () => say({ kind: "lost", name }));
-    say({ kind: "answer", id, yes: lease !== undefined });
-  } else {
-    const leave = await cluster.connections.enter(question.userId, question.connectionId, question.limit);
-    say({ kind: "answer", id, yes: leave !== undefined });
+async function answerTo(question: Question): Promise<boolean> {
+  if (question.kind === "enter") {
+    const { userId, connectionId, limit } = question;
+    return (await cluster.connections.enter(userId, connectionId, limit)) !== undefined;
   }
+  const { name } = question;
+  const lease = await cluster.leases.acquire(name);
+  lease?.lost.addEventListener("abort", () => say({ kind: "lost", name }));
+  return lease !== undefined;
+}
+
+process.on("message", ({ id, ...question }: ChildQuestion) => {
+  answerTo(question).then(
+    (yes) => say({ kind: "answer", id, yes }),
+    (error: Error) => say({ kind: "failed", id, error: error.name }),
+  );
 });
 process.once("disconnect", () => process.exit());
 say({ kind: "ready" });

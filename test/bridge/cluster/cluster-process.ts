@@ -1,27 +1,12 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
-
-export interface ChildOptions {
-  url: string;
-  prefix: string;
-  heartbeatMs: number;
-  nodeTimeoutMs: number;
-  leaseMs: number;
-}
-
-type Question =
-  | { kind: "acquire"; name: string }
-  | { kind: "enter"; userId: string; connectionId: string; limit: number };
-export type ChildQuestion = { id: number } & Question;
-
-export type ChildAnswer =
-  | { kind: "ready" }
-  | { kind: "answer"; id: number; yes: boolean }
-  | { kind: "lost"; name: string };
+import { setTimeout as pause } from "node:timers/promises";
+import { startChildProgram } from "../../support/child-program.ts";
+import type { ChildAnswer, ChildOptions, ChildQuestion, Question } from "./cluster-child.ts";
 
 export interface ClusterProcess {
-  /** Acquires a lease. @returns whether it succeeded */
+  /**
+   * Acquires a lease. Retries while Redis is unavailable to the node: a node that was suspended finds its commands
+   * unanswered. @returns whether the node got the lease
+   */
   acquire(name: string): Promise<boolean>;
   enter(userId: string, connectionId: string, limit: number): Promise<boolean>;
   /** Resolves when the node has noticed that it lost the lease. */
@@ -31,27 +16,20 @@ export interface ClusterProcess {
   kill(): Promise<void>;
 }
 
-// Node 20 cannot run TypeScript; Vite's module runner can.
-const LOAD = `
-  import { runnerImport } from "vite";
-  await runnerImport(process.argv.at(-2), { configFile: false, logLevel: "silent" });
-`;
-const CHILD = fileURLToPath(new URL("./cluster-child.ts", import.meta.url));
+const RETRY_MS = 20;
 
 /** Starts a node. Resolves once it is in the cluster. */
 export async function startClusterProcess(options: ChildOptions): Promise<ClusterProcess> {
-  const args = ["--input-type=module", "-e", LOAD, CHILD, JSON.stringify(options)];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+  const child = startChildProgram<ChildQuestion, ChildAnswer>("bridge/cluster/cluster-child", JSON.stringify(options));
   const answers: ChildAnswer[] = [];
   let watch = () => {};
-  child.on("message", (answer: ChildAnswer) => {
+  child.onMessage((answer) => {
     answers.push(answer);
     watch();
   });
-  const exited = once(child, "exit");
   const until = (fits: (answer: ChildAnswer) => boolean) =>
     new Promise<ChildAnswer>((resolve, reject) => {
-      void exited.then(() => reject(new Error("the node's process ended")));
+      void child.ended.then(reject);
       watch = () => {
         const found = answers.find(fits);
         if (found !== undefined) resolve(found);
@@ -60,10 +38,14 @@ export async function startClusterProcess(options: ChildOptions): Promise<Cluste
     });
   let asked = 0;
   async function ask(question: Question): Promise<boolean> {
-    const id = ++asked;
-    child.send({ ...question, id });
-    const answer = await until((one) => one.kind === "answer" && one.id === id);
-    return answer.kind === "answer" && answer.yes;
+    for (;;) {
+      const id = ++asked;
+      child.send({ ...question, id });
+      const answer = await until((one) => "id" in one && one.id === id);
+      if (answer.kind === "answer") return answer.yes;
+      if (answer.kind === "failed" && answer.error !== "StoreUnavailableError") throw new Error(answer.error);
+      await pause(RETRY_MS);
+    }
   }
 
   await until(({ kind }) => kind === "ready");
@@ -73,11 +55,8 @@ export async function startClusterProcess(options: ChildOptions): Promise<Cluste
     async lost(name) {
       await until((answer) => answer.kind === "lost" && answer.name === name);
     },
-    freeze: () => child.kill("SIGSTOP"),
-    thaw: () => child.kill("SIGCONT"),
-    async kill() {
-      child.kill("SIGKILL");
-      await exited;
-    },
+    freeze: () => child.process.kill("SIGSTOP"),
+    thaw: () => child.process.kill("SIGCONT"),
+    kill: child.kill,
   };
 }

@@ -1,6 +1,20 @@
 import { pino } from "pino";
+import type { Json } from "../../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
-import type { LocalAnswer, LocalQuestion } from "./local-process.ts";
+
+export interface LocalQuestion {
+  id: number;
+  put: { key: string; value: Json }[];
+}
+
+export interface LocalAnswer {
+  id: number;
+  /** The names of the errors of rejected writes. */
+  refusals: string[];
+  /** All documents by key, after the writes. */
+  found: Record<string, Json>;
+  unavailableReason: string | undefined;
+}
 
 // A program with documents that tests can kill, and whose disk they can fill. Started by local-process.ts.
 const path = process.argv.at(-1) ?? "";

@@ -1,21 +1,5 @@
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
-import type { Json } from "../../../bridge/cluster/cluster.ts";
-
-export interface LocalQuestion {
-  id: number;
-  put: { key: string; value: Json }[];
-}
-
-export interface LocalAnswer {
-  id: number;
-  /** The names of the errors of rejected writes. */
-  refusals: string[];
-  /** All documents by key, after the writes. */
-  found: Record<string, Json>;
-  unavailableReason: string | undefined;
-}
+import { startChildProgram } from "../../support/child-program.ts";
+import type { LocalAnswer, LocalQuestion } from "./local-child.ts";
 
 /** A cluster of one in a child process. */
 export interface LocalProcess {
@@ -26,25 +10,15 @@ export interface LocalProcess {
   kill(): Promise<void>;
 }
 
-// Node 20 cannot run TypeScript; Vite's module runner can.
-const LOAD = `
-  import { runnerImport } from "vite";
-  await runnerImport(process.argv.at(-2), { configFile: false, logLevel: "silent" });
-`;
-const CHILD = fileURLToPath(new URL("./local-child.ts", import.meta.url));
-
 /** Starts the process. Resolves once the cluster is open. */
 export async function startLocalProcess(path: string): Promise<LocalProcess> {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", LOAD, CHILD, path], {
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
-  });
-  const exited = once(child, "exit");
+  const child = startChildProgram<LocalQuestion, LocalAnswer>("bridge/cluster/local-child", path);
   const waiting = new Map<number, (answer: LocalAnswer) => void>();
-  child.on("message", (answer: LocalAnswer) => waiting.get(answer.id)?.(answer));
+  child.onMessage((answer) => waiting.get(answer.id)?.(answer));
   const answerTo = (id: number) =>
     new Promise<LocalAnswer>((resolve, reject) => {
       waiting.set(id, resolve);
-      void exited.then(() => reject(new Error("the process ended")));
+      void child.ended.then(reject);
     });
   let asked = 0;
   await answerTo(0);
@@ -54,16 +28,7 @@ export async function startLocalProcess(path: string): Promise<LocalProcess> {
       child.send({ id: asked, put });
       return answer;
     },
-    setDisk: (roomInFile) => {
-      execFileSync("prlimit", [
-        "--pid",
-        String(child.pid),
-        `--fsize=${roomInFile === "free" ? "unlimited" : roomInFile}:`,
-      ]);
-    },
-    async kill() {
-      child.kill("SIGKILL");
-      await exited;
-    },
+    setDisk: child.setDisk,
+    kill: child.kill,
   };
 }

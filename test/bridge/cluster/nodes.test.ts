@@ -232,7 +232,8 @@ describe("leases of several nodes", () => {
       expect(elapsedMs()).toBeLessThan(2 * LEASE_MS);
       holder.thaw();
       await holder.lost("trim");
-      expect(await holder.acquire("trim")).toBe(false);
+      // On a machine that suspends programs for seconds, the other node may have lost the lease, too.
+      if (await holder.acquire("trim")) await other.lost("trim");
     } finally {
       await holder.kill();
       await other.kill();

@@ -1,8 +1,27 @@
 import { pino } from "pino";
 import type { JournalMessage } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
-import type { ChildReport, ChildRequest } from "./journal-process.ts";
 import { from, message, state } from "./messages.ts";
+
+export interface ChildRequest {
+  id: number;
+  /** An empty list requests the status. */
+  messages: { session: string; seq: number; topic?: string }[];
+}
+
+export type ChildReport =
+  | { kind: "open" }
+  | { kind: "unusable"; error: string }
+  | { kind: "appended"; id: number; index: number; position: number | undefined }
+  | { kind: "refused"; id: number; index: number; error: string }
+  | {
+      kind: "status";
+      id: number;
+      head: number;
+      unavailableReason: string | undefined;
+      state: string[];
+      read: number[];
+    };
 
 // A program with a journal that tests can kill, and whose disk they can fill. Started by journal-process.ts.
 const path = process.argv.at(-1) ?? "";

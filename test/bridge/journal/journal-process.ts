@@ -1,26 +1,5 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
-
-export interface ChildRequest {
-  id: number;
-  /** An empty list requests the status. */
-  messages: { session: string; seq: number; topic?: string }[];
-}
-
-export type ChildReport =
-  | { kind: "open" }
-  | { kind: "unusable"; error: string }
-  | { kind: "appended"; id: number; index: number; position: number | undefined }
-  | { kind: "refused"; id: number; index: number; error: string }
-  | {
-      kind: "status";
-      id: number;
-      head: number;
-      unavailableReason: string | undefined;
-      state: string[];
-      read: number[];
-    };
+import { startChildProgram } from "../../support/child-program.ts";
+import type { ChildReport, ChildRequest } from "./journal-child.ts";
 
 type StatusReport = Extract<ChildReport, { kind: "status" }>;
 
@@ -41,30 +20,20 @@ export interface JournalProcess {
   kill(): Promise<void>;
 }
 
-// Node 20 cannot run TypeScript; Vite's module runner can.
-const LOAD = `
-  import { runnerImport } from "vite";
-  await runnerImport(process.argv.at(-2), { configFile: false, logLevel: "silent" });
-`;
-const CHILD = fileURLToPath(new URL("./journal-child.ts", import.meta.url));
-
 /** Starts the process. Resolves once the journal is open or has failed to open. */
 export async function startJournalProcess(path: string): Promise<JournalProcess> {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", LOAD, CHILD, path], {
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
-  });
+  const child = startChildProgram<ChildRequest, ChildReport>("bridge/journal/journal-child", path);
   const reports: ChildReport[] = [];
   let watch = () => {};
-  child.on("message", (report: ChildReport) => {
+  child.onMessage((report) => {
     reports.push(report);
     watch();
   });
-  const exited = once(child, "exit");
   let ids = 0;
 
   const until = (fits: () => boolean) =>
     new Promise<void>((resolve, reject) => {
-      void exited.then(() => (fits() ? resolve() : reject(new Error("the journal's process ended"))));
+      void child.ended.then((error) => (fits() ? resolve() : reject(error)));
       watch = () => {
         if (fits()) resolve();
       };
@@ -72,8 +41,8 @@ export async function startJournalProcess(path: string): Promise<JournalProcess>
     });
   const send = (messages: ChildRequest["messages"]) => {
     ids++;
-    // Errors are ignored: the process may be killed meanwhile, and unanswered messages are sent to the next process.
-    child.send({ id: ids, messages }, () => undefined);
+    // The process may be killed meanwhile: unanswered messages are sent to the next process.
+    child.send({ id: ids, messages });
     return ids;
   };
   const journal: JournalProcess = {
@@ -95,16 +64,9 @@ export async function startJournalProcess(path: string): Promise<JournalProcess>
       if (status === undefined) throw new Error("no status was reported");
       return status;
     },
-    setDisk: (roomInFile) => setFileSizeLimit(child, roomInFile === "free" ? "unlimited" : String(roomInFile)),
-    async kill() {
-      child.kill("SIGKILL");
-      await exited;
-    },
+    setDisk: child.setDisk,
+    kill: child.kill,
   };
   await until(() => reports.length > 0);
   return journal;
-}
-
-function setFileSizeLimit({ pid }: ChildProcess, soft: string): void {
-  execFileSync("prlimit", ["--pid", String(pid), `--fsize=${soft}:`]);
 }

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { ChildReport } from "./journal-process.ts";
+import type { ChildReport } from "./journal-child.ts";
 import { startJournalProcess } from "./journal-process.ts";
 import { createLevelPlace, type LevelPlace } from "./level-place.ts";
 import { positions, range, readAll } from "./messages.ts";
