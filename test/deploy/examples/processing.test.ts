@@ -272,16 +272,24 @@ it("ends a job as failed, with a sentence for people, without ffmpeg and with a 
   expect((await endOf("full-disk")).error).toMatch(/^the disk of the service is full: \d+ MiB are free\. Free some/);
 });
 
-it("loses and repeats no report when the server is killed during a job", async () => {
+it("loses and repeats no report when the server is killed during a job, and then the service before the server is back", async () => {
   writeFileSync(gate, "");
   const service = await startService();
   await request({ job: "server-killed", camera: "north", ...RANGE });
   await expect.poll(() => reportsOf("server-killed").at(-1)?.progress, { interval: 20 }).toBe(40);
+  // Another client with its client id ends the connection of the service, which reconnects.
+  const { mqtt } = skylapse;
+  const takeOver = { clientId: "service-films", username: "films", password: SERVICE_SECRET, clean: false };
+  await (await connectAsync(mqtt, { ...takeOver, reconnectPeriod: 0 })).endAsync();
+  await expect.poll(() => service.logged("connected to the server").length, { interval: 20 }).toBe(2);
   await skylapse.end("SIGKILL");
   rmSync(gate);
-  // The job ends while there is no server.
+  // The job ends while there is no server. Its last reports are only in the outbox.
   await expect.poll(() => service.logged("job completed").length, { interval: 20 }).toBe(1);
+  await service.end("SIGKILL");
+  const next = startService();
   skylapse = await start();
+  await next;
   expect(await endOf("server-killed")).toMatchObject({ status: "completed", films: [{ frames: PICTURES }] });
   expectInOrder(reportsOf("server-killed"));
   expect(reportsOf("server-killed").filter(({ status }) => status === "completed")).toHaveLength(1);
