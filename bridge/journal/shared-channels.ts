@@ -67,7 +67,6 @@ class SharedChannels implements Journal {
   undelivered: Journal["undelivered"] = () => this.#journal.undelivered();
   onUndelivered: Journal["onUndelivered"] = (listener) => this.#journal.onUndelivered(listener);
   onReset: Journal["onReset"] = (listener) => this.#journal.onReset(listener);
-  keepFor: Journal["keepFor"] = (reader) => this.#journal.keepFor(reader);
   trim: Journal["trim"] = () => this.#journal.trim();
   close: Journal["close"] = () => this.#journal.close();
 

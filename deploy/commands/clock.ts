@@ -1,6 +1,7 @@
+import type { Command } from "commander";
 import { z } from "zod";
 import { clockJumpSchema } from "../../contract/events.ts";
-import { askServer, type CommandLine, print } from "./command-line.ts";
+import { askServer, print, type WithApi } from "./command-line.ts";
 
 const clockSchema = z.object({
   system: z.string(),
@@ -10,7 +11,7 @@ const clockSchema = z.object({
 });
 
 /** `skylapse clock …`. A jump of the system clock makes no data expire until an operator confirms the jump. */
-export function clockCommands({ program, withApi, shell }: CommandLine): void {
+export function clockCommands(program: Command, withApi: WithApi): void {
   const clock = program
     .command("clock")
     .description(
@@ -22,8 +23,8 @@ export function clockCommands({ program, withApi, shell }: CommandLine): void {
     .action(() =>
       withApi(async (api) => {
         const { system, own, jump } = clockSchema.parse(await askServer(api, "GET", "/clock"));
-        print(shell, `system\t${system}\nserver\t${own}`);
-        if (jump !== undefined) print(shell, jump.message);
+        print(`system\t${system}\nserver\t${own}`);
+        if (jump !== undefined) print(jump.message);
       }),
     );
   clock
@@ -39,10 +40,7 @@ export function clockCommands({ program, withApi, shell }: CommandLine): void {
       withApi(async (api) => {
         const body = { time_passed: timePassed };
         const { confirmed } = clockSchema.parse(await askServer(api, "POST", "/clock/accept", body));
-        print(
-          shell,
-          confirmed === undefined ? "there is no jump to confirm" : `confirmed: ${confirmed.ahead_seconds} s`,
-        );
+        print(confirmed === undefined ? "there is no jump to confirm" : `confirmed: ${confirmed.ahead_seconds} s`);
       }),
     );
 }

@@ -1,5 +1,4 @@
-import type { Readable, Writable } from "node:stream";
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import type { z } from "zod";
 import { permissionsSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
@@ -15,34 +14,15 @@ export function askServer(api: OperatorApi, ...call: Parameters<OperatorApi["cal
   return api.call(...call);
 }
 
-/** What a command gets from the program that runs it. */
-export interface Shell {
-  env: NodeJS.ProcessEnv;
-  stdin: Readable & { isTTY?: boolean };
-  stdout: Writable;
-  stderr: Writable;
-}
-
-/** What the definition of a command needs. */
-export interface CommandLine {
-  program: Command;
-  /** The settings: the options of the command line, then the environment, then the file `.env`. */
-  environment(): NodeJS.ProcessEnv;
-  withApi: WithApi;
-  shell: Shell;
-  /** Makes the exit code 1. The command continues. */
-  fail(): void;
-}
-
 /** Escapes control characters: names are untrusted, and terminals execute some control characters. */
-export function print({ stdout }: Shell, text: string): void {
-  stdout.write(`${text.split("\n").map(visibleCells).join("\n")}\n`);
+export function print(text: string): void {
+  process.stdout.write(`${text.split("\n").map(visibleCells).join("\n")}\n`);
 }
 
-export function printFindings(shell: Shell, findings: readonly Finding[]): void {
+export function printFindings(findings: readonly Finding[]): void {
   const width = Math.max(...findings.map(({ subject }) => subject.length));
   for (const { verdict, subject, text } of findings)
-    print(shell, `${verdict.padEnd("wrong".length)}  ${subject.padEnd(width)}  ${text}`);
+    print(`${verdict.padEnd("wrong".length)}  ${subject.padEnd(width)}  ${text}`);
 }
 
 /** Keeps tabs, which separate the columns of a list. */

@@ -1,8 +1,9 @@
 import type { Logger } from "pino";
 import type { Leases } from "../../cluster/cluster.ts";
 import { runAsSingleton } from "../../cluster/singleton.ts";
-import { archiveFile } from "./config.ts";
-import { type ArchivedJournal, ArchiveFiller, type ArchiveStatus, type FillerOptions } from "./filler.ts";
+import type { Journal } from "../journal.ts";
+import { archiveFile, type RetentionDays } from "./config.ts";
+import { ArchiveFiller, type ArchiveStatus } from "./filler.ts";
 import type { FoundEvents } from "./lookup.ts";
 import type { ArchivePage, ArchiveQuery } from "./pages.ts";
 import { ArchiveUnavailableError, WORKER_FILE, WorkerDatabase } from "./worker-database.ts";
@@ -29,11 +30,11 @@ export interface Archive {
 }
 
 export interface ArchiveOptions {
-  config: Pick<FillerOptions, "maxLagEvents" | "retentionDays"> & { isOn: boolean; databaseUrl: string | undefined };
+  config: { isOn: boolean; databaseUrl: string | undefined; retentionDays: RetentionDays };
   /** The folder of the archive without PostgreSQL. */
   dataPath: string;
   topicRoot: string;
-  journal: ArchivedJournal;
+  journal: Pick<Journal, "epoch" | "head" | "read">;
   /** With PostgreSQL, one of several nodes archives. */
   leases: Leases;
   logger: Logger;
@@ -50,20 +51,20 @@ export function startArchive(options: ArchiveOptions): Archive {
   if (!config.isOn) return archiveOff();
   const place = databaseUrl === undefined ? { path: archiveFile(dataPath) } : { url: databaseUrl };
   const openWorker = (migrate: boolean) => new WorkerDatabase({ place, topicRoot, migrate }, workerFile);
-  const isShared = databaseUrl !== undefined;
-  const filler = new ArchiveFiller({ ...options, ...config, isShared, open: () => openWorker(true) });
+  const filler = new ArchiveFiller({ ...options, retentionDays: config.retentionDays, open: () => openWorker(true) });
   // Without PostgreSQL each node archives for itself, because no other node can read its file.
-  const task = isShared
-    ? runAsSingleton({ leases, name: "archive", logger, begin: async () => filler.begin() })
-    : filler.begin();
+  const task =
+    databaseUrl === undefined
+      ? filler.begin()
+      : runAsSingleton({ leases, name: "archive", logger, begin: async () => filler.begin() });
   let reader: WorkerDatabase | undefined;
   let stopping: Promise<void> | undefined;
 
   async function read<Result>(query: (database: WorkerDatabase) => Promise<Result>): Promise<Result> {
-    if (!isShared && !filler.hasOpened)
+    if (databaseUrl === undefined && !filler.hasOpened)
       throw new ArchiveUnavailableError(filler.status().unavailableReason ?? "the archive is being opened");
     // Queries have a thread of their own: a long one must not delay the archiving, nor the archiving a query.
-    reader ??= openWorker(isShared);
+    reader ??= openWorker(databaseUrl !== undefined);
     const current = reader;
     try {
       return await query(current);

@@ -1,12 +1,15 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import mqtt from "mqtt";
-import { expect, it, onTestFinished, vi } from "vitest";
-import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../../support/skylapse.ts";
+import { expect, it, onTestFinished } from "vitest";
+import { readBackendConfig } from "../../../deploy/config/backend-config.ts";
+import {
+  askStore,
+  generatedSecrets,
+  type InProcessServer,
+  registerCamera,
+  startInProcessServer,
+} from "../../support/in-process-server.ts";
+import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
-
-// Each command and each start takes seconds on a busy machine.
-vi.setConfig({ testTimeout: 300_000 });
 
 function newDataPath(): string {
   const dataPath = makeDataPath();
@@ -14,15 +17,15 @@ function newDataPath(): string {
   return dataPath;
 }
 
-async function start(dataPath: string, env: Record<string, string> = {}): Promise<Skylapse> {
-  const server = await startSkylapse({ dataPath, env: { LOG_LEVEL: "info", ...env } });
-  onTestFinished(async () => {
-    await server.end("SIGKILL");
-  });
+async function start(dataPath: string, env: Record<string, string> = {}): Promise<InProcessServer> {
+  const server = await startInProcessServer(dataPath, env);
+  onTestFinished(() => server.end());
   return server;
 }
 
-async function call({ http }: Skylapse, method: string, path: string, token: string, body?: object) {
+type Server = Pick<InProcessServer, "http" | "mqtt">;
+
+async function call({ http }: Server, method: string, path: string, token: string, body?: object) {
   const answer = await fetch(`${http}${path}`, {
     method,
     headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
@@ -33,7 +36,7 @@ async function call({ http }: Skylapse, method: string, path: string, token: str
 }
 
 /** @returns whether the server accepts the secret of a device */
-async function accepts({ mqtt: url }: Skylapse, username: string, password: string): Promise<boolean> {
+async function accepts({ mqtt: url }: Server, username: string, password: string): Promise<boolean> {
   const client = mqtt.connect(url, { clientId: username, username, password, reconnectPeriod: 0 });
   try {
     return await new Promise((resolve) => {
@@ -46,16 +49,16 @@ async function accepts({ mqtt: url }: Skylapse, username: string, password: stri
   }
 }
 
-const readSecrets = (dataPath: string) => JSON.parse(readFileSync(join(dataPath, "secrets.json"), "utf8"));
-
 it("replaces all generated secrets, while tokens, logins and devices stay valid", async () => {
   const dataPath = newDataPath();
   const skylapse = (...args: string[]) => runCommand({ DATA_PATH: dataPath, ...NO_SERVER }, args);
   const password = "correct horse battery";
-  await runCommand({ DATA_PATH: dataPath, ...NO_SERVER }, ["user", "add", "alice", "--role", "viewer"], password);
-  const camera = (await skylapse("camera", "add", "west")).output;
-  const first = await start(dataPath, { SIMULATOR: "1", METRICS_TOKEN: "the-first-token-of-prometheus" });
-  const before = readSecrets(dataPath);
+  // A start with the simulator generates its secrets.
+  readBackendConfig({ DATA_PATH: dataPath, SIMULATOR: "1" });
+  await askStore(dataPath, "POST", "/users", { user_id: "alice", password, role: "viewer" });
+  const camera = await registerCamera(dataPath, "west");
+  const first = await start(dataPath, { METRICS_TOKEN: "the-first-token-of-prometheus" });
+  const before = generatedSecrets(dataPath);
   const asked = { user_id: "reader", permissions: ["dashboard:read"] };
   const { token } = (await call(first, "POST", "/auth/token", before.operatorKey, asked)).json;
   const login = (await call(first, "POST", "/auth/login", "", { user_id: "alice", password })).json;
@@ -66,12 +69,17 @@ it("replaces all generated secrets, while tokens, logins and devices stay valid"
       /^jwt-secret: replaced\noperator-key: replaced\nsimulator: replaced\nrestart the server/,
     ),
   });
-  const after = readSecrets(dataPath);
+  const after = generatedSecrets(dataPath);
   // The running server uses its old secrets until its end.
   expect((await call(first, "GET", "/users", before.operatorKey)).status).toBe(200);
-  expect(await first.end()).toBe(0);
+  await first.end();
 
-  const second = await start(dataPath, { SIMULATOR: "1", METRICS_TOKEN: "the-second-token-of-prometheus" });
+  // The program, because the simulator is a process.
+  const env = { SIMULATOR: "1", METRICS_TOKEN: "the-second-token-of-prometheus" };
+  const second = await startSkylapse({ dataPath, env });
+  onTestFinished(async () => {
+    await second.end("SIGKILL");
+  });
   expect((await call(second, "GET", "/cameras", token)).status).toBe(200);
   expect((await call(second, "GET", "/cameras", login.token)).status).toBe(200);
   const refreshed = await call(second, "POST", "/auth/refresh", "", { refresh_token: login.refresh_token });
@@ -97,15 +105,17 @@ it("replaces all generated secrets, while tokens, logins and devices stay valid"
 it("accepts tokens of the old line of JWT_SECRET until the line is removed", async () => {
   const dataPath = newDataPath();
   const [older, newer] = ["o".repeat(32), "n".repeat(32)];
-  const variables = { DATA_PATH: dataPath, ...NO_SERVER, JWT_SECRET: older };
-  const token = (await runCommand(variables, ["token", "reader", "--permission", "dashboard:read"])).output;
+  const asked = { user_id: "reader", permissions: ["dashboard:read"] };
+  const first = await start(dataPath, { JWT_SECRET: older });
+  const { operatorKey } = generatedSecrets(dataPath);
+  const { token } = (await call(first, "POST", "/auth/token", operatorKey, asked)).json;
+  await first.end();
   const both = await start(dataPath, { JWT_SECRET: `${newer}\n${older}` });
   expect((await call(both, "GET", "/cameras", token)).status).toBe(200);
   await both.end();
   const one = await start(dataPath, { JWT_SECRET: newer });
   expect((await call(one, "GET", "/cameras", token)).status).toBe(401);
-  const asked = { user_id: "reader", permissions: ["dashboard:read"] };
-  const { json } = await call(one, "POST", "/auth/token", readSecrets(dataPath).operatorKey, asked);
+  const { json } = await call(one, "POST", "/auth/token", operatorKey, asked);
   expect((await call(one, "GET", "/cameras", json.token)).status).toBe(200);
 });
 
@@ -113,16 +123,16 @@ it("leaves secrets alone that the environment sets", async () => {
   const dataPath = newDataPath();
   const env = { DATA_PATH: dataPath, ...NO_SERVER, JWT_SECRET: "j".repeat(32) };
   expect((await runCommand(env, ["secrets", "rotate"])).errors).toMatch(/secrets\.json does not exist: set DATA_PATH/);
-  await runCommand(env, ["camera", "list"]);
-  const before = readSecrets(dataPath);
+  readBackendConfig(env);
+  const before = generatedSecrets(dataPath);
   expect(await runCommand(env, ["secrets", "rotate", "jwt-secret"])).toMatchObject({
     code: 1,
     errors: expect.stringContaining("JWT_SECRET is set, so the server has generated none: replace its value"),
   });
-  expect(readSecrets(dataPath)).toEqual(before);
+  expect(generatedSecrets(dataPath)).toEqual(before);
   expect((await runCommand(env, ["secrets", "rotate"])).output).toMatch(
     /^jwt-secret: not replaced, because JWT_SECRET/,
   );
-  expect(readSecrets(dataPath).jwtSecret).toBe(before.jwtSecret);
-  expect(readSecrets(dataPath).operatorKey).not.toBe(before.operatorKey);
+  expect(generatedSecrets(dataPath).jwtSecret).toBe(before.jwtSecret);
+  expect(generatedSecrets(dataPath).operatorKey).not.toBe(before.operatorKey);
 });

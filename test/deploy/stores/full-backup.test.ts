@@ -4,14 +4,14 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import mqtt from "mqtt";
 import sharp from "sharp";
-import { expect, it, onTestFinished, vi } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { connectDashboard } from "../../support/dashboard.ts";
+import { generatedSecrets, type InProcessServer, startInProcessServer } from "../../support/in-process-server.ts";
 import { startRedis } from "../../support/redis.ts";
-import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../../support/skylapse.ts";
+import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { runCommand } from "../../support/skylapse-command.ts";
 
-// Each command and each start takes seconds on a busy machine.
-vi.setConfig({ testTimeout: 300_000 });
+type Server = Pick<InProcessServer, "http" | "socket" | "mqtt">;
 
 const run = promisify(execFile);
 const ROOT = "skylapse/v1";
@@ -24,15 +24,22 @@ function newDataPath(): string {
   return dataPath;
 }
 
-async function start(dataPath: string, env: Record<string, string> = {}) {
-  const server = await startSkylapse({ dataPath, env: { ARCHIVE: "on", ...env } });
+/** Starts the program, because the archive runs compiled code in a thread. */
+async function startWithArchive(dataPath: string) {
+  const server = await startSkylapse({ dataPath, env: { ARCHIVE: "on" } });
   onTestFinished(async () => {
     await server.end("SIGKILL");
   });
   return server;
 }
 
-async function call({ http }: Skylapse, path: string, token: string, body?: object) {
+async function startWithRedis(url: string) {
+  const server = await startInProcessServer(newDataPath(), { REDIS_URL: url, ...ACCESS });
+  onTestFinished(() => server.end());
+  return server;
+}
+
+async function call({ http }: Server, path: string, token: string, body?: object) {
   const answer = await fetch(`${http}${path}`, {
     method: body === undefined ? "GET" : "POST",
     headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
@@ -43,7 +50,7 @@ async function call({ http }: Skylapse, path: string, token: string, body?: obje
 
 const jsonOf = ({ bytes }: { bytes: Buffer }) => JSON.parse(bytes.toString());
 
-async function connect({ mqtt: url }: Skylapse, clientId: string, username: string, password: string) {
+async function connect({ mqtt: url }: Server, clientId: string, username: string, password: string) {
   const client = mqtt.connect(url, { clientId, username, password, clean: clientId !== "archive", reconnectPeriod: 0 });
   onTestFinished(() => {
     client.end(true);
@@ -58,9 +65,9 @@ async function connect({ mqtt: url }: Skylapse, clientId: string, username: stri
 }
 
 /** Writes one of everything that a node holds. */
-async function fill(server: Skylapse, key: string, command: (args: string[], input?: string) => Promise<string>) {
-  await command(["user", "add", "alice", "--role", "viewer"], PASSWORD);
-  const secret = await command(["camera", "add", "west"]);
+async function fill(server: Server, key: string) {
+  await call(server, "/users", key, { user_id: "alice", password: PASSWORD, role: "viewer" });
+  const { secret } = jsonOf(await call(server, "/devices", key, { id: "west", kind: "camera" }));
   const login = jsonOf(await call(server, "/auth/login", "", { user_id: "alice", password: PASSWORD }));
   const asked = { user_id: "archive", permissions: ["dashboard:read"] };
   const { token } = jsonOf(await call(server, "/auth/token", key, asked));
@@ -83,7 +90,7 @@ async function fill(server: Skylapse, key: string, command: (args: string[], inp
 type Filled = Awaited<ReturnType<typeof fill>>;
 
 /** Subscribes to the channel `dashboard` with a position. @returns the answer, and the whole state after it */
-async function subscribe(server: Skylapse, token: string, since?: { epoch: string; position: number }) {
+async function subscribe(server: Server, token: string, since?: { epoch: string; position: number }) {
   const dashboard = await connectDashboard(server.socket);
   onTestFinished(() => dashboard.close());
   dashboard.send({ type: "auth", token });
@@ -97,7 +104,7 @@ async function subscribe(server: Skylapse, token: string, since?: { epoch: strin
   return { epoch, position, ...answer };
 }
 
-async function expectEverything(server: Skylapse, { secret, login, token, picture, capture }: Filled): Promise<void> {
+async function expectEverything(server: Server, { secret, login, token, picture, capture }: Filled): Promise<void> {
   expect((await call(server, "/auth/login", "", { user_id: "alice", password: PASSWORD })).status).toBe(200);
   expect((await call(server, "/auth/refresh", "", { refresh_token: login.refresh_token })).status).toBe(200);
   const list = jsonOf(await call(server, "/cameras/west/previews", token));
@@ -112,20 +119,15 @@ async function expectEverything(server: Skylapse, { secret, login, token, pictur
 
 it("restores events, sessions, accounts, logins, devices, pictures, totals and the audit log from a folder", async () => {
   const dataPath = newDataPath();
-  const server = await start(dataPath);
-  const { operatorKey } = JSON.parse(readFileSync(join(dataPath, "secrets.json"), "utf8"));
-  const variables = { DATA_PATH: dataPath, SKYLAPSE_URL: server.http };
-  const filled = await fill(
-    server,
-    operatorKey,
-    async (args, input) => (await runCommand(variables, args, input)).output,
-  );
-  const archived = async (from: Skylapse) =>
+  const server = await startWithArchive(dataPath);
+  const { operatorKey } = generatedSecrets(dataPath);
+  const filled = await fill(server, operatorKey);
+  const archived = async (from: Server) =>
     (await call(from, "/events?event=weather.changed", filled.token)).bytes.toString();
   await expect.poll(() => archived(server)).toContain('"wind":24');
-  const totals = async (from: Skylapse) => jsonOf(await call(from, "/stats", operatorKey)).totals;
+  const totals = async (from: Server) => jsonOf(await call(from, "/stats", operatorKey)).totals;
   const backup = join(newDataPath(), "backup");
-  expect(await runCommand(variables, ["backup", backup])).toMatchObject({ code: 0, errors: "" });
+  expect(await runCommand({ DATA_PATH: dataPath }, ["backup", backup])).toMatchObject({ code: 0, errors: "" });
   // Clients receive an event that is missing in the backup.
   const topic = `${ROOT}/cameras/west/events/weather.changed`;
   await filled.client.publishAsync(topic, '{"wind":25}', { qos: 1 });
@@ -135,7 +137,7 @@ it("restores events, sessions, accounts, logins, devices, pictures, totals and t
 
   const place = newDataPath();
   expect(await runCommand({ DATA_PATH: place }, ["restore", backup])).toMatchObject({ code: 0, errors: "" });
-  const restored = await start(place);
+  const restored = await startWithArchive(place);
   await expectEverything(restored, filled);
   expect(await subscribe(restored, filled.token, newest)).toMatchObject({ recovered: false, reason: "epoch_changed" });
   await expect.poll(() => archived(restored)).toContain('"wind":24');
@@ -149,13 +151,8 @@ it("restores events, sessions, accounts, logins, devices, pictures, totals and t
 it("restores a copy of Redis with a new epoch", async () => {
   const redis = await startRedis();
   onTestFinished(() => redis.remove());
-  const server = await start(newDataPath(), { REDIS_URL: redis.url, ...ACCESS });
-  const variables = { DATA_PATH: newDataPath(), SKYLAPSE_URL: server.http, ...ACCESS };
-  const filled = await fill(
-    server,
-    ACCESS.OPERATOR_KEY,
-    async (args, input) => (await runCommand(variables, args, input)).output,
-  );
+  const server = await startWithRedis(redis.url);
+  const filled = await fill(server, ACCESS.OPERATOR_KEY);
   const folder = newDataPath();
   await run("redis-cli", ["-u", redis.url, "--rdb", join(folder, "dump.rdb")]);
   const topic = `${ROOT}/cameras/west/events/weather.changed`;
@@ -168,9 +165,11 @@ it("restores a copy of Redis with a new epoch", async () => {
   await run("redis-cli", ["-u", other.url, "config", "set", "appendonly", "yes"]);
   const persistence = async () => (await run("redis-cli", ["-u", other.url, "info", "persistence"])).stdout;
   await expect.poll(persistence).toMatch(/aof_rewrite_in_progress:0[\s\S]*aof_last_bgrewrite_status:ok/);
-  const env = { REDIS_URL: other.url, ...ACCESS };
-  expect(await runCommand({ DATA_PATH: newDataPath(), ...env }, ["new-epoch"])).toMatchObject({ code: 0, errors: "" });
-  const restored = await start(newDataPath(), env);
+  expect(await runCommand({ DATA_PATH: newDataPath(), REDIS_URL: other.url }, ["new-epoch"])).toMatchObject({
+    code: 0,
+    errors: "",
+  });
+  const restored = await startWithRedis(other.url);
   await expectEverything(restored, filled);
   const { epoch, position } = await subscribe(restored, filled.token);
   expect(epoch).not.toBe(newest.epoch);
