@@ -193,7 +193,11 @@ const outputSchema = z.enum(["1080p", "4k"]);
 /** A film that a processing service made and serves. */
 export const filmSchema = z.object({
   output: outputSchema,
-  url: z.url({ protocol: /^https?$/ }).max(2000),
+  /** An address, or a path such as `/films/north.1080p-7f3a.mp4` below the address of the server. */
+  url: z.union([
+    z.url({ protocol: /^https?$/ }).max(2000),
+    z.string().max(2000).regex(/^\/(?![/\\])/, "must be a path"),
+  ]),
   size_bytes: z.number().int().positive(),
   /** Pixels. Never more than a picture has. */
   width: z.number().int().positive(),

@@ -164,7 +164,7 @@ containers() {
     ${1:+--filter "label=com.docker.compose.service=$1"} --format '{{.Names}}'
 }
 
-first_of() { containers "$1" | head -n 1; }
+first_of() { containers "$1" | sed -n 1p; }
 
 build_images() {
   local options=() image
@@ -241,16 +241,17 @@ wait_for_health() {
 
 skylapse() { "$ENGINE" exec -i -e SKYLAPSE_URL=http://127.0.0.1:8082 "$(first_of realtime-backend)" skylapse "$@"; }
 
+# is_listed NAME KIND. No grep -q: with pipefail, its early end would fail the pipe.
+is_listed() { skylapse "$2" list | cut -f 1 | grep -x "$1" >/dev/null; }
+
 register_devices() {
   local camera service
   service=$(setting PROCESSING_ID processing)
-  skylapse service list | cut -f 1 | grep -qx "$service" ||
-    setting PROCESSING_SECRET | skylapse service add "$service" --secret -
-  skylapse user list | cut -f 1 | grep -qx processing ||
-    setting PROCESSING_PASSWORD | skylapse user add processing --permission camera:read
+  is_listed "$service" service || skylapse service add "$service" --secret - <<<"$(setting PROCESSING_SECRET)"
+  is_listed processing user || skylapse user add processing --permission camera:read <<<"$(setting PROCESSING_PASSWORD)"
   camera=$(setting CAMERA_ID)
   [ -n "$camera" ] || return 0
-  ! skylapse camera list | cut -f 1 | grep -qx "$camera" || return 0
+  ! is_listed "$camera" camera || return 0
   say "" "The first camera is registered. Put this into its configuration; the secret is not shown again:"
   say "CAMERA_ID=$camera"
   say "DEVICE_SECRET=$(skylapse camera add "$camera")"
@@ -344,14 +345,31 @@ run_restore() {
   start_all
 }
 
+redis_is_up() { "$ENGINE" exec "$(first_of redis)" sh -c 'redis-cli ping | grep -q PONG'; }
+
+start_redis() {
+  compose up -d --no-build redis >"$(data_path)/compose.log" 2>&1 || die "Redis was not started: $(tail -n 1 "$(data_path)/compose.log")"
+}
+
 restore_redis() {
   say "restoring Redis"
-  compose up -d --no-build redis >"$(data_path)/compose.log" 2>&1 || die "Redis was not started: $(tail -n 1 "$(data_path)/compose.log")"
+  # Makes the volume.
+  start_redis
   "$ENGINE" stop -t "$STOP_TIMEOUT_S" "$(first_of redis)" >/dev/null
   local image
   image=$(setting REDIS_IMAGE redis:7.4)
   "$ENGINE" run --rm -i --user redis --cap-drop ALL --network none -v "${PROJECT}_redis_data:/data" --entrypoint /bin/sh "$image" \
     -c "$(cat "$HERE/restore-redis.sh")" <"$1" >/dev/null || die "Redis did not load the backup"
+  start_redis
+  wait_until "$HEALTH_TIMEOUT_S" redis_is_up || die "Redis did not start: $("$ENGINE" logs --tail 1 "$(first_of redis)" 2>&1)"
+  begin_new_epoch
+}
+
+# Clients that have seen events after the backup thereby learn of the gap.
+begin_new_epoch() {
+  REDIS_URL=redis://:$(setting REDIS_PASSWORD)@redis:6379 REDIS_PREFIX=$(setting REDIS_PREFIX skylapse) \
+    "$ENGINE" run --rm --read-only --cap-drop ALL --network "${PROJECT}_back" -e REDIS_URL -e REDIS_PREFIX "$CURRENT" skylapse new-epoch ||
+    die "the journal has no new epoch: the line above says why"
 }
 
 postgres_is_up() { "$ENGINE" exec "$(first_of postgres)" pg_isready -q -h 127.0.0.1 -U skylapse -d skylapse; }

@@ -21,6 +21,7 @@ import { commandRoutes } from "./routes/commands.ts";
 import { connectionRoutes } from "./routes/connections.ts";
 import { deviceRoutes } from "./routes/devices.ts";
 import { eventTraceRoutes } from "./routes/event-trace.ts";
+import { filmRoutes } from "./routes/films.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { logLevelRoutes } from "./routes/log-level.ts";
 import { metricsRoutes, serveMetrics } from "./routes/metrics.ts";
@@ -86,6 +87,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   connectionRoutes(server, services);
   deviceRoutes(server, services);
   eventTraceRoutes(server, services);
+  filmRoutes(server, services);
   healthRoutes(server, services);
   logLevelRoutes(server, services);
   metricsRoutes(server, services);

@@ -3,6 +3,7 @@ import { DASHBOARD } from "../../contract/channels.ts";
 import { CloseCode } from "../../contract/codes.ts";
 import { useDashboardStore } from "../react/real-time-provider.tsx";
 import { useRealTimeData } from "../react/use-real-time-data.ts";
+import type { RealTimeData } from "../state/dashboard-store.ts";
 import type { Access } from "./access.ts";
 import { AlertsPanel } from "./components/alerts-panel.tsx";
 import { CameraGrid } from "./components/camera-grid.tsx";
@@ -13,9 +14,10 @@ import { OfflineBanner } from "./components/offline-banner.tsx";
 import { PageHeader } from "./components/page-header.tsx";
 import { SignIn } from "./components/sign-in.tsx";
 import { SystemPanel } from "./components/system-panel.tsx";
+import type { FilmLinks } from "./film-links.ts";
 import type { Pictures } from "./pictures.ts";
 
-const PANELS = Object.entries({
+const PANELS = Object.entries<(props: { data: RealTimeData; films: FilmLinks }) => ReactNode>({
   Alerts: AlertsPanel,
   Processing: JobsPanel,
   Activity: EventFeed,
@@ -27,11 +29,12 @@ interface AppProps {
   base: string;
   access: Access;
   pictures: Pictures;
+  films: FilmLinks;
   /** Called when the user has changed, after the cache was deleted. */
   onRestart: () => void;
 }
 
-export function App({ base, access, pictures, onRestart }: AppProps): ReactNode {
+export function App({ base, access, pictures, films, onRestart }: AppProps): ReactNode {
   const data = useRealTimeData();
   const store = useDashboardStore(DASHBOARD);
   const [signedIn, setSignedIn] = useState(access.signedIn);
@@ -78,7 +81,7 @@ export function App({ base, access, pictures, onRestart }: AppProps): ReactNode 
             <aside className="side" aria-label="Alerts and activity">
               {PANELS.map(([part, Panel]) => (
                 <ErrorBoundary key={part} part={part}>
-                  <Panel data={data} />
+                  <Panel data={data} films={films} />
                 </ErrorBoundary>
               ))}
             </aside>

@@ -8,6 +8,7 @@ import { browserStorage } from "../state/dashboard-store.ts";
 import { Access } from "./access.ts";
 import { App } from "./app.tsx";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
+import { FilmLinks } from "./film-links.ts";
 import { Pictures } from "./pictures.ts";
 import { reloadOnce } from "./reload-once.ts";
 
@@ -19,6 +20,7 @@ socketUrl.protocol = socketUrl.protocol === "https:" ? "wss:" : "ws:";
 const access = new Access({ base, fetch: fetch.bind(window), storage: browserStorage() ?? undefined });
 const client = createClient({ url: socketUrl.href, getToken: () => access.fresh() });
 const pictures = new Pictures(base, access);
+const films = new FilmLinks(base, access);
 
 function restart(): void {
   client.close();
@@ -31,7 +33,7 @@ createRoot(element).render(
   <StrictMode>
     <RealTimeProvider client={client}>
       <ErrorBoundary part="Skylapse" onError={reloadOnce}>
-        <App base={base} access={access} pictures={pictures} onRestart={restart} />
+        <App base={base} access={access} pictures={pictures} films={films} onRestart={restart} />
       </ErrorBoundary>
     </RealTimeProvider>
   </StrictMode>,

@@ -120,6 +120,30 @@ make_python() {
   rm -rf "$root"
 }
 
+# Prometheus and its exporter for Redis. Debian has no package of Grafana: its stand-in is a web server that answers only
+# Grafana's health check, so it tries the container's definition and no board.
+make_monitoring() {
+  has_image monitoring && return
+  local root=$CONTAINERS_PATH/monitoring
+  rm -rf "$root" && cp -a "$CONTAINERS_PATH/minbase" "$root"
+  install_debian "$root" prometheus prometheus-redis-exporter busybox
+  ln -s /usr/bin/prometheus-redis-exporter "$root/usr/local/bin/redis_exporter"
+  ln -s /usr/bin/busybox "$root/usr/local/bin/wget"
+  # As in the official image: the folder belongs to the user of the program, and so does a new volume there.
+  mkdir -p "$root/prometheus" "$root/srv/grafana/api" "$root/var/lib/grafana"
+  chown 65534:65534 "$root/prometheus"
+  chown 472:0 "$root/var/lib/grafana"
+  printf '{"database":"ok"}' >"$root/srv/grafana/api/health"
+  import_root "$root" monitoring
+  rm -rf "$root"
+}
+
+# tag_monitoring NAME USER ENTRYPOINT
+tag_monitoring() {
+  has_image "$1" || printf 'FROM localhost/stand-in/monitoring\nUSER %s\nENTRYPOINT %s\n' "$2" "$3" |
+    podman build -q -t "localhost/stand-in/$1" --isolation chroot - >/dev/null
+}
+
 # Debian's packages under the names of the images in docker-compose.production.yml.
 tag_services() {
   podman tag localhost/stand-in/services localhost/stand-in/{redis,nginx,caddy}
@@ -140,4 +164,8 @@ make_node
 make_services
 tag_services
 make_python
+make_monitoring
+tag_monitoring prometheus 65534 '["prometheus"]'
+tag_monitoring redis-exporter 59000 '["redis_exporter"]'
+tag_monitoring grafana 472 '["busybox", "httpd", "-f", "-p", "3000", "-h", "/srv/grafana"]'
 podman images --format '{{.Repository}} {{.Size}}'

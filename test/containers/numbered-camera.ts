@@ -1,10 +1,7 @@
-import { once } from "node:events";
 import { connect } from "mqtt";
-import { WebSocket } from "ws";
-import type { ServerMessage } from "../../contract/socket-messages.ts";
 import { topicTree } from "../../contract/topics.ts";
 
-const EVENT = "test.numbered";
+export const EVENT = "test.numbered";
 const INTERVAL_MS = 100;
 
 export interface NumberedCamera {
@@ -12,6 +9,8 @@ export interface NumberedCamera {
   acknowledged(): readonly number[];
   /** Waits until this many further events are acknowledged. */
   acknowledgedAfter(count: number, timeoutMs: number): Promise<void>;
+  /** Publishes a preview. @param capture the id of the picture, which contains the time */
+  picture(capture: string, jpeg: Buffer): Promise<void>;
   /** Stops sending and disconnects. */
   pause(): Promise<void>;
   resume(): void;
@@ -66,6 +65,9 @@ export function startNumberedCamera(options: { id: string; secret: string; port:
         await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
       }
     },
+    async picture(capture, jpeg) {
+      await client.publishAsync(topicTree().build({ kind: "camera-preview", camera: id, capture }), jpeg, { qos: 1 });
+    },
     async pause() {
       isPaused = true;
       await client.endAsync(true);
@@ -79,45 +81,4 @@ export function startNumberedCamera(options: { id: string; secret: string; port:
       await client.endAsync(true);
     },
   };
-}
-
-/** How often each number is in the journal, read by the channel of the camera from its first position. */
-export async function readNumbers(url: string, key: string, camera: string): Promise<Map<number, number>> {
-  const response = await fetch(`${url}/auth/token`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${key}` },
-    body: JSON.stringify({ user_id: "container-test", permissions: ["camera:read"] }),
-  });
-  const { token } = (await response.json()) as { token: string };
-  const socket = new WebSocket(`${url.replace("http", "ws")}/ws`);
-  const counts = new Map<number, number>();
-  const channel = `camera:${camera}`;
-  let isReading = false;
-  let hasLeft = false;
-  const done = new Promise<void>((resolve, reject) => {
-    socket.on("close", (code) => reject(new Error(`the server closed the WebSocket with ${code}`)));
-    socket.on("message", (data) => {
-      const message: ServerMessage = JSON.parse(String(data));
-      if (message.type === "subscription_result" && !isReading) {
-        isReading = true;
-        socket.send(JSON.stringify({ type: "unsubscribe", channel }));
-        socket.send(JSON.stringify({ type: "subscribe", channel, since: { epoch: message.epoch, position: 0 } }));
-      }
-      if (message.type === "dashboard_event" && message.event === EVENT && message.snapshot !== true) {
-        const { number } = message.data as { number: number };
-        counts.set(number, (counts.get(number) ?? 0) + 1);
-      }
-      if (message.type === "unsubscription_result") {
-        hasLeft = true;
-        counts.clear();
-      }
-      if (message.type === "caught_up" && hasLeft) resolve();
-    });
-  });
-  await once(socket, "open");
-  socket.send(JSON.stringify({ type: "auth", token }));
-  socket.send(JSON.stringify({ type: "subscribe", channel }));
-  await done;
-  socket.terminate();
-  return counts;
 }

@@ -62,6 +62,8 @@ const RULES: Record<string, Rule> = {
   "GET /cameras/:id/latest.jpg": SEES_NORTH,
   "GET /cameras/:id/previews": SEES_NORTH,
   "GET /cameras/:id/previews/:file": SEES_NORTH,
+  "POST /cameras/:id/films/:film/link": SEES_NORTH,
+  "GET /cameras/:id/films/:film/access": SEES_NORTH,
   "POST /cameras/:id/commands": ["camera:north:control", "camera:control", "admin"],
 };
 /** Every permission that a rule names, permissions of other parts, and texts that only resemble permissions. */
@@ -99,7 +101,8 @@ const guarded = Object.entries(RULES).flatMap(([route, rule]) =>
 );
 
 function call(route: string, authorization?: string, method = route.split(" ")[0] ?? "") {
-  const path = (route.split(" ")[1] ?? "").replace(":id", "north").replace(":file", "a.jpg");
+  const path = (route.split(" ")[1] ?? "").replace(":id", "north").replace(":file", "a.jpg")
+    .replace(":film", "north.a.mp4");
   return bridge.call(path, {
     method,
     // A route that validates its body before it checks its caller would answer 400.

@@ -1,8 +1,10 @@
 import type { ReactNode } from "react";
 import type { JobState } from "../../state/dashboard-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
+import type { FilmLinks } from "../film-links.ts";
 import { nameOf } from "../text/camera-status.ts";
 import { useNow } from "../use-now.ts";
+import { FilmLink } from "./film-link.tsx";
 
 /** How long a removed job is shown, milliseconds. */
 const ENDED_SHOWN_MS = 60_000;
@@ -10,7 +12,7 @@ const MAX_SHOWN = 6;
 
 const RANK = { processing: 0, queued: 1, failed: 2, completed: 3 };
 
-export function JobsPanel({ data }: { data: RealTimeData }): ReactNode {
+export function JobsPanel({ data, films }: { data: RealTimeData; films: FilmLinks }): ReactNode {
   const now = useNow();
   const jobs = [...data.jobs]
     .filter(([, { cleared, at }]) => !cleared || now - Date.parse(at) < ENDED_SHOWN_MS)
@@ -24,14 +26,21 @@ export function JobsPanel({ data }: { data: RealTimeData }): ReactNode {
       </div>
       <ul className="jobs">
         {jobs.slice(0, MAX_SHOWN).map(([key, job]) => (
-          <JobRow key={key} job={job} camera={nameOf(data, job.camera)} />
+          <JobRow key={key} job={job} camera={nameOf(data, job.camera)} films={films} />
         ))}
       </ul>
     </section>
   );
 }
 
-function JobRow({ job, camera }: { job: JobState; camera: string | undefined }): ReactNode {
+interface JobRowProps {
+  job: JobState;
+  /** The name of the camera. */
+  camera: string | undefined;
+  films: FilmLinks;
+}
+
+function JobRow({ job, camera, films }: JobRowProps): ReactNode {
   const kind = job.type === "timelapse_assembly" ? "Timelapse" : "Images";
   const title = job.simulated === true ? `Simulated ${kind.toLowerCase()}` : kind;
   const percent = Math.round(job.progress);
@@ -56,10 +65,8 @@ function JobRow({ job, camera }: { job: JobState; camera: string | undefined }):
         <span style={{ transform: `scaleX(${job.status === "completed" ? 1 : job.progress / 100})` }} />
       </div>
       {job.error !== undefined && <p className="job-error">{job.error}</p>}
-      {job.films?.map(({ output, url }) => (
-        <a key={url} href={url} target="_blank" rel="noreferrer">
-          {`Film ${output}`}
-        </a>
+      {job.films?.map((film) => (
+        <FilmLink key={film.url} film={film} camera={job.camera} films={films} />
       ))}
     </li>
   );

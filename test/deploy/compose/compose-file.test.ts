@@ -151,7 +151,7 @@ describe("Dockerfile", () => {
     ["takes another base image", /^ARG NODE_IMAGE=node:24-trixie-slim$/m],
     ["is not root", /^USER 1000:1000$/m],
     ["has production dependencies only", /npm prune --omit=dev/],
-    ["has an init", /^ENTRYPOINT \["tini", "--"\]$/m],
+    ["has an init", /^ENTRYPOINT \["tini", "-e", "143", "--"\]$/m],
     ["starts the server", /^CMD \["node", "dist\/deploy\/start\.js"\]$/m],
     ["checks its health by node", /^HEALTHCHECK .*\n\s+CMD \["node",/m],
     ["has labels", /org\.opencontainers\.image\.licenses="MIT"/],

@@ -1,7 +1,7 @@
 """Serves the films over HTTP, with ranges (RFC 9110), so that a browser can play and seek.
 
-A film's name contains 128 random bits: whoever knows the address of a film can read the film, and nobody can guess an
-address or list the films.
+A film is for those who may see the pictures of its camera. The Skylapse server decides that for each request, by the
+token in `Authorization` or, because a browser that plays a film sends no such header, in the query: `?token=`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ import json
 import os
 import re
 import threading
+import urllib.error
+import urllib.parse
+import urllib.request
 from email.utils import formatdate
 from http import HTTPStatus
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import socket
@@ -19,21 +23,28 @@ from typing import Any, BinaryIO
 
 from . import log
 
-FILM_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,120}\.mp4")
+FILM_NAME = re.compile(r"([a-z0-9][a-z0-9-]{0,62})\.[a-z0-9-]{1,60}\.mp4")
+"""The group is the id of the camera."""
+_HEADER_TEXT = re.compile(r"[\x21-\x7e]{1,8192}")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _CHUNK_BYTES = 256 * 1024
 _MAX_CONNECTIONS = 64
 _TIMEOUT_SECONDS = 30
+_ACCESS_TIMEOUT_SECONDS = 10
 
 
 class FilmServer:
-    """An HTTP server for the files of one folder."""
+    """An HTTP server for the films of one folder."""
 
-    def __init__(self, folder: Path, host: str, port: int) -> None:
-        """Listens at once. Port 0: any free port. Raises OSError if the address cannot be used."""
+    def __init__(self, folder: Path, host: str, port: int, server_url: str) -> None:
+        """Listens at once. Port 0: any free port. Raises OSError if the address cannot be used.
+
+        `server_url`: the address of the Skylapse server.
+        """
 
         class Handler(_Handler):
             films = folder
+            skylapse = server_url
 
         self._server = _BoundedServer((host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="films", daemon=True)
@@ -81,20 +92,24 @@ class _BoundedServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     films: Path
+    skylapse: str
     protocol_version = "HTTP/1.1"
     server_version = "skylapse-processing"
     sys_version = ""
     timeout = _TIMEOUT_SECONDS
 
     def do_GET(self) -> None:
-        path = self.path.split("?")[0]
+        path, _, query = self.path.partition("?")
         if path == "/health":
             self._json(HTTPStatus.OK, {"status": "healthy"})
             return
         name = path.removeprefix("/films/")
         # A name without a slash that begins with a letter or digit leaves no way out of the folder.
-        if name == path or not FILM_NAME.fullmatch(name):
+        match = FILM_NAME.fullmatch(name)
+        if name == path or match is None:
             self._error(HTTPStatus.NOT_FOUND, "There is no such path")
+            return
+        if not self._may_watch(match[1], name, query):
             return
         try:
             # A link in the folder must not lead outside.
@@ -106,6 +121,30 @@ class _Handler(BaseHTTPRequestHandler):
             self._film(file, os.fstat(file.fileno()), name)
 
     do_HEAD = do_GET
+
+    def _may_watch(self, camera: str, name: str, query: str) -> bool:
+        """Asks the server. If the answer is no, passes it on to the client."""
+        token = urllib.parse.parse_qs(query).get("token", [""])[0]
+        authorization = f"Bearer {token}" if token else self.headers.get("Authorization") or ""
+        if not _HEADER_TEXT.fullmatch(authorization.replace(" ", "")):
+            self._error(HTTPStatus.UNAUTHORIZED, "A film needs a token: open the film on the dashboard")
+            return False
+        request = urllib.request.Request(
+            f"{self.skylapse}/cameras/{camera}/films/{name}/access", headers={"Authorization": authorization}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_ACCESS_TIMEOUT_SECONDS):
+                return True
+        except urllib.error.HTTPError as answer:
+            with answer:
+                refused = answer.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+            if refused:
+                self._error(HTTPStatus(answer.code), "The token does not open this film: open the film on the dashboard")
+                return False
+        except (OSError, HTTPException):
+            pass
+        self._error(HTTPStatus.SERVICE_UNAVAILABLE, "The server that checks tokens does not answer: try again")
+        return False
 
     def _film(self, file: BinaryIO, about: os.stat_result, name: str) -> None:
         etag = f'"{name.removesuffix(".mp4")}"'
@@ -171,4 +210,4 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(status, {"error": {"code": status.name.lower(), "message": message}})
 
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are not logged: an address of a film is a secret."""
+        """Requests are not logged: their addresses contain tokens."""

@@ -59,8 +59,8 @@ class ProcessingService:
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._store = Store(settings.data_path / "service.sqlite3")
-        self._server = FilmServer(self._films, settings.film_host, settings.film_port)
-        self._public_url = settings.public_url or self._server.url
+        self._server = FilmServer(self._films, settings.film_host, settings.film_port, settings.server_url)
+        self._public_url = self._server.url if settings.public_url is None else settings.public_url
         self._source = self._open_source()
         self._link = Link(settings, self._topics, self._store, self._take_request)
         self._worker = threading.Thread(target=self._work_until_stop, name="worker", daemon=True)
@@ -379,8 +379,8 @@ class _Work:
         self._made: list[Path] = []
 
     def new_film(self, output: str) -> tuple[str, Path]:
-        """The name of a film, which nobody can guess, and the path of the film while it is made."""
-        name = f"{self.request.job}-{output}-{secrets.token_hex(16)}.mp4"
+        """The name of a film, which begins with the camera, and the path of the film while it is made."""
+        name = f"{self.request.camera}.{output}-{secrets.token_hex(16)}.mp4"
         part = self.films / f"{name}.part"
         self._made += [part, self.films / name]
         return name, part

@@ -81,7 +81,8 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         data_path=Path(reader.text("DATA_PATH") or "processing-data"),
         film_host=reader.text("FILM_HOST") or "127.0.0.1",
         film_port=reader.number("FILM_PORT", 8090, 0, 65535),
-        public_url=reader.address("PUBLIC_URL"),
+        # Films below "/" have addresses without a host.
+        public_url="" if reader.text("PUBLIC_URL") == "/" else reader.address("PUBLIC_URL"),
         ffmpeg=reader.text("FFMPEG") or "ffmpeg",
         max_queued_jobs=reader.number("MAX_QUEUED_JOBS", 20, 1, 1000),
         max_pictures=reader.number("MAX_PICTURES", 20_000, 1, 999_999),
@@ -100,7 +101,8 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         reader.problems.append("SKYLAPSE_USER and SKYLAPSE_PASSWORD must both be set, or neither")
     if settings.public_url is None and settings.film_host not in ("127.0.0.1", "localhost"):
         reader.problems.append(
-            f"PUBLIC_URL is missing: the address at which browsers reach {settings.film_host}:{settings.film_port}"
+            f"PUBLIC_URL is missing: the address at which browsers reach {settings.film_host}:{settings.film_port},"
+            " or / if the proxy of the server passes /films/ on"
         )
     if reader.problems:
         raise SettingsError(reader.problems)

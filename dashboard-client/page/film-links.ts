@@ -1,0 +1,38 @@
+import { z } from "zod";
+import type { Access } from "./access.ts";
+
+const linkSchema = z.object({ token: z.string().min(1) });
+
+/** Opens the films that processing services have made. A browser that plays a film sends no token in a header. */
+export class FilmLinks {
+  readonly #base: string;
+  readonly #access: Pick<Access, "post">;
+
+  /** @param base the address of the server, such as `https://sky.example.org/` */
+  constructor(base: string, access: Pick<Access, "post">) {
+    this.#base = base;
+    this.#access = access;
+  }
+
+  /** The address of a film without a token. A path of a film begins at the address of the server. */
+  plain(url: string): string {
+    return url.startsWith("/") ? new URL(url.slice(1), this.#base).href : url;
+  }
+
+  /**
+   * An address that plays the film for an hour.
+   * @param camera the camera of the film
+   * @param url as in `job.completed`
+   * @throws {Error} with a message for the user
+   */
+  async open(camera: string | undefined, url: string): Promise<string> {
+    const address = new URL(this.plain(url));
+    const film = address.pathname.split("/").at(-1) ?? "";
+    // Only the films of services that ask the server for access have such names.
+    if (camera === undefined || !film.startsWith(`${camera}.`)) return address.href;
+    const answer = await this.#access.post(`cameras/${camera}/films/${film}/link`);
+    if (!answer.ok) throw new Error(`The film could not be opened (HTTP ${answer.status})`);
+    address.searchParams.set("token", linkSchema.parse(await answer.json()).token);
+    return address.href;
+  }
+}
