@@ -1,9 +1,10 @@
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { connectAsync } from "mqtt";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
-import { JWT_SECRET } from "../support/dashboard.ts";
+import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta.url));
@@ -81,6 +82,29 @@ it("signs a viewer in by password in all tabs and across a reload, and signs out
   await cameraShown(other);
   await page.getByRole("button", { name: "Sign out" }).click();
   for (const tab of [page, other]) await signInShown(tab);
+});
+
+it("opens a finished film in a new tab, by a link that the server gives to the signed-in user", async () => {
+  const service = await connectAsync(skylapse.mqtt, {
+    username: "films",
+    password: signToken("films", ["processing:films"]),
+  });
+  const film = "north.1080p-7f3a.mp4";
+  const data = {
+    ...{ job: "day-1", type: "timelapse_assembly", status: "completed", progress: 100, camera: "north" },
+    films: [{ output: "1080p", url: `/films/${film}`, size_bytes: 9, width: 2, height: 2, frames: 1, duration_s: 1 }],
+  };
+  const envelope = { v: 1, id: "film-1", timestamp: new Date().toISOString(), event: "job.completed", data };
+  const topic = "skylapse/v1/processing/films/jobs/day-1";
+  await service.publishAsync(topic, JSON.stringify(envelope), { qos: 1, retain: true });
+  await service.endAsync();
+  const page = await open();
+  await signIn(page, PASSWORD);
+  const [tab] = await Promise.all([context.waitForEvent("page"), page.getByTestId("film-link").click()]);
+  await tab.waitForURL(`**/films/${film}?token=*`);
+  const token = new URL(tab.url()).searchParams.get("token");
+  const access = `${skylapse.http}/cameras/north/films/${film}/access`;
+  expect((await fetch(access, { headers: { authorization: `Bearer ${token}` } })).status).toBe(204);
 });
 
 it("applies a change of the user's permissions, and asks to sign in after the account is disabled", {

@@ -140,4 +140,32 @@ describe("deploy-production.sh", () => {
     writeFileSync(join(folder, "SHA256SUMS"), execFileSync("sha256sum", ["redis.rdb"], { cwd: folder }));
     expect(deploy("restore", folder).stderr).toContain("this replaces all data");
   });
+
+  it("restores Redis, and begins a new epoch of its journal by the command, without the password in an argument", () => {
+    writeEnv(`REDIS_PASSWORD=${"p".repeat(32)}\nREDIS_PREFIX=valley\n`);
+    const backup = join(folder, "backup");
+    mkdirSync(join(backup, "films"), { recursive: true });
+    for (const name of ["redis.rdb", "postgres.dump", "env"]) writeFileSync(join(backup, name), "REDIS");
+    execFileSync("tar", ["-cf", "files.tar", "films"], { cwd: backup });
+    writeFileSync(
+      join(backup, "SHA256SUMS"),
+      execFileSync("sha256sum", ["redis.rdb", "postgres.dump", "env", "files.tar"], { cwd: backup }),
+    );
+    mkdirSync(join(folder, "deploy", "data", "secrets"), { recursive: true });
+    mkdirSync(join(folder, "deploy", "data", "films"));
+    const { status, stderr } = deploy("restore", backup, "--yes");
+    expect([status, stderr]).toEqual([0, ""]);
+    const calls = readFileSync(join(folder, "calls"), "utf8");
+    const order = [
+      "-v skylapse_redis_data:/data",
+      "skylapse new-epoch",
+      "pg_restore",
+      "up -d --no-build redis postgres",
+    ];
+    const places = order.map((part) => calls.indexOf(part));
+    expect(places).toEqual(places.toSorted((a, b) => a - b));
+    expect(places).not.toContain(-1);
+    expect(calls).toMatch(/run .*--network skylapse_back -e REDIS_URL -e REDIS_PREFIX .*skylapse new-epoch/);
+    expect(calls).not.toContain("pppp");
+  });
 });

@@ -63,10 +63,17 @@ let dashboard: ReturnType<typeof client>;
 
 const start = () => startSkylapse({ dataPath: join(folder, "server"), env: { ...ports, JWT_SECRET, OPERATOR_KEY } });
 
-async function post(path: string, body: object): Promise<void> {
+async function post(path: string, body: object = {}) {
   const headers = { authorization: `Bearer ${OPERATOR_KEY}` };
   const response = await fetch(skylapse.http + path, { method: "POST", headers, body: JSON.stringify(body) });
-  expect(response.ok, await response.text()).toBe(true);
+  const answer = await response.text();
+  expect(response.ok, answer).toBe(true);
+  return JSON.parse(answer || "{}");
+}
+
+/** Requests a film. @param options.token default: one that may see the pictures of the camera `north` */
+function watch(url = "", { token = signToken("alice", ["camera:north:read"]), range = "bytes=0-" } = {}) {
+  return fetch(url, { headers: { authorization: `Bearer ${token}`, range } });
 }
 
 beforeAll(async () => {
@@ -203,8 +210,13 @@ it("makes a film of a requested time range, reports its progress in order, and s
   expect(reports.length).toBeGreaterThan(5);
 
   const film = end.films?.[0];
+  const url = film?.url ?? "";
   expect(film).toMatchObject({ output: "1080p", width: 320, height: 240, frames: PICTURES, duration_s: 2.4 });
-  const response = await fetch(film?.url ?? "");
+  // A film is for those who may see the pictures of its camera.
+  expect((await fetch(url)).status).toBe(401);
+  expect((await watch(url, { token: "no token" })).status).toBe(401);
+  expect((await watch(url, { token: signToken("mallory", ["camera:south:read"]) })).status).toBe(403);
+  const response = await watch(url);
   expect(response.headers.get("content-type")).toBe("video/mp4");
   const bytes = Buffer.from(await response.arrayBuffer());
   expect(bytes.length).toBe(film?.size_bytes);
@@ -222,14 +234,19 @@ it("makes a film of a requested time range, reports its progress in order, and s
   expect(bytes.indexOf("moov")).toBeLessThan(bytes.indexOf("mdat"));
 
   const part = async (range: string) => {
-    const answer = await fetch(film?.url ?? "", { headers: { range } });
+    const answer = await watch(url, { range });
     return [answer.status, answer.headers.get("content-range"), Buffer.from(await answer.arrayBuffer())] as const;
   };
   const total = bytes.length;
   expect(await part("bytes=10-19")).toEqual([206, `bytes 10-19/${total}`, bytes.subarray(10, 20)]);
   expect(await part("bytes=-5")).toEqual([206, `bytes ${total - 5}-${total - 1}/${total}`, bytes.subarray(-5)]);
   expect((await part(`bytes=${total}-`))[0]).toBe(416);
-  const base = new URL(film?.url ?? "").origin;
+  // A browser that plays a film sends its token in the address.
+  const name = url.split("/").at(-1);
+  const link = await post(`/cameras/north/films/${name}/link`);
+  expect((await fetch(`${url}?token=${link.token}`)).status).toBe(200);
+  expect((await fetch(`${url.replace(/-\w+\.mp4/, "-other.mp4")}?token=${link.token}`)).status).toBe(403);
+  const base = new URL(url).origin;
   for (const path of ["/films/..%2fservice.sqlite3", "/films/%2e%2e/service.sqlite3", "/films/", "/films", "/x"])
     expect((await fetch(base + path)).status, path).toBe(404);
   // fetch() itself resolves `..`; curl sends it.
@@ -286,6 +303,9 @@ it("loses and repeats no report when the server is killed during a job, and then
   rmSync(gate);
   // The job ends while there is no server. Its last reports are only in the outbox.
   await expect.poll(() => service.logged("job completed").length, { interval: 20 }).toBe(1);
+  // Without a server, nobody may watch a film.
+  const films = service.logged("job completed")[0]?.films as string[];
+  expect((await watch(films[0])).status).toBe(503);
   await service.end("SIGKILL");
   const next = startService();
   skylapse = await start();
@@ -351,9 +371,9 @@ it("uses full-size pictures from a folder, bounds its queue, and keeps a bounded
   expect(first).toMatchObject({ width: 1440, height: 1080, frames: 2 });
   const [second] = (await endOf("next-hour")).films ?? [];
   await expect.poll(() => service.logged("old film removed").length, { interval: 20 }).toBeGreaterThan(0);
-  const statusOf = async (url = "") => (await fetch(url)).status;
+  const statusOf = async (url = "") => (await watch(url)).status;
   await expect.poll(() => statusOf(first?.url), { interval: 20 }).toBe(404);
-  expect(await statusOf(second?.url)).toBe(200);
+  expect(await statusOf(second?.url)).toBe(206);
   await expect.poll(() => seen.filter(({ event }) => event === "state.cleared").length).toBeGreaterThan(1);
 });
 
