@@ -30,7 +30,7 @@ export class FilmLinks {
     const film = address.pathname.split("/").at(-1) ?? "";
     // Only the films of services that ask the server for access have such names.
     if (camera === undefined || !film.startsWith(`${camera}.`)) return address.href;
-    const answer = await this.#access.post(`cameras/${camera}/films/${film}/link`);
+    const answer = await this.#access.post(["cameras", camera, "films", film, "link"].join("/"));
     if (!answer.ok) throw new Error(`The film could not be opened (HTTP ${answer.status})`);
     address.searchParams.set("token", linkSchema.parse(await answer.json()).token);
     return address.href;

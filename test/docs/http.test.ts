@@ -54,7 +54,7 @@ describe("docs/http.md", () => {
     const timestamp = new Date().toISOString();
     await bridge.say("cameras/north/events/tick", { v: 1, id: "north", timestamp, event: "tick" });
     await bridge.say("cameras/north/state/storage", { total_bytes: 1, free_bytes: 1 }, true);
-    for (const route of routes.filter((name) => /^GET \/(?!ws|socket\.io|openapi|.*\.jpg|.*file)./.test(name))) {
+    for (const route of routes.filter((name) => /^GET \/(?!ws|socket\.io|openapi|.*\.jpg|.*file|.*film)./.test(name))) {
       const path = route.replace("GET ", "").replace("{id}", "north");
       const query = path === "/allowed-origin" ? "?origin=https://sky.example.org" : "";
       const { status, body } = await bridge.call(path + query, { token: OPERATOR_KEY });

@@ -46,7 +46,7 @@ const LINK_USER = "film-link";
 /**
  * `POST /cameras/{id}/films/{film}/link` and `GET /cameras/{id}/films/{film}/access`. A browser that plays a film sends
  * no `Authorization` header, so the address contains a token. Such addresses end up in logs and are passed on, so this
- * token opens one film and nothing else. The processing service, which has the film, asks here whom to show it.
+ * token opens one film and nothing else. The processing service, which has the film, asks here who may watch it.
  */
 export function filmRoutes(server: FastifyInstance, services: Services): void {
   const { callers, authority, http } = services;
