@@ -196,7 +196,10 @@ export const filmSchema = z.object({
   /** An address, or a path such as `/films/north.1080p-7f3a.mp4` below the address of the server. */
   url: z.union([
     z.url({ protocol: /^https?$/ }).max(2000),
-    z.string().max(2000).regex(/^\/(?![/\\])/, "must be a path"),
+    z
+      .string()
+      .max(2000)
+      .regex(/^\/(?![/\\])/, "must be a path"),
   ]),
   size_bytes: z.number().int().positive(),
   /** Pixels. Never more than a picture has. */

@@ -101,7 +101,9 @@ const guarded = Object.entries(RULES).flatMap(([route, rule]) =>
 );
 
 function call(route: string, authorization?: string, method = route.split(" ")[0] ?? "") {
-  const path = (route.split(" ")[1] ?? "").replace(":id", "north").replace(":file", "a.jpg")
+  const path = (route.split(" ")[1] ?? "")
+    .replace(":id", "north")
+    .replace(":file", "a.jpg")
     .replace(":film", "north.a.mp4");
   return bridge.call(path, {
     method,
