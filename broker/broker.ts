@@ -36,7 +36,6 @@ import { IngestGate } from "./ingest-gate.ts";
 import { Connections } from "./listeners/connections.ts";
 import { type OpenListeners, openListeners, PEER_ADDRESSES, type Ports } from "./listeners/listeners.ts";
 import { openLevelStorage } from "./sessions/level/level.ts";
-import { openRedisStorage } from "./sessions/redis/redis.ts";
 import { SessionCleanup } from "./sessions/session-cleanup.ts";
 import type { BrokerStorage } from "./sessions/storage.ts";
 
@@ -172,7 +171,8 @@ async function composed(options: BrokerOptions) {
     ...config,
     ...{ wills, now, logger },
   };
-  const cluster = redis && (await openRedisStorage({ ...storageOptions, redis }));
+  const cluster =
+    redis && (await (await import("./sessions/redis/redis.ts")).openRedisStorage({ ...storageOptions, redis }));
   const path = join(config.dataPath, "mqtt");
   const storage: BrokerStorage = cluster ?? (await openLevelStorage({ ...storageOptions, path, onDamage }));
 

@@ -3,7 +3,6 @@ import type { Logger } from "pino";
 import { Registry } from "prom-client";
 import { type Authority, isTrialMode, openAuthority } from "../bridge/auth/authority.ts";
 import { isRevoked } from "../bridge/auth/enforcement.ts";
-import { createIdentityProvider } from "../bridge/auth/identity-provider.ts";
 import { createTokens } from "../bridge/auth/tokens.ts";
 import { type Bridge, startBridge } from "../bridge/bridge.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
@@ -155,7 +154,12 @@ async function openBackendAuthority(
   logger: Logger,
 ): Promise<Authority> {
   const { jwks, jwtSecrets, jwtAudience } = bridge;
-  const provider = jwks && createIdentityProvider({ ...jwks, logger: logger.child({ part: "tokens" }) });
+  const provider =
+    jwks &&
+    (await import("../bridge/auth/identity-provider.ts")).createIdentityProvider({
+      ...jwks,
+      logger: logger.child({ part: "tokens" }),
+    });
   return await openAuthority({
     tokens: createTokens({ secrets: jwtSecrets, provider, audience: jwtAudience }),
     documents: cluster.documents,

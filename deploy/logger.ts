@@ -1,6 +1,5 @@
 import { Writable } from "node:stream";
 import pino, { type Logger, type LoggerOptions } from "pino";
-import pinoPretty from "pino-pretty";
 import { terminalText } from "../contract/visible-text.ts";
 import { LOG_OPTIONS } from "../platform/log-options.ts";
 import { plainLines } from "../platform/plain-lines.ts";
@@ -33,7 +32,7 @@ export const logSerializers = {
 };
 
 /** Opens the log of a program. It goes to the standard output. */
-export function openLog({ level, format }: { level: string; format: LogFormat }): ProgramLog {
+export async function openLog({ level, format }: { level: string; format: LogFormat }): Promise<ProgramLog> {
   const children = new Set<WeakRef<Logger>>();
   let pruneAt = 1_000;
   const options: LoggerOptions = {
@@ -50,7 +49,7 @@ export function openLog({ level, format }: { level: string; format: LogFormat })
     },
   };
   const output = pino.destination({ dest: 1, sync: true });
-  const logger = format === "json" ? pino(options, jsonTo(output)) : pino(options, textTo(output));
+  const logger = format === "json" ? pino(options, jsonTo(output)) : pino(options, await textTo(output));
   return {
     logger,
     get level() {
@@ -74,7 +73,8 @@ function jsonTo(output: Output): Output {
   return { write: (line) => output.write(plainLines(line)) };
 }
 
-function textTo(output: Output) {
+async function textTo(output: Output) {
+  const { default: pinoPretty } = await import("pino-pretty");
   const terminal = new Writable({
     write(text, _encoding, done) {
       output.write(terminalText(String(text)));

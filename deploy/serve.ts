@@ -31,7 +31,7 @@ export async function serve(stopSignal: AbortSignal): Promise<void> {
     loadEnvFile(process.env);
     const config = readBackendConfig(process.env);
     const format = logFormatOf(config.bridge.logFormat);
-    const log = openLog({ level: config.bridge.logLevel, format });
+    const log = await openLog({ level: config.bridge.logLevel, format });
     const { logger } = log;
     // A closed standard output must not end the server.
     process.stdout.on("error", () => logger.debug("standard output is closed"));

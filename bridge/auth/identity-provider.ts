@@ -1,12 +1,8 @@
 import { KeyObject } from "node:crypto";
 import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors } from "jose";
 import type { Logger } from "pino";
+import { type IdentityProvider, PROVIDER_ALGORITHMS, ProviderUnavailableError } from "./provider.ts";
 
-/**
- * All sign with a private key. Only our own tokens use HS256, so a public key never serves as an HS256 secret (RFC
- * 8725, section 2.1).
- */
-export const PROVIDER_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"] as const;
 /** Bits (RFC 7518, sections 3.3 and 3.5). */
 const MIN_RSA_BITS = 2_048;
 const KEYS_TIMEOUT_MS = 5_000;
@@ -18,24 +14,6 @@ export const MAX_KEYS_BYTES = 1024 * 1024;
 const KEYS_COOL_DOWN_MS = 30_000;
 /** Anybody can send a token that causes a log line about unavailable keys. */
 const LOG_INTERVAL_MS = 10_000;
-
-/** The provider's keys could not be fetched, so it is unknown whether the token is valid. */
-export class ProviderUnavailableError extends Error {
-  override name = "ProviderUnavailableError";
-}
-
-export interface IdentityProvider {
-  readonly issuer: string;
-  readonly audience: string;
-  /**
-   * Fetches the key that signed the token, unless it is cached.
-   * @returns undefined for a token that cannot be from the provider
-   * @throws {ProviderUnavailableError}
-   */
-  prepare(token: string): Promise<void> | undefined;
-  /** Undefined when {@link prepare} did not find the key that signed the token. */
-  keyOf(token: string): KeyObject | undefined;
-}
 
 interface IdentityProviderOptions extends Pick<IdentityProvider, "issuer" | "audience"> {
   /** URL of the JSON Web Key Set (RFC 7517). */

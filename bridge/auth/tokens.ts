@@ -3,7 +3,7 @@ import jsonwebtoken from "jsonwebtoken";
 import { z } from "zod";
 import type { TokenIdentity } from "../../platform/identity.ts";
 import { MIN_SECRET_LENGTH } from "./config.ts";
-import { type IdentityProvider, PROVIDER_ALGORITHMS } from "./identity-provider.ts";
+import { type IdentityProvider, PROVIDER_ALGORITHMS } from "./provider.ts";
 
 export interface Tokens {
   /**

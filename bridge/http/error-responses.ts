@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { ProviderUnavailableError } from "../auth/identity-provider.ts";
+import { ProviderUnavailableError } from "../auth/provider.ts";
 import { InvalidTokenError } from "../auth/tokens.ts";
 import { AccessError, notFound, RequestError, toHttp } from "./errors.ts";
 import type { RouteMethods } from "./route-methods.ts";

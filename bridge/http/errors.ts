@@ -1,9 +1,9 @@
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import { AccountExistsError, TooManyAccountsError, UnknownAccountError } from "../auth/accounts.ts";
 import { DeviceError, UnknownDeviceError } from "../auth/devices.ts";
-import { ProviderUnavailableError } from "../auth/identity-provider.ts";
 import { TooManyFailuresError } from "../auth/login-guard.ts";
 import { TooManyHashesError } from "../auth/passwords.ts";
+import { ProviderUnavailableError } from "../auth/provider.ts";
 import { TooManyRevocationsError } from "../auth/revocations.ts";
 import { RefreshRefusedError } from "../auth/sessions.ts";
 import { InvalidTokenError } from "../auth/tokens.ts";

@@ -3,7 +3,7 @@ import { CloseCode } from "../../contract/codes.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import type { TokenIdentity } from "../../platform/identity.ts";
 import type { Audit } from "../auth/audit.ts";
-import { ProviderUnavailableError } from "../auth/identity-provider.ts";
+import { ProviderUnavailableError } from "../auth/provider.ts";
 import { InvalidTokenError, type Tokens } from "../auth/tokens.ts";
 import type { ConnectionRegister } from "../cluster/cluster.ts";
 import type { Admission } from "./admission.ts";

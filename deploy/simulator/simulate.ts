@@ -28,7 +28,8 @@ if (!process.connected) process.exit(0);
 process.on("SIGINT", () => {});
 process.once("message", async (message) => {
   const { logLevel, logFormat, ...options } = startMessageSchema.parse(message);
-  const logger = openLog({ level: logLevel, format: logFormat }).logger.child({ part: "simulator" });
+  const log = await openLog({ level: logLevel, format: logFormat });
+  const logger = log.logger.child({ part: "simulator" });
   const simulator = await startSimulator({ ...options, logger });
   process.once("SIGTERM", () => void simulator.stop().then(() => process.exit(0)));
   // An error means that the backend has exited: the event `disconnect` ends this process.

@@ -2,11 +2,10 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import type { Cluster } from "../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
-import { openRedisCluster, type RedisClusterOptions } from "../../bridge/cluster/redis/redis.ts";
+import type { RedisClusterOptions } from "../../bridge/cluster/redis/redis.ts";
 import type { RunningParts } from "../../platform/running-parts.ts";
 import type { StoreConfig } from "../config/config.ts";
-import { openRedis, type RedisAccess } from "../redis/redis.ts";
-import { checkRedis } from "../redis/redis-check.ts";
+import type { RedisAccess } from "../redis/redis.ts";
 
 interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage"> {
   store: StoreConfig;
@@ -30,6 +29,10 @@ export async function openCluster(
     const path = join(dataPath, "cluster");
     return { redis: undefined, cluster: parts.add(await openLocalCluster({ ...local, path, logger: clusterLogger })) };
   }
+  // Loaded only for Redis: its client takes 0.2 s of the start.
+  const { openRedis } = await import("../redis/redis.ts");
+  const { checkRedis } = await import("../redis/redis-check.ts");
+  const { openRedisCluster } = await import("../../bridge/cluster/redis/redis.ts");
   const redisLogger = logger.child({ part: "redis" });
   const redis = openRedis({ url: store.url, prefix: store.prefix, logger: redisLogger });
   parts.add({ stop: () => redis.close() });

@@ -17,7 +17,7 @@ afterEach(async () => {
 
 /** Runs a program that opens a log and prints to it. */
 function printed(program: string, format: "json" | "text"): string {
-  const code = `const { openLog } = await import(${JSON.stringify(LOGGER)}); const log = openLog({ level: "info", format: "${format}" }); ${program}`;
+  const code = `const { openLog } = await import(${JSON.stringify(LOGGER)}); const log = await openLog({ level: "info", format: "${format}" }); ${program}`;
   return execFileSync(process.execPath, ["--input-type=module", "-e", code], { encoding: "utf8" });
 }
 

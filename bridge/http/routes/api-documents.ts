@@ -1,5 +1,4 @@
 import type { FastifyInstance } from "fastify";
-import { stringify } from "yaml";
 import { z } from "zod";
 import { asyncApi } from "../../../contract/asyncapi.ts";
 import { openApi } from "../openapi.ts";
@@ -32,12 +31,12 @@ export function apiDocumentRoutes(
 ): void {
   const openapi = once(() => openApi(routes(), version));
   const asyncapi = once(() => asyncApi({ version, root: tree.root }));
-  const yaml = once(() => stringify(asyncapi(), { aliasDuplicateObjects: false }));
+  const yaml = once(async () => (await import("yaml")).stringify(asyncapi(), { aliasDuplicateObjects: false }));
   const page = once(() => referencePage(openapi(), asyncapi()));
 
   server.get("/openapi.json", described(OPENAPI), async () => openapi());
   server.get("/asyncapi.yaml", described(ASYNCAPI), async (_request, reply) =>
-    reply.type("application/yaml; charset=utf-8").send(yaml()),
+    reply.type("application/yaml; charset=utf-8").send(await yaml()),
   );
   server.get("/docs", described(PAGE), async (_request, reply) => reply.type("text/html; charset=utf-8").send(page()));
 }

@@ -1,5 +1,4 @@
 import { pipeline, Readable } from "node:stream";
-import { stringify } from "csv-stringify";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { BUILT_IN_CHANNELS } from "../../../contract/channels.ts";
@@ -160,6 +159,7 @@ export function archiveRoutes(server: FastifyInstance, services: Services): void
       return reply.send(Readable.from(linesOf(events)));
     }
     reply.type("text/csv; charset=utf-8").header("content-disposition", 'attachment; filename="events.csv"');
+    const { stringify } = await import("csv-stringify");
     const csv = stringify({ header: true, columns: [...CSV_COLUMNS], escape_formulas: true });
     return reply.send(pipeline(Readable.from(recordsOf(events)), csv, () => undefined));
   }

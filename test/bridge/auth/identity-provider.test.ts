@@ -5,11 +5,8 @@ import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJ
 import jsonwebtoken from "jsonwebtoken";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import {
-  createIdentityProvider,
-  MAX_KEYS_BYTES,
-  ProviderUnavailableError,
-} from "../../../bridge/auth/identity-provider.ts";
+import { createIdentityProvider, MAX_KEYS_BYTES } from "../../../bridge/auth/identity-provider.ts";
+import { ProviderUnavailableError } from "../../../bridge/auth/provider.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 import { connect, TestClient } from "../websocket/client.ts";
 
