@@ -24,7 +24,7 @@ import { deviceIdentity, endedIdentities } from "./access/ended-identities.ts";
 import { PermissionSets } from "./access/permission-sets.ts";
 import type { RefusedDevice } from "./access/refused-devices.ts";
 import { RefusedPublications } from "./access/refused-publications.ts";
-import { reservedFor, sessionKey } from "./access/session-names.ts";
+import { reservedFor, sessionKey, sessionName } from "./access/session-names.ts";
 import { TakeOvers } from "./access/take-overs.ts";
 import { WillAdmission } from "./access/will-admission.ts";
 import { Wills } from "./access/wills.ts";
@@ -217,7 +217,10 @@ async function composed(options: BrokerOptions) {
     ...{ registry, retainedTopics, onRefused, logger },
     removeSubscription: (client, filter) => {
       storage.removeSubscriptions(client, [filter]).catch((error: unknown) => {
-        logger.error({ err: error }, "refused subscription could not be removed from the session");
+        logger.error(
+          { err: error, ...sessionName(client.id) },
+          "refused subscription could not be removed from the session",
+        );
       });
     },
   });

@@ -4,6 +4,7 @@ import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "
 import type { PublishCallbacks, Sender } from "./access/authorize-publish.ts";
 import { NotAcceptedError } from "./access/errors.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
+import { namesOf } from "./access/session-names.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 import { StorageUnavailableError } from "./cluster/redis-connection.ts";
 
@@ -122,7 +123,7 @@ export class IngestGate {
     const startForwarding = forward
       ? broker.forward(packet, (error) => {
           if (error !== undefined)
-            logger.error({ err: error, topic: packet.topic }, "publication could not be forwarded");
+            logger.error({ err: error, ...namesOf(sender), topic: packet.topic }, "publication could not be forwarded");
           else if (position !== undefined) ingest.delivered(position);
         })
       : undefined;

@@ -95,7 +95,7 @@ class DuplicateDeviceRules implements WatcherRules {
     if (hasBirths && !this.#alternates(camera, now)) return;
     if (camera !== undefined && this.#raised.has(camera)) this.#raised.set(camera, now);
     else if (times.filter((at) => at > now - windowMs).length >= TAKE_OVERS_TO_ALERT) {
-      this.#options.logger.warn({ clientId, identity }, "two connections use one client id");
+      this.#options.logger.warn({ clientId, identity, camera }, "two connections use one client id");
       if (camera !== undefined) this.#raise(camera, clientId, now);
     }
   }

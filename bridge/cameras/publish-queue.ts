@@ -45,7 +45,8 @@ export class PublishQueue {
         await this.#options.publish(next);
         return true;
       } catch (error) {
-        this.#options.logger.debug({ err: error, event: next.event }, "event not published, retrying");
+        const camera = "camera" in next.topic ? next.topic.camera : undefined;
+        this.#options.logger.debug({ err: error, camera, event: next.event }, "event not published, retrying");
         await sleep(RETRY_MS, undefined, { ref: false, signal }).catch(() => undefined);
       }
     }

@@ -84,6 +84,8 @@ interface Pending {
   id: string;
   topic: string;
   camera: string;
+  /** The identity that issued the command. */
+  by: string;
   payload: Buffer;
   status: CommandStatus | "queued";
   onUpdate: (update: CommandUpdate) => void;
@@ -118,7 +120,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     try {
       pending.onUpdate(update);
     } catch (error) {
-      logger.error({ err: error, command: update.command_id }, "command update callback failed");
+      logger.error({ err: error, command: update.command_id, camera: update.camera }, "command update callback failed");
     }
   }
 
@@ -127,9 +129,10 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     pending.status = status;
     const final = FINAL_COMMAND_STATUSES.has(status);
     if (final) remove(pending);
-    logger.info({ command: pending.id, camera: pending.camera, status, code: outcome.code }, "command status changed");
-    report(pending, { command_id: pending.id, camera: pending.camera, status, ...outcome });
-    if (final) sendNext(pending.camera);
+    const { id, camera, by } = pending;
+    logger.info({ command: id, camera, by, status, code: outcome.code }, "command status changed");
+    report(pending, { command_id: id, camera, status, ...outcome });
+    if (final) sendNext(camera);
   }
 
   function remove(pending: Pending): void {
@@ -274,7 +277,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         expires_at: new Date(issuedAt + expires_in * 1000).toISOString(),
       };
       const pending: Pending = {
-        ...{ id, camera, status: "queued", onUpdate, expiry: undefined, isFirst: queue === undefined },
+        ...{ id, camera, by: from.who, status: "queued", onUpdate, expiry: undefined, isFirst: queue === undefined },
         topic: tree.build({ kind: "camera-command", camera, command: name }),
         payload: Buffer.from(commandText(command, argsText)),
       };

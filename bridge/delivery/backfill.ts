@@ -13,7 +13,7 @@ const TURN_MS = 4;
 
 /** A subscriber behind the live edge. */
 export interface BackfillReader {
-  readonly sink: Pick<FrameSink, "id" | "open" | "blocked" | "write" | "close">;
+  readonly sink: Pick<FrameSink, "names" | "open" | "blocked" | "write" | "close">;
   /** The page to read next. Undefined when the subscriber has joined live delivery. */
   nextRequest(): PageRequest | undefined;
   /**
@@ -170,7 +170,7 @@ export class Backfill {
       if (page === undefined) this.#step(reader);
       else this.#give(reader, page);
     } catch (error) {
-      this.#logger.error({ err: error, connection: reader.sink.id }, "backfill failed");
+      this.#logger.error({ err: error, ...reader.sink.names }, "backfill failed");
       reader.sink.close(CloseCode.internal, "the server failed");
     }
   }

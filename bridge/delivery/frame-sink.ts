@@ -4,7 +4,8 @@ import type { ServerMessage } from "../../contract/socket-messages.ts";
 
 /** A client's connection. It accepts whole WebSocket frames. */
 export interface FrameSink {
-  readonly id: string;
+  /** For log lines about the connection. */
+  readonly names: { connection: string; user: string | undefined };
   /** The raw socket: a group writes one shared buffer to the sockets of all its members. */
   readonly socket: Pick<Writable, "write" | "writableLength">;
   /** False as soon as the client or the server has begun to close: no frame may follow a close frame. */

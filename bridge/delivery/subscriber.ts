@@ -149,10 +149,8 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
 
   fallBehind(after: number): void {
     const { backfill, logger, limitedLog } = this.#context;
-    const { id: connection } = this.sink;
-    const user = this.#user;
     // Limited by user, so that a client that reconnects each time does not cause a log line each time.
-    limitedLog.note(user, (times) => logger.info({ connection, user, after, times }, "client is lagging"));
+    limitedLog.note(this.#user, (times) => logger.info({ ...this.sink.names, after, times }, "client is lagging"));
     this.#state = transition(this.#state, { kind: "fell behind", cursor: after });
     this.sink.send({ type: "lagging", position: after });
     backfill.add(this);

@@ -16,15 +16,22 @@ export function respondToErrors(
     if (retryAfterSeconds !== undefined) reply.header("retry-after", retryAfterSeconds);
     const { method } = request;
     const path = pathOf(request);
+    const by = callers.nameOf(request);
+    const line = { method, path, by, statusCode, code: body.error.code };
     // The identity provider logs its own failure, once for all callers.
     if (statusCode >= 500 && !(error instanceof ProviderUnavailableError))
-      request.log.error({ err: error, method, path }, "request failed");
-    else request.log.debug({ method, statusCode, code: body.error.code }, "request refused");
+      request.log.error({ err: error, ...line }, "request failed");
+    else request.log.debug(line, "request refused");
     const isRefused = error instanceof AccessError || error instanceof InvalidTokenError;
     // The route itself records the refusal when another limit is exceeded, such as that of simultaneous logins.
     if (isRefused || (error instanceof RequestError && body.error.code === "rate_limited")) {
-      const [who, address] = [callers.nameOf(request), addressOf(request.raw)];
-      audit.refuse({ action: "access", who, address, target: `${method} ${path}`, outcome: body.error.code });
+      audit.refuse({
+        action: "access",
+        who: by,
+        address: addressOf(request.raw),
+        target: `${method} ${path}`,
+        outcome: body.error.code,
+      });
     }
     if (statusCode === 401) reply.header("www-authenticate", "Bearer");
     reply.code(statusCode).send(body);

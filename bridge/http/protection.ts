@@ -17,7 +17,7 @@ export interface ProtectionOptions {
 const CORS = {
   methods: ["GET", "POST", "PUT", "DELETE"],
   allowedHeaders: ["authorization", "content-type", "if-none-match"],
-  exposedHeaders: ["etag", "retry-after", "x-taken-at"],
+  exposedHeaders: ["etag", "retry-after", "x-request-id", "x-taken-at"],
   maxAge: 600,
 };
 

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import type { IncomingMessage } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
@@ -62,6 +63,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   const server = createServer(services);
   const routeMethods = collectRouteMethods(server);
   const descriptions = collectDescriptions(server);
+  server.addHook("onRequest", async ({ id }, reply) => void reply.header("x-request-id", id));
   await protect(server, { ...services, origins });
   // Runs after the rate limits, so requests that make the server fetch the identity provider's keys are counted.
   server.addHook("preParsing", async (request) => {
@@ -129,6 +131,8 @@ function createServer({ http, logger }: Services): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = logger;
   const server: FastifyInstance = Fastify({
     loggerInstance,
+    // Unique over all nodes and starts, because the caller is told the id.
+    genReqId: () => randomUUID(),
     // The error handler logs errors. A line for each request would hide them.
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: Math.min(http.maxBodyBytes, Number.MAX_SAFE_INTEGER),
@@ -164,7 +168,8 @@ function acceptWebSockets(server: FastifyInstance, { admit, forwarding, handleUp
   server.server.on("upgrade", (request, socket, head) => {
     forwarding.check(request);
     // Nothing else handles errors of this socket yet. A reset must not end the program.
-    socket.on("error", (error) => services.logger.debug({ err: error }, "socket failed while upgrading"));
+    const address = services.addressOf(request);
+    socket.on("error", (error) => services.logger.debug({ err: error, address }, "socket failed while upgrading"));
     const path = request.url?.split("?")[0];
     if (path === SOCKET_PATH) handleUpgrade(request, socket, head);
     else socket.end(path === SOCKET_IO_PATH ? socketIoRefusal() : NO_UPGRADE_HERE, () => socket.destroy());

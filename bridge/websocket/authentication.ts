@@ -111,6 +111,7 @@ export class Authentication {
       if (connection.open) this.#reject(connection, INVALID_TOKEN, CloseCode.authInvalid);
       return;
     }
+    connection.user = userId;
     admission.authenticated(connection.address);
     // The first ping is at a random time, so that clients that connected together are not pinged together.
     connection.pingAt = performance.now() + Math.random() * pingIntervalMs;
@@ -118,14 +119,14 @@ export class Authentication {
     peer.stage = { kind: "authenticated", session, leave };
     session.welcome(id);
     if (outage.isOngoing) connection.send(STORE_OUTAGE);
-    logger.debug({ connection: connection.id, user: userId, address: connection.address }, "client connected");
+    logger.debug({ ...connection.names, address: connection.address }, "client connected");
     for (const [bytes, isBinary] of early) if (connection.open) session.receive(bytes, isBinary);
   }
 
   #fail(connection: Connection, error: unknown): void {
     // `identity-provider.ts` logs its own outage, once for all clients.
     const level = error instanceof ProviderUnavailableError ? "debug" : "error";
-    this.#options.logger[level]({ err: error, connection: connection.id }, "authentication failed");
+    this.#options.logger[level]({ err: error, ...connection.names }, "authentication failed");
     connection.close(CloseCode.internal, "the server failed");
   }
 

@@ -44,7 +44,7 @@ export class CommandRequests {
       });
     } catch (error) {
       this.#pending--;
-      this.#context.logger.error({ err: error, connection: this.#connection.id, camera }, "command failed");
+      this.#context.logger.error({ err: error, ...this.#connection.names, camera }, "command failed");
       this.reject(id, camera, { code: ReplyCode.internal, error: "The server failed to run the command" });
     }
   }

@@ -15,6 +15,8 @@ export class Connection implements FrameSink {
   readonly ws: WebSocket;
   readonly socket: Duplex;
   readonly address: string;
+  /** Set once the client is authenticated. */
+  user: string | undefined;
   /** By `performance.now()`, like all times here: setting the system's clock would stop pings or close connections. */
   readonly openedAt: number;
   readonly #maxQueuedBytes: number;
@@ -47,6 +49,10 @@ export class Connection implements FrameSink {
 
   get open(): boolean {
     return this.ws.readyState === WebSocket.OPEN;
+  }
+
+  get names(): FrameSink["names"] {
+    return { connection: this.id, user: this.user };
   }
 
   /** Bytes that the operating system has not accepted yet. */

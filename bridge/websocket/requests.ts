@@ -69,7 +69,7 @@ export class RequestLoop {
       try {
         this.#handler.handle(request.message, request.text);
       } catch (error) {
-        this.#options.logger.error({ err: error, connection: this.#connection.id }, "request failed");
+        this.#options.logger.error({ err: error, ...this.#connection.names }, "request failed");
         this.#connection.close(CloseCode.internal, "the server failed");
       }
   }

@@ -210,7 +210,7 @@ class SocketServer implements Sockets {
     ws.on("ping", () => connection.heard(performance.now()));
     ws.on("pong", () => connection.heard(performance.now()));
     ws.on("close", (code) => this.#closed(peer, code));
-    ws.on("error", (error) => this.#logger.debug({ connection: connection.id, reason: error.message }, "socket error"));
+    ws.on("error", (error) => this.#logger.debug({ ...connection.names, reason: error.message }, "socket error"));
     socket.on("drain", () => peer.session?.subscriber.drained());
     const isKnown = () => peer.isKnown || !connection.open;
     limitEarlyBytes(socket, isKnown, () => connection.terminate(CloseCode.protocolError, "too much before a token"));
@@ -224,7 +224,7 @@ class SocketServer implements Sockets {
       if (session === undefined) this.#authentication.receive(peer, bytes, isBinary);
       else session.receive(bytes, isBinary);
     } catch (error) {
-      this.#logger.error({ err: error, connection: connection.id }, "message not handled");
+      this.#logger.error({ err: error, ...connection.names }, "message not handled");
       connection.close(CloseCode.internal, "the server failed");
     }
   }
@@ -237,8 +237,7 @@ class SocketServer implements Sockets {
       stage.session.close();
     }
     const closed = this.#closes.add(connection.closedWith, code);
-    const user = session?.identity.userId;
-    this.#logger.debug({ connection: connection.id, user, ...closed }, "client disconnected");
+    this.#logger.debug({ ...connection.names, ...closed }, "client disconnected");
     this.#registry.remove(peer);
   }
 

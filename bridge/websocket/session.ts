@@ -205,13 +205,13 @@ export class Session implements RequestHandler {
           if (!this.#closed) this.#renewNow(token, id);
         })
         .catch((error: unknown) => {
-          this.#context.logger.warn({ err: error, connection: this.connection.id }, "token not verified");
+          this.#context.logger.warn({ err: error, ...this.connection.names }, "token not verified");
           if (!this.#closed) this.#sendError(id, TOKEN_NOT_VERIFIED);
         });
   }
 
   #renewNow(token: string, id: RequestId): void {
-    const renewal = renewToken(token, this.#identity.userId, this.#context);
+    const renewal = renewToken(token, this.#identity.userId, this.connection.names, this.#context);
     if (renewal.ok) {
       this.#hasWarnedOfExpiry = false;
       this.regrant(renewal.identity, id);

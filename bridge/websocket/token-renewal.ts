@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import { ReplyCode } from "../../contract/codes.ts";
 import type { TokenIdentity } from "../../platform/identity.ts";
 import { ExpiredTokenError, InvalidTokenError, type Tokens } from "../auth/tokens.ts";
+import type { FrameSink } from "../delivery/frame-sink.ts";
 import { type Refusal, TOKEN_NOT_VERIFIED } from "./refusals.ts";
 
 type Renewal =
@@ -13,6 +14,7 @@ type Renewal =
 export function renewToken(
   token: string,
   userId: string,
+  names: FrameSink["names"],
   { tokens, logger }: { tokens: Pick<Tokens, "verify">; logger: Logger },
 ): Renewal {
   let identity: TokenIdentity;
@@ -25,7 +27,7 @@ export function renewToken(
       const refusal = { code: ReplyCode.badRequest, error: "The token is invalid" };
       return { ok: false, refusal, audit: "with another token" };
     }
-    logger.error({ err: error, user: userId }, "token not verified");
+    logger.error({ err: error, ...names }, "token not verified");
     return { ok: false, refusal: TOKEN_NOT_VERIFIED };
   }
   if (identity.userId === userId) return { ok: true, identity };

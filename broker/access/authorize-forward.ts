@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { TopicTree } from "../../contract/topics.ts";
 import { WriteBatch } from "../aedes/write-batch.ts";
 import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";
+import { namesOf } from "./session-names.ts";
 
 class SlowClientError extends Error {
   override name = "SlowClientError";
@@ -86,8 +87,7 @@ export class AuthorizeForward {
     const unsentBytes = client.conn.writableLength;
     if (unsentBytes > this.#options.maxUnsentBytes && !client.conn.destroyed) {
       this.slowClients++;
-      const { identity, clientId } = access;
-      this.#options.logger.warn({ identity, clientId, unsentBytes }, "client disconnected: it reads too slowly");
+      this.#options.logger.warn({ ...namesOf(access), unsentBytes }, "client disconnected: it reads too slowly");
       const why = `it reads too slowly: ${unsentBytes} bytes are unsent, and no message may be dropped`;
       client.conn.destroy(new SlowClientError(why));
     }

@@ -4,7 +4,7 @@ import type { AccessRefusal } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { ClientRegistry } from "./client-registry.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
-import { sessionName } from "./session-names.ts";
+import { namesOf, sessionName } from "./session-names.ts";
 
 /** This many retained messages cost a subscriber as much as one publication, because they are only read and written. */
 const RETAINED_PER_MESSAGE = 4;
@@ -53,9 +53,9 @@ export class AuthorizeSubscribe {
       return;
     }
     this.refused++;
-    const { identity, clientId } = access ?? sessionName(client.id);
-    this.#log.note(identity ?? "unknown", (times) => {
-      logger.warn({ identity, clientId, filter, why, times }, "subscription refused");
+    const names = access === undefined ? sessionName(client.id) : namesOf(access);
+    this.#log.note(names.identity ?? "unknown", (times) => {
+      logger.warn({ ...names, filter, why, times }, "subscription refused");
     });
     if (access !== undefined) {
       const { address } = access;

@@ -4,7 +4,7 @@ import type { Origin } from "./admission.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { NotAcceptedError, RefusedConnectionError } from "./errors.ts";
 import { watchLink } from "./link-watch.ts";
-import { sessionName } from "./session-names.ts";
+import { namesOf, sessionName } from "./session-names.ts";
 import type { TakeOvers } from "./take-overs.ts";
 
 /** The longest wait of `setTimeout`, which waits 1 ms when given a longer one. */
@@ -49,12 +49,12 @@ export class ClientLifecycle {
     }
     registry.register(client);
     takeOvers?.connected(client, access).catch((error: unknown) => {
-      logger.error({ err: error }, "client could not be announced to the other nodes");
+      logger.error({ err: error, ...namesOf(access) }, "client could not be announced to the other nodes");
     });
-    const { clientId, identity, address, transport, expiresAt, keepaliveS } = access;
+    const { address, transport, expiresAt, keepaliveS } = access;
     const { probe } = originOf(client);
     if (keepaliveS === 0 && probe !== undefined) watchLink(client.conn, probe, heartbeatMs);
-    logger.debug({ clientId, identity, address, transport }, "client connected");
+    logger.debug({ ...namesOf(access), address, transport }, "client connected");
     if (expiresAt !== undefined) this.#closeAt(client, access, expiresAt);
     client.conn.once("close", () => this.#closed(client, access));
   };
@@ -89,16 +89,16 @@ export class ClientLifecycle {
 
   #closed(client: Client, access: ClientAccess): void {
     const { registry, sessionLeft, logger } = this.#options;
-    const { clientId, identity, address, transport, connectedAt } = access;
+    const { address, transport, connectedAt } = access;
     clearTimeout(this.#expiryTimers.get(client));
     const isReplaced = registry.isReplaced(client, access);
     const why = access.disconnectReason ?? (this.#isStopping ? STOPPING : isReplaced ? REPLACED : CLOSED);
     const connectedSeconds = Math.round((Date.now() - connectedAt) / 1000);
     // At level `info`, the only line about a client that connects and disconnects.
-    logger.info({ clientId, identity, address, transport, connectedSeconds, why }, "client disconnected");
+    logger.info({ ...namesOf(access), address, transport, connectedSeconds, why }, "client disconnected");
     if (client.clean || this.#isStopping) return;
     sessionLeft(access.sessionKey).catch((error: unknown) => {
-      logger.error({ err: error, clientId }, "time of a session's last use could not be stored");
+      logger.error({ err: error, ...namesOf(access) }, "time of a session's last use could not be stored");
     });
   }
 
@@ -107,8 +107,7 @@ export class ClientLifecycle {
     const close = (): void => {
       if (Date.now() < moment) this.#closeAt(client, access, moment);
       else {
-        const { clientId, identity } = access;
-        this.#options.logger.debug({ clientId, identity }, "client token expired");
+        this.#options.logger.debug(namesOf(access), "client token expired");
         this.#end(client, access, "its token has expired");
       }
     };

@@ -8,6 +8,7 @@ import { MAX_CLIENT_ID_LENGTH } from "./connect-packet.ts";
 import type { Devices } from "./devices.ts";
 import { ConnackCode, RefusedConnectionError } from "./errors.ts";
 import { RefusedDevices } from "./refused-devices.ts";
+import { namesOf } from "./session-names.ts";
 
 /** Beyond this many refused CONNECTs in a minute, the answers to an address are delayed. */
 const PROMPT_REFUSALS_PER_MINUTE = 30;
@@ -45,7 +46,7 @@ export class ConnectRefusals {
     const clientId = connect.clientId.slice(0, MAX_CLIENT_ID_LENGTH);
     // A user name that is not an id is not logged: it may be a misplaced secret or token.
     const username = connect.username !== undefined && isId(connect.username) ? connect.username : undefined;
-    const fields = { address, transport, clientId, username };
+    const fields = { address, transport, ...namesOf({ clientId }), username };
     if (!(error instanceof RefusedConnectionError)) {
       logger.error({ ...fields, err: error }, "client could not be authenticated: internal error");
       answer(new RefusedConnectionError(ConnackCode.serverUnavailable, "the broker failed"));

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { Listeners } from "../../platform/listeners.ts";
 import type { RefusedPublication } from "../../platform/publications.ts";
+import { namesOf } from "./session-names.ts";
 
 export type PublicationSender = Pick<RefusedPublication, "identity" | "clientId">;
 export type PublicationRefusal = Pick<RefusedPublication, "reason" | "why">;
@@ -27,7 +28,7 @@ export class RefusedPublications {
     this.count++;
     this.#limited.note(`${identity} ${reason}`, (times) => {
       const refused = { identity, clientId, topic, reason, why, times };
-      this.#logger.warn(refused, "publication refused: acknowledged and discarded");
+      this.#logger.warn({ ...refused, ...namesOf(refused) }, "publication refused: acknowledged and discarded");
       this.reports.call(refused);
     });
   }

@@ -8,6 +8,8 @@ interface SessionName {
   clientId: string;
   /** Missing for reserved client ids, and for sessions of earlier versions. */
   identity?: string;
+  /** For the client of a camera. */
+  camera?: string;
 }
 
 /**
@@ -34,7 +36,13 @@ export function sessionKey(identity: string, clientId: string): string {
 /** Splits a key, for the log. */
 export function sessionName(key: string): SessionName {
   const at = key.lastIndexOf(SEPARATOR);
-  return at < 0 ? { clientId: key } : { clientId: key.slice(at + 1), identity: key.slice(0, at) };
+  return at < 0 ? namesOf({ clientId: key }) : namesOf({ clientId: key.slice(at + 1), identity: key.slice(0, at) });
+}
+
+/** The names of a client for the log. Log lines of all parts name a camera by its id. */
+export function namesOf({ clientId, identity }: { clientId: string; identity?: string }): SessionName {
+  const camera = /^device:(.*)$/.exec(identity ?? reservedFor(clientId) ?? "")?.[1];
+  return { clientId, ...(identity === undefined ? {} : { identity }), ...(camera === undefined ? {} : { camera }) };
 }
 
 /** Describes the session for use in a sentence. */

@@ -5,6 +5,7 @@ import { LimitedLog } from "../../platform/limited-log.ts";
 import type { ClientAccess } from "./client-registry.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import type { PermissionSet } from "./permission-sets.ts";
+import { namesOf } from "./session-names.ts";
 import { bearerOf, type SessionOwner } from "./session-owner.ts";
 import type { Wills } from "./wills.ts";
 
@@ -58,7 +59,7 @@ export class WillAdmission {
     const { onRefused, logger } = this.#options;
     this.#log.note(identity, (times) => {
       onRefused({ action: "publish", who: identity, address, target: topic, outcome: "permission_denied" });
-      logger.warn({ identity, clientId, topic, why, times }, "will dropped: it may not be published");
+      logger.warn({ ...namesOf({ identity, clientId }), topic, why, times }, "will dropped: it may not be published");
     });
   }
 }

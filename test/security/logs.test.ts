@@ -19,6 +19,8 @@ const LINE_END = /[\p{Cc}\p{Zl}\p{Zp}]+/u;
 const secrets: string[] = [OPERATOR_KEY, JWT_SECRET, PASSWORD, WRONG_PASSWORD];
 let skylapse: Skylapse;
 let logs: Record<"program" | "audit", string>;
+/** The id of a request that is refused. */
+let requestId: string | null;
 
 interface Call {
   method?: string;
@@ -89,7 +91,8 @@ async function tokens(): Promise<void> {
   secrets.push((await operate("/auth/token", { user_id: "bob", permissions: ["jobs:read"] })).token);
   await operate("/auth/revoke", { token_id: HOSTILE });
   const viewer = token("viewer", "dashboard:read");
-  await call("/users", { method: "GET", token: viewer });
+  const headers = { authorization: `Bearer ${viewer}` };
+  requestId = (await fetch(`${skylapse.http}/users`, { headers })).headers.get("x-request-id");
   await call("/cameras/north/commands", { token: viewer, body: { name: "capture.now" } });
   await call(`/cameras?token=${viewer}`, { method: "GET" });
   await call("/cameras", { method: "GET", token: secret("no-token-at-all") });
@@ -142,6 +145,45 @@ describe.each(["program", "audit"] as const)("the %s log", (kind) => {
   it("contains no secret and no token that was presented, issued or guessed", () => {
     expect(secrets.length).toBeGreaterThan(20);
     expect(secrets.filter((text) => logs[kind].includes(text))).toEqual([]);
+  });
+});
+
+describe("each line of the program log names what it is about", () => {
+  const linesOf = (wanted: string, ...but: string[]) => {
+    const lines = logs.program.split("\n").flatMap((line): Record<string, string>[] => {
+      if (!line.startsWith("{")) return [];
+      const parsed = JSON.parse(line);
+      return parsed.part === wanted && !but.some((text) => parsed.msg.startsWith(text)) ? [parsed] : [];
+    });
+    expect(lines.length).toBeGreaterThan(1);
+    return lines;
+  };
+
+  it("HTTP: the request, whose id the answer has, and the caller", () => {
+    const lines = linesOf("http", "listening");
+    for (const line of lines) expect(line).toMatchObject({ reqId: expect.any(String), by: expect.any(String) });
+    const found = lines.filter(({ reqId }) => reqId === requestId);
+    expect(found).toMatchObject([{ by: "user:viewer", method: "GET", path: "/users", statusCode: 403 }]);
+  });
+
+  it("sockets: the connection and, once it is known, the user", () => {
+    const lines = linesOf("sockets");
+    for (const line of lines) expect(line).toMatchObject({ connection: expect.stringMatching(/^[0-9a-f-]{36}$/) });
+    const [known] = lines.filter(({ msg }) => msg === "client connected");
+    const users = lines.filter(({ connection }) => connection === known?.connection).map(({ user }) => user);
+    expect(users).toEqual(["viewer", "viewer"]);
+  });
+
+  it("MQTT: the client, its identity, and the camera", () => {
+    for (const line of linesOf("broker", "client refused")) {
+      expect(line).toMatchObject({ clientId: "logs", identity: expect.stringMatching(/^(device:north|user:bob)$/) });
+      expect([line.msg, line.camera]).toEqual([line.msg, line.identity === "device:north" ? "north" : undefined]);
+    }
+    for (const line of linesOf("broker")) expect(line).toHaveProperty("clientId");
+  });
+
+  it("commands: the camera and the sender", () => {
+    for (const line of linesOf("commands")) expect(line).toMatchObject({ camera: "north", identity: "user:bob" });
   });
 });
 

@@ -160,7 +160,7 @@ class AlertRules implements CheckpointedRules {
     if ((verdict.is === "raise") === (raised !== undefined) || this.#publishing.has(name)) return;
     const done = this.#publish(topic, name, verdict, raised?.position ?? 0)
       .catch((error: unknown) =>
-        this.#options.logger.warn({ err: error, topic: name }, "alert not published, retrying"),
+        this.#options.logger.warn({ err: error, ...idsOf(topic), topic: name }, "alert not published, retrying"),
       )
       .finally(() => this.#publishing.delete(name));
     this.#publishing.set(name, done);
@@ -173,7 +173,10 @@ class AlertRules implements CheckpointedRules {
     const data = verdict.is === "raise" ? { alert: topic.name, severity, message } : null;
     await publish({ topic, event, data, retain: true, id: eventIdOf(event, journal.epoch, name, cause) });
     this.limitedLog.note(`${event} ${name}`, (times) =>
-      logger.info({ topic: name, severity, times }, verdict.is === "raise" ? "alert raised" : "alert cleared"),
+      logger.info(
+        { ...idsOf(topic), topic: name, severity, times },
+        verdict.is === "raise" ? "alert raised" : "alert cleared",
+      ),
     );
   }
 }
@@ -186,4 +189,8 @@ function alertKey(topic: AlertTopic): string {
   return topic.kind === "camera-alert"
     ? `camera:${topic.camera}/${topic.name}`
     : `service:${topic.service}/${topic.name}`;
+}
+
+function idsOf(topic: AlertTopic): { camera: string } | { service: string } {
+  return topic.kind === "camera-alert" ? { camera: topic.camera } : { service: topic.service };
 }

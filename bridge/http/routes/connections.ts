@@ -39,7 +39,7 @@ const CLOSE_ONE: RouteDescription = {
 
 /** `GET /connections` and `DELETE /connections/{id}`, over all nodes: for admins. */
 export function connectionRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, cluster, sockets, logger } = services;
+  const { callers, cluster, sockets } = services;
   const ends = [
     answerNodes(cluster, LIST, () => {
       const connections = sockets.connections();
@@ -77,7 +77,7 @@ export function connectionRoutes(server: FastifyInstance, services: Services): v
       const { given } = await askNodes(cluster, CLOSE, { id });
       if (![...given.values()].includes(true)) throw notFound(`There is no connection ${JSON.stringify(id)}`);
     }
-    logger.info({ by: who, connection: id }, "connection closed by an operator");
+    request.log.info({ by: who, connection: id }, "connection closed by an operator");
     record("connection.close", id);
     return reply.code(204).send();
   });

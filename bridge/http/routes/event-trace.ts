@@ -44,14 +44,18 @@ const TRACE: RouteDescription = {
 
 /** `GET /events/{id}/trace`: when an event passed each stage between its sender and its readers. */
 export function eventTraceRoutes(server: FastifyInstance, services: Services): void {
-  const { archive, callers, clock, cluster, journal } = services;
+  const { archive, callers, clock, cluster, http, journal } = services;
+  // Without a limit for all requests, there is none for this route.
+  const limit = perMinute(
+    Number.isFinite(http.maxRequestsPerMinute) ? MAX_TRACES_PER_MINUTE : http.maxRequestsPerMinute,
+  );
   const endAnswers = answerNodes(cluster, QUESTION, (about) => {
     const asked = askedEventSchema.safeParse(about);
     return asked.success ? timesHere(services, { ...asked.data, camera: asked.data.camera }) : null;
   });
   server.addHook("onClose", async () => endAnswers());
 
-  server.get("/events/:id/trace", described(TRACE, perMinute(MAX_TRACES_PER_MINUTE)), async (request) => {
+  server.get("/events/:id/trace", described(TRACE, limit), async (request) => {
     const { grants } = callers.of(request);
     demand(grants.admin || grants.permissions.includes("system:read"), "system:read");
     const { id } = readPath(paramsSchema, request);

@@ -12,7 +12,15 @@ function subscriberWith(writableLength: number) {
   const writes: Buffer[] = [];
   const fellBehindAt: number[] = [];
   const socket = { writableLength, write: (frames: Buffer) => writes.push(frames) > 0 };
-  const sink = { id: "a", socket, open: true, blocked: false, write: () => {}, send: () => {}, close: () => {} };
+  const sink = {
+    names: { connection: "a", user: undefined },
+    socket,
+    open: true,
+    blocked: false,
+    write: () => {},
+    send: () => {},
+    close: () => {},
+  };
   const subscriber: LiveSubscriber = { sink, fallBehind: (after) => fellBehindAt.push(after) };
   return { subscriber, writes, fellBehindAt };
 }

@@ -11,7 +11,12 @@ import {
 
 type Kind = SubscriberState["kind"];
 
-const sink = { id: "a", socket: { write: () => true, writableLength: 0 }, open: true, blocked: false };
+const sink = {
+  names: { connection: "a", user: undefined },
+  socket: { write: () => true, writableLength: 0 },
+  open: true,
+  blocked: false,
+};
 const calls = { write: () => {}, send: () => {}, close: () => {} };
 const member = new SubscriberGroup(NO_CHANNELS, 1_000).add({ sink: { ...sink, ...calls }, fallBehind: () => {} });
 

@@ -20,7 +20,7 @@ interface Stage {
 let bridge: TestBridge;
 
 beforeAll(async () => {
-  bridge = await startTestBridge({ env: { ARCHIVE: "on" } });
+  bridge = await startTestBridge({ env: { ARCHIVE: "on", MAX_REQUESTS_PER_MINUTE: "0" } });
 });
 afterAll(() => bridge.stop());
 
