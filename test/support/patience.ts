@@ -6,6 +6,12 @@ const PATIENCE_MS = 60_000;
 const { waitFor, waitUntil } = vi;
 const patiently = (options: number | { timeout?: number; interval?: number } = {}) =>
   typeof options === "number" ? options : { timeout: PATIENCE_MS, ...options };
+const isPatient = "isPatient" in waitFor;
 
-vi.waitFor = (callback, options) => waitFor(callback, patiently(options));
-vi.waitUntil = (callback, options) => waitUntil(callback, patiently(options));
+// The files of one worker share `vi`, and this runs before each of them.
+if (!isPatient) {
+  vi.waitFor = Object.assign<typeof waitFor, object>((callback, options) => waitFor(callback, patiently(options)), {
+    isPatient: true,
+  });
+  vi.waitUntil = (callback, options) => waitUntil(callback, patiently(options));
+}
