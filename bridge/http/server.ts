@@ -29,7 +29,7 @@ import { metricsRoutes, serveMetrics } from "./routes/metrics.ts";
 import { originRoutes } from "./routes/origins.ts";
 import { pageRoutes } from "./routes/page.ts";
 import { previewRoutes } from "./routes/previews.ts";
-import { SOCKET_IO_PATH, socketIoRefusal, socketIoRoutes } from "./routes/socket-io.ts";
+import { createSocketIoRefusal, SOCKET_IO_PATH, socketIoRoutes } from "./routes/socket-io.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
 import type { Services } from "./services.ts";
@@ -95,7 +95,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   metricsRoutes(server, services);
   originRoutes(server, origins);
   previewRoutes(server, services);
-  socketIoRoutes(server);
+  await socketIoRoutes(server);
   tokenRoutes(server, services);
   userRoutes(server, services);
   await pageRoutes(server, options.pagePath);
@@ -163,6 +163,8 @@ function acceptWebSockets(server: FastifyInstance, { admit, forwarding, handleUp
     reply.header("upgrade", "websocket");
     throw new RequestError(426, "upgrade_required", `${SOCKET_PATH} speaks WebSocket: connect with ws:// or wss://`);
   });
+  const socketIo = createSocketIoRefusal();
+  server.addHook("preClose", async () => socketIo.stop());
   // This listener must run before that of node:http, which creates a parser for each connection.
   server.server.prependListener("connection", (socket: Socket) => admit(socket));
   server.server.on("upgrade", (request, socket, head) => {
@@ -172,7 +174,8 @@ function acceptWebSockets(server: FastifyInstance, { admit, forwarding, handleUp
     socket.on("error", (error) => services.logger.debug({ err: error, address }, "socket failed while upgrading"));
     const path = request.url?.split("?")[0];
     if (path === SOCKET_PATH) handleUpgrade(request, socket, head);
-    else socket.end(path === SOCKET_IO_PATH ? socketIoRefusal() : NO_UPGRADE_HERE, () => socket.destroy());
+    else if (path === SOCKET_IO_PATH) socketIo.handleUpgrade(request, socket, head);
+    else socket.end(NO_UPGRADE_HERE, () => socket.destroy());
   });
 }
 

@@ -102,6 +102,17 @@ export interface MissingRange extends Gap {
   reason: "trimmed" | "damaged";
 }
 
+/** Reads the whole journal. Retention waits for this reader. */
+export interface JournalReader {
+  name: string;
+  /** Whether the readers of this name at other nodes are this reader, so that one position is enough. */
+  isShared: boolean;
+  /** The largest number of entries that retention keeps for the reader. */
+  maxEvents: number;
+  /** Everything up to this position is read. Undefined: not known yet. */
+  position(): number | undefined;
+}
+
 /**
  * Whether the journal has every entry after a client's cursor. If not, the entries above `gap.after` and below
  * `gap.before` are missing. `replay` returns the entries after the gap.
@@ -174,6 +185,12 @@ export interface Journal {
    * disconnected from the store for too long. Holders of a cursor must call `recovery` again. With several nodes only.
    */
   onReset(listener: () => void): () => void;
+  /**
+   * Retention keeps the entries that the reader has not read yet, up to `maxEvents` of them. Without a position, it keeps
+   * the newest `maxEvents` entries. With Redis, it also stops waiting for a reader that is away for an hour, and for all
+   * readers while the memory of Redis is nearly full. @returns ends the wait
+   */
+  keepFor(reader: JournalReader): () => void;
   /** Removes expired entries, as the journal also does by itself. Resolves to the number of removed entries. */
   trim(): Promise<number>;
   /** Why writing fails, for an operator. Undefined while writing works. */

@@ -67,6 +67,7 @@ class SharedChannels implements Journal {
   undelivered: Journal["undelivered"] = () => this.#journal.undelivered();
   onUndelivered: Journal["onUndelivered"] = (listener) => this.#journal.onUndelivered(listener);
   onReset: Journal["onReset"] = (listener) => this.#journal.onReset(listener);
+  keepFor: Journal["keepFor"] = (reader) => this.#journal.keepFor(reader);
   trim: Journal["trim"] = () => this.#journal.trim();
   close: Journal["close"] = () => this.#journal.close();
 

@@ -1,7 +1,6 @@
-import type { Command } from "commander";
 import { z } from "zod";
 import { clockJumpSchema } from "../../contract/events.ts";
-import { askServer, print, type WithApi } from "./command-line.ts";
+import { askServer, type CommandLine, print } from "./command-line.ts";
 
 const clockSchema = z.object({
   system: z.string(),
@@ -11,7 +10,7 @@ const clockSchema = z.object({
 });
 
 /** `skylapse clock …`. A jump of the system clock makes no data expire until an operator confirms the jump. */
-export function clockCommands(program: Command, withApi: WithApi): void {
+export function clockCommands({ program, withApi, shell }: CommandLine): void {
   const clock = program
     .command("clock")
     .description(
@@ -23,8 +22,8 @@ export function clockCommands(program: Command, withApi: WithApi): void {
     .action(() =>
       withApi(async (api) => {
         const { system, own, jump } = clockSchema.parse(await askServer(api, "GET", "/clock"));
-        print(`system\t${system}\nserver\t${own}`);
-        if (jump !== undefined) print(jump.message);
+        print(shell, `system\t${system}\nserver\t${own}`);
+        if (jump !== undefined) print(shell, jump.message);
       }),
     );
   clock
@@ -40,7 +39,10 @@ export function clockCommands(program: Command, withApi: WithApi): void {
       withApi(async (api) => {
         const body = { time_passed: timePassed };
         const { confirmed } = clockSchema.parse(await askServer(api, "POST", "/clock/accept", body));
-        print(confirmed === undefined ? "there is no jump to confirm" : `confirmed: ${confirmed.ahead_seconds} s`);
+        print(
+          shell,
+          confirmed === undefined ? "there is no jump to confirm" : `confirmed: ${confirmed.ahead_seconds} s`,
+        );
       }),
     );
 }

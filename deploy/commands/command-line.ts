@@ -1,4 +1,5 @@
-import { InvalidArgumentError, Option } from "commander";
+import type { Readable, Writable } from "node:stream";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { z } from "zod";
 import { permissionsSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
@@ -14,15 +15,34 @@ export function askServer(api: OperatorApi, ...call: Parameters<OperatorApi["cal
   return api.call(...call);
 }
 
-/** Escapes control characters: names are untrusted, and terminals execute some control characters. */
-export function print(text: string): void {
-  process.stdout.write(`${text.split("\n").map(visibleCells).join("\n")}\n`);
+/** What a command gets from the program that runs it. */
+export interface Shell {
+  env: NodeJS.ProcessEnv;
+  stdin: Readable & { isTTY?: boolean };
+  stdout: Writable;
+  stderr: Writable;
 }
 
-export function printFindings(findings: readonly Finding[]): void {
+/** What the definition of a command needs. */
+export interface CommandLine {
+  program: Command;
+  /** The settings: the options of the command line, then the environment, then the file `.env`. */
+  environment(): NodeJS.ProcessEnv;
+  withApi: WithApi;
+  shell: Shell;
+  /** Makes the exit code 1. The command continues. */
+  fail(): void;
+}
+
+/** Escapes control characters: names are untrusted, and terminals execute some control characters. */
+export function print({ stdout }: Shell, text: string): void {
+  stdout.write(`${text.split("\n").map(visibleCells).join("\n")}\n`);
+}
+
+export function printFindings(shell: Shell, findings: readonly Finding[]): void {
   const width = Math.max(...findings.map(({ subject }) => subject.length));
   for (const { verdict, subject, text } of findings)
-    print(`${verdict.padEnd("wrong".length)}  ${subject.padEnd(width)}  ${text}`);
+    print(shell, `${verdict.padEnd("wrong".length)}  ${subject.padEnd(width)}  ${text}`);
 }
 
 /** Keeps tabs, which separate the columns of a list. */

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { certificateNameSchema, deviceKindSchema, deviceSecretSchema } from "../../bridge/auth/devices.ts";
 import { idSchema } from "../../contract/ids.ts";
 import { type OperatorApi, OperatorApiError } from "../operator/operator-api.ts";
-import { checkedBy, print, type WithApi } from "./command-line.ts";
+import { type CommandLine, checkedBy, print, type Shell } from "./command-line.ts";
 import { readLine } from "./read-password.ts";
 
 const KINDS = [
@@ -25,7 +25,7 @@ interface Credential {
 }
 
 /** `skylapse camera …` and `skylapse service …` */
-export function deviceCommands(program: Command, withApi: WithApi): void {
+export function deviceCommands({ program, withApi, shell }: CommandLine): void {
   for (const { command, kind, what } of KINDS) {
     /** Cameras and services share one set of ids, so the id may belong to a device of another kind. */
     const requireDevice = async (api: OperatorApi, id: string) => {
@@ -40,7 +40,7 @@ export function deviceCommands(program: Command, withApi: WithApi): void {
       .action(() =>
         withApi(async (api) => {
           for (const { id, changed_at, certificate_name = [], ...device } of await devicesOf(api))
-            if (device.kind === kind) print([id, changed_at].concat(certificate_name).join("\t"));
+            if (device.kind === kind) print(shell, [id, changed_at].concat(certificate_name).join("\t"));
         }),
       );
     devices
@@ -50,8 +50,10 @@ export function deviceCommands(program: Command, withApi: WithApi): void {
       .addOption(secretOption())
       .addOption(certificateOption())
       .action(async (id: string, credential: Credential, called: Command) => {
-        const body = await bodyOf(credential, called);
-        await withApi(async (api) => printSecret(await api.call("POST", "/devices", { id, kind, ...body }), body));
+        const body = await bodyOf(credential, called, shell);
+        await withApi(async (api) =>
+          printSecret(shell, await api.call("POST", "/devices", { id, kind, ...body }), body),
+        );
       });
     devices
       .command("rotate")
@@ -60,10 +62,10 @@ export function deviceCommands(program: Command, withApi: WithApi): void {
       .addOption(secretOption())
       .addOption(certificateOption())
       .action(async (id: string, credential: Credential, called: Command) => {
-        const body = await bodyOf(credential, called);
+        const body = await bodyOf(credential, called, shell);
         await withApi(async (api) => {
           await requireDevice(api, id);
-          printSecret(await api.call("POST", `/devices/${id}/rotate`, body), body);
+          printSecret(shell, await api.call("POST", `/devices/${id}/rotate`, body), body);
         });
       });
     devices
@@ -84,17 +86,17 @@ async function devicesOf(api: OperatorApi) {
 }
 
 /** Checks the secret here, because the parser of an option would print the secret in its error. */
-async function bodyOf({ secret: given, certificateName }: Credential, called: Command) {
-  const secret = given === "-" ? await readLine() : given;
+async function bodyOf({ secret: given, certificateName }: Credential, called: Command, shell: Shell) {
+  const secret = given === "-" ? await readLine(shell.stdin) : given;
   const problem = deviceSecretSchema.optional().safeParse(secret).error?.issues[0]?.message;
   if (problem !== undefined) called.error(`error: the secret ${problem}`);
   return { secret, certificate_name: certificateName };
 }
 
 /** Prints only a secret that the server generated. */
-function printSecret(answer: unknown, given: { secret: string | undefined }): void {
+function printSecret(shell: Shell, answer: unknown, given: { secret: string | undefined }): void {
   const { secret } = secretSchema.parse(answer);
-  if (secret !== undefined && given.secret === undefined) print(secret);
+  if (secret !== undefined && given.secret === undefined) print(shell, secret);
 }
 
 function idArgument(): Argument {

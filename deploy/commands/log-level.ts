@@ -1,12 +1,12 @@
-import { Argument, type Command } from "commander";
+import { Argument } from "commander";
 import { z } from "zod";
 import { LOG_LEVELS } from "../../platform/log-levels.ts";
-import { askServer, print, type WithApi } from "./command-line.ts";
+import { askServer, type CommandLine, print } from "./command-line.ts";
 
 const levelSchema = z.object({ level: z.string() });
 
 /** `skylapse log-level [level]`: shows or changes the log level of the running server. */
-export function logLevelCommand(program: Command, withApi: WithApi): void {
+export function logLevelCommand({ program, withApi, shell }: CommandLine): void {
   program
     .command("log-level")
     .description("show the log level of the running server, or change it until its next start")
@@ -17,7 +17,7 @@ export function logLevelCommand(program: Command, withApi: WithApi): void {
           level === undefined
             ? await askServer(api, "GET", "/log-level")
             : await askServer(api, "PUT", "/log-level", { level });
-        print(levelSchema.parse(answer).level);
+        print(shell, levelSchema.parse(answer).level);
       }),
     );
 }

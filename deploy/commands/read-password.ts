@@ -1,5 +1,6 @@
 import { createInterface } from "node:readline";
-import { Writable } from "node:stream";
+import { type Readable, Writable } from "node:stream";
+import type { Shell } from "./command-line.ts";
 
 /** Longer than any password. Reading stops here if there is no line end. */
 const MAX_LINE_LENGTH = 8 * 1024;
@@ -14,26 +15,25 @@ class NoPasswordError extends Error {
  * standard input.
  * @throws {NoPasswordError}
  */
-export async function readPassword(question: string): Promise<string> {
-  if (!process.stdin.isTTY) return await readLine();
-  const password = await ask(question);
-  if (password !== (await ask("Repeat the password: ")))
+export async function readPassword(shell: Shell, question: string): Promise<string> {
+  if (!shell.stdin.isTTY) return await readLine(shell.stdin);
+  const password = await ask(shell, question);
+  if (password !== (await ask(shell, "Repeat the password: ")))
     throw new NoPasswordError("the two passwords differ: try again");
   return password;
 }
 
 /** Reads the first line of the standard input without waiting for further lines. */
-export async function readLine(): Promise<string> {
+export async function readLine(stdin: Readable): Promise<string> {
   let text = "";
-  for await (const chunk of process.stdin.setEncoding("utf8")) {
+  for await (const chunk of stdin.setEncoding("utf8")) {
     text += String(chunk);
     if (text.includes("\n") || text.length > MAX_LINE_LENGTH) break;
   }
   return text.split(/\r?\n/, 1)[0] ?? "";
 }
 
-async function ask(question: string): Promise<string> {
-  const { stdin, stderr } = process;
+async function ask({ stdin, stderr }: Shell, question: string): Promise<string> {
   const hidden = new Writable({ write: (_chunk, _encoding, done) => done() });
   // Created before the question is printed, because only this interface keeps the terminal from showing the input.
   const terminal = createInterface({ input: stdin, output: hidden, terminal: true });

@@ -1,8 +1,8 @@
-import { Argument, type Command } from "commander";
+import { Argument } from "commander";
 import { readEnvironment } from "../../platform/config.ts";
 import { serverSettings } from "../../platform/server-settings.ts";
 import { DataPathError, dropPreviousSecrets, rotateSecrets, SECRET_NAMES, type SecretName } from "../config/secrets.ts";
-import { print } from "./command-line.ts";
+import { type CommandLine, print } from "./command-line.ts";
 
 const HELP = `
 The first start generates these secrets in DATA_PATH/secrets.json, unless they are set in the environment:
@@ -20,7 +20,7 @@ const SETTINGS: Partial<Record<SecretName, readonly string[]>> = {
 };
 
 /** `skylapse secrets rotate [name...]` and `skylapse secrets drop-previous` */
-export function secretCommands(program: Command, environment: () => NodeJS.ProcessEnv): void {
+export function secretCommands({ program, environment, shell }: CommandLine): void {
   const secrets = program.command("secrets").description("replace the secrets that the server has generated");
   secrets
     .command("rotate")
@@ -35,9 +35,9 @@ export function secretCommands(program: Command, environment: () => NodeJS.Proce
       const names = named.length > 0 ? named : SECRET_NAMES.filter((name) => !isSet(name));
       rotateSecrets(dataPathOf(env), names);
       for (const name of named.length > 0 ? [] : SECRET_NAMES.filter(isSet))
-        print(`${name}: not replaced, because ${settingOf(name, env)} is set`);
-      for (const name of names) print(`${name}: replaced`);
-      print("restart the server: it uses its old secrets until then");
+        print(shell, `${name}: not replaced, because ${settingOf(name, env)} is set`);
+      for (const name of names) print(shell, `${name}: replaced`);
+      print(shell, "restart the server: it uses its old secrets until then");
     });
   secrets
     .command("drop-previous")
@@ -45,7 +45,7 @@ export function secretCommands(program: Command, environment: () => NodeJS.Proce
     .addHelpText("after", "\nRun this when the tokens of the previous secrets have expired: after TOKEN_TTL_SECONDS.\n")
     .action(() => {
       const dropped = dropPreviousSecrets(dataPathOf(environment()));
-      print(dropped === 0 ? "there is no previous secret" : `removed ${dropped}: restart the server`);
+      print(shell, dropped === 0 ? "there is no previous secret" : `removed ${dropped}: restart the server`);
     });
 }
 

@@ -1,11 +1,10 @@
 import { readFileSync } from "node:fs";
-import type { Command } from "commander";
 import { pino } from "pino";
 import { readEnvironment } from "../../platform/config.ts";
 import { serverSettings } from "../../platform/server-settings.ts";
 import { storeSettings } from "../config/config.ts";
 import { BackupError } from "../stores/backup-error.ts";
-import { print, printFindings } from "./command-line.ts";
+import { type CommandLine, print, printFindings } from "./command-line.ts";
 
 const VERIFY_HELP = `
 This compares every file of the stores below DATA_PATH with its checksums, then reads every row and checks the journal for
@@ -27,7 +26,7 @@ Run this after Redis was restored from a copy, before the first server starts. C
 copy was made then get a message about the gap. \`skylapse restore\` does the same for data without Redis.
 `;
 
-export function storeCommands(program: Command, environment: () => NodeJS.ProcessEnv): void {
+export function storeCommands({ program, environment, shell, fail }: CommandLine): void {
   program
     .command("verify")
     .description("check all data of the server for damage")
@@ -35,8 +34,8 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
     .action(async () => {
       const { verifyData } = await import("../doctor/verify.ts");
       const findings = await verifyData(dataPathOf(environment()));
-      printFindings(findings);
-      if (findings.some(({ verdict }) => verdict === "wrong")) process.exitCode = 1;
+      printFindings(shell, findings);
+      if (findings.some(({ verdict }) => verdict === "wrong")) fail();
     });
 
   program
@@ -47,7 +46,7 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
     .action(async (folder: string) => {
       const { backUp } = await import("../stores/backup.ts");
       const { files } = await backUp(dataPathOf(environment()), folder);
-      print(`copied ${files.length} files, ${totalBytes(files)} bytes to ${folder}`);
+      print(shell, `copied ${files.length} files, ${totalBytes(files)} bytes to ${folder}`);
     });
 
   program
@@ -59,7 +58,10 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
       const { restore } = await import("../stores/backup.ts");
       const dataPath = dataPathOf(environment());
       const { files, madeAt } = await restore(folder, dataPath);
-      print(`restored ${files.length} files, ${totalBytes(files)} bytes of ${madeAt} to ${dataPath}: start the server`);
+      print(
+        shell,
+        `restored ${files.length} files, ${totalBytes(files)} bytes of ${madeAt} to ${dataPath}: start the server`,
+      );
     });
 
   program
@@ -81,7 +83,7 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
       } finally {
         await redis.close();
       }
-      print("the journal has a new epoch: start the server");
+      print(shell, "the journal has a new epoch: start the server");
     });
 }
 

@@ -1,7 +1,7 @@
 import { Argument, type Command, Option } from "commander";
 import { z } from "zod";
 import { SESSION_ID, userIdSchema } from "../../bridge/auth/tokens.ts";
-import { checkedBy, permissionOption, print, type WithApi } from "./command-line.ts";
+import { type CommandLine, checkedBy, permissionOption, print } from "./command-line.ts";
 
 const tokenSchema = z.object({ token: z.string() });
 const lifetimeSchema = z
@@ -19,7 +19,7 @@ interface Revoked {
 }
 
 /** `skylapse token` and `skylapse revoke` */
-export function tokenCommands(program: Command, withApi: WithApi): void {
+export function tokenCommands({ program, withApi, shell }: CommandLine): void {
   program
     .command("token")
     .description("print an access token for a program that is not a camera")
@@ -34,7 +34,7 @@ export function tokenCommands(program: Command, withApi: WithApi): void {
     .action((id: string, { permission, expiresIn }: { permission: string[]; expiresIn?: number }) =>
       withApi(async (api) => {
         const asked = { user_id: id, permissions: permission, expires_in: expiresIn };
-        print(tokenSchema.parse(await api.call("POST", "/auth/token", asked)).token);
+        print(shell, tokenSchema.parse(await api.call("POST", "/auth/token", asked)).token);
       }),
     );
   program

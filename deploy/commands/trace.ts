@@ -1,6 +1,5 @@
-import type { Command } from "commander";
 import { z } from "zod";
-import { askServer, print, type WithApi } from "./command-line.ts";
+import { askServer, type CommandLine, print } from "./command-line.ts";
 
 const traceSchema = z.object({
   ...{ event: z.string(), camera: z.string().optional(), epoch: z.string(), position: z.number() },
@@ -21,7 +20,7 @@ Nodes keep the times of their newest events only.
 `;
 
 /** `skylapse trace <event id>`: one event through all its stages. */
-export function traceCommand(program: Command, withApi: WithApi): void {
+export function traceCommand({ program, withApi, shell }: CommandLine): void {
   program
     .command("trace")
     .description("show when one event was sent, received, stored, delivered and archived")
@@ -30,7 +29,7 @@ export function traceCommand(program: Command, withApi: WithApi): void {
     .action((id: string) =>
       withApi(async (api) => {
         const answer = await askServer(api, "GET", `/events/${encodeURIComponent(id)}/trace`);
-        print(traceText(traceSchema.parse(answer)));
+        print(shell, traceText(traceSchema.parse(answer)));
       }),
     );
 }

@@ -4,7 +4,7 @@ import { roleSchema } from "../../bridge/auth/accounts.ts";
 import { passwordSchema } from "../../bridge/auth/passwords.ts";
 import { userIdSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
-import { checkedBy, permissionOption, print, type WithApi } from "./command-line.ts";
+import { type CommandLine, checkedBy, permissionOption, print, type Shell } from "./command-line.ts";
 import { readPassword } from "./read-password.ts";
 
 const userSchema = z.object({
@@ -19,7 +19,7 @@ interface Access {
 }
 
 /** `skylapse user …` */
-export function userCommands(program: Command, withApi: WithApi): void {
+export function userCommands({ program, withApi, shell }: CommandLine): void {
   const user = program.command("user").description("manage the accounts of people who log in with a password");
   user
     .command("list")
@@ -27,7 +27,10 @@ export function userCommands(program: Command, withApi: WithApi): void {
     .action(() =>
       withApi(async (api) => {
         for (const { user_id, role, permissions, enabled } of usersSchema.parse(await api.call("GET", "/users")).users)
-          print([user_id, role ?? permissions.join(" "), ...(enabled ? [] : ["disabled"])].map(visible).join("\t"));
+          print(
+            shell,
+            [user_id, role ?? permissions.join(" "), ...(enabled ? [] : ["disabled"])].map(visible).join("\t"),
+          );
       }),
     );
   user
@@ -38,7 +41,7 @@ export function userCommands(program: Command, withApi: WithApi): void {
     .addOption(permissionOption("permissions instead of a role, such as camera:north:read").conflicts("role"))
     .action(async (id: string, { role, permission }: Access) => {
       const access = permission === undefined ? { role: role ?? "viewer" } : { permissions: permission };
-      const password = await newPassword(`Password of ${id}: `);
+      const password = await newPassword(shell, `Password of ${id}: `);
       await withApi((api) => api.call("POST", "/users", { user_id: id, password, ...access }));
     });
   user
@@ -61,7 +64,7 @@ export function userCommands(program: Command, withApi: WithApi): void {
     .description("set a new password, and end all sessions of the user")
     .addArgument(userArgument())
     .action(async (id: string) => {
-      const password = await newPassword(`New password of ${id}: `);
+      const password = await newPassword(shell, `New password of ${id}: `);
       await withApi((api) => api.call("PUT", pathOf(id), { password }));
     });
   user
@@ -71,8 +74,8 @@ export function userCommands(program: Command, withApi: WithApi): void {
     .action((id: string) => withApi((api) => api.call("DELETE", pathOf(id))));
 }
 
-async function newPassword(question: string): Promise<string> {
-  const password = await readPassword(question);
+async function newPassword(shell: Shell, question: string): Promise<string> {
+  const password = await readPassword(shell, question);
   const problem = passwordSchema.safeParse(password).error?.issues[0]?.message;
   if (problem !== undefined) throw new Error(`the password ${problem}`);
   return password;

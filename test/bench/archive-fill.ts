@@ -2,24 +2,20 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Kysely, sql } from "kysely";
-import { pino } from "pino";
-import { LocalLeases } from "../../bridge/cluster/local/in-memory.ts";
-import { startArchive } from "../../bridge/journal/archive/archive.ts";
 import { openArchiveDatabase } from "../../bridge/journal/archive/database.ts";
 import { type ArchiveQuery, eventsQuery } from "../../bridge/journal/archive/pages.ts";
 import { postgresDialect } from "../../bridge/journal/archive/postgres.ts";
 import type { ArchivedEntry } from "../../bridge/journal/archive/rows.ts";
 import { sqliteDialect } from "../../bridge/journal/archive/sqlite.ts";
 import type { Tables } from "../../bridge/journal/archive/tables.ts";
-import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { startPostgres } from "../support/postgres.ts";
 
-// Fills the archive and prints how long pages take, with the plan of each query, and what the archive costs ingest:
-// `npm run bench:archive -- [events] [sqlite|postgres|ingest]`.
+// Fills the archive and prints how long pages take, with the plan of each query:
+// `npm run bench:archive -- [events] [sqlite|postgres]`. What the archive costs ingest is a row of `npm run bench`.
 
 const EVENTS = Number(process.argv[2] ?? 1_000_000);
-const PARTS = process.argv[3]?.split(",") ?? ["sqlite", "postgres", "ingest"];
+const PARTS = process.argv[3]?.split(",") ?? ["sqlite", "postgres"];
 const CAMERAS = 50;
 const BATCH = 1_000;
 const REPEATS = 20;
@@ -106,35 +102,6 @@ async function measure(engine: "sqlite" | "postgres", place: string): Promise<vo
   await archive.close();
 }
 
-/** Appends events as fast as the journal takes them, in groups. @returns events a second */
-async function ingest(folder: string, isOn: boolean): Promise<number> {
-  const logger = pino({ level: "silent" });
-  const retention = { retentionEvents: 10_000, retentionHours: 24 };
-  const journal = await openLevelJournal({ path: join(folder, `journal-${isOn}`), sync: true, logger, ...retention });
-  const archive = startArchive({
-    config: { isOn, databaseUrl: undefined, retentionDays: {} },
-    ...{ dataPath: folder, topicRoot: "skylapse/v1", journal, leases: new LocalLeases(), logger },
-  });
-  const size = 100_000;
-  const started = performance.now();
-  for (let sent = 0; sent < size; sent += 200) {
-    const appends = Array.from({ length: 200 }, (_, index) => {
-      const { position, acceptedAt: _acceptedAt, ...message } = entry(sent + index + 1);
-      const origin = { sender: `device:${message.camera}`, id: undefined, session: "s", seq: position };
-      return journal.append({ ...message, state: undefined, origin, publish: undefined });
-    });
-    await Promise.all(appends);
-  }
-  const seconds = (performance.now() - started) / 1_000;
-  const behind = archive.status()?.behind;
-  await archive.stop();
-  await journal.close();
-  console.log(
-    `  archive ${isOn ? `on, ${behind} events behind at the end` : "off"}: ${Math.round(size / seconds)} a second`,
-  );
-  return size / seconds;
-}
-
 const folder = await mkdtemp(join(tmpdir(), "archive-bench-"));
 try {
   if (PARTS.includes("sqlite")) await measure("sqlite", join(folder, "bench.db"));
@@ -144,16 +111,6 @@ try {
       await measure("postgres", server.url);
     } finally {
       await server.remove();
-    }
-  }
-  if (PARTS.includes("ingest")) {
-    console.log("\ningest, 200 appends at a time:");
-    for (let round = 0; round < 3; round++) {
-      for (const isOn of [false, true]) {
-        const run = await mkdtemp(join(folder, "run-"));
-        await ingest(run, isOn);
-        await rm(run, { recursive: true });
-      }
     }
   }
 } finally {

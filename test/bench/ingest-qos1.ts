@@ -27,6 +27,28 @@ export const ingestQos1: Row = {
   ],
 };
 
+export const ingestArchive: Row = {
+  name: "ingest-archive",
+  title: "QoS 1 in, with and without the archive",
+  method: ({ seconds }) =>
+    `As \`ingest-qos1\`: ${PAYLOAD_BYTES} B, ${seconds} s. The archive is in SQLite. It catches up when the flood ends.`,
+  figures: [
+    { key: "perSecond", label: "acknowledged messages per second", unit: "/s", target: { ratioAtLeast: 0.95 } },
+    { key: "cpuMicros", label: "server CPU per message", unit: "µs" },
+    { key: "serverLoad", label: "server CPU", unit: "%" },
+  ],
+  sides: (options) => [
+    {
+      name: "archive on",
+      measure: () => measure(() => startSkylapse({ ...options, env: { ARCHIVE: "on" } }), options),
+    },
+    {
+      name: "archive off",
+      measure: () => measure(() => startSkylapse({ ...options, env: { ARCHIVE: "off" } }), options),
+    },
+  ],
+};
+
 function measure(start: () => Promise<MqttServer>, options: BenchOptions): Promise<Sample> {
   return onServer(
     start,

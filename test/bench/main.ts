@@ -10,7 +10,7 @@ import { catchUp } from "./catch-up.ts";
 import { fanOutBurst } from "./fan-out-burst.ts";
 import { fanOutSingle } from "./fan-out-single.ts";
 import { idleMemory } from "./idle-memory.ts";
-import { ingestQos1 } from "./ingest-qos1.ts";
+import { ingestArchive, ingestQos1 } from "./ingest-qos1.ts";
 import { mqttFanOut } from "./mqtt-fan-out.ts";
 import { redisFanOut, redisIngest, redisNodes } from "./redis.ts";
 import { figureResults, type RowResult, renderRow, type SideResult } from "./report.ts";
@@ -26,6 +26,7 @@ const ROWS: readonly Row[] = [
   fanOutBurst,
   idleMemory,
   ingestQos1,
+  ingestArchive,
   mqttFanOut,
   resume,
   scale,

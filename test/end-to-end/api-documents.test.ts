@@ -115,12 +115,14 @@ function operationOf(method: string, url: string): { name: string; operation: Op
   return { name: `${method} ${path}`, operation };
 }
 
-/** Waits for the first capture, of which there are pictures then. */
+/** Waits for the first capture, of which there are pictures then. Resolves to the id of its event. */
 const captured = async () => {
   const dashboard = await openDashboard(skylapse.socket, signToken("watcher", ["dashboard:read"]));
   dashboard.send({ type: "subscribe", channel: "dashboard" });
+  const { id } = await dashboard.next("dashboard_event", ({ event }) => event === "capture.completed");
   await dashboard.next("dashboard_event", ({ event }) => event === "preview.updated");
   await dashboard.close();
+  return id;
 };
 
 describe("the HTTP API", () => {
@@ -144,7 +146,8 @@ describe("the HTTP API", () => {
     await call("POST /clock/accept", { body: { time_passed: true } });
     await call("POST /broadcast", { body: { channel: "dashboard", message: { event: "weather.warning", data: [1] } } });
     await call("POST /broadcast", { body: { event: "weather.warning" } });
-    await captured();
+    await call(`GET /events/${await captured()}/trace`);
+    await call("GET /socket.io/?EIO=4&transport=polling");
     await call("POST /cameras/north/commands?wait=60", { body: { name: "capture.now" } });
     await call("POST /cameras/north/commands?wait=0", { body: { name: "preview.send", args: {}, expires_in: 30 } });
     const { headers } = await call("GET /cameras/north/latest.jpg");
@@ -179,7 +182,6 @@ describe("the HTTP API", () => {
       .flatMap(([path, item]) => Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`))
       .filter((name) => ![...(answered.get(name) ?? [])].some((status) => status < 300));
     expect(silent.filter((name) => !/archive|^GET \/(events|alerts|jobs|commands)$/.test(name)).sort()).toEqual([
-      "GET /socket.io/",
       "GET /ws",
       "POST /socket.io/",
     ]);
@@ -220,7 +222,9 @@ describe("the HTTP API", () => {
       ["DELETE /connections/nobody", 404],
       ["GET /allowed-origin", 400],
       ["GET /ws", 426],
-      ["GET /socket.io/?EIO=4&transport=polling", 410],
+      ["GET /socket.io/?EIO=3&transport=polling", 410],
+      ["GET /events/nothing/trace", 404],
+      ["GET /events/a%20b/trace", 400],
       ["POST /socket.io/", 410],
     ];
     for (const [route, status, options] of refusals)

@@ -1,31 +1,31 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { tmpdir } from "node:os";
+import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
+import { runSkylapse } from "../../deploy/commands/run-skylapse.ts";
 
+/** The program itself, for tests of what only a process of its own shows. */
 export const COMMAND = fileURLToPath(new URL("../../deploy/bin/skylapse.js", import.meta.url));
 
 /** The discard port, on which no server listens. */
 export const NO_SERVER = { WS_PORT: "9" };
 
 export interface Ran {
-  code: number | null;
+  code: number;
   output: string;
   errors: string;
 }
 
-/** Runs the command `skylapse` to its end. Passes only PATH from this environment. */
+/** Runs the command `skylapse` to its end in this process, with the environment `env` and no other variables. */
 export async function runCommand(env: Record<string, string>, args: readonly string[], input = ""): Promise<Ran> {
-  const child = spawn(process.execPath, [COMMAND, ...args], {
-    // Not the project's folder, because a developer may have a file `.env` in it.
-    cwd: tmpdir(),
-    env: { PATH: process.env.PATH, ...env },
-    stdio: ["pipe", "pipe", "pipe"],
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const [output, errors] = [text(stdout), text(stderr)];
+  const code = await runSkylapse(args, {
+    ...{ env: { ...env }, stdin: Readable.from([Buffer.from(input)]), stdout, stderr },
+    // The project's folder may contain a file `.env` of a developer.
+    envFile: "/dev/null",
+    startServer: () => Promise.reject(new Error("only the program itself starts a server")),
   });
-  // A command without input may exit before the write.
-  child.stdin.on("error", () => undefined);
-  child.stdin.end(input);
-  const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
-  return { code: child.exitCode, output: output.trim(), errors };
+  stdout.end();
+  stderr.end();
+  return { code, output: (await output).trim(), errors: await errors };
 }

@@ -1,4 +1,9 @@
+import { randomBytes } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { setTimeout as pause } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
+import { WebSocketServer } from "ws";
 import { RequestError } from "../errors.ts";
 import { described, type RouteDescription } from "../route-description.ts";
 
@@ -9,28 +14,124 @@ export const SOCKET_IO_PATH = "/socket.io/";
 const MESSAGE =
   "This server does not speak Socket.IO. Connect a WebSocket to /ws, or use the client library: see docs/migration.md";
 
-const POLL: RouteDescription = {
+const HANDSHAKE: RouteDescription = {
   ...{ group: "Web pages", summary: "Tells a Socket.IO client where to go" },
-  ...{ responses: {}, errors: ["410 socket_io"] },
+  responses: { 200: { is: "Packets of Engine.IO 4, with the sentence for `connect_error`", types: ["text/plain"] } },
+  errors: ["410 socket_io"],
 };
 
-/** `GET` and `POST /socket.io/`: 410 for clients of a Socket.IO server. */
-export function socketIoRoutes(server: FastifyInstance): void {
-  for (const method of ["GET", "POST"])
-    server.route({
-      ...described(POLL),
-      ...{ method, url: SOCKET_IO_PATH },
-      async handler(_request, reply) {
-        reply.raw.statusMessage = MESSAGE;
-        // A page of any origin can read the message.
-        reply.header("access-control-allow-origin", "*");
-        throw new RequestError(410, "socket_io", MESSAGE);
-      },
-    });
+/** A client has this time to name its namespace. */
+const SESSION_MS = 10_000;
+const MAX_SESSIONS = 1_000;
+const MAX_FRAME_BYTES = 16 * 1024;
+/** A poll is answered after this pause, so that the namespace, which comes with another request, is known. */
+const POLL_PAUSE_MS = 250;
+const SEPARATOR = "\x1e";
+
+/** The refusal of a connection to a namespace: a packet that gives the sentence to the handlers of `connect_error`. */
+const refusal = (namespace: string) => `44${namespace}${JSON.stringify({ message: MESSAGE })}`;
+
+/** Begins a connection of Engine.IO 4. */
+function openPacket(sid: string): string {
+  const waits = { pingInterval: SESSION_MS / 2, pingTimeout: SESSION_MS / 2 };
+  return `0${JSON.stringify({ sid, upgrades: [], ...waits, maxPayload: MAX_FRAME_BYTES })}`;
 }
 
-/** The response to a Socket.IO client that asks for a WebSocket. */
-export function socketIoRefusal(): string {
+/** The namespace in a packet CONNECT, with its comma; empty for the default one; undefined for another packet. */
+function namespaceIn(packet: string): string | undefined {
+  return /^40(\/[\w./-]{1,100},|(?!\/))/.exec(packet)?.[1];
+}
+
+function isVersion4(query: URLSearchParams, transport: string): boolean {
+  return query.get("EIO") === "4" && query.get("transport") === transport;
+}
+
+/**
+ * `GET` and `POST /socket.io/`: a client of Socket.IO 3 or later is connected and refused, because its `connect_error`
+ * shows the text of a refusal but not of a response. Others get 410.
+ */
+export async function socketIoRoutes(server: FastifyInstance): Promise<void> {
+  /** The namespace of each polling client, once it is known. */
+  const namespaces = new Map<string, string | undefined>();
+
+  async function answer(method: string, sid: string | undefined, body: unknown): Promise<string | undefined> {
+    if (sid === undefined) {
+      if (method !== "GET" || namespaces.size >= MAX_SESSIONS) return undefined;
+      const newSid = randomBytes(9).toString("base64url");
+      namespaces.set(newSid, undefined);
+      setTimeout(() => namespaces.delete(newSid), SESSION_MS).unref();
+      return `${openPacket(newSid)}${SEPARATOR}${refusal("")}`;
+    }
+    if (!namespaces.has(sid)) return undefined;
+    if (method === "POST") {
+      const namespace = String(body).split(SEPARATOR).map(namespaceIn).find(Boolean);
+      // The client of the default namespace is refused already: 410 makes a browser print the sentence.
+      if (namespace === undefined) return undefined;
+      namespaces.set(sid, namespace);
+      return "ok";
+    }
+    await pause(POLL_PAUSE_MS);
+    const namespace = namespaces.get(sid);
+    return namespace === undefined ? "6" : refusal(namespace);
+  }
+
+  await server.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser(
+      "*",
+      { parseAs: "string", bodyLimit: MAX_FRAME_BYTES },
+      async (_: unknown, body: string) => body,
+    );
+    for (const method of ["GET", "POST"])
+      scope.route({
+        ...described(HANDSHAKE),
+        ...{ method, url: SOCKET_IO_PATH },
+        async handler({ url, body }, reply) {
+          // A page of any origin can read the sentence.
+          reply.header("access-control-allow-origin", "*");
+          const query = queryOf(url);
+          const text = isVersion4(query, "polling")
+            ? await answer(method, query.get("sid") ?? undefined, body)
+            : undefined;
+          if (text !== undefined) return reply.type("text/plain; charset=UTF-8").send(text);
+          reply.raw.statusMessage = MESSAGE;
+          throw new RequestError(410, "socket_io", MESSAGE);
+        },
+      });
+  });
+}
+
+/** Answers Socket.IO clients that ask for a WebSocket. */
+export function createSocketIoRefusal() {
+  const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_FRAME_BYTES });
+  return {
+    handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+      if (!isVersion4(queryOf(request.url), "websocket")) {
+        socket.end(refusedUpgrade(), () => socket.destroy());
+        return;
+      }
+      sockets.handleUpgrade(request, socket, head, (client) => {
+        const timer = setTimeout(() => client.terminate(), SESSION_MS);
+        client.on("error", () => client.terminate());
+        client.on("close", () => clearTimeout(timer));
+        client.on("message", (packet) => {
+          const namespace = namespaceIn(String(packet));
+          if (namespace !== undefined) client.send(refusal(namespace), () => client.close());
+        });
+        client.send(openPacket(randomBytes(9).toString("base64url")));
+      });
+    },
+    stop(): void {
+      for (const client of sockets.clients) client.terminate();
+    },
+  };
+}
+
+function queryOf(url = ""): URLSearchParams {
+  return new URLSearchParams(url.split("?")[1]);
+}
+
+function refusedUpgrade(): string {
   const body = JSON.stringify({ error: { code: "socket_io", message: MESSAGE } });
   const head = `Connection: close\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
   return `HTTP/1.1 410 ${MESSAGE}\r\n${head}\r\n\r\n${body}`;

@@ -1,9 +1,8 @@
 import type { Logger } from "pino";
 import type { Leases } from "../../cluster/cluster.ts";
 import { runAsSingleton } from "../../cluster/singleton.ts";
-import type { Journal } from "../journal.ts";
-import { archiveFile, type RetentionDays } from "./config.ts";
-import { ArchiveFiller, type ArchiveStatus } from "./filler.ts";
+import { archiveFile } from "./config.ts";
+import { type ArchivedJournal, ArchiveFiller, type ArchiveStatus, type FillerOptions } from "./filler.ts";
 import type { FoundEvents } from "./lookup.ts";
 import type { ArchivePage, ArchiveQuery } from "./pages.ts";
 import { ArchiveUnavailableError, WORKER_FILE, WorkerDatabase } from "./worker-database.ts";
@@ -30,11 +29,11 @@ export interface Archive {
 }
 
 export interface ArchiveOptions {
-  config: { isOn: boolean; databaseUrl: string | undefined; retentionDays: RetentionDays };
+  config: Pick<FillerOptions, "maxLagEvents" | "retentionDays"> & { isOn: boolean; databaseUrl: string | undefined };
   /** The folder of the archive without PostgreSQL. */
   dataPath: string;
   topicRoot: string;
-  journal: Pick<Journal, "epoch" | "head" | "read">;
+  journal: ArchivedJournal;
   /** With PostgreSQL, one of several nodes archives. */
   leases: Leases;
   logger: Logger;
@@ -51,20 +50,20 @@ export function startArchive(options: ArchiveOptions): Archive {
   if (!config.isOn) return archiveOff();
   const place = databaseUrl === undefined ? { path: archiveFile(dataPath) } : { url: databaseUrl };
   const openWorker = (migrate: boolean) => new WorkerDatabase({ place, topicRoot, migrate }, workerFile);
-  const filler = new ArchiveFiller({ ...options, retentionDays: config.retentionDays, open: () => openWorker(true) });
+  const isShared = databaseUrl !== undefined;
+  const filler = new ArchiveFiller({ ...options, ...config, isShared, open: () => openWorker(true) });
   // Without PostgreSQL each node archives for itself, because no other node can read its file.
-  const task =
-    databaseUrl === undefined
-      ? filler.begin()
-      : runAsSingleton({ leases, name: "archive", logger, begin: async () => filler.begin() });
+  const task = isShared
+    ? runAsSingleton({ leases, name: "archive", logger, begin: async () => filler.begin() })
+    : filler.begin();
   let reader: WorkerDatabase | undefined;
   let stopping: Promise<void> | undefined;
 
   async function read<Result>(query: (database: WorkerDatabase) => Promise<Result>): Promise<Result> {
-    if (databaseUrl === undefined && !filler.hasOpened)
+    if (!isShared && !filler.hasOpened)
       throw new ArchiveUnavailableError(filler.status().unavailableReason ?? "the archive is being opened");
     // Queries have a thread of their own: a long one must not delay the archiving, nor the archiving a query.
-    reader ??= openWorker(databaseUrl !== undefined);
+    reader ??= openWorker(isShared);
     const current = reader;
     try {
       return await query(current);

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { countVariable, setting, type ValuesOf } from "../../../platform/config.ts";
+import { countVariable, positiveVariable, setting, type ValuesOf } from "../../../platform/config.ts";
 import { KINDS, type Kind } from "./kinds.ts";
 
 const RULE = /^([a-z]+)=(\d{1,6})$/;
@@ -19,6 +19,12 @@ export const archiveSettings = {
       .regex(/^postgres(?:ql)?:\/\/\S+$/, "must be of the form postgres://user:password@host:5432/database")
       .optional(),
     { isSecret: true, defaultText: "SQLite in `DATA_PATH/archive.db`", values: "a `postgres://` URL" },
+  ),
+  ARCHIVE_MAX_LAG_EVENTS: setting(
+    "While the archive is away, the journal keeps events beyond its own retention until they are archived: at most this " +
+      "many, about 1 KB each. Older ones are then missing in the archive, which records the gap. Redis also stops at 75 % " +
+      "of its `maxmemory`.",
+    positiveVariable.default(1_000_000),
   ),
   ARCHIVE_RETENTION_DAYS: setting(
     "Age at which events leave the archive; 0 keeps them for ever.",
@@ -46,7 +52,12 @@ export function archiveConfig(read: ValuesOf<typeof archiveSettings>) {
     const days = read.ARCHIVE_RETENTION_KINDS[kind] ?? read.ARCHIVE_RETENTION_DAYS;
     if (days > 0) retentionDays[kind] = days;
   }
-  return { isOn: read.ARCHIVE === "on", databaseUrl: read.DATABASE_URL, retentionDays };
+  return {
+    isOn: read.ARCHIVE === "on",
+    databaseUrl: read.DATABASE_URL,
+    maxLagEvents: read.ARCHIVE_MAX_LAG_EVENTS,
+    retentionDays,
+  };
 }
 
 function readRules(text: string, context: z.RefinementCtx): RetentionDays {

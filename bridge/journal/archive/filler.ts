@@ -5,10 +5,14 @@ import { messageOf } from "../../../platform/errors.ts";
 import type { Journal } from "../journal.ts";
 import type { RetentionDays } from "./config.ts";
 import type { ArchiveBatch, ArchiveDatabase, ArchivePosition } from "./database.ts";
+import { ArchivePace } from "./pace.ts";
 
-/** Between two looks at the journal when everything is archived. Events of this time share a transaction. */
-const LOOK_MS = 250;
-const MAX_BATCH_EVENTS = 1_000;
+/** The journal's name for this reader. With PostgreSQL, every node uses it, because they fill the same archive. */
+const READER = "archive";
+/** The first event after a quiet time waits this long for others, which share its transaction. */
+const GATHER_MS = 250;
+/** Fewer events also wait for others: a transaction costs as much as some hundred events. */
+const WORTH_A_PAGE = 250;
 const MAX_BATCH_BYTES = 1_048_576;
 const RETRY = { minMs: 500, maxMs: 10_000 };
 /** Batches whose time is known. */
@@ -17,6 +21,8 @@ const MAX_NOTED_BATCHES = 1_000;
 const PRUNE_MS = 60_000;
 /** Between two deletions: other users of the database come first. */
 const PRUNE_PAUSE_MS = 50;
+/** Timers take no longer time. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** A batch under way has this time when the archive stops. The stored position decides what is archived again. */
 const STOP_TIMEOUT_MS = 2_000;
 
@@ -31,21 +37,31 @@ export interface ArchiveStatus {
   unavailableReason: string | undefined;
 }
 
-interface FillerOptions {
-  journal: Pick<Journal, "epoch" | "head" | "read">;
+/** What the archive uses of the journal. */
+export type ArchivedJournal = Pick<Journal, "epoch" | "head" | "read" | "follow" | "onReset" | "keepFor">;
+
+export interface FillerOptions {
+  journal: ArchivedJournal;
   retentionDays: RetentionDays;
+  /** The journal keeps at most this many events that are not archived yet. */
+  maxLagEvents: number;
+  /** Whether the other nodes fill the same archive. */
+  isShared: boolean;
   open: () => ArchiveDatabase;
   now?: () => number;
+  /** Default: by the utilization of the event loop. */
+  pace?: ArchivePace;
   logger: Logger;
 }
 
 /**
- * Copies the journal into the archive, page by page. It looks at the journal's head from time to time, so an append
- * costs nothing more with an archive.
+ * Copies the journal into the archive, page by page. An append only wakes it, and it works less while the event loop is
+ * busy with live events: see {@link ArchivePace}. The journal's retention waits for it within `maxLagEvents`.
  */
 export class ArchiveFiller {
   readonly #options: FillerOptions;
   readonly #now: () => number;
+  readonly #pace: ArchivePace;
   #database: ArchiveDatabase | undefined;
   #position: ArchivePosition | undefined;
   #unavailableReason: string | undefined;
@@ -54,19 +70,20 @@ export class ArchiveFiller {
   #prunedAt = Number.NEGATIVE_INFINITY;
   /** When the newest batches were stored, by `performance.now()`. */
   readonly #stored: (Pick<ArchiveBatch, "epoch" | "after" | "next"> & { at: number })[] = [];
+  #wake = () => {};
 
   constructor(options: FillerOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    this.#pace = options.pace ?? new ArchivePace();
   }
 
   status(): ArchiveStatus {
-    const { epoch, head } = this.#options.journal;
-    const position = this.#position?.epoch === epoch ? this.#position.position : undefined;
+    const position = this.#positionNow();
     return {
       isFilling: this.#isFilling,
       position,
-      behind: position === undefined ? undefined : Math.max(0, head - position),
+      behind: position === undefined ? undefined : this.#behind(position),
       unavailableReason: this.#unavailableReason,
     };
   }
@@ -79,12 +96,20 @@ export class ArchiveFiller {
 
   /** Begins to copy. */
   begin(): { stop(): Promise<void> } {
+    const { journal, maxLagEvents, isShared } = this.#options;
     const stopped = new AbortController();
     this.#isFilling = true;
+    const ends = [
+      journal.keepFor({ name: READER, isShared, maxEvents: maxLagEvents, position: () => this.#positionNow() }),
+      journal.follow(() => this.#wake()),
+      journal.onReset(() => this.#wake()),
+    ];
     const ended = this.#run(stopped.signal);
     return {
       stop: async () => {
         stopped.abort();
+        this.#wake();
+        for (const end of ends) end();
         const timeout = new AbortController();
         await Promise.race([ended, pause(STOP_TIMEOUT_MS, timeout.signal)]);
         timeout.abort();
@@ -134,7 +159,7 @@ export class ArchiveFiller {
     this.#position = await database.position();
     this.#hasOpened = true;
     while (!signal.aborted) {
-      const batch = await this.#nextBatch();
+      const batch = await this.#nextBatch(this.#pace.begin());
       if (batch !== undefined && !(await database.append(batch))) {
         this.#position = await database.position();
         continue;
@@ -142,30 +167,65 @@ export class ArchiveFiller {
       if (batch !== undefined) this.#noteStored(batch);
       this.#unavailableReason = undefined;
       onWorked();
-      if (batch === undefined || batch.next >= this.#options.journal.head) {
-        await pause((await this.#prune(database)) ? PRUNE_PAUSE_MS : LOOK_MS, signal);
-      }
+      const behind = this.#behind(this.#positionNow() ?? 0);
+      const waitMs = this.#pace.end(behind / this.#options.maxLagEvents);
+      if (behind >= WORTH_A_PAGE) await pause(waitMs, signal);
+      else if (await this.#prune(database)) await pause(PRUNE_PAUSE_MS, signal);
+      else await this.#news(signal);
     }
   }
 
-  #noteStored({ epoch, after, next }: ArchiveBatch): void {
-    this.#position = { epoch, position: next };
-    this.#stored.push({ epoch, after, next, at: performance.now() });
-    if (this.#stored.length > MAX_NOTED_BATCHES) this.#stored.shift();
-  }
-
   /** The next entries of the journal; undefined if all are archived. */
-  async #nextBatch(): Promise<ArchiveBatch | undefined> {
+  async #nextBatch(maxEvents: number): Promise<ArchiveBatch | undefined> {
     const { journal } = this.#options;
     const { epoch } = journal;
-    const after = this.#position?.epoch === epoch ? this.#position.position : 0;
+    const after = this.#positionNow() ?? 0;
     // An empty batch stores the new epoch.
     if (journal.head <= after && this.#position?.epoch === epoch) return undefined;
-    const page = await journal.read({ after, maxEvents: MAX_BATCH_EVENTS, maxBytes: MAX_BATCH_BYTES });
+    const page = await journal.read({ after, maxEvents, maxBytes: MAX_BATCH_BYTES });
     // The journal was replaced while the page was read.
     if (journal.epoch !== epoch) return undefined;
     const { entries, next, gap } = page;
     return { epoch, after, next, entries, ...(gap === undefined ? {} : { gap }) };
+  }
+
+  #noteStored({ epoch, after, next, gap }: ArchiveBatch): void {
+    this.#position = { epoch, position: next };
+    this.#stored.push({ epoch, after, next, at: performance.now() });
+    if (this.#stored.length > MAX_NOTED_BATCHES) this.#stored.shift();
+    // An archive that begins has nothing of what the journal had before.
+    if (gap === undefined || after === 0) return;
+    this.#options.logger.warn(
+      { after: gap.after, before: gap.before, reason: gap.reason },
+      "events are missing in the archive: the journal no longer had them (see ARCHIVE_MAX_LAG_EVENTS)",
+    );
+  }
+
+  /** The archived position of the journal's current epoch. */
+  #positionNow(): number | undefined {
+    return this.#position?.epoch === this.#options.journal.epoch ? this.#position.position : undefined;
+  }
+
+  #behind(position: number): number {
+    return Math.max(0, this.#options.journal.head - position);
+  }
+
+  /** Resolves some time after the journal has more, or when it is time to look for events that are too old. */
+  async #news(signal: AbortSignal): Promise<void> {
+    const { journal, retentionDays } = this.#options;
+    const hasNews = () => signal.aborted || journal.head !== this.#positionNow();
+    if (!hasNews())
+      await new Promise<void>((resolve) => {
+        const longestMs = Object.keys(retentionDays).length === 0 ? LONGEST_TIMER_MS : PRUNE_MS;
+        const timer = globalThis.setTimeout(resolve, longestMs).unref();
+        this.#wake = () => {
+          if (!hasNews()) return;
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    this.#wake = () => {};
+    if (hasNews()) await pause(GATHER_MS, signal);
   }
 
   /** Deletes some events that are too old. @returns whether there may be more */

@@ -3,11 +3,10 @@
 import { readlinkSync } from "node:fs";
 import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
+import type { Dialect } from "kysely";
 import { topicTree } from "../../../contract/topics.ts";
-import { openArchiveDatabase } from "./database.ts";
-import { postgresDialect } from "./postgres.ts";
-import { sqliteDialect } from "./sqlite.ts";
-import type { ArchiveCall, ArchiveReply, WorkerData } from "./worker-messages.ts";
+import { type ArchiveDatabase, openArchiveDatabase } from "./database.ts";
+import type { ArchiveCall, ArchivePlace, ArchiveReply, WorkerData } from "./worker-messages.ts";
 
 /** Live events come first on a busy machine: the archive may fall behind and catches up later. */
 const NICENESS = 10;
@@ -26,11 +25,21 @@ if (port === null) throw new Error("this file is the program of a worker thread"
 yieldToOthers();
 const { place, topicRoot, migrate }: WorkerData = workerData;
 const engine = "url" in place ? "postgres" : "sqlite";
-// An idle connection that breaks is replaced at the next query, which reports a lasting failure.
-const dialect = "url" in place ? postgresDialect(place.url, () => undefined) : sqliteDialect(place.path);
-const opening = openArchiveDatabase({ dialect, engine, migrate, tree: topicTree(topicRoot) });
+const opening = open();
 // Each call reports the failure.
 opening.catch(() => undefined);
+
+async function open(): Promise<ArchiveDatabase> {
+  const dialect = await dialectOf(place);
+  return await openArchiveDatabase({ dialect, engine, migrate, tree: topicTree(topicRoot) });
+}
+
+/** Loads the driver of the database only. */
+async function dialectOf(where: ArchivePlace): Promise<Dialect> {
+  if ("path" in where) return (await import("./sqlite.ts")).sqliteDialect(where.path);
+  // An idle connection that breaks is replaced at the next query, which reports a lasting failure.
+  return (await import("./postgres.ts")).postgresDialect(where.url, () => undefined);
+}
 
 async function answer({ name, argument, now }: ArchiveCall): Promise<unknown> {
   const database = await opening;

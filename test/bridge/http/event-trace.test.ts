@@ -1,10 +1,8 @@
-import { Command } from "commander";
 import { ulid } from "ulid";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { FlushLog } from "../../../bridge/delivery/flush-log.ts";
 import { EventTimesLog } from "../../../bridge/event-times.ts";
-import { traceCommand } from "../../../deploy/commands/trace.ts";
-import { serverApi } from "../../../deploy/operator/operator-api.ts";
+import { runCommand } from "../../support/skylapse-command.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 import { connect, type TestClient } from "../websocket/client.ts";
 
@@ -85,16 +83,10 @@ describe("the trace of an event", () => {
 
   it("is printed by skylapse trace, in local and in relative times", async () => {
     const id = await capture();
-    let output = "";
-    const printing = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
-      output += String(text);
-      return true;
-    });
-    const api = serverApi({ url: `http://127.0.0.1:${bridge.port}`, key: OPERATOR_KEY });
-    const program = new Command("skylapse").exitOverride();
-    traceCommand(program, async (use) => void (await use(api)));
-    await program.parseAsync(["trace", id], { from: "user" }).finally(() => printing.mockRestore());
-    const [head, channels, ...rows] = output.trimEnd().split("\n");
+    const variables = { SKYLAPSE_URL: `http://127.0.0.1:${bridge.port}`, OPERATOR_KEY };
+    const { code, output } = await runCommand(variables, ["trace", id]);
+    expect(code).toBe(0);
+    const [head, channels, ...rows] = output.split("\n");
     expect(head).toMatch(/^capture\.completed of north: position \d+ of epoch /);
     expect(channels).toBe("channels: camera:north, dashboard");
     expect(rows[0]).toMatch(

@@ -428,6 +428,34 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(await journal.append(message())).toEqual({ position: 3, duplicate: false });
       });
 
+      test("keeps what a reader has not read, up to the reader's limit, and removes it afterwards", async () => {
+        let now = 1_000 * HOUR_MS;
+        const reader = { name: "archive", isShared: true, maxEvents: 1_000, position: () => read };
+        let read: number | undefined;
+        journal = await place.open({ retentionEvents: 10, retentionHours: 2, now: () => now });
+        let end = journal.keepFor(reader);
+        const channels = [["camera:a", "dashboard"], ["dashboard"], ["camera:b"]] as const;
+        for (const _ of range(1, 20))
+          await Promise.all(range(0, 11).map((n) => journal.append(message({ channels: channels[n % 3] ?? [] }))));
+        /** The oldest position that the journal keeps. */
+        const first = async () => {
+          await journal.trim();
+          // Kept entries are in chunks of at most 12.
+          return positions(await readAll(journal, ["dashboard", "camera:a", "camera:b"]))[0] ?? 0;
+        };
+        expect(await first()).toBe(1);
+        read = 100;
+        expect(await first()).toSatisfy((position: number) => position > 85 && position <= 101);
+        now += 3 * HOUR_MS;
+        expect(await first()).toSatisfy((position: number) => position > 85 && position <= 101);
+        end();
+        end = journal.keepFor({ ...reader, maxEvents: 40 });
+        expect(await first()).toSatisfy((position: number) => position > 185 && position <= 201);
+        read = 240;
+        expect(await first()).toBe(0);
+        end();
+      });
+
       test("removes nothing without limits", async () => {
         journal = await place.open({
           retentionEvents: Number.POSITIVE_INFINITY,

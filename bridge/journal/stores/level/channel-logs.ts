@@ -20,6 +20,8 @@ export interface ChannelLog {
   oldestAt: number | undefined;
   /** The mask of the channel's entries in the unfinished chunk. */
   mask: number;
+  /** The last position of the oldest chunk that retention kept for a reader. */
+  keptFrom: number | undefined;
 }
 
 type FloorRow = [floor: number, dropped: number];
@@ -79,7 +81,8 @@ export class ChannelLogs {
     if (known !== undefined) return known;
     // A removed channel of this name may have had entries up to this position.
     const floor = this.#meta.forgottenFloor;
-    const log: ChannelLog = { name, floor, total: 0, dropped: 0, writing: 0, oldestAt: undefined, mask: 0 };
+    const counts = { total: 0, dropped: 0, writing: 0 };
+    const log: ChannelLog = { name, floor, ...counts, oldestAt: undefined, mask: 0, keptFrom: undefined };
     this.#logs.set(name, log);
     return log;
   }

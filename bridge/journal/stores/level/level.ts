@@ -19,7 +19,7 @@ import type { OnDamage } from "../../../../platform/level/damage.ts";
 import { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
 import { Listeners } from "../../../../platform/listeners.ts";
-import type { Appended, Entry, Journal, JournalMessage, Recovery } from "../../journal.ts";
+import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery } from "../../journal.ts";
 import { RecentEntries } from "../../recent-entries.ts";
 import {
   assertRetention,
@@ -87,6 +87,13 @@ function reportGap(channel: string, { after, before }: Gap, { logger, onDamage, 
   onDamage({ store: "journal", found: `${path} cannot be read completely`, missing });
 }
 
+/** The position above which retention keeps all entries. */
+function unreadFrom(readers: Iterable<JournalReader>, head: number): number {
+  let from = Number.POSITIVE_INFINITY;
+  for (const reader of readers) from = Math.min(from, Math.max(reader.position() ?? 0, head - reader.maxEvents));
+  return from;
+}
+
 interface Settings extends LevelJournalOptions {
   onDamage: OnDamage;
   now: () => number;
@@ -103,6 +110,7 @@ class LevelJournal implements Journal {
   readonly #writer: GroupCommit;
   readonly #reader: Reader;
   readonly #retention: Retention;
+  readonly #readers = new Set<JournalReader>();
   readonly #mqttOutbox: MqttOutbox;
   readonly #recentEntries: RecentEntries;
   readonly #knownGaps: KnownGaps;
@@ -203,6 +211,10 @@ class LevelJournal implements Journal {
   undelivered: Journal["undelivered"] = () => this.#mqttOutbox.undelivered(this.#store, this.#startHead);
   onUndelivered: Journal["onUndelivered"] = () => () => {};
   onReset: Journal["onReset"] = () => () => {};
+  keepFor: Journal["keepFor"] = (reader) => {
+    this.#readers.add(reader);
+    return () => this.#readers.delete(reader);
+  };
 
   get freeChannels(): number {
     return this.#channels.free;
@@ -261,6 +273,7 @@ class LevelJournal implements Journal {
     return this.#retention.trim({
       db: () => this.#store.db,
       head: () => this.#head,
+      unreadFrom: unreadFrom(this.#readers, this.#head),
       isClosing: () => this.#closing !== undefined,
       write: (set) => {
         this.#writer.deferredRows.add(set);

@@ -15,6 +15,8 @@ interface TrimmedStore {
   db(): Database;
   /** The newest position that is visible to readers. */
   head(): number;
+  /** Entries above this position are kept for a reader. */
+  unreadFrom: number;
   isClosing(): boolean;
   /** Resolves when the deletions are durable. */
   write(set: WriteSet): Promise<void>;
@@ -23,7 +25,7 @@ interface TrimmedStore {
 /**
  * Removes entries that exceed a channel's limits on count or age. First the channel's floor in memory rises, so that
  * readers read only above it. Then one write stores the floor and deletes the rows. A chunk is deleted when no channel
- * keeps any of its entries. Each span is processed once, so the total work is proportional to the number of appends.
+ * keeps any of its entries. Entries that a reader has not read yet stay, however old. Each span is processed once, so the total work is proportional to the number of appends.
  */
 export class Retention {
   readonly #channels: ChannelLogs;
@@ -40,7 +42,8 @@ export class Retention {
     let removed = 0;
     let set = new WriteSet();
     for (const log of this.#channels.all()) {
-      for (let more = this.#hasExcess(log, cutoff); more && !store.isClosing(); ) {
+      const isKept = log.keptFrom !== undefined && log.keptFrom > store.unreadFrom;
+      for (let more = !isKept && this.#hasExcess(log, cutoff); more && !store.isClosing(); ) {
         const step = await this.#step(store, log, cutoff, set);
         removed += step.removed;
         more = step.more;
@@ -88,6 +91,12 @@ export class Retention {
         break;
       }
       const span: Span = JSON.parse(value);
+      if (last > store.unreadFrom) {
+        log.keptFrom = last;
+        log.oldestAt = span[0];
+        more = false;
+        break;
+      }
       const first = last - span[2] + 1;
       const index = span[3].indexOf(log.name);
       const own = span[4][index] ?? 0;

@@ -14,6 +14,7 @@
  * | `held` | hash | chunk → one byte for each entry: the number of channels that keep it |
  * | `chunk-ids` | hash | chunk → ids of its messages, deleted together with the chunk |
  * | `lingering` | list | chunks that no channel keeps and that will be deleted soon |
+ * | `readers` | hash | reader of the whole journal → its position, how many entries are kept for it, and when it was seen |
  * | `trims` | stream | floors that retention raised, for the other nodes |
  * | `ids` | hash | ids of messages without session and sequence number |
  * | `sessions:{sender}` | hash | session → ranges of received sequence numbers |

@@ -192,7 +192,12 @@ class RedisJournal implements Journal {
       onWorked: () => health.worked("reading"),
     });
     this.#pages = new PageReader(reading, keys, logger);
-    this.#retention = new Retention({ ...settings, ...context, isClosing: () => this.#closing !== undefined });
+    this.#retention = new Retention({
+      ...settings,
+      ...context,
+      nodeName,
+      isClosing: () => this.#closing !== undefined,
+    });
     const onClaimed = () => this.#undeliveredListeners.call();
     this.#heartbeat = new Heartbeat({ ...context, ...waits, nodeName, onClaimed });
   }
@@ -227,6 +232,8 @@ class RedisJournal implements Journal {
   undelivered: Journal["undelivered"] = () => this.#mqttOutbox.undelivered(this.#links.reading);
   onUndelivered: Journal["onUndelivered"] = (listener) => this.#undeliveredListeners.add(listener);
   onReset: Journal["onReset"] = (listener) => this.#resetListeners.add(listener);
+
+  keepFor: Journal["keepFor"] = (reader) => this.#retention.keepFor(reader);
 
   get freeChannels(): number {
     return this.#loaded.view.channels.free;

@@ -1,3 +1,4 @@
+import type { Journal, JournalReader } from "../../journal.ts";
 import type { RetentionLimits } from "../limits.ts";
 import type { MovedFloor } from "./channels.ts";
 import { partsOf } from "./connection.ts";
@@ -10,8 +11,9 @@ const TRIM_BUDGET = 2_000;
 
 interface RetentionOptions
   extends RetentionLimits,
-    Pick<WriterContext, "connection" | "keys" | "view" | "onJournalChanged"> {
+    Pick<WriterContext, "connection" | "keys" | "run" | "view" | "onJournalChanged"> {
   limits: RedisJournalLimits;
+  nodeName: string;
   now: () => number;
   isClosing: () => boolean;
 }
@@ -19,6 +21,7 @@ interface RetentionOptions
 /** Removes entries that exceed a channel's limits on count or age. Any node may do this at any time. */
 export class Retention {
   readonly #options: RetentionOptions;
+  readonly #readers = new Set<JournalReader>();
   #trimming: Promise<unknown> = Promise.resolve();
 
   constructor(options: RetentionOptions) {
@@ -30,6 +33,11 @@ export class Retention {
     this.#trimming = trimming.catch(() => {});
     return await trimming;
   }
+
+  keepFor: Journal["keepFor"] = (reader) => {
+    this.#readers.add(reader);
+    return () => this.#readers.delete(reader);
+  };
 
   /** Resolves when no trim is running. */
   async idle(): Promise<void> {
@@ -51,6 +59,7 @@ export class Retention {
       const reply = await connection.run(TRIM, keys.meta, [
         ...[keys.prefix, known.epoch, Number.isFinite(retentionEvents) ? retentionEvents : -1],
         ...[Number.isFinite(cutoff) ? cutoff : -1, TRIM_BUDGET, limits.maxChannels, limits.maxLingeringChunks],
+        this.#readersJson(),
       ]);
       const [verdict, count, more, floors] = partsOf(reply);
       if (verdict !== "ok") {
@@ -60,7 +69,19 @@ export class Retention {
       removed += Number(count);
       const moved: MovedFloor[] = JSON.parse(String(floors));
       known.channels.moved(moved);
-      if (more !== 1 || isClosing()) return removed;
+      // Nothing moved: every channel that is left keeps its entries for a reader.
+      if (more !== 1 || moved.length === 0 || isClosing()) return removed;
     }
+  }
+
+  #readersJson(): string {
+    const { nodeName, run } = this.#options;
+    return JSON.stringify(
+      [...this.#readers].map((reader) => [
+        reader.isShared ? reader.name : `${reader.name} ${nodeName || run}`,
+        reader.position() ?? -1,
+        reader.maxEvents,
+      ]),
+    );
   }
 }

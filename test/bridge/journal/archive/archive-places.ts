@@ -48,7 +48,7 @@ async function createSqlite(): Promise<TestPlace> {
   };
 }
 
-async function createPostgres(): Promise<TestPlace> {
+export async function createPostgres(): Promise<TestPlace> {
   const server = await startPostgres();
   const { url } = server;
   return {

@@ -4,9 +4,11 @@ import { Script } from "../../../../../platform/redis/script.ts";
  * Removes entries that exceed a channel's limits on count or age. A chunk that no channel keeps lingers for a while, so
  * that slow nodes can read it, and is then deleted.
  *
+ * Entries that a reader has not read yet stay, however old (`keepFor` of the journal).
+ *
  * Arguments: prefix; epoch; the largest number of events of a channel, or -1; the time before which entries are too
  * old, or -1; the number of entries to process in this call; the largest number of channels; the largest number of
- * lingering chunks.
+ * lingering chunks; this node's readers as JSON: `[[name, position or -1, largest number of events], …]`.
  *
  * Returns `ok`, the number of removed entries, which no channel keeps now, 1 when more work remains, and the raised
  * floors as JSON: `[[channel, floor, removed], …]`. Returns `epoch` and the journal's epoch if `epoch` is another one.
@@ -20,7 +22,32 @@ local function whole(n) return string.format('%.0f', n) end
 local current = redis.call('HGET', prefix .. 'meta', 'epoch')
 if current ~= epoch then return {'epoch', current or ''} end
 
-local gone, moved, held = 0, {}, {}
+-- Notes this node's readers, and returns the position above which entries are kept for the readers of all nodes.
+local function unreadFrom()
+  local key, now = prefix .. 'readers', tonumber(redis.call('TIME')[1])
+  for _, reader in ipairs(cjson.decode(ARGV[8])) do
+    local name, position, keeps = reader[1], reader[2], reader[3]
+    if position < 0 then position = tonumber(string.match(redis.call('HGET', key, name) or '0', '^%d+')) end
+    redis.call('HSET', key, name, whole(position) .. ' ' .. whole(keeps) .. ' ' .. whole(now))
+  end
+  local from, rows = math.huge, redis.call('HGETALL', key)
+  local head = tonumber(redis.call('HGET', prefix .. 'meta', 'head') or '0')
+  for at = 1, #rows, 2 do
+    local position, keeps, seen = string.match(rows[at + 1], '(%d+) (%d+) (%d+)')
+    if now - tonumber(seen) > 3600 then redis.call('HDEL', key, rows[at])
+    else from = math.min(from, math.max(tonumber(position), head - tonumber(keeps))) end
+  end
+  if from >= head then return from end
+  local memory = redis.call('INFO', 'memory')
+  local most = tonumber(string.match(memory, '\\nmaxmemory:(%d+)') or '0')
+  local used = tonumber(string.match(memory, '\\nused_memory:(%d+)') or '0')
+  if most > 0 and used > 0.75 * most then return math.huge end
+  return from
+end
+
+local gone, moved, held, unread = 0, {}, {}, unreadFrom()
+-- Channels that keep too many entries for a reader.
+local waiting, skipped = {}, 0
 
 local function holdersOf(last)
   local holders = held[last]
@@ -32,12 +59,12 @@ local function holdersOf(last)
   return holders
 end
 
--- Returns true when the channel is trimmed completely.
+-- Returns true when the channel is trimmed completely, and then, whether it keeps entries for a reader.
 local function trim(channel)
   local key = prefix .. 'channel:' .. channel
   local kept = tonumber(redis.call('HGET', prefix .. 'kept', channel) or '0')
   local floor = tonumber(redis.call('HGET', prefix .. 'floors', channel) or '0')
-  local before, from, finished, oldest, firstKept = kept, '-', false, nil, nil
+  local before, from, finished, oldest, firstKept, waits = kept, '-', false, nil, nil, false
   while not finished and budget > 0 do
     local rows = redis.call('XRANGE', key, from, '+', 'COUNT', 32)
     for _, row in ipairs(rows) do
@@ -45,6 +72,10 @@ local function trim(channel)
       local lastText = string.match(id, '%d+')
       local last = tonumber(lastText)
       local places = {string.byte(distances, 1, #distances)}
+      if last > unread then
+        finished, oldest, firstKept, waits = true, accepted, id, true
+        break
+      end
       local left = 0
       for _, distance in ipairs(places) do
         if last - distance > floor then left = left + 1 end
@@ -108,21 +139,31 @@ local function trim(channel)
     end
   end
   if kept > 0 and oldest then redis.call('ZADD', prefix .. 'oldest', 'XX', oldest, channel) end
-  if maxEvents < 0 or kept <= maxEvents then redis.call('SREM', prefix .. 'excess', channel) end
-  return finished
+  if maxEvents < 0 or kept <= maxEvents then redis.call('SREM', prefix .. 'excess', channel)
+  elseif waits then
+    redis.call('SREM', prefix .. 'excess', channel)
+    waiting[#waiting + 1] = channel
+  end
+  return finished, waits and kept == before
 end
 
 local more = false
 while budget > 0 do
   local channel = maxEvents >= 0 and redis.call('SRANDMEMBER', prefix .. 'excess')
+  local isTooOld = false
   if not channel and cutoff >= 0 then
-    channel = redis.call('ZRANGEBYSCORE', prefix .. 'oldest', '-inf', '(' .. whole(cutoff), 'LIMIT', 0, 1)[1]
+    local tooOld = '(' .. whole(cutoff)
+    channel = redis.call('ZRANGEBYSCORE', prefix .. 'oldest', '-inf', tooOld, 'LIMIT', skipped, 1)[1]
+    isTooOld = true
   end
   if not channel then break end
   budget = budget - 1
-  if not trim(channel) then more = true end
+  local finished, isUnchanged = trim(channel)
+  if not finished then more = true end
+  if isTooOld and isUnchanged then skipped = skipped + 1 end
 end
 if budget <= 0 then more = true end
+for _, channel in ipairs(waiting) do redis.call('SADD', prefix .. 'excess', channel) end
 
 for last, holders in pairs(held) do
   local isHeld = false
