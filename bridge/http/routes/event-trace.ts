@@ -85,9 +85,13 @@ export function eventTraceRoutes(server: FastifyInstance, services: Services): v
     return { times, missing };
   }
 
-  async function isKept({ epoch, position }: LookedUpEvent): Promise<boolean> {
+  async function isKept({ epoch, position, channels }: LookedUpEvent): Promise<boolean> {
     if (epoch !== journal.epoch) return false;
-    const { entries } = await journal.read({ after: position - 1, maxEvents: 1 });
+    const after = position - 1;
+    const { entries } =
+      channels.length === 0
+        ? await journal.read({ after, maxEvents: 1 })
+        : await journal.replay({ channels, after, until: position });
     return entries[0]?.position === position;
   }
 

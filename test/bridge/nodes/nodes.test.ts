@@ -56,6 +56,26 @@ function follow({ journal }: TestBridge, topic: string): string[] {
 
 const urlOf = ({ port }: TestBridge) => `ws://127.0.0.1:${port}/ws`;
 
+it("the trace of an event names the node of each stage", async () => {
+  const dashboard = await connect(urlOf(node(1)), node(1).mint("dashboard:read"));
+  await dashboard.subscribe("dashboard");
+  await dashboard.next("caught_up");
+  const tick = { v: 1, id: "tick-1", timestamp: new Date().toISOString(), event: "tick" };
+  await node(0).say("cameras/north/events/tick", tick);
+  await dashboard.events(1);
+  const { body } = await node(2).call("/events/tick-1/trace", { token: OPERATOR_KEY });
+  const at = (name: string) =>
+    body.stages.flatMap(({ stage, node: id, count }: { stage: string; node: string; count?: number }) =>
+      stage === name ? [[bridges.findIndex(({ cluster }) => cluster.nodeId === id), count]] : [],
+    );
+  expect([at("received"), at("durable")]).toEqual([[[0, undefined]], [[0, undefined]]]);
+  expect(at("dashboards").sort()).toEqual([
+    [0, 0],
+    [1, 1],
+    [2, 0],
+  ]);
+});
+
 describe("MAX_CONNECTIONS_PER_USER", () => {
   it("applies to all nodes together: a further connection is refused with 4004, and accepted after another connection closes", async () => {
     const token = node(0).mint("dashboard:read");
