@@ -6,7 +6,7 @@ const NAME = "skylapse-test-stop";
 const PORT = "18998";
 /** Docker kills a container 10 s after its SIGTERM. */
 const STOP_TIMEOUT_MS = 10_000;
-const SIGTERM_BIT = 1n << 14n;
+const SIGTTIN_BIT = 1n << 20n;
 const READY_TIMEOUT_MS = 120_000;
 /** Milliseconds after the start; undefined: as soon as /readyz answers. */
 const MOMENTS = [0, 100, 300, 600, 1000, 1500, 2500, 4000, undefined, undefined, undefined];
@@ -41,10 +41,13 @@ async function stopAt(moment: number | undefined): Promise<void> {
   if (code !== "0") throw new Error(`SIGTERM ${when}: ${code} instead of exit code 0`);
 }
 
-/** The kernel discards signals to PID 1 of a container until its program, tini, has blocked or handled these signals. */
+/**
+ * The kernel discards signals to PID 1 of a container until its program takes them. tini blocks all signals, to read
+ * them one by one, and then ignores SIGTTIN.
+ */
 async function untilInitTakesSignals(pid: number): Promise<void> {
-  const blocked = () => /^SigBlk:\s*(\w+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "0";
-  while ((BigInt(`0x${blocked()}`) & SIGTERM_BIT) === 0n) await sleep(5);
+  const ignored = () => /^SigIgn:\s*(\w+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "0";
+  while ((BigInt(`0x${ignored()}`) & SIGTTIN_BIT) === 0n) await sleep(5);
 }
 
 async function ready(): Promise<void> {
