@@ -42,7 +42,7 @@ export interface ArchiveDatabase {
   close(): Promise<void>;
 }
 
-/** Events inserted by one statement: SQLite allows 32,766 parameters and PostgreSQL 65,535. */
+/** Events inserted by one statement in SQLite, which allows 32,766 parameters. */
 const EVENTS_PER_INSERT = 100;
 /** A deletion of this size takes some ten milliseconds. */
 const EVENTS_PER_DELETION = 500;
@@ -56,6 +56,18 @@ const COLUMNS = [
   ...["id", "epoch", "position", "time", "sent_at", "kind", "event", "camera", "channels", "reach"],
   ...["event_id", "subject", "words", "body"],
 ] as readonly (keyof EventRow)[];
+
+const POSTGRES_TYPES: Partial<Record<keyof EventRow, string>> = {
+  id: "bigint",
+  epoch: "integer",
+  position: "bigint",
+  time: "bigint",
+  sent_at: "bigint",
+  reach: "integer",
+};
+/** All rows are one parameter. With a parameter for each value, PostgreSQL took twice the time, and this thread 4 times. */
+const POSTGRES_INSERT = `insert into archive_events (${COLUMNS.join(", ")}) select ${COLUMNS.join(", ")}
+  from json_to_recordset($1::json) as rows(${COLUMNS.map((name) => `${name} ${POSTGRES_TYPES[name] ?? "text"}`).join(", ")})`;
 
 interface OpenOptions {
   dialect: Dialect;
@@ -184,8 +196,10 @@ class SqlArchive implements ArchiveDatabase {
       epoch,
       entries.map((entry) => rowOf(entry, epoch, this.#tree)),
     );
-    for (let from = 0; from < rows.length; from += EVENTS_PER_INSERT)
-      await this.#insert(db, rows.slice(from, from + EVENTS_PER_INSERT));
+    if (this.#engine === "postgres") await db.executeQuery(CompiledQuery.raw(POSTGRES_INSERT, [JSON.stringify(rows)]));
+    else
+      for (let from = 0; from < rows.length; from += EVENTS_PER_INSERT)
+        await this.#insert(db, rows.slice(from, from + EVENTS_PER_INSERT));
     await notePeriods(db, rows);
     return true;
   }

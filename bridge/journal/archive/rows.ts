@@ -19,6 +19,9 @@ export interface ArchivedEntry {
   acceptedAt: number;
 }
 
+/** Not in a text of PostgreSQL: the character NUL, and half of a pair of surrogates. */
+const UNSTORABLE = /[\0\p{Surrogate}]/gu;
+
 interface Body {
   event: string;
   data: unknown;
@@ -50,11 +53,11 @@ export function rowOf(entry: ArchivedEntry, epoch: number, tree: TopicTree): Eve
     time: acceptedAt,
     sent_at: Number.isNaN(sentAt) ? null : sentAt,
     kind: kindOf(topic),
-    event,
+    event: storable(event),
     camera,
     channels: channels.length === 0 ? "" : ` ${channels.join(" ")} `,
     reach,
-    event_id: id ?? null,
+    event_id: id === undefined ? null : storable(id),
     subject: subjectOf(topic, data),
     words: searchText(data),
     body,
@@ -70,5 +73,9 @@ function subjectOf(topic: Topic | undefined, data: unknown): string | null {
 
 function textOf(data: unknown, name: "id" | "command_id"): string | null {
   const value: unknown = typeof data === "object" && data !== null ? Reflect.get(data, name) : undefined;
-  return typeof value === "string" ? value.slice(0, 64) : null;
+  return typeof value === "string" ? storable(value.slice(0, 64)) : null;
+}
+
+function storable(text: string): string {
+  return text.replace(UNSTORABLE, "\uFFFD");
 }

@@ -83,6 +83,16 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
     });
   });
 
+  test("keeps an event whose texts a database cannot store as they are", async () => {
+    const id = "a\0b\ud83c";
+    const sent = entry(1, { event: "note.written" });
+    const body = `"event":"note.written","data":{"text":"x\\u0000\\ud83c'\\\\ \\" 🏔"},"id":${JSON.stringify(id)}`;
+    await append([{ ...sent, body }, job(2, "north")]);
+    expect((await archive.page({ access: "all", limit: 2 })).events[1]?.body).toBe(`{${body}}`);
+    const [row] = await place.rows("select event_id from archive_events where position = 1 order by id desc limit 1");
+    expect(row.event_id).toBe("a\ufffdb\ufffd");
+  });
+
   test("stores the position with the events, and takes a batch only after the stored position", async () => {
     expect(await append([entry(1), entry(2)])).toBe(true);
     expect(await archive.position()).toEqual({ epoch, position: 2 });
@@ -167,7 +177,10 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
       entry(3, { acceptedAt: START + 51 * DAY_MS }),
     ]);
     expect(await read({ from: START + 45 * DAY_MS, to: START + 55 * DAY_MS })).toEqual([3, 1]);
-    expect(await read({ from: START + 35 * DAY_MS, to: START + 45 * DAY_MS })).toEqual([2]);
+    const fortieth = { from: START + 35 * DAY_MS, to: START + 45 * DAY_MS };
+    expect(await read(fortieth)).toEqual([2]);
+    await append([entry(4, { acceptedAt: START + 40 * DAY_MS + 1_000 })], 3);
+    expect(await read(fortieth)).toEqual([4, 2]);
   });
 
   test("finds events by the beginnings of words", async () => {
