@@ -11,7 +11,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     expect: { poll: { timeout: 60_000 } },
     maxWorkers: 3,
-    // The files of one worker share their modules: loading them anew for each file takes a fifth of the whole run.
+    // The files of one worker share their modules: loading them again for each file takes a fifth of the whole run.
     isolate: false,
     restoreMocks: true,
   },
