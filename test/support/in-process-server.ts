@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { startBackend } from "../../deploy/backend.ts";
 import { readBackendConfig } from "../../deploy/config/backend-config.ts";
+import { version } from "../../deploy/config/package.ts";
 import { openStoreApi } from "../../deploy/operator/store-api.ts";
 
 /** A whole server in the process of the test, for tests whose subject is neither the program nor its process. */
@@ -19,10 +20,16 @@ export interface InProcessServer {
 const PLACE = { WS_PORT: "0", MQTT_PORT: "0", MQTT_WS_PORT: "0" };
 /** These parts run compiled code in threads and processes of their own. */
 const WITHOUT = { SIMULATOR: "0", ARCHIVE: "off" };
+/** Long enough for a busy machine: these time-outs only end hangs. */
+const PATIENCE = {
+  ...{ AUTH_TIMEOUT_MS: "120000", REQUEST_TIMEOUT_MS: "120000", DRAIN_TIMEOUT_MS: "120000" },
+  ...{ MQTT_CONNECT_TIMEOUT_MS: "120000", MQTT_DRAIN_TIMEOUT_MS: "120000" },
+};
 const settings = (dataPath: string, env: Record<string, string>) => ({
   ...{ DATA_PATH: dataPath, SHUTDOWN_SPREAD_MS: "0", LOG_LEVEL: "silent" },
   ...PLACE,
   ...WITHOUT,
+  ...PATIENCE,
   ...env,
 });
 
@@ -33,13 +40,14 @@ export async function startInProcessServer(
 ): Promise<InProcessServer> {
   const logger = pino({ level: "silent" });
   const config = readBackendConfig(settings(dataPath, env));
-  const backend = await startBackend({ config, version: "1.2.3", pagePath: "", logger });
+  const backend = await startBackend({ config, version, pagePath: "", logger });
+  let stopped: Promise<void> | undefined;
   const addresses = Object.fromEntries(backend.addresses);
   return {
     http: backend.http,
     socket: addresses.WebSocket ?? "",
     mqtt: addresses.MQTT ?? "",
-    end: () => backend.stop(),
+    end: () => (stopped ??= backend.stop()),
   };
 }
 

@@ -7,7 +7,8 @@ import { text } from "node:stream/consumers";
 import mqtt from "mqtt";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { version } from "../../../deploy/config/package.ts";
-import { makeDataPath, removeDataPath, runToEnd, startSkylapse } from "../../support/skylapse.ts";
+import { startInProcessServer } from "../../support/in-process-server.ts";
+import { makeDataPath, removeDataPath, runToEnd } from "../../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
 /** A command prints this line when it uses the store. */
@@ -24,7 +25,7 @@ async function skylapse(dataPath: string, ...args: string[]) {
 }
 
 async function startServer(dataPath: string, env: Record<string, string> = {}) {
-  const server = await startSkylapse({ dataPath, env: { LOG_LEVEL: "silent", ...env } });
+  const server = await startInProcessServer(dataPath, env);
   onTestFinished(async () => {
     await server.end();
   });

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
+import { startInProcessServer } from "../../support/in-process-server.ts";
 import { startRedis } from "../../support/redis.ts";
-import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
+import { makeDataPath, removeDataPath } from "../../support/skylapse.ts";
 import { NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
 const FIRST = "correct horse battery";
@@ -20,7 +21,7 @@ function commandOf(variables: Record<string, string>) {
 }
 
 async function startServer(dataPath: string, env: Record<string, string> = {}) {
-  const server = await startSkylapse({ dataPath, env: { LOG_LEVEL: "silent", ...env } });
+  const server = await startInProcessServer(dataPath, env);
   onTestFinished(async () => {
     await server.end();
   });

@@ -6,6 +6,7 @@ import mqtt from "mqtt";
 import { expect, it, onTestFinished } from "vitest";
 import { version } from "../../../deploy/config/package.ts";
 import { checkServer } from "../../../deploy/doctor/server.ts";
+import { startInProcessServer } from "../../support/in-process-server.ts";
 import { freePort } from "../../support/ports.ts";
 import { startRedis } from "../../support/redis.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
@@ -22,13 +23,25 @@ function newDataPath(): string {
 }
 
 async function startServer(dataPath: string, env: Record<string, string> = {}) {
-  const ports = { WS_PORT: String(await freePort()), MQTT_PORT: String(await freePort()) };
-  const variables = { DATA_PATH: dataPath, MQTT_WS_PORT: "0", SIMULATOR: "0", LOG_LEVEL: "silent", ...ports, ...env };
+  const variables = { ...(await newVariables(dataPath)), ...env };
+  const server = await startInProcessServer(dataPath, variables);
+  onTestFinished(() => server.end());
+  return { ...server, variables };
+}
+
+/** Starts a server in a process of its own. */
+async function startProgram(dataPath: string) {
+  const variables = await newVariables(dataPath);
   const server = await startSkylapse({ dataPath, env: variables });
   onTestFinished(async () => {
     await server.end();
   });
   return { ...server, variables };
+}
+
+async function newVariables(dataPath: string) {
+  const ports = { WS_PORT: String(await freePort()), MQTT_PORT: String(await freePort()) };
+  return { DATA_PATH: dataPath, MQTT_WS_PORT: "0", SIMULATOR: "0", LOG_LEVEL: "silent", ...ports };
 }
 
 async function doctor(env: Record<string, string>, ...args: string[]) {
@@ -70,7 +83,7 @@ it("names wrong settings, and runs the checks that are independent of the settin
 });
 
 it("recognises a running server by its ports, data and key, and prints no secret", async () => {
-  const server = await startServer(newDataPath());
+  const server = await startProgram(newDataPath());
   const { code, of, wrong, output } = await doctor(server.variables);
   expect([code, wrong]).toEqual([0, []]);
   expect(of("store")).toEqual([`ok process ${server.process.pid} has it open`]);
@@ -109,7 +122,7 @@ it("recognises a running server by its ports, data and key, and prints no secret
 });
 
 it("stops waiting for a server that hangs, and names its process", async () => {
-  const server = await startServer(newDataPath());
+  const server = await startProgram(newDataPath());
   server.process.kill("SIGSTOP");
   onTestFinished(() => {
     server.process.kill("SIGCONT");
