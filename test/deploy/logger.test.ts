@@ -35,10 +35,10 @@ describe("the log", () => {
   it("applies a new level to all existing loggers and their child loggers", () => {
     const program = `
       const part = log.logger.child({ part: "a" }), inner = part.child({ inner: 1 });
-      part.debug("before"); log.level = "debug"; part.debug("part"); inner.debug("inner"); part.child({}).debug("new");
+      part.debug("before"); log.level = "debug"; part.debug("part"); inner.debug("inner"); part.child({}).debug("new"); log.logger.debug("root");
       log.level = "warn"; inner.info("after");`;
     const lines = printed(program, "json").trim().split("\n");
-    expect(lines.map((line) => JSON.parse(line).msg)).toEqual(["part", "inner", "new"]);
+    expect(lines.map((line) => JSON.parse(line).msg)).toEqual(["part", "inner", "new", "root"]);
   });
 
   it("forgets the loggers of requests that have ended", () => {
