@@ -78,8 +78,6 @@ export interface BridgeOptions {
   latencies?: Latencies;
   /** Messages for the operator while the server works, included in `/readyz`. Default: none. */
   notices?: () => readonly string[];
-  /** The log of the program, whose level `/log-level` changes. Default: the level of `logger`. */
-  log?: { level: string };
   logger: Logger;
 }
 
@@ -199,7 +197,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           access: { first_try: isTrial(), untrusted_proxies: forwarding.list(), refused_origins: origins.refused() },
           ...(brokerStats === undefined ? {} : { broker: brokerStats() }),
         }),
-        log: options.log ?? logger,
+        log: logger,
         logger: partLogger("http"),
       },
     });

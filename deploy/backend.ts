@@ -16,7 +16,6 @@ import { clientAddresses } from "../platform/client-addresses.ts";
 import type { Damage } from "../platform/level/damage.ts";
 import { RunningParts } from "../platform/running-parts.ts";
 import { type BackendConfig, simulatedIds } from "./config/backend-config.ts";
-import type { ProgramLog } from "./logger.ts";
 import { startSimulatedCameras } from "./simulator/simulated-cameras.ts";
 import { DamageLog } from "./stores/damage-log.ts";
 import { importDevices } from "./stores/import-devices.ts";
@@ -43,8 +42,6 @@ interface BackendOptions {
   /** The folder of the built dashboard page. */
   pagePath: string;
   logger: Logger;
-  /** The log whose level operators can change. Default: that of `logger`. */
-  log?: Pick<ProgramLog, "level">;
   /** When aborted, the start ends early and throws. Default: never. */
   stopSignal?: AbortSignal;
 }
@@ -54,7 +51,7 @@ interface BackendOptions {
  * start, all parts that are already running are stopped.
  */
 export async function startBackend(options: BackendOptions): Promise<Backend> {
-  const { config, version, pagePath, logger, log = logger, stopSignal = new AbortController().signal } = options;
+  const { config, version, pagePath, logger, stopSignal = new AbortController().signal } = options;
   const { bridge: bridgeConfig, broker: brokerConfig } = config;
   const { channels, dataPath, maxPayloadBytes } = bridgeConfig;
   const tree = topicTree(bridgeConfig.topicRoot);
@@ -106,7 +103,6 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
         brokerStats: () => broker.stats(),
         ...{ registry, latencies },
         notices: () => damageLog.notices(),
-        log,
         logger,
       }),
     );

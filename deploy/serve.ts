@@ -31,8 +31,7 @@ export async function serve(stopSignal: AbortSignal): Promise<void> {
     loadEnvFile(process.env);
     const config = readBackendConfig(process.env);
     const format = logFormatOf(config.bridge.logFormat);
-    const log = await openLog({ level: config.bridge.logLevel, format });
-    const { logger } = log;
+    const logger = await openLog({ level: config.bridge.logLevel, format });
     // A closed standard output must not end the server.
     process.stdout.on("error", () => logger.debug("standard output is closed"));
     let isStarting = true;
@@ -41,7 +40,7 @@ export async function serve(stopSignal: AbortSignal): Promise<void> {
       exitAfter(isStarting ? START_TIMEOUT_MS : STOP_TIMEOUT_MS + config.bridge.shutdownSpreadMs, logger);
     });
     const pagePath = join(packageRoot, "dist", "page");
-    const backend = await startBackend({ config, version, pagePath, logger, log, stopSignal });
+    const backend = await startBackend({ config, version, pagePath, logger, stopSignal });
     isStarting = false;
     whenAborted(stopSignal, async () => {
       await backend.stop();

@@ -28,8 +28,7 @@ if (!process.connected) process.exit(0);
 process.on("SIGINT", () => {});
 process.once("message", async (message) => {
   const { logLevel, logFormat, ...options } = startMessageSchema.parse(message);
-  const log = await openLog({ level: logLevel, format: logFormat });
-  const logger = log.logger.child({ part: "simulator" });
+  const logger = (await openLog({ level: logLevel, format: logFormat })).child({ part: "simulator" });
   const simulator = await startSimulator({ ...options, logger });
   process.once("SIGTERM", () => void simulator.stop().then(() => process.exit(0)));
   // An error means that the backend has exited: the event `disconnect` ends this process.
