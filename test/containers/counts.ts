@@ -36,7 +36,9 @@ function demandAll(place: string, counts: Counts, acknowledged: readonly number[
 }
 
 /** Every acknowledged event must be in the journal and in the archive exactly once. */
-export async function demandNothingLost(acknowledged: readonly number[]): Promise<string> {
+export async function demandNothingLost(soFar: readonly number[]): Promise<string> {
+  // The camera goes on.
+  const acknowledged = [...soFar];
   // One token for all reads: the server limits how many it mints in a minute.
   const token = await mint("camera:read");
   demandAll("journal", await readJournal(token), acknowledged);
