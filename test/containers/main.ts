@@ -43,7 +43,6 @@ const STEPS: readonly Step[] = [
     async () => {
       secret = /^DEVICE_SECRET=(.+)$/m.exec(await deploy())?.[1] ?? "";
       if (secret === "") throw new Error("deploy registered no camera");
-      if (/DEVICE_SECRET/.test(await deploy())) throw new Error("a second deploy shows the secret again");
       firstImage = await installation.runningImage();
       const base = await installation.sizeOf("localhost/stand-in/node");
       const beyond = (await installation.sizeOf(installation.IMAGE)) - base;
@@ -73,7 +72,7 @@ const STEPS: readonly Step[] = [
     "three nodes",
     async () => {
       installation.writeSettings({ REPLICAS: "3" });
-      await deploy("restart");
+      if (/DEVICE_SECRET/.test(await deploy("restart"))) throw new Error("the camera's secret is shown again");
       const nodes = await installation.containersOf("realtime-backend");
       if (nodes.length !== 3) throw new Error(`${nodes.length} nodes run instead of 3`);
       await after(20);
@@ -160,7 +159,7 @@ const STEPS: readonly Step[] = [
       return `${acknowledged.length} events, each once at each of ${dashboards.length} dashboards`;
     },
   ],
-  ["test-deployment.sh at the end", () => testDeployment()],
+  ["test-deployment.sh at the end", () => testDeployment("health", "auth", "websocket", "network", "security")],
 ];
 
 const rows: string[] = [];
