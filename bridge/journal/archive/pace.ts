@@ -4,8 +4,8 @@ import { performance } from "node:perf_hooks";
 const CALM = 0.5;
 /** The archive always gets this share of the time, so that it never stands still. */
 const MIN_SHARE = 0.02;
-/** Bounds the pause after a page, and so the lowest rate: some hundred events a second. */
-const MAX_PAUSE_MS = 500;
+/** Bounds the pause after a page, and so the lowest rate: some 200 events a second. */
+const MAX_PAUSE_MS = 1_000;
 /** From this part of the largest lag on, the archive gets more time. At {@link FULL}, the archive gets all it needs. */
 const FILLING = 0.5;
 const FULL = 0.9;
