@@ -68,7 +68,7 @@ export interface BridgeOptions {
   /** The folder of the built dashboard page, served at `/`. Default: no page. */
   pagePath?: string;
   version: string;
-  /** The program of the archive's thread. Default: the built one. */
+  /** The program of the archive's thread. Default: the program in the build. */
   archiveWorker?: URL;
   /** Included in `/stats` and `/metrics`. */
   brokerStats?: () => BrokerCounts;
@@ -213,7 +213,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     };
     const stop = async () => {
       await drain();
-      // In parallel: the server waits for its sockets to close, and the sockets wait until no upgrade can come.
+      // Both must stop at the same time: the server waits until its sockets are closed, and the sockets wait until the
+      // server accepts no more upgrades.
       await Promise.all([server.stop(), parts.stop()]);
     };
     return {

@@ -147,8 +147,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
 }
 
 /**
- * Whether the client of an earlier version's will has reconnected. Earlier versions stored wills under the client id
- * alone, so a reconnect does not remove these wills.
+ * Whether the client of a will that an earlier version stored has reconnected. Earlier versions stored wills under the
+ * client id alone, so a reconnect does not remove such a will.
  */
 function isConnectedUnderNewKey(registry: ClientRegistry, key: string, { identity }: Bearer): boolean {
   return reservedFor(key) === undefined && registry.identityAt(sessionKey(identity, key)) === identity;

@@ -12,8 +12,8 @@ interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
   /**
-   * Why publications cannot be forwarded, and so are not accepted; undefined when they can. (They would fill the
-   * memory.)
+   * Why publications cannot be forwarded at present; undefined when they can. Until then, publications are refused: if
+   * they waited, they would fill the memory.
    */
   unavailableReason(): string | undefined;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */

@@ -60,7 +60,10 @@ const CLEARED: Message = {
 /** Other events than those that the contract knows: the server passes them on unchanged. */
 const OTHER: Message = { summary: "An event of any other name", payload: schemaOf(envelopeSchema) };
 
-/** Each topic below the root. A topic that matches several rows belongs to the first row. */
+/**
+ * The channel of each topic, by the topic's name below the root. A topic that matches several rows belongs to the first
+ * row.
+ */
 const TOPICS: Record<string, TopicChannel> = {
   "cameras/{camera}/link": retained("Birth, farewell and will of a camera", "camera", {
     ...ofEvents(linkSchema, "camera.online", "camera.offline", "camera.sleeping"),

@@ -202,7 +202,7 @@ export const filmSchema = z.object({
       .regex(/^\/(?![/\\])/, "must be a path"),
   ]),
   size_bytes: z.number().int().positive(),
-  /** Pixels. Never more than a picture has. */
+  /** Pixels. A film is never larger than its pictures. */
   width: z.number().int().positive(),
   height: z.number().int().positive(),
   frames: z.number().int().positive(),
@@ -217,7 +217,7 @@ export const jobSchema = z.object({
   progress: percent,
   camera: idSchema.optional(),
   outputs: z.array(outputSchema).max(8).optional(),
-  /** With `completed`: one film for each output. */
+  /** Only with the status `completed`: one film for each output. */
   films: z.array(filmSchema).max(8).optional(),
   error: z.string().max(2000).optional(),
   /** True for a demonstration job, which makes no film. */

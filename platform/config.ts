@@ -99,7 +99,7 @@ export function readEnvironment<Shape extends Settings>(settings: Shape, { env, 
     const schema = settings[name];
     const info = schema === undefined ? undefined : infoOf(schema);
     const value = given[name];
-    // The default comes from another setting, which is wrong and is reported itself.
+    // The default comes from another setting. That setting is wrong, and has an issue of its own.
     if (value === undefined && info?.defaultFrom !== undefined) continue;
     const shown = value === undefined || info?.isSecret === true ? "" : `, not ${quoted(withoutPassword(value))}`;
     problems.push(`${name}: ${issue.message}${shown}`);

@@ -46,7 +46,10 @@ export class RateLimiter {
     return this.#messages.isOpen && this.#bytes.isOpen && this.#pendingBytes < this.#maxPendingBytes;
   }
 
-  /** Whether a new limiter would behave like this one, which can then be dropped. */
+  /**
+   * Whether this limiter has its full allowance and nothing waits. A new limiter would behave alike, so this one can be
+   * dropped.
+   */
   get isRested(): boolean {
     this.#refill();
     return this.#messages.isFull && this.#bytes.isFull && this.#pendingBytes === 0 && this.#waiting.length === 0;

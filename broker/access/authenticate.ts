@@ -16,10 +16,10 @@ import { sessionKey } from "./session-names.ts";
 import { ownerOf, type SessionOwner } from "./session-owner.ts";
 import type { WillAdmission } from "./will-admission.ts";
 
-/** Publish decisions in one generation of a client's `TopicCache`. */
+/** The largest number of publish decisions in each of the two generations of a client's `TopicCache`. */
 const WRITES_PER_CLIENT = 32;
 
-/** The exceeded limit because of which a session is not stored. */
+/** The setting whose limit keeps a session from being stored. */
 export type NotKept = "MAX_MQTT_SESSIONS" | "MAX_MQTT_SESSIONS_PER_USER";
 
 /** The owners of the stored sessions, by the keys of `session-names.ts`. */

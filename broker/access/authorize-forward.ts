@@ -45,7 +45,7 @@ export class AuthorizeForward {
   /** Called for live, retained and queued messages. @returns null when the message is not delivered */
   readonly hook = (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null => {
     const access = this.#options.registry.get(client);
-    // The connection has just ended: with null, Aedes would remove the message from the session's queue.
+    // The connection has just ended. If this returned null, Aedes would remove the message from the session's queue.
     if (access === undefined) return client.conn.destroyed ? packet : null;
     if (!access.set.mayReceive(packet.topic, packet.payload)) return null;
     const { topic, payload } = packet;
@@ -60,7 +60,7 @@ export class AuthorizeForward {
         this.#batch.release(client.conn);
         if (client.conn.writableLength > maxQueuedBytes && this.#isDropped(client, access, packet)) return null;
       }
-      // Set only for live deliveries: a queued message may come from an earlier run, whose numbers are used again.
+      // Set only for live deliveries: a queued message may come from an earlier run, whose numbers this run uses again.
       access.lastForwarded = packet.brokerCounter;
     }
     this.delivered++;

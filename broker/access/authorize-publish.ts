@@ -144,7 +144,7 @@ export class AuthorizePublish {
     const sender = { identity, clientId: client === null ? "" : sessionName(client.id).clientId };
     if (this.#isStopping) keep();
     else if (isRemoved(identity)) {
-      // Not published: a message that the will of a removed device retains would never be cleared.
+      // The will is not published: nothing would ever clear a retained message of a removed device.
       drop();
     } else if (!tree.owns(packet.topic)) {
       packet.retain &&= this.#mayRetain(sender, undefined, packet);

@@ -6,7 +6,9 @@ import type { ClientRegistry } from "./client-registry.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { namesOf, sessionName } from "./session-names.ts";
 
-/** This many retained messages cost a subscriber as much as one publication, because they are only read and written. */
+/**
+ * The rate limit counts this many retained messages as one publication, because the broker only reads and sends them.
+ */
 const RETAINED_PER_MESSAGE = 4;
 
 type SubscribeDone = (error: Error | null, subscription?: Subscription | null) => void;

@@ -94,7 +94,7 @@ export class ClientLifecycle {
     const isReplaced = registry.isReplaced(client, access);
     const why = access.disconnectReason ?? (this.#isStopping ? STOPPING : isReplaced ? REPLACED : CLOSED);
     const connectedSeconds = Math.round((Date.now() - connectedAt) / 1000);
-    // At level `info`, the only line about a client that connects and disconnects.
+    // When the log level is `info`, this is the only line about a connection of a client.
     logger.info({ ...namesOf(access), address, transport, connectedSeconds, why }, "client disconnected");
     if (client.clean || this.#isStopping) return;
     sessionLeft(access.sessionKey).catch((error: unknown) => {

@@ -136,8 +136,8 @@ export class ClientRegistry {
     for (const other of this.#bySession.get(access.sessionKey) ?? []) {
       if (other === client || !this.#registered.has(other)) continue;
       tookOver = true;
-      // Aedes has usually closed the older connection, but has lost track of it if a third connection of this session
-      // closed while connecting.
+      // Usually Aedes has closed the older connection already. But if a third connection of this session closed while
+      // it was connecting, Aedes no longer knows the older connection.
       other.close();
     }
     if (tookOver) this.takeOvers.call({ clientId: access.clientId, identity: access.identity });

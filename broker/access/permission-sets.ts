@@ -7,7 +7,7 @@ import { TopicCache } from "../../platform/topic-cache.ts";
 
 /** Cached permission sets. An installation has about one for each kind of user. */
 const MAX_SETS = 1000;
-/** Topics in one generation of a set's `TopicCache`. */
+/** The largest number of topics in each of the two generations of a set's `TopicCache`. */
 const TOPICS_PER_SET = 2048;
 
 export type PublishDecision =

@@ -22,8 +22,8 @@ interface TakeOversOptions {
 export class TakeOvers {
   readonly #options: TakeOversOptions;
   /**
-   * Clients of this node whose announcement has not been read yet: they are newer than a client whose announcement is
-   * read.
+   * Clients of this node whose own announcement has not come back yet. They are newer than every client whose
+   * announcement is read before theirs.
    */
   readonly #unseen = new Map<string, Client>();
   #count = 0;

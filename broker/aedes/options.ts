@@ -33,7 +33,8 @@ export function aedesOptions(
     drainTimeout: drainTimeoutMs,
     queueLimit: MAX_EARLY_PACKETS,
     maxInflightInbound: MAX_INFLIGHT_QOS2,
-    // Aedes applies this limit to MQTT 3.1, whose standard allows 23 characters. It is the same as for MQTT 3.1.1 here.
+    // Aedes applies this limit to MQTT 3.1 clients only. The standard's limit is 23 characters; here it is the limit of
+    // MQTT 3.1.1 clients.
     maxClientsIdLength: maxClientIdLength,
     maxTopicLevels: MAX_TOPIC_LEVELS,
   };

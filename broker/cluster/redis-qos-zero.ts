@@ -7,7 +7,9 @@ import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connectio
 import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 import type { ClusterPublication } from "./redis-emitter.ts";
 
-/** Messages that Redis has not acknowledged yet. Further messages are dropped, as QoS 0 permits. */
+/**
+ * The largest number of messages that Redis has not acknowledged yet. Further messages are dropped, as QoS 0 permits.
+ */
 const MAX_UNANSWERED = 10_000;
 
 interface QosZeroBusOptions {

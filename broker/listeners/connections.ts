@@ -56,7 +56,7 @@ export class Connections {
       socket: request?.socket ?? connection,
       limits,
       clientOf: () => registry.get(client),
-      // The error is emitted at once, before Aedes' parser finds another one in the same bytes.
+      // The error is emitted at once, before Aedes' parser reports another error in the same bytes.
       onProblem: (problem) => client.emit("error", new PacketRefusedError(problem)),
     });
     this.#unauthenticated.set(connection, { deadline, stopCounting });

@@ -15,8 +15,8 @@ interface Replay {
   /** Messages that were read and are not sent yet. */
   unsent: number;
   /**
-   * The last publication of this run of the broker that the replay delivers from the queue, even after the session
-   * becomes live.
+   * The number of a publication. The replay delivers the publications up to this one from the queue, even after the
+   * session becomes live.
    */
   upTo: number;
 }

@@ -29,7 +29,7 @@ export class RetainedMessages {
   readonly #topics = new RetainedTopics();
   /** The number of the publication that changed each topic last, in this run of the broker. */
   readonly #changedBy = new Map<string, number>();
-  /** The number of the publication with the payload that was read; 0 for a publication of an earlier run. */
+  /** For each payload that was read, the number of its publication; 0 for a publication of an earlier run. */
   readonly #readAs = new WeakMap<Uint8Array, number>();
   /** Keeps the order of each topic's writes. */
   readonly #writes = new KeyedQueue();
@@ -69,7 +69,7 @@ export class RetainedMessages {
     try {
       await this.#options.db.put(key, encodePacket(packet));
     } catch (error) {
-      // The message before stays retained.
+      // The write failed, so the previous message stays retained.
       const { topic, brokerCounter } = packet;
       if (this.#changedBy.get(topic) === brokerCounter) this.#changedBy.delete(topic);
       throw error;
@@ -78,7 +78,7 @@ export class RetainedMessages {
 
   /**
    * Reads the messages for a subscription that exists already. Leaves out messages that are not dispatched yet: the
-   * subscription gets them live, after the live messages before them.
+   * subscription gets them live and in order.
    */
   async *read(filters: readonly string[]): AsyncGenerator<KeptPacket> {
     const { db, brokerId, lastDispatched } = this.#options;
@@ -100,7 +100,10 @@ export class RetainedMessages {
     }
   }
 
-  /** False if a newer publication changes the topic, even if it is not stored yet. The client gets it live. */
+  /**
+   * False if a newer publication changes the topic, even before that publication is stored. The client gets that
+   * publication live.
+   */
   isNewest(topic: string, payload: Uint8Array): boolean {
     const readAs = this.#readAs.get(payload);
     return readAs === undefined || (this.#topics.has(topic) && readAs === (this.#changedBy.get(topic) ?? readAs));

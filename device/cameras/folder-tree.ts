@@ -59,7 +59,7 @@ export class FolderTree {
   readonly #pending = new Map<string, FoundFile>();
   #result: ScanResult = { complete: true, problems: [] };
   #isFirstScan = true;
-  /** The last full scan skipped, because of the limits, these folders and all files up to `#skippedFilesUpTo`. */
+  /** Because of the limits, the last full scan skipped these folders, and all files up to `#skippedFilesUpTo`. */
   readonly #skippedFolders = new Set<string>();
   #skippedFilesUpTo = "";
 
@@ -148,7 +148,8 @@ export class FolderTree {
   /** Lists a folder, and those of its subfolders that are not in `folders` yet. @returns the paths of the pictures */
   async #walk(path: string, depth: number, folders: Map<string, Folder>): Promise<string[]> {
     const { maxDepth, maxFolders } = this.#options;
-    // The time is read before the listing, because a file that is created during the listing changes it again.
+    // The folder's time is read before the listing: a file that is created during the listing then gives the folder a
+    // newer time.
     const modifiedMs = await this.#modifiedMsOf(path);
     if (modifiedMs === undefined) return [];
     const known = this.#folders.get(path);

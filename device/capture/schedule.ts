@@ -12,7 +12,10 @@ const DAY_MS = 86_400_000;
 const MINUTES_A_DAY = 1440;
 /** A window starts up to half a day before its anchor, and ends up to a day and a half after it. */
 const DAYS_BEFORE = 2;
-/** The days reach more than a week ahead, so that even an entry for one day of the week has a next window. */
+/**
+ * The days whose windows are considered. They reach more than a week ahead, so that even an entry for one day of the
+ * week has a next window.
+ */
 const DAYS = Array.from({ length: DAYS_BEFORE + 1 + 8 }, (_, index) => index - DAYS_BEFORE);
 
 export function everyDay(intervalS: number): Schedule {

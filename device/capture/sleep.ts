@@ -65,7 +65,7 @@ export class Sleeper {
 
   /**
    * The length of a commanded sleep as its sender meant it. If this camera's clock is behind, `until` seems too far
-   * away, so the sleep is never longer than by the sender's clock.
+   * away. So the sleep is never longer than the time from `issuedAt` to `until`.
    */
   lengthOf({ until, issuedAt }: { until: Date; issuedAt: Date }): number {
     return Math.min(until.getTime() - this.#options.now().getTime(), until.getTime() - issuedAt.getTime());

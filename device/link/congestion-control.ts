@@ -11,7 +11,8 @@ const MIN_PREVIEW_BYTES = 2048;
 /** The time of an acknowledgement varies by this much for reasons other than the link, such as the server's disk. */
 const NOISE_MS = 30;
 /**
- * With fewer bytes ahead of a message than the first number, its delay is ignored; from the second, it has full weight.
+ * The delay of a message is ignored if fewer bytes than `MIN_AHEAD_BYTES` were ahead of the message. From
+ * `FULL_WEIGHT_BYTES` on, the delay has full weight.
  */
 const MIN_AHEAD_BYTES = 256;
 const FULL_WEIGHT_BYTES = 2048;

@@ -2,7 +2,7 @@ import { type BackoffOptions, backoffMs } from "../../platform/backoff.ts";
 
 /** A link that the server closes within this time is not stable: the server may close the next link as early. */
 const STABLE_MS = 60_000;
-/** A link that breaks without the server's doing is stable if it lasted this long: bad links break all day. */
+/** A link that breaks and was not closed by the server is stable if it lasted this long: bad links break all day. */
 const USEFUL_MS = 5000;
 /** After this many early closes in a row, which are no accident, the camera reports them. */
 const CLOSED_TO_REPORT = 3;

@@ -13,7 +13,10 @@ import { ReconnectPolicy } from "./reconnect-policy.ts";
 
 /** How many publishes may wait for a PUBACK. After a broken link, all of them are sent again. */
 export const MAX_IN_FLIGHT = 16;
-/** How many of these may be from the backlog, so that there is always room for new messages. */
+/**
+ * How many publishes of the backlog may wait for a PUBACK. This is fewer, so that there is always room for new
+ * messages.
+ */
 const MAX_BACKLOG_IN_FLIGHT = 12;
 /**
  * Seconds without a packet before a ping. The broker closes the connection after 1.5 times as long [MQTT-3.1.2-24], and

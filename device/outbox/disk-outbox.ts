@@ -171,7 +171,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     }
     if (changes.length > 0) this.#store.write(changes, () => {});
     this.#clockWait.start(() => this.#onReady());
-    // The run is deferred, so that the states published at the birth can first replace the stored ones.
+    // Preparation starts later, so that the states published at the birth can first replace the stored states.
     setImmediate(() => this.#preparation.run());
   }
 

@@ -77,7 +77,10 @@ export class ProcessingService {
     await this.#sender.stop();
   }
 
-  /** Called whenever the link comes up. Starts the jobs the first time: a real service would get no jobs before. */
+  /**
+   * Called whenever the link comes up. The first call starts the jobs: a real service gets no jobs before its link is
+   * up.
+   */
   #startJobs(): void {
     if (this.#interval !== undefined) return;
     this.#interval = setInterval(() => this.#beginJob(), this.#config.jobIntervalMs);

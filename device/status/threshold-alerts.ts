@@ -35,8 +35,8 @@ export class ThresholdAlerts {
     const { total_bytes, free_bytes } = storage;
     const { diskPercent } = this.#limits;
     if (diskPercent === undefined) {
-      // An earlier run raised the alert by a limit of its own. Now the backend's limit applies, and the backend clears
-      // the alert.
+      // An earlier run had a limit of its own and raised the alert. Now the backend's limit applies, and the backend
+      // clears the alert.
       if (this.#raised.delete("disk")) this.#options.onChange([...this.#raised]);
       return storage;
     }

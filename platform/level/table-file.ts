@@ -27,7 +27,10 @@ const TRAILER_BYTES = 5;
 /** The sequence number and kind at the end of each key. */
 const SEQUENCE_BYTES = 8;
 const [RAW, SNAPPY] = [0, 1];
-/** Not a compression type of LevelDB, which regards a block with this type as unreadable, and a filter as missing. */
+/**
+ * No compression type of LevelDB: it regards a block with this type as unreadable, and a filter with this type as
+ * missing.
+ */
 export const UNREADABLE_TYPE = 0xff;
 
 class UnreadableBlockError extends Error {

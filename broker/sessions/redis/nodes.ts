@@ -22,7 +22,7 @@ interface NodesOptions {
 export class Nodes {
   readonly #options: NodesOptions;
   #alive: ReadonlySet<string> = new Set();
-  /** Since when Redis has answered without a pause. */
+  /** The start of the current time in which Redis has answered without a long pause, by `performance.now()`. */
   #answeringSince = Number.POSITIVE_INFINITY;
   #answeredAt = Number.NEGATIVE_INFINITY;
   #renewing = false;
@@ -42,8 +42,8 @@ export class Nodes {
   }
 
   /**
-   * Whether the node has no valid heartbeat. After an outage of Redis, every node has the full time again for its next
-   * heartbeat.
+   * Whether the node has no valid heartbeat. After an outage of Redis, every node again has the whole lifetime of a
+   * heartbeat to send its next one.
    */
   isDead(brokerId: string): boolean {
     return !this.#alive.has(brokerId) && performance.now() - this.#answeringSince > this.#lifeMs;

@@ -35,7 +35,7 @@ export class RedisQueues {
   readonly #options: RedisQueuesOptions;
   /** Messages sent to a connection and not acknowledged, by message id. */
   readonly #inFlight = new WeakMap<object, Map<number, InFlight>>();
-  /** For each connection, the number of message ids being written that delay its messages: see {@link send}. */
+  /** For each connection, how many of its messages wait in {@link send} until a message id is written. */
   readonly #writingIds = new WeakMap<object, number>();
   /** The sum over all sessions at Redis' last answer. */
   totals = { messages: 0, bytes: 0, at: 0 };

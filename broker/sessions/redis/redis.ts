@@ -32,7 +32,7 @@ import { RedisWriter } from "./writer.ts";
 
 /** The start waits this long for Redis. */
 const START_TIMEOUT_MS = 5_000;
-/** Pause before a retry after Redis has lost data: meanwhile the log detects the loss. */
+/** If Redis has lost data, a retry waits this long, so that the log detects the loss first. */
 const LOSS_PAUSE_MS = 50;
 /** Stopping waits this long for the last operations. */
 const STOP_TIMEOUT_MS = 500;
@@ -179,7 +179,7 @@ class RedisStorage {
 
   async #caughtUp(change: string): Promise<void> {
     if (Number(change) >= Number(this.#known.newest)) await this.#log.reached(Number(change));
-    // Redis has lost the newest change: retry after the log has noticed.
+    // Redis has lost the newest change: give the log time to detect the loss before the retry.
     else await new Promise((resolve) => setTimeout(resolve, LOSS_PAUSE_MS));
   }
 

@@ -80,7 +80,7 @@ export class RedisRetained {
 
   /**
    * Reads the messages for a subscription that exists already. Leaves out messages that the log has not passed on yet:
-   * the subscription gets them live, after the live messages before them.
+   * the subscription gets them live and in order.
    */
   async *read(filters: readonly string[]): AsyncGenerator<KeptPacket> {
     const passedOn = this.#options.position();

@@ -12,10 +12,10 @@ import { Script } from "../../../platform/redis/script.ts";
  * - A log entry has one field, because several take twice as long to read. The field's name contains the kind, the
  *   change of the retained message, and the number of the previous entry. Its value is the packet, or JSON for the
  *   other kinds.
- * - The reply: results up to the first publication from an outdated copy of the sessions; the newest change if there
- *   was such a publication, otherwise ''; the drops of full queues (for each: client id, number of dropped messages,
- *   and the queue's messages and bytes when dropping began, or '0' when it began in an earlier call); messages and
- *   bytes in all queues, and the time of these totals.
+ * - The reply: the results of the operations, up to the first publication that the script rejects because the node's
+ *   copy of the sessions is outdated; the newest change if a publication was rejected, otherwise ''; the drops of full
+ *   queues (for each: client id, number of dropped messages, and the queue's messages and bytes when dropping began, or
+ *   '0' when it began in an earlier call); messages and bytes in all queues, and the time of these totals.
  *
  * Numbers are microseconds since 1970, or the last number plus one when the clock is behind. So Redis never assigns a
  * number again, even after it has lost data. Lua represents such integers exactly.

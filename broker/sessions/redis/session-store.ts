@@ -85,10 +85,7 @@ export class SessionStore {
     if (this.#options.known.ownerOf(clientId) !== undefined) await this.#discard(clientId, {});
   }
 
-  /**
-   * Does not discard a session whose owner has meanwhile reconnected to any node, because this changes the session's
-   * record.
-   */
+  /** Keeps a session whose owner has meanwhile reconnected to any node: a reconnect changes the session's record. */
   async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
     let discarded = 0;
     for (const [key, { owner, text }] of this.#options.known.entries()) {
@@ -110,7 +107,7 @@ export class SessionStore {
     return expired;
   }
 
-  /** Stores that the sessions are in use now. */
+  /** Stores the current time as the last use of the sessions. */
   async touch(clientIds: readonly string[]): Promise<void> {
     const args = ["T", String(this.#options.now()), String(clientIds.length), ...clientIds];
     await this.#options.writer.run(() => ({ keys: [KEY.seen], args }));

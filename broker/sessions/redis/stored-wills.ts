@@ -62,8 +62,7 @@ export class StoredWills {
    */
   async *orphaned(): AsyncGenerator<object> {
     const { reader, nodes, wills, logger, brokerId } = this.#options;
-    // A claimed will gets an id of its own, because Aedes publishes no wills with the id of a living node, such as this
-    // one.
+    // A claimed will does not get the id of this node: Aedes publishes no wills with the id of a living node.
     const claim = `${brokerId}/claimed`;
     wills.expirePublishing();
     try {

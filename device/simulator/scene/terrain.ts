@@ -58,7 +58,8 @@ export function createTerrain(seed: number): Terrain {
       // Math.hypot would take ten times as long.
       const away = Math.sqrt(acrossPeak * acrossPeak + alongPeak * alongPeak + 0.09) - 0.3;
       const share = peak.height * Math.exp(-away / peak.radius);
-      // The peak with the highest share gives the form: the sum of all shares would be one broad hill.
+      // The height is mainly that of the peak that is highest at this point: the sum over all peaks would be one broad
+      // hill.
       rest += share;
       if (share > massif) massif = share;
     }

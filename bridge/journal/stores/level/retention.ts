@@ -107,7 +107,7 @@ export class Retention {
       removed += countBits(drop & ~heldByOthers);
       if (drop !== 0) {
         log.floor = first + bitLength(drop) - 1;
-        // From the span, whose number also counts entries below the floor that a damaged store has lost.
+        // This uses the span's number, because that also counts entries below the floor that a damaged store has lost.
         log.dropped = (span[5][index] ?? 0) + countBits(own & lowBits(log.floor - first + 1));
       }
       if (drop !== kept) {
