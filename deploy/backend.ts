@@ -161,7 +161,7 @@ async function openBackendAuthority(
     documents: cluster.documents,
     config: bridge.accounts,
     expiryNow: () => clock.cautious(),
-    // Includes the simulated cameras of earlier starts, which are still in the store although no operator added them.
+    // Includes the simulated cameras of earlier starts: they are still in the store, and no operator added them.
     simulated: simulatedIds(simulator).length > 0 ? Object.keys(secrets.simulator) : [],
     logger: logger.child({ part: "accounts" }),
   });
@@ -175,9 +175,8 @@ async function verifyToken(authority: Authority, token: string) {
 }
 
 /**
- * Publishes journal events that were never published to MQTT, because a node died after the append, or the answer to
- * the append was lost. Only one replay runs at a time. A notice that arrives during a replay causes another replay
- * afterwards.
+ * Publishes journal events to MQTT whose publication failed: a node died after the append, or the answer to the append
+ * was lost. Only one replay runs at a time. A notice that arrives during a replay causes another replay afterwards.
  */
 function publishUndelivered(
   journal: Pick<Journal, "onUndelivered">,

@@ -25,8 +25,8 @@ export const logSerializers = {
 };
 
 /**
- * Opens the log of a program. It goes to the standard output. Setting its level also changes its child loggers, which
- * have no level of their own.
+ * Opens the log of a program. It goes to the standard output. A new level of the log also applies to its child loggers,
+ * which have no level of their own.
  */
 export async function openLog({ level, format }: { level: string; format: LogFormat }): Promise<Logger> {
   const options: LoggerOptions = { ...LOG_OPTIONS, level, serializers: logSerializers };

@@ -23,8 +23,8 @@ const STOP_TIMEOUT_MS = 1900;
 const START_TIMEOUT_MS = 8_000;
 
 /**
- * Runs the server until `stopSignal` is aborted, even during the start. Then exits with 0, or with 1 if the server
- * failed.
+ * Starts the server and runs it until `stopSignal` is aborted, which may happen during the start. Then exits with 0, or
+ * with 1 if the server failed.
  */
 export async function serve(stopSignal: AbortSignal): Promise<void> {
   try {

@@ -7,8 +7,9 @@ const REPETITION_MS = 300;
 const controller = new AbortController();
 
 /**
- * Aborted by the first SIGINT or SIGTERM; the reason is the signal's name. A second signal ends the process at once. The
- * handlers are set when this module is loaded: a process that runs as PID 1 of a container ignores a signal without one.
+ * Aborted by the first SIGINT or SIGTERM; the reason is the signal's name. A second signal ends the process at once.
+ * The handlers are set when this module is loaded: a process that runs as PID 1 of a container ignores a signal without
+ * a handler.
  */
 export const stopSignal = controller.signal;
 

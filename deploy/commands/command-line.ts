@@ -23,14 +23,14 @@ export interface Shell {
   stderr: Writable;
 }
 
-/** What the definition of a command needs. */
+/** What a function that defines a command gets. */
 export interface CommandLine {
   program: Command;
   /** The settings: the options of the command line, then the environment, then the file `.env`. */
   environment(): NodeJS.ProcessEnv;
   withApi: WithApi;
   shell: Shell;
-  /** Makes the exit code 1. The command continues. */
+  /** Sets the exit code to 1. The command continues. */
   fail(): void;
 }
 

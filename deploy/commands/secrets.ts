@@ -31,7 +31,9 @@ export function secretCommands({ program, environment, shell }: CommandLine): vo
       const env = environment();
       const isSet = (name: SecretName) => settingOf(name, env) !== undefined;
       for (const name of named.filter(isSet))
-        throw new DataPathError(`${settingOf(name, env)} is set, so the server has generated none: replace its value`);
+        throw new DataPathError(
+          `${settingOf(name, env)} is set, so the server uses no generated secret: replace the value of the setting`,
+        );
       const names = named.length > 0 ? named : SECRET_NAMES.filter((name) => !isSet(name));
       rotateSecrets(dataPathOf(env), names);
       for (const name of named.length > 0 ? [] : SECRET_NAMES.filter(isSet))

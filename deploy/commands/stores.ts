@@ -71,7 +71,9 @@ export function storeCommands({ program, environment, shell, fail }: CommandLine
     .action(async () => {
       const { REDIS_URL: url, REDIS_PREFIX: prefix } = readEnvironment(storeSettings, sourceOf(environment()));
       if (url === undefined)
-        throw new BackupError("REDIS_URL is not set: `skylapse restore` begins the new epoch itself");
+        throw new BackupError(
+          "REDIS_URL is not set: this command is only for Redis; without Redis, `skylapse restore` itself begins the new epoch",
+        );
       const { openRedis } = await import("../redis/redis.ts");
       const { beginNewEpoch } = await import("../../bridge/journal/stores/redis/redis.ts");
       const redis = openRedis({ url, prefix, logger: pino({ level: "silent" }) });

@@ -14,7 +14,7 @@ export const SECRET_NAMES = ["jwt-secret", "operator-key", "simulator"] as const
 export type SecretName = (typeof SECRET_NAMES)[number];
 
 const secretsSchema = z.object({
-  /** Like `JWT_SECRET`, may have several lines: the first line signs, and all lines verify. */
+  /** May have several lines, as `JWT_SECRET` may: the first line signs tokens, and all lines verify tokens. */
   jwtSecret: z.string().min(32),
   operatorKey: z.string().min(32),
   /** Secrets of the simulated devices, by id. */
@@ -62,7 +62,7 @@ export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Sec
 
 /**
  * Replaces secrets. A server uses the new secrets after its next start. The previous signing secrets stay in the file,
- * so that their tokens stay valid until they expire: see {@link dropPreviousSecrets}.
+ * so that tokens signed with them stay valid until the tokens expire: see {@link dropPreviousSecrets}.
  * @throws {DataPathError}
  */
 export function rotateSecrets(dataPath: string, names: readonly SecretName[]): void {
@@ -98,7 +98,9 @@ function change(dataPath: string, update: (secrets: Secrets) => Secrets): void {
     writeSecrets(file, update(known));
   } catch (error) {
     if (error instanceof DataPathError) throw error;
-    throw new DataPathError(`${file} cannot be changed (${messageOf(error)}): run this as the user of the server`);
+    throw new DataPathError(
+      `${file} cannot be changed (${messageOf(error)}): run this command as the user that runs the server`,
+    );
   }
 }
 

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
-/** A clock that shows an earlier time is wrong: this program did not exist yet. */
+/** A clock that shows an earlier time is wrong, because this program did not exist at that time. */
 const EARLIEST = Date.parse("2026-01-01T00:00:00Z");
 /** Files that a server opens in addition to its connections. */
 const OTHER_FILES = 500;

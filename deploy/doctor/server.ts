@@ -74,7 +74,7 @@ async function checkHealth(url: string, version: string, now: () => number): Pro
   const asked = now();
   const health = healthSchema.parse((await get(url, "/health")).body);
   const [answered, serverTime] = [now(), Date.parse(health.timestamp)];
-  // The server's time was read between the request and the answer, so a time between the two shows no difference.
+  // The server read its clock between the request and the answer: a server time between the two shows no difference.
   const skewMs = serverTime < asked ? asked - serverTime : Math.max(0, serverTime - answered);
   const skew = `the clock of the server and of this machine differ by ${Math.round(skewMs / 1000)} s`;
   const advice = "synchronise both (timedatectl set-ntp true)";

@@ -76,7 +76,7 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
       if (info !== undefined) return info;
     } catch (error) {
       const why = reasonOf(error);
-      // Do not replace a reason why the connection was lost by its consequence, the failure of a command.
+      // Keep the reason why the connection was lost: a failed command is only a consequence of the lost connection.
       if (reason === NO_ANSWER || !CONSEQUENCE.test(why)) reason = why;
       if (/^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH)/.test(reason)) break;
       await after(100);

@@ -31,6 +31,6 @@ process.once("message", async (message) => {
   const logger = (await openLog({ level: logLevel, format: logFormat })).child({ part: "simulator" });
   const simulator = await startSimulator({ ...options, logger });
   process.once("SIGTERM", () => void simulator.stop().then(() => process.exit(0)));
-  // An error means that the backend has exited: the event `disconnect` ends this process.
+  // Ignores an error of sending: the backend has exited, and the event `disconnect` ends this process.
   process.send?.("started", () => {});
 });

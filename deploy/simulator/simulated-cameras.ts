@@ -15,7 +15,7 @@ interface SimulatedCamerasOptions {
 }
 
 interface SimulatedCameras {
-  /** The ids of the simulated cameras, without that of the simulated service. */
+  /** The ids of the simulated cameras. The id of the simulated service is not included. */
   readonly ids: readonly string[];
   stop(): Promise<void>;
 }

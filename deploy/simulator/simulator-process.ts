@@ -10,7 +10,7 @@ const STOP_TIMEOUT_MS = 1200;
 /**
  * Runs the simulated cameras in another process, because one picture occupies a core for a quarter of a second. In the
  * process of the server, this would delay the events of real cameras.
- * @param stopSignal kills the simulator while it starts
+ * @param stopSignal when aborted during the start, kills the simulator
  */
 export async function startSimulatorProcess(
   message: SimulatorStartMessage,

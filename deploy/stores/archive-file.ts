@@ -2,7 +2,10 @@ import Database from "libsql";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { BackupError } from "./backup-error.ts";
 
-/** Copies the SQLite file of the archive as of one moment. A server may write to the file. @throws {BackupError} */
+/**
+ * Copies the SQLite file of the archive as of one moment, even while a server writes to the file.
+ * @throws {BackupError}
+ */
 export function copyArchive(from: string, to: string): void {
   const database = new Database(from);
   try {
@@ -14,7 +17,10 @@ export function copyArchive(from: string, to: string): void {
   }
 }
 
-/** Reads the whole SQLite file of the archive. @returns the first damage; undefined if there is none */
+/**
+ * Reads the whole SQLite file of the archive.
+ * @returns a description of the first damage; undefined if the file is not damaged
+ */
 export function damageOfArchive(file: string): string | undefined {
   const database = new Database(file);
   try {

@@ -78,7 +78,7 @@ export async function restore(source: string, dataPath: string): Promise<Catalog
       throw new BackupError(`${file} has changed since the backup was made: use another backup`);
   }
   await mustBeEmpty(dataPath);
-  // The journal is marked as restored first, so that the server begins a new epoch even after an interrupted restore.
+  // Mark the journal before copying its files, so that the server begins a new epoch even after an interrupted restore.
   const journal = join(dataPath, "journal");
   if (catalog.files.some(({ path }) => path.startsWith(`journal${sep}`))) {
     await mkdir(journal, { mode: 0o700 });
@@ -115,7 +115,7 @@ async function copyStore(from: string, to: string): Promise<void> {
       await check(to);
       return;
     } catch (error) {
-      // Copy again: LevelDB deleted a listed file, or the copy is inconsistent.
+      // LevelDB deleted a listed file, or the copy is inconsistent: the next round copies again.
       failure = error;
     }
   }

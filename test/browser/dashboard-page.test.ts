@@ -284,7 +284,7 @@ describe("the dashboard page of two cameras", { timeout: 300_000 }, () => {
   beforeEach(() => openPage());
   afterEach(() => letClose(page));
 
-  it("fits the screens of a desktop and a phone, and gives the screenshots for the README", async () => {
+  it("fits the screens of a desktop and a phone, and makes the screenshots for the README", async () => {
     const location = { lat: 46, lon: Number(env.LOCATION_LON), timezone: env.TIMEZONE ?? "UTC" };
     for (const camera of ["north", "south"]) {
       const token = signToken("past", [`device:${camera}`]);

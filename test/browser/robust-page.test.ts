@@ -193,7 +193,8 @@ it("shows an offline camera first, and counts offline cameras in the title and i
   expect(red).toBeGreaterThan(green + 50);
   await page.reload();
   await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
-  // The list has the offline camera first and the online camera last. Cameras that never connected are in between.
+  // The offline camera is the first of the list, and the online camera is the last. Cameras that never connected are
+  // between them.
   const ends = () =>
     page
       .locator(".camera[data-testid]")

@@ -72,7 +72,7 @@ describe("messages of the server", () => {
 });
 
 describe("close codes", () => {
-  it("say by their range, such as 4200 to 4299, how a client must react", () => {
+  it("are in ranges, such as 4200 to 4299, that say how a client must react", () => {
     const actions = Object.fromEntries(Object.entries(CloseCode).map(([name, code]) => [name, afterClose(code)]));
     expect(actions).toEqual({
       authTimeout: "stop",

@@ -6,7 +6,7 @@ import { socketSettings } from "../../bridge/websocket/config.ts";
 import { ROOT } from "../docs/pages.ts";
 
 const UNITS = ["deploy/skylapse-server.service", "deploy/skylapse-camera.service"];
-/** The options that protect the machine from a service. */
+/** Options of a unit that limit what the service can do to the machine. */
 const HARDENING = ["NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes"];
 
 /** The lines of a unit, by section. */
@@ -40,9 +40,9 @@ describe.each(UNITS)("%s", (path) => {
     expect(settingOf(Service, "Environment")).toContain(`DATA_PATH=/var/lib/${settingOf(Service, "StateDirectory")}`);
   });
 
-  it("is a valid unit for systemd", () => {
+  it("is valid by `systemd-analyze verify`", () => {
     const { stderr } = spawnSync("systemd-analyze", ["verify", join(ROOT, path)], { encoding: "utf8" });
-    // A machine without systemd as its init cannot be asked about other units.
+    // Ignores lines about other units, which systemd-analyze cannot find on a machine that does not run systemd.
     expect(stderr.split("\n").filter((line) => line.includes(path))).toEqual([]);
   });
 });
@@ -56,13 +56,13 @@ describe("deploy/skylapse-server.service", () => {
     );
   });
 
-  it("waits longer for a stop than the longest stop", () => {
+  it("gives the server more time to stop than the longest stop needs", () => {
     const longest = 60_000;
     expect(socketSettings.SHUTDOWN_SPREAD_MS.safeParse(String(longest + 1)).success).toBe(false);
     expect(Number(settingOf(Service, "TimeoutStopSec")) * 1000).toBeGreaterThan(longest + 8_000);
   });
 
-  it("has little exposure for systemd", () => {
+  it("has a low exposure by `systemd-analyze security`", () => {
     const args = ["security", "--offline=yes", "--threshold=20", join(ROOT, "deploy/skylapse-server.service")];
     expect(() => execFileSync("systemd-analyze", args, { stdio: "pipe" })).not.toThrow();
   });

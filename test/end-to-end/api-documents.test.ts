@@ -38,7 +38,7 @@ afterAll(async () => {
 
 const textOf = async (path: string) => (await fetch(skylapse.http + path)).text();
 
-/** Refuses also members that the document does not name, so that an undocumented member fails. */
+/** Changes a schema so that it also refuses members that the document does not name. */
 function closed(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(closed);
   if (typeof schema !== "object" || schema === null) return schema;
@@ -47,7 +47,7 @@ function closed(schema: unknown): unknown {
   return isOpen ? { ...inner, additionalProperties: false } : inner;
 }
 
-/** Validates with a schema of a document, whose references are to the document. */
+/** Makes a function that validates a value with a schema. References in the schema are to parts of the document. */
 function validatorOf(ajv: Ajv, document: () => object) {
   const compiled = new Map<string, ValidateFunction>();
   addFormats.default(ajv);
@@ -72,7 +72,7 @@ interface Call {
 /** The statuses that each operation has answered. */
 const answered = new Map<string, Set<number>>();
 
-/** Sends a request, and validates the request, if it succeeds, and the response. */
+/** Sends a request and validates the response. If the request succeeds, also validates the request. */
 async function call(route: string, { body, token = OPERATOR_KEY, headers = {} }: Call = {}) {
   const [method = "", url = ""] = route.split(" ");
   const { name, operation } = operationOf(method, url);
@@ -115,7 +115,7 @@ function operationOf(method: string, url: string): { name: string; operation: Op
   return { name: `${method} ${path}`, operation };
 }
 
-/** Waits for the first capture, of which there are pictures then. Resolves to the id of its event. */
+/** Waits for the first capture, after which there are pictures. Resolves to the id of the capture's event. */
 const captured = async () => {
   const dashboard = await openDashboard(skylapse.socket, signToken("watcher", ["dashboard:read"]));
   dashboard.send({ type: "subscribe", channel: "dashboard" });
@@ -126,7 +126,7 @@ const captured = async () => {
 };
 
 describe("the HTTP API", () => {
-  it("answers requests without problems as the document says", async () => {
+  it("answers valid requests as the document says", async () => {
     const carol = { user_id: "carol", password: "correct horse battery" };
     await call("POST /users", { body: { ...carol, role: "viewer" } });
     await call("PUT /users/carol", { body: { enabled: true, permissions: ["dashboard:read"] } });
@@ -187,7 +187,7 @@ describe("the HTTP API", () => {
     ]);
   });
 
-  it("refuses wrong requests as the document says", async () => {
+  it("refuses invalid requests as the document says", async () => {
     const refusals: [string, number, Call?][] = [
       ["POST /users", 400, { body: {} }],
       ["POST /users", 400, { body: { user_id: "x", password: "short", role: "chief" } }],
@@ -330,7 +330,7 @@ it("MQTT carries messages as the document says", async () => {
   }
 });
 
-/** The message of the document that a publication is, with its content. */
+/** Finds the message of the document that describes a publication. Also returns the content of the publication. */
 function messageOf(topic: string, payload: Buffer): { name: string; schema: JsonSchema | undefined; value: unknown } {
   const levels = topic.split("/");
   const fits = ([, { address }]: [string, { address: string }]) => {

@@ -16,7 +16,7 @@ describe("docs/migration.md", () => {
     ["migration-before", [/connected/, /state north online/, /event north/, /command succeeded/]],
     ["migration-after", [/connected/, /state north online/, /event north/, /command succeeded/]],
   ])("the client of the example %s connects, reads state and events, and sends a command", async (name, expected) => {
-    // The camera is online when its first picture is there.
+    // The camera is certainly online once it has reported its first picture.
     await examples.outputOf("README.md", "mosquitto", [/capture\.completed/]);
     const output = await examples.outputOf("docs/migration.md", name, expected);
     for (const pattern of expected) expect(output).toMatch(pattern);
@@ -36,7 +36,7 @@ describe("a Socket.IO client of this server", () => {
     ["polling", "/cameras"],
     ["websocket", "/cameras"],
   ])(
-    "gets the sentence in connect_error by %s, namespace %j, and does not connect again",
+    "gets the explanation in connect_error (transport %s, namespace %j), and does not connect again",
     async (transport, namespace) => {
       const socket = io(`http://127.0.0.1:${bridge.port}${namespace}`, {
         ...{ transports: [transport], auth: { token: "x" }, forceNew: true },
@@ -48,7 +48,7 @@ describe("a Socket.IO client of this server", () => {
     },
   );
 
-  it("prints a sentence that says where to go to the console of a browser", async () => {
+  it("prints the explanation in the console of a browser", async () => {
     const { browser, end } = await launchBrowser();
     onTestFinished(end);
     const page = await (await browser.newContext({ bypassCSP: true })).newPage();
@@ -62,7 +62,7 @@ describe("a Socket.IO client of this server", () => {
     expect(await text).toContain(SENTENCE);
   });
 
-  it("gets the sentence in the bytes of both responses with an old version, for pages of any origin", async () => {
+  it("gets the explanation in the responses to polling and to an upgrade, for an old version and a page of any origin", async () => {
     const polling = await bridge.call("/socket.io/?EIO=3&transport=polling", {
       headers: { origin: "http://old.example.org" },
     });

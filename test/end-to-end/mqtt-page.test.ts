@@ -17,7 +17,8 @@ it.each([
   ],
   ["mqtt-command", [/replies\/capture\.now .*"command_id":"1".*"succeeded"/]],
   ["mqtt-job", [/processing\/stacker\/jobs\/night-1 .*"progress":10/]],
-  // The camera captures once a second. The second `archive` gets the captures of the five seconds before it.
+  // The camera captures once a second. The second run of `archive` gets the captures of the five seconds between the
+  // two runs.
   ["mqtt-session", [/(.*capture\.completed \{.*\n){5}/]],
 ])("docs/mqtt.md: the example %s works as printed", async (name, wanted) => {
   const output = await examples.outputOf("docs/mqtt.md", name, wanted);

@@ -41,7 +41,7 @@ it("sends the newest events first after a day without a link, and then all event
   const events = (): DashboardEvent[] =>
     dashboard.messages.filter((message): message is DashboardEvent => message.type === "dashboard_event");
 
-  // A fake clock advances by a day while the camera takes the pictures of a day. The pictures are on a real disk.
+  // The camera has a fake clock, which advances by a day while the camera writes a day's pictures to a real disk.
   let now = Date.now() - CAPTURES * INTERVAL_MS;
   const path = mkdtempSync(join(tmpdir(), "skylapse-day-"));
   cleanUps.push(() => rmSync(path, { recursive: true, force: true }));

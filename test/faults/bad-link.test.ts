@@ -20,7 +20,7 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 const LONG = process.env.LONG_TESTS !== undefined;
 /** The number of captures. Each capture causes two events. */
 const CAPTURES = LONG ? 1000 : 300;
-/** The longest time by which a backlog may delay urgent messages, measured by {@link startRunningClock}, ms. */
+/** A backlog may delay urgent messages by at most this many milliseconds of {@link startRunningClock}. */
 const PATIENCE_MS = 2000;
 const now = startRunningClock();
 const GAP_SETTLE_S = 10;
@@ -236,7 +236,7 @@ it("delays no birth, sleep message or new event by 2 s or more during a backlog 
   await expect.poll(() => words.slice(births).some(({ status }) => status === "online")).toBe(true);
   const birth = words.slice(births).find(({ status }) => status === "online");
   expect((birth?.at ?? 0) - connectedAt).toBeLessThan(PATIENCE_MS);
-  // The states that the birth publishes are sent before the backlog.
+  // After connecting, the camera sends its states before the backlog.
   const states = () => eventsNamed("resource.update").filter(({ snapshot }) => snapshot !== true);
   await expect
     .poll(() => states().at(-1)?.data)

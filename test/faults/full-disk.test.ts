@@ -59,7 +59,7 @@ it("acknowledges nothing while the disk is full, reports the full disk at /ready
   // From now on, no file of the program may grow, as on a full disk.
   limitFiles(skylapse.process.pid, 0);
   await expect.poll(async () => (await ready()).status).toBe(503);
-  // The server has sent all acknowledgements. While it answers twice more, the publisher reads them.
+  // The server has sent all acknowledgements. The publisher reads them while the server answers two more requests.
   await ready();
   await ready();
   const atFirst = publisher.acknowledged.size;

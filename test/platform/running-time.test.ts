@@ -38,7 +38,7 @@ test("excludes the time in which the process was suspended", async () => {
   const act = vi.fn();
   const end = afterRunning(1000, act);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
-  // Overdue timers fire before pending input is read, so two pauses give the callback a chance to run too early.
+  // The timer is overdue now: during the two pauses, a wrong timer would call `act`.
   await pause(1);
   await pause(1);
   expect(act).not.toHaveBeenCalled();

@@ -11,7 +11,7 @@ export interface VisitorsOptions {
 }
 
 const STAY_SECONDS = 60;
-/** The latency of one in so many events is measured. */
+/** One of this many events has its latency measured. */
 const SAMPLED_EVENTS = 10;
 
 /** Dashboards that connect, watch and disconnect. Each dashboard must receive all events of its connection in order. */

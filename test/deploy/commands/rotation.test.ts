@@ -74,7 +74,7 @@ it("replaces all generated secrets, while tokens, logins and devices stay valid"
   expect((await call(first, "GET", "/users", before.operatorKey)).status).toBe(200);
   await first.end();
 
-  // The program, because the simulator is a process.
+  // Starts the program, because the simulator runs in a process of the program.
   const env = { SIMULATOR: "1", METRICS_TOKEN: "the-second-token-of-prometheus" };
   const second = await startSkylapse({ dataPath, env });
   onTestFinished(async () => {
@@ -119,7 +119,7 @@ it("accepts tokens of the old line of JWT_SECRET until the line is removed", asy
   expect((await call(one, "GET", "/cameras", json.token)).status).toBe(200);
 });
 
-it("leaves secrets alone that the environment sets", async () => {
+it("does not replace secrets that the environment sets", async () => {
   const dataPath = newDataPath();
   const env = { DATA_PATH: dataPath, ...NO_SERVER, JWT_SECRET: "j".repeat(32) };
   expect((await runCommand(env, ["secrets", "rotate"])).errors).toMatch(/secrets\.json does not exist: set DATA_PATH/);
@@ -127,7 +127,9 @@ it("leaves secrets alone that the environment sets", async () => {
   const before = generatedSecrets(dataPath);
   expect(await runCommand(env, ["secrets", "rotate", "jwt-secret"])).toMatchObject({
     code: 1,
-    errors: expect.stringContaining("JWT_SECRET is set, so the server has generated none: replace its value"),
+    errors: expect.stringContaining(
+      "JWT_SECRET is set, so the server uses no generated secret: replace the value of the setting",
+    ),
   });
   expect(generatedSecrets(dataPath)).toEqual(before);
   expect((await runCommand(env, ["secrets", "rotate"])).output).toMatch(

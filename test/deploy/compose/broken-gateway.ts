@@ -6,7 +6,7 @@ import { WebSocket, WebSocketServer } from "ws";
 /** Changes a request before it reaches the server, or answers it itself and returns true. */
 export type Fault = (request: IncomingMessage, response: ServerResponse) => boolean;
 
-/** What happens to a WebSocket: passed on by default. */
+/** What the gateway does with a WebSocket. By default, it passes the WebSocket on to the server. */
 export type SocketFault = "refuses" | "accepts everything and sends twice" | "accepts everything and sends nothing";
 
 export interface Gateway {
@@ -98,7 +98,7 @@ export async function openMqttStub(code: number): Promise<Gateway> {
 export function answers(paths: string | readonly string[], status: number, body: unknown = {}): Fault {
   return ({ url = "", headers }, response) => {
     if (![paths].flat().includes(url)) return false;
-    // A test of a wrong answer to a large body must not end the connection before the client has sent the body.
+    // The answer comes before the client has sent a large body: the connection must stay open until then.
     if (headers["content-length"] !== undefined) response.shouldKeepAlive = false;
     response.writeHead(status, { "content-type": typeof body === "string" ? "text/plain" : "application/json" });
     response.end(typeof body === "string" ? body : JSON.stringify(body));
@@ -106,7 +106,7 @@ export function answers(paths: string | readonly string[], status: number, body:
   };
 }
 
-/** Lets every request through with the operator key, whatever it showed. */
+/** Gives each meant request the operator key, whatever key or token the request had. */
 export function trusts(key: string, isMeant: (request: IncomingMessage) => boolean): Fault {
   return (request) => {
     if (isMeant(request)) {

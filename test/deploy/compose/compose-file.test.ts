@@ -75,21 +75,21 @@ describe("docker-compose.production.yml", () => {
     expect(service.logging.options["max-size"]).toBe("10m");
   });
 
-  it.each(services)("checks the health of %s with a time for its start", (_name, { healthcheck }) => {
+  it.each(services)("checks the health of %s, after giving it time to start", (_name, { healthcheck }) => {
     // podman-compose 1.0.3 cannot read a list.
     expect(healthcheck.test).toEqual(expect.any(String));
     for (const field of ["interval", "timeout", "start_period"] as const) expect(healthcheck[field]).toMatch(/^\d+s$/);
     expect(healthcheck.retries).toBe(3);
   });
 
-  it("adds a capability only for the proxy's ports", () => {
+  it("adds a capability only to the proxy, for its ports", () => {
     const added = services
       .filter(([, { cap_add }]) => cap_add !== undefined)
       .map(([name, { cap_add }]) => [name, cap_add]);
     expect(added).toEqual([["proxy", ["NET_BIND_SERVICE"]]]);
   });
 
-  it("publishes no store and no node", () => {
+  it("publishes no port of a store or a node", () => {
     expect(compose.networks.back.internal).toBe(true);
     for (const [name, { ports, networks }] of services) {
       expect([name, ports !== undefined]).toEqual([name, PUBLISHED.includes(name)]);
@@ -97,14 +97,14 @@ describe("docker-compose.production.yml", () => {
     }
   });
 
-  it("publishes what is not encrypted on this machine only, except the page", () => {
+  it("publishes unencrypted ports on 127.0.0.1 only, except the port of the page", () => {
     const { frontend, prometheus, grafana } = compose.services;
     const ports: string[] = [...frontend.ports, ...prometheus.ports, ...grafana.ports];
     const open = ports.filter((port) => !port.startsWith("127.0.0.1:"));
     expect(open).toEqual([`${variable("FRONTEND_PORT", 3000)}:3000`, `${variable("MQTT_TLS_PORT", 8883)}:8883`]);
   });
 
-  it("scales the backend", () => {
+  it("can start several backends, which share Redis and PostgreSQL", () => {
     expect(backend.container_name).toBeUndefined();
     expect(backend.deploy.replicas).toBe(variable("REPLICAS", 1));
     expect(backend.environment.REDIS_URL).toContain("@redis:6379");
@@ -113,12 +113,12 @@ describe("docker-compose.production.yml", () => {
 
   it("sets only settings that the server has", () => {
     const known = new Set([...BRIDGE_VARIABLES, ...BROKER_VARIABLES, ...variablesOf(storeSettings)]);
-    // Settings of the simulated cameras, of the archive, and of the C library.
+    // These settings are read elsewhere: by the simulated cameras, by the archive, and by the C library.
     const others = ["DATA_PATH", "LOCATION_LAT", "LOCATION_LON", "TIMEZONE", "DATABASE_URL", "TZ"];
     expect(Object.keys(backend.environment).filter((name) => !known.has(name) && !others.includes(name))).toEqual([]);
   });
 
-  it("keeps events in Redis: written at once, and never evicted", () => {
+  it("makes Redis write events at once, and never evict them", () => {
     const command = compose.services.redis.command.join(" ");
     for (const option of ["--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction", "--requirepass"])
       expect(command).toContain(option);

@@ -20,8 +20,8 @@ it("shellcheck finds nothing in the scripts", () => {
 });
 
 /**
- * A stand-in for Docker that runs nothing: npm run test:containers tries the script with a real engine. It has the
- * images, lists one container as soon as something was started, and says that this container is healthy.
+ * A stand-in for Docker that runs nothing: npm run test:containers tries the script with a real engine. The stand-in
+ * says that all images exist. After a start, it lists one container, and says that this container is healthy.
  */
 const DOCKER = `#!/bin/bash
 echo "$*" >>"$CALLS"
@@ -101,7 +101,7 @@ describe("deploy-production.sh", () => {
       "POSTGRES_PASSWORD in deploy/.env becomes a part of a URL",
     ],
     ["a relative DATA_PATH", "DATA_PATH=data\n", "begin it with / or ./"],
-  ])("explains %s in one line", (_title, line, message) => {
+  ])("explains in one line what is wrong with %s", (_title, line, message) => {
     writeEnv(line);
     const { status, stderr } = deploy();
     expect(status).toBe(1);

@@ -28,7 +28,7 @@ interface Run {
 
 let server: Skylapse;
 let mqtt: string;
-/** The titles of all checks that fail somewhere below. */
+/** The titles of all checks that fail in a test of this file. */
 const seenToFail = new Set<string>();
 
 beforeAll(async () => {
@@ -108,7 +108,7 @@ describe("test-deployment.sh", () => {
     expect(all.length).toBeGreaterThan(25);
   });
 
-  it("fails if the server is neither alive, ready, healthy nor has a page", async () => {
+  it("fails if the server is not alive, is not ready, is not healthy, and has no page", async () => {
     const faults = [
       answers("/livez", 500),
       answers("/readyz", 503, { status: "not ready" }),
@@ -136,7 +136,7 @@ describe("test-deployment.sh", () => {
     );
   });
 
-  it("fails if tokens open nothing", async () => {
+  it("fails if the server refuses the token that it has minted", async () => {
     const faults = [answers("/cameras", 401)];
     expect(await failures("auth", { faults })).toEqual(["the token opens what it grants"]);
   });
@@ -145,7 +145,7 @@ describe("test-deployment.sh", () => {
     expect(await failures("websocket", { sockets: "accepts everything and sends twice" })).toHaveLength(4);
   });
 
-  it("fails without a WebSocket", async () => {
+  it("fails if the server refuses WebSockets", async () => {
     expect(await failures("websocket", { sockets: "refuses" })).toEqual([
       "an event arrives once",
       "a forged token gets auth_error",
@@ -153,7 +153,7 @@ describe("test-deployment.sh", () => {
     ]);
   });
 
-  it("fails if MQTT trusts everybody, or nobody", async () => {
+  it("fails if MQTT accepts every token, and if MQTT accepts none", async () => {
     expect(await withStub(0, ({ url }) => failures("network", { mqtt: url }))).toEqual(["MQTT refuses a forged token"]);
     expect(await withStub(5, ({ url }) => failures("network", { mqtt: url }))).toEqual(["MQTT accepts a token"]);
   });
@@ -169,7 +169,7 @@ describe("test-deployment.sh", () => {
     expect(await failures("resources", { faults: [answers("/stats", 200, used)], env })).toHaveLength(3);
   });
 
-  it("fails if the server is open", async () => {
+  it("fails if the server is not secure", async () => {
     const secrets = join(server.dataPath, "secrets.json");
     chmodSync(secrets, 0o644);
     const faults: Fault[] = [

@@ -20,7 +20,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const warnings = (env: NodeJS.ProcessEnv) => insecureSwitches(checkBackendConfig(env));
 const sealed = () => ({ ...PUBLIC, ...TLS, TRUSTED_PROXIES: "10.0.0.5" });
 
-it("warns of a channel of CHANNELS_FILE that delivers more than its permission grants elsewhere", () => {
+it("warns of a permission that grants more in a channel of CHANNELS_FILE than elsewhere", () => {
   const channels = join(folder, "channels.json");
   const everything = {
     filters: ["skylapse/v1/processing/#", "skylapse/v1/cameras/+/events/#"],

@@ -121,7 +121,7 @@ describe("the check of DATA_PATH", () => {
     expect(checkSpace(disk).map((finding) => finding.verdict)).toEqual([verdict]);
   });
 
-  it("says which process has the store open, and warns if the answering server does not", async () => {
+  it("says which process has the store open, and warns if a server answers but does not have the store open", async () => {
     const dataPath = folder();
     const server = { dataPath, url: "http://127.0.0.1:8082", isNamed: false };
     expect(await checkStoreLock({ ...server, alive: false })).toEqual([]);
@@ -144,7 +144,7 @@ describe("the check of DATA_PATH", () => {
 });
 
 describe("the check of the ports", () => {
-  it("accepts ports that are free or used by the server, and reports ports that are used otherwise or set twice", async () => {
+  it("accepts ports that are free or used by the server, and reports ports that another program uses or that are set twice", async () => {
     const [free, taken] = [await freePort(), (await serve(() => [200, ""])).port];
     expect(
       await checkPorts(
@@ -217,7 +217,7 @@ describe("the check of the certificates", () => {
     expect(await check(one, { host: "0.0.0.0" })).toContainEqual(found("ok", "TLS_CERT", "it is valid for"));
   });
 
-  it("reports a chain that is incomplete, that ends self-signed, or that is in the wrong order", async () => {
+  it("reports a chain that is incomplete, ends with a self-signed certificate, or is in the wrong order", async () => {
     const path = folder();
     const authority = certificate(path, "authority");
     const leaf = certificate(path, "leaf", { issuer: authority });

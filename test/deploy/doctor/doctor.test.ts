@@ -59,7 +59,7 @@ it("finds no problem before the first start, prints readable lines, and writes n
     "doctor",
   ]);
   expect(code).toBe(0);
-  // This test also runs under Node.js 20, which has no security updates.
+  // This test also runs under Node.js 20, which gets no more security updates.
   expect(output).toMatch(/^(?:ok {5}|warn {3})Node\.js +\d+/m);
   expect(output).toMatch(/^warn {3}settings +until the first account or camera is added, /m);
   expect(output).toMatch(/^warn {3}server +no server answers at http:\/\/127\.0\.0\.1:9 .*: start it/m);

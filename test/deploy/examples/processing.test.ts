@@ -90,7 +90,7 @@ beforeAll(async () => {
   const camera = await connectAsync(skylapse.mqtt, { username: "north", password: SERVICE_SECRET });
   for (let number = 0; number < PICTURES; number++) {
     const background = { r: number * 20, g: 80, b: 160 };
-    // 321: a film needs even numbers.
+    // The width of a film must be even, so this odd width also tests the conversion.
     const jpeg = await sharp({ create: { width: 321, height: 240, channels: 3, background } })
       .jpeg()
       .toBuffer();
@@ -153,12 +153,12 @@ async function startService(env: Record<string, string> = {}): Promise<Service> 
     },
   };
   services.push(service);
-  // Only then does the server keep requests for the service.
+  // The server keeps requests for the service only after the service has connected once.
   await expect.poll(() => service.logged("connected to the server").length, { interval: 20 }).toBe(1);
   return service;
 }
 
-/** Asks for a film by the program of the example, over HTTP. */
+/** Requests a film over HTTP, with the program of the example. */
 async function request(data: object): Promise<void> {
   await run(
     PYTHON,
@@ -191,7 +191,7 @@ async function endOf(job: string): Promise<Job> {
   return reportsOf(job).at(-1) as Job;
 }
 
-/** Each report once: no two reports are equal, and the progress never falls. */
+/** Expects no report twice: no two reports are equal, and the progress never falls. */
 function expectInOrder(reports: Job[]): void {
   expect(new Set(reports.map(({ status, progress }) => `${status} ${progress}`)).size).toBe(reports.length);
   const progress = reports.map((report) => report.progress);
@@ -249,11 +249,11 @@ it("makes a film of a requested time range, reports its progress in order, and s
   const base = new URL(url).origin;
   for (const path of ["/films/..%2fservice.sqlite3", "/films/%2e%2e/service.sqlite3", "/films/", "/films", "/x"])
     expect((await fetch(base + path)).status, path).toBe(404);
-  // fetch() itself resolves `..`; curl sends it.
+  // fetch() would resolve `..` before sending the path; curl sends the path unchanged.
   const curl = await run("curl", ["-s", "--path-as-is", "-w", "%{http_code}", `${base}/films/../service.sqlite3`]);
   expect(curl.stdout).toMatch(/404$/);
 
-  // A repetition of the request, then a job without pictures and a request without a camera.
+  // Repeats the request. Then requests a job without pictures, a job of another service, and a job without a camera.
   await request({ job: "day-1", camera: "north", ...RANGE });
   const past = { from: "2020-01-01T00:00:00Z", to: "2020-01-02T00:00:00Z" };
   await request({ job: "past", service: "films", camera: "north", ...past });
@@ -275,7 +275,7 @@ it("makes a film of a requested time range, reports its progress in order, and s
   expect(links()).toEqual(["online", "offline"]);
 });
 
-it("ends a job as failed, with a sentence for people, without ffmpeg and with a full disk", async () => {
+it("reports a job as failed, with a sentence for people, if ffmpeg is missing or the disk is full", async () => {
   const service = await startService({ FFMPEG: "/nowhere/ffmpeg" });
   await request({ job: "no-ffmpeg", camera: "north", ...RANGE });
   expect(await endOf("no-ffmpeg")).toMatchObject({
@@ -294,7 +294,7 @@ it("loses and repeats no report when the server is killed during a job, and then
   const service = await startService();
   await request({ job: "server-killed", camera: "north", ...RANGE });
   await expect.poll(() => reportsOf("server-killed").at(-1)?.progress, { interval: 20 }).toBe(40);
-  // Another client with its client id ends the connection of the service, which reconnects.
+  // A client that uses the client id of the service ends the connection of the service, and the service reconnects.
   const { mqtt } = skylapse;
   const takeOver = { clientId: "service-films", username: "films", password: SERVICE_SECRET, clean: false };
   await (await connectAsync(mqtt, { ...takeOver, reconnectPeriod: 0 })).endAsync();
@@ -315,7 +315,7 @@ it("loses and repeats no report when the server is killed during a job, and then
   expect(reportsOf("server-killed").filter(({ status }) => status === "completed")).toHaveLength(1);
 });
 
-it("takes a job up again when the service was killed, and ends its ffmpeg", async () => {
+it("does a job again after the service was killed, and ends the ffmpeg of the killed service", async () => {
   writeFileSync(gate, "");
   const killed = await startService();
   await request({ job: "service-killed", camera: "north", ...RANGE, outputs: ["1080p", "4k"] });

@@ -98,7 +98,7 @@ describe("a connection", () => {
     expect(lines.length).toBe(1);
   });
 
-  test("is closed in bounded time even if Redis hangs, and so is a connection that is opened afterwards", async () => {
+  test("is closed in bounded time even if Redis hangs, and a connection that is opened after close() ends as well", async () => {
     const server = await serve();
     const redis = open(server.url);
     const connection = redis.connect("test");

@@ -195,7 +195,7 @@ it("refuses to start if one character of a secret has changed", async () => {
   const text = readFileSync(file, "utf8");
   const at = text.indexOf('"jwtSecret": "') + 20;
   writeFileSync(file, `${text.slice(0, at)}${text[at] === "A" ? "B" : "A"}${text.slice(at + 1)}`);
-  // The start reads the configuration first.
+  // A start calls this function first, so the start fails.
   expect(() => readBackendConfig({ DATA_PATH: dataPath })).toThrow(
     /secrets\.json is damaged, it does not match its "check"/,
   );

@@ -64,7 +64,7 @@ async function connect({ mqtt: url }: Server, clientId: string, username: string
   return { client, queued, sessionPresent };
 }
 
-/** Writes one of everything that a node holds. */
+/** Writes one item of each kind that a node stores. */
 async function fill(server: Server, key: string) {
   await call(server, "/users", key, { user_id: "alice", password: PASSWORD, role: "viewer" });
   const { secret } = jsonOf(await call(server, "/devices", key, { id: "west", kind: "camera" }));
@@ -128,7 +128,7 @@ it("restores events, sessions, accounts, logins, devices, pictures, totals and t
   const totals = async (from: Server) => jsonOf(await call(from, "/stats", operatorKey)).totals;
   const backup = join(newDataPath(), "backup");
   expect(await runCommand({ DATA_PATH: dataPath }, ["backup", backup])).toMatchObject({ code: 0, errors: "" });
-  // Clients receive an event that is missing in the backup.
+  // After the backup, clients receive an event that the backup does not contain.
   const topic = `${ROOT}/cameras/west/events/weather.changed`;
   await filled.client.publishAsync(topic, '{"wind":25}', { qos: 1 });
   const newest = await subscribe(server, filled.token);
@@ -138,7 +138,7 @@ it("restores events, sessions, accounts, logins, devices, pictures, totals and t
   const place = newDataPath();
   expect(await runCommand({ DATA_PATH: place }, ["restore", backup])).toMatchObject({ code: 0, errors: "" });
   expect((await runCommand({ DATA_PATH: place }, ["verify"])).output).toMatch(/^ok +archive /m);
-  // Before the start, because a server without an archive fills one from its journal.
+  // Checked before the start, because a server without an archive would fill a new archive from the journal.
   expect(readFileSync(join(place, "archive.db"), "latin1")).toContain("weather.changed");
   const restored = await startWithArchive(place);
   await expectEverything(restored, filled);

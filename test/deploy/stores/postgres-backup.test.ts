@@ -56,7 +56,7 @@ it("restores a copy of the archive into a new database, where the archive contin
   onTestFinished(() => after.archive.close());
   expect(await after.archive.position()).toEqual({ epoch: EPOCH, position: 3 });
   expect(await after.read()).toEqual([3, 2, 1]);
-  // The journal still has what the copy lacks.
+  // Append the events that the copy lacks, as a server does from its journal.
   expect(await after.append(3, 4, 5)).toBe(true);
   expect(await after.read({ words: ["marmot"] })).toEqual([5, 4, 3, 2, 1]);
 });

@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
             # A link in the folder must not lead outside.
             file = os.fdopen(os.open(self.films / name, os.O_RDONLY | os.O_NOFOLLOW), "rb")
         except OSError:
-            self._error(HTTPStatus.NOT_FOUND, "There is no such film, or not any more")
+            self._error(HTTPStatus.NOT_FOUND, "This film does not exist or was deleted")
             return
         with file:
             self._film(file, os.fstat(file.fileno()), name)

@@ -102,7 +102,7 @@ class Link:
             raise
         except Exception:
             # The next run of the service gets the request again.
-            log.error("a request could not be stored, ending the service")
+            log.error("a request could not be stored: the service ends")
             os._exit(1)
 
     def _send(self) -> None:

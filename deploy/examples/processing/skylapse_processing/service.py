@@ -183,7 +183,7 @@ class ProcessingService:
             except StoppedError:
                 return
             except Exception:
-                log.error("the worker failed, going on")
+                log.error("the worker failed and continues")
                 self._stopping.wait(1)
 
     def _begin(self, change: Transaction) -> StoredJob | None:
@@ -298,7 +298,7 @@ class ProcessingService:
                 (work.frames / PICTURE_NAME.format(count)).symlink_to(work.place_of(picture))
             self._progress(work, _FETCHED_PERCENT * (index + 1) / len(pictures))
         if size is None:
-            raise FilmError(f"none of the {len(pictures)} pictures is still there and a JPEG: request a later range")
+            raise FilmError(f"each of the {len(pictures)} pictures was removed or is not a JPEG: request a later range")
         return count, size
 
     def _fetch_one(self, work: _Work, picture: Picture) -> tuple[int, int] | None:
