@@ -29,6 +29,8 @@ export function startNumberedCamera(options: { id: string; secret: string; port:
   const client = connect({
     ...{ protocol: "mqtts", host: "127.0.0.1", port, rejectUnauthorized: false },
     ...{ clientId: `camera-${id}`, username: id, password: secret, clean: false, keepalive: 10, reconnectPeriod: 500 },
+    // A node whose Redis is away refuses connections for a moment.
+    reconnectOnConnackError: true,
   });
   // The client reconnects by itself.
   client.on("error", () => undefined);
