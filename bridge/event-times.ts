@@ -1,17 +1,20 @@
 /** When this node worked on an event, by `performance.now()`. */
 export interface EventTimes {
-  /** The event arrived from the broker or by HTTP. */
+  /** When the event arrived from the broker or by HTTP. */
   receivedAt: number;
-  /** The journal had stored the event, so that the broker acknowledged it. */
+  /** When the journal had stored the event, so that the broker could acknowledge it. */
   durableAt: number;
-  /** MQTT subscribers were sent the event, or it was put into their queues. Undefined: not, or not yet. */
+  /** When the event was sent to MQTT subscribers or put into their queues; undefined if this has not happened. */
   forwardedAt: number | undefined;
 }
 
-/** A power of two: 1 MiB for all three times and the positions. */
+/** A power of two. The positions and the three times of this many events take 1 MiB. */
 const MAX_EVENTS = 32_768;
 
-/** The times of the newest events that this node received. Both notes of an event together cost less than 0.1 µs. */
+/**
+ * The times of the newest events that this node received. The two calls that note the times of an event take less than
+ * 0.1 µs together.
+ */
 export class EventTimesLog {
   readonly #positions = new Float64Array(MAX_EVENTS);
   readonly #receivedAt = new Float64Array(MAX_EVENTS);

@@ -99,7 +99,10 @@ const claimsSchema = z
     jti: z.string().min(1).max(128).optional(),
     sid: z.unknown().optional(),
     nbf: z.number().optional(),
-    /** Our own claim, a time: revocations of tokens that were issued before this time do not cover this token. */
+    /**
+     * A time, in a claim that only this server uses. Revocations of tokens that were issued before this time do not
+     * cover this token.
+     */
     rev: z.unknown().optional(),
   })
   .superRefine(({ sub, user_id, iat, exp }, context) => {

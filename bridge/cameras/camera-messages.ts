@@ -44,7 +44,10 @@ export function isFarewell(topic: Topic, entry: Entry): boolean {
   return entry.state === "clear" || (topic.kind === "camera-link" && linkIn(entry)?.status === "offline");
 }
 
-/** Updates a schedule from the camera's `about` or `state/capture`. A shorter interval does not end staleness. */
+/**
+ * Updates a schedule from the camera's `about` or `state/capture`. A stale camera stays stale when its interval becomes
+ * shorter.
+ */
 export function updateSchedule(
   schedule: CaptureSchedule,
   { topic, body, acceptedAt }: { topic: Topic; body: Body; acceptedAt: number },

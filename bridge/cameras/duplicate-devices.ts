@@ -17,7 +17,10 @@ const TAKE_OVERS_TO_ALERT = 3;
 const WINDOW_MS = 60_000;
 /** The alert is cleared after this time without a take-over by another device. */
 const QUIET_MS = 120_000;
-/** Replaces both times above if two boots alternate: each device may wait five minutes before it reconnects. */
+/**
+ * If two boots alternate, this time replaces {@link WINDOW_MS} and {@link QUIET_MS}: each device may wait five minutes
+ * before it reconnects.
+ */
 const ALTERNATING_MS = 15 * 60_000;
 const CHECK_INTERVAL_MS = 1000;
 /** The most client ids, and the most cameras, that are watched. The least recent one is dropped first. */

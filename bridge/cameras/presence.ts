@@ -37,7 +37,9 @@ export interface PresenceOptions {
   graceMs?: number;
   /** Cameras above this number are not watched. */
   maxCameras?: number;
-  /** Whether the last published presence is current: a node has watched the cameras until now. Default false. */
+  /**
+   * Whether the last published presence is current, because a node has watched the cameras until now. Default false.
+   */
   trusted?: boolean;
   /** When presence was last watched, by the server's clock. Cameras that were online were connected until then. */
   watchedUntil?: number | undefined;

@@ -35,13 +35,19 @@ export interface GapLimits {
   settleMs: number;
   /** A gap is reported after this time at the latest, milliseconds. Default 3,600,000. */
   maxWaitMs: number;
-  /** The most open gaps of a camera. With more, gaps are not reported: its numbers are not consecutive. Default 32. */
+  /**
+   * The largest number of open gaps of a camera. If a camera has more, its numbers are not consecutive, so its gaps are
+   * not reported. Default 32.
+   */
   maxGaps: number;
 }
 
 export const DEFAULT_GAP_LIMITS: GapLimits = { ...CAMERA_DEFAULTS.linkGaps, maxWaitMs: 3_600_000, maxGaps: 32 };
 
-/** A new outbox starts at 1 with at most this many messages in flight: the first to arrive has no higher number. */
+/**
+ * A new outbox starts at 1 with at most this many messages in flight. So the first message to arrive has a number up to
+ * this one.
+ */
 const FIRST_NUMBERS = 16;
 /** The most ranges of one gap. Further ranges replace the oldest: no arrived message must be reported as missing. */
 const MAX_RUNS = 32;
@@ -152,7 +158,8 @@ export class SequenceTracker {
     this.#begin(message);
     const { seq, timestamp, acceptedAt: waitingSince } = message;
     if (seq > 1) {
-      // The new outbox started at 1: lower numbers are in flight. As a gap, they do not look like another new outbox.
+      // The new outbox started at 1, so messages with lower numbers are in flight. They are recorded as a gap, so that
+      // their arrival does not look like another new outbox.
       const gap = { first: 1, last: seq - 1, runs: [1, seq - 1], from: timestamp, to: timestamp };
       this.#state.gaps.push({ ...gap, waitingSince, reported: undefined });
     }

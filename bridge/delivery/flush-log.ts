@@ -22,13 +22,19 @@ export interface LiveDelivery {
 }
 
 const MAX_FLUSHES = 10_000;
-/** The most channels and cameras that the filters of all flushes name. A filter counts once for each of its flushes. */
+/**
+ * The largest number of channels and cameras that the filters of all flushes name together. A filter counts once for
+ * each of its flushes.
+ */
 const MAX_NAMES = 100_000;
 
 /** The newest flushes. A flush is noted once for a group and not once for an event, so that events cost nothing more. */
 export class FlushLog {
   #flushes: Flush[] = [];
-  /** The index of the oldest flush. Removed flushes before it stay in the array until they are half of it. */
+  /**
+   * The index of the oldest flush. The flushes before this index are removed, but stay in the array until they are half
+   * of it.
+   */
   #start = 0;
   #names = 0;
   #knownAfter: number;

@@ -280,7 +280,10 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     return position;
   }
 
-  /** Delivers the channel above the position: up to the cursor by its own task, then with the other channels. */
+  /**
+   * Delivers the events of the channel above the position: events up to the cursor in a task of their own, later events
+   * together with those of the other channels.
+   */
   #deliverAbove(behind: Behind, channel: string, position: number): void {
     if (this.#channels.size === 0) behind.cursor = position;
     if (position < behind.cursor) behind.tasks.push({ kind: "range", channel, after: position, until: behind.cursor });

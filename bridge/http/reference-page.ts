@@ -12,7 +12,10 @@ table { border-collapse: collapse; width: 100% }
 td { border-top: 1px solid #8884; padding: .15rem .6rem .15rem 0; vertical-align: top }
 `;
 
-/** A page with the content of both documents. It has no script and loads nothing: see the CSP in `protection.ts`. */
+/**
+ * A page with the content of the OpenAPI document and the AsyncAPI document. It has no script and loads nothing: see
+ * the CSP in `protection.ts`.
+ */
 export function referencePage(http: ReturnType<typeof openApi>, events: ReturnType<typeof asyncApi>): string {
   const title = `${http.info.title} ${http.info.version}: API`;
   const operations = Object.entries(http.paths).flatMap(([path, item]) =>

@@ -105,11 +105,11 @@ export interface MissingRange extends Gap {
 /** Reads the whole journal. Retention waits for this reader. */
 export interface JournalReader {
   name: string;
-  /** Whether the readers of this name at other nodes are this reader, so that one position is enough. */
+  /** Whether the readers with this name at all nodes count as one reader with one position. */
   isShared: boolean;
   /** The largest number of entries that retention keeps for the reader. */
   maxEvents: number;
-  /** Everything up to this position is read. Undefined: not known yet. */
+  /** The position up to which everything is read; undefined while it is unknown. */
   position(): number | undefined;
 }
 
@@ -186,9 +186,9 @@ export interface Journal {
    */
   onReset(listener: () => void): () => void;
   /**
-   * Retention keeps the entries that the reader has not read yet, up to `maxEvents` of them. Without a position, it keeps
-   * the newest `maxEvents` entries. With Redis, it also stops waiting for a reader that is away for an hour, and for all
-   * readers while the memory of Redis is nearly full. @returns ends the wait
+   * Retention keeps the entries that the reader has not read yet, up to `maxEvents` of them. Without a position, it
+   * keeps the newest `maxEvents` entries. With Redis, it also stops waiting for a reader that is away for an hour, and
+   * for all readers while the memory of Redis is nearly full. @returns a function that ends the wait
    */
   keepFor(reader: JournalReader): () => void;
   /** Removes expired entries, as the journal also does by itself. Resolves to the number of removed entries. */

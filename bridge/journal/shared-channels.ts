@@ -25,7 +25,10 @@ class SharedChannels implements Journal {
   readonly #shares: FairShares;
   readonly #logs = new Map<string, Set<string>>();
   readonly #owners = new Map<string, string>();
-  /** By a topic's one array of channels: the last sender with more than its share of each, and its log names. */
+  /**
+   * The last sender that exceeded its share of all shared channels of a topic, and the names of its logs. The key is
+   * the topic's array of channels, which is always the same object.
+   */
   readonly #separateLogs = new WeakMap<readonly string[], { owner: string; channels: readonly string[] }>();
   /** The newest entries, with channel names in place of log names. */
   #visibleEntries: readonly Entry[] = [];

@@ -15,7 +15,7 @@ export type { ArchivedEvent, ArchivePage, ArchiveQuery } from "./pages.ts";
 export { wordsOf } from "./words.ts";
 export { ArchiveUnavailableError };
 
-/** Every event in a database, for as long as the operator wants. */
+/** Keeps every event in a database, for as long as the operator wants. */
 export interface Archive {
   /** @throws {ArchiveUnavailableError} the archive is off, or its database cannot be read now */
   page(query: ArchiveQuery): Promise<ArchivePage>;
@@ -39,11 +39,14 @@ export interface ArchiveOptions {
   logger: Logger;
   /** The current time, milliseconds since 1970. Default: `Date.now`. */
   now?: () => number;
-  /** The program of the thread. Default: the built one. */
+  /** The program of the thread. Default: the program in the build. */
   workerFile?: URL;
 }
 
-/** Starts the archive. A database that is away does not delay the start: the archive tries again and catches up. */
+/**
+ * Starts the archive. A database that cannot be reached does not delay the start: the archive tries again and catches
+ * up.
+ */
 export function startArchive(options: ArchiveOptions): Archive {
   const { config, dataPath, topicRoot, leases, logger, workerFile = WORKER_FILE } = options;
   const { databaseUrl } = config;
@@ -62,7 +65,7 @@ export function startArchive(options: ArchiveOptions): Archive {
   async function read<Result>(query: (database: WorkerDatabase) => Promise<Result>): Promise<Result> {
     if (!isShared && !filler.hasOpened)
       throw new ArchiveUnavailableError(filler.status().unavailableReason ?? "the archive is being opened");
-    // Queries have a thread of their own: a long one must not delay the archiving, nor the archiving a query.
+    // Queries have a thread of their own, so that queries and the filling of the archive do not delay each other.
     reader ??= openWorker(isShared);
     const current = reader;
     try {

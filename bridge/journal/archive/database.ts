@@ -25,7 +25,7 @@ export interface ArchiveBatch {
   entries: readonly ArchivedEntry[];
 }
 
-/** The archive in its database. Any failure may mean that the database is away: try again later. */
+/** The archive in its database. Any failure may mean that the database cannot be reached: try again later. */
 export interface ArchiveDatabase {
   /** Up to where the journal is archived; undefined for an empty archive. */
   position(): Promise<ArchivePosition | undefined>;
@@ -47,8 +47,8 @@ const EVENTS_PER_INSERT = 100;
 /** A deletion of this size takes some ten milliseconds. */
 const EVENTS_PER_DELETION = 500;
 /**
- * The planner's statistics are renewed after this many events. SQLite has no other way. PostgreSQL also does it by
- * itself, but too late after the first events: without statistics it ignores the index of words.
+ * The planner's statistics are renewed after this many events. SQLite never renews them by itself. PostgreSQL does, but
+ * too late after the first events: without statistics, it ignores the word index.
  */
 const ANALYZE_EVERY_EVENTS = 50_000;
 
@@ -65,7 +65,10 @@ const POSTGRES_TYPES: Partial<Record<keyof EventRow, string>> = {
   sent_at: "bigint",
   reach: "integer",
 };
-/** All rows are one parameter. With a parameter for each value, PostgreSQL took twice the time, and this thread 4 times. */
+/**
+ * All rows are passed as one parameter. With one parameter for each value, PostgreSQL took twice as long, and this
+ * thread four times as long.
+ */
 const POSTGRES_INSERT = `insert into archive_events (${COLUMNS.join(", ")}) select ${COLUMNS.join(", ")}
   from json_to_recordset($1::json) as rows(${COLUMNS.map((name) => `${name} ${POSTGRES_TYPES[name] ?? "text"}`).join(", ")})`;
 
@@ -109,7 +112,7 @@ class SqlArchive implements ArchiveDatabase {
   readonly #db: Kysely<Tables>;
   readonly #engine: Engine;
   readonly #tree: TopicTree;
-  /** The text of the statement that inserts so many events. */
+  /** The key is a number of events; the value is the statement that inserts this many. */
   readonly #inserts = new Map<number, string>();
   #unanalyzed = ANALYZE_EVERY_EVENTS - 1_000;
 
@@ -176,7 +179,7 @@ class SqlArchive implements ArchiveDatabase {
   async #append(db: Transaction<Tables>, { epoch: name, after, next, gap, entries }: ArchiveBatch): Promise<boolean> {
     const now = Date.now();
     const epoch = await this.#epoch(db, name, now);
-    // Two nodes may archive at the same time for a moment: the second one waits here, and then finds another position.
+    // Two nodes may archive at the same time for a moment. The second node waits here, and then finds another position.
     const { numUpdatedRows } = await db
       .updateTable("archive_epochs")
       .set({ position: next })
@@ -204,7 +207,10 @@ class SqlArchive implements ArchiveDatabase {
     return true;
   }
 
-  /** The number of the epoch. A new epoch is added, with a gap: the old one may have had more events. */
+  /**
+   * Returns the number of the epoch. An unknown epoch is added, with a gap before it, because the epoch before may have
+   * had more events.
+   */
   async #epoch(db: Transaction<Tables>, name: string, now: number): Promise<number> {
     const known = await db.selectFrom("archive_epochs").select("number").where("name", "=", name).executeTakeFirst();
     if (known !== undefined) return known.number;

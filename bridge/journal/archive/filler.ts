@@ -11,19 +11,21 @@ import { ArchivePace } from "./pace.ts";
 const READER = "archive";
 /** The first event after a quiet time waits this long for others, which share its transaction. */
 const GATHER_MS = 250;
-/** Fewer events also wait for others: a transaction costs as much as some hundred events. */
+/** If fewer events are not archived yet, they wait for others: a transaction costs as much as some hundred events. */
 const WORTH_A_PAGE = 250;
 const MAX_BATCH_BYTES = 1_048_576;
 const RETRY = { minMs: 500, maxMs: 10_000 };
-/** Batches whose time is known. */
+/** The number of newest batches for which the time of storing is kept. */
 const MAX_NOTED_BATCHES = 1_000;
-/** Between two looks for events that are too old. */
+/** The time between two searches for events that are too old. */
 const PRUNE_MS = 60_000;
-/** Between two deletions: other users of the database come first. */
+/** The pause between two deletions, so that other users of the database come first. */
 const PRUNE_PAUSE_MS = 50;
-/** Timers take no longer time. */
+/** The longest time that a timer of Node.js can wait. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
-/** A batch under way has this time when the archive stops. The stored position decides what is archived again. */
+/**
+ * When the archive stops, it waits this long for the current batch. The next start continues at the stored position.
+ */
 const STOP_TIMEOUT_MS = 2_000;
 
 export interface ArchiveStatus {
@@ -33,7 +35,7 @@ export interface ArchiveStatus {
   position: number | undefined;
   /** The number of events in the journal that are not archived yet. Undefined until this is known. */
   behind: number | undefined;
-  /** Why the archive does not take or give events; undefined while it does. */
+  /** Why the archive cannot store events; undefined while it can. */
   unavailableReason: string | undefined;
 }
 
@@ -49,14 +51,15 @@ export interface FillerOptions {
   isShared: boolean;
   open: () => ArchiveDatabase;
   now?: () => number;
-  /** Default: by the utilization of the event loop. */
+  /** Default: a pace that follows the utilization of the event loop. */
   pace?: ArchivePace;
   logger: Logger;
 }
 
 /**
- * Copies the journal into the archive, page by page. An append only wakes it, and it works less while the event loop is
- * busy with live events: see {@link ArchivePace}. The journal's retention waits for it within `maxLagEvents`.
+ * Copies the journal into the archive, page by page. An append only wakes the filler. The filler works less while the
+ * event loop is busy with live events: see {@link ArchivePace}. Retention keeps up to `maxLagEvents` entries that are
+ * not archived yet.
  */
 export class ArchiveFiller {
   readonly #options: FillerOptions;
@@ -113,7 +116,7 @@ export class ArchiveFiller {
         const timeout = new AbortController();
         await Promise.race([ended, pause(STOP_TIMEOUT_MS, timeout.signal)]);
         timeout.abort();
-        // A frozen database gives no answer.
+        // This ends a call that a frozen database never answers.
         await this.close();
         await ended;
         this.#isFilling = false;
@@ -144,8 +147,8 @@ export class ArchiveFiller {
         });
       } catch (error) {
         if (signal.aborted) return;
-        this.#unavailableReason = `the archive does not take events: ${messageOf(error)}`;
-        if (failures === 0) logger.warn({ err: error }, "archive does not take events, retrying");
+        this.#unavailableReason = `the archive cannot store events: ${messageOf(error)}`;
+        if (failures === 0) logger.warn({ err: error }, "archive cannot store events, retrying");
         await this.close();
         await pause(backoffMs(failures++, RETRY) + RETRY.minMs, signal);
       }
@@ -155,7 +158,7 @@ export class ArchiveFiller {
   async #copy(signal: AbortSignal, onWorked: () => void): Promise<void> {
     this.#database ??= this.#options.open();
     const database = this.#database;
-    // Also after a failure: whether the last batch was stored may be unknown.
+    // The position is read again after a failure, because the last batch may or may not have been stored.
     this.#position = await database.position();
     this.#hasOpened = true;
     while (!signal.aborted) {
@@ -180,7 +183,7 @@ export class ArchiveFiller {
     const { journal } = this.#options;
     const { epoch } = journal;
     const after = this.#positionNow() ?? 0;
-    // An empty batch stores the new epoch.
+    // In a new epoch without entries, an empty batch stores the epoch.
     if (journal.head <= after && this.#position?.epoch === epoch) return undefined;
     const page = await journal.read({ after, maxEvents, maxBytes: MAX_BATCH_BYTES });
     // The journal was replaced while the page was read.
@@ -193,7 +196,7 @@ export class ArchiveFiller {
     this.#position = { epoch, position: next };
     this.#stored.push({ epoch, after, next, at: performance.now() });
     if (this.#stored.length > MAX_NOTED_BATCHES) this.#stored.shift();
-    // An archive that begins has nothing of what the journal had before.
+    // A new archive always lacks the events that the journal had already removed.
     if (gap === undefined || after === 0) return;
     this.#options.logger.warn(
       { after: gap.after, before: gap.before, reason: gap.reason },
@@ -210,7 +213,9 @@ export class ArchiveFiller {
     return Math.max(0, this.#options.journal.head - position);
   }
 
-  /** Resolves some time after the journal has more, or when it is time to look for events that are too old. */
+  /**
+   * Resolves a short time after the journal gets new entries, or when it is time to search for events that are too old.
+   */
   async #news(signal: AbortSignal): Promise<void> {
     const { journal, retentionDays } = this.#options;
     const hasNews = () => signal.aborted || journal.head !== this.#positionNow();

@@ -15,7 +15,7 @@ export function migrationsOf(engine: Engine): Record<string, Migration> {
 }
 
 async function createTables(db: Kysely<unknown>, engine: Engine): Promise<void> {
-  // Only a column of the type `integer` is the key of the table itself in SQLite.
+  // In SQLite, the rows are stored in the order of the primary key only if its type is `integer`.
   const big = engine === "sqlite" ? "integer" : "bigint";
   await db.schema
     .createTable("archive_events")

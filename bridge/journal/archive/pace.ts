@@ -4,9 +4,12 @@ import { performance } from "node:perf_hooks";
 const CALM = 0.5;
 /** The archive always gets this share of the time, so that it never stands still. */
 const MIN_SHARE = 0.02;
-/** Bounds the pause after a page, and so the lowest rate: some 200 events a second. */
+/** The longest pause after a page. So the archive copies some 200 events a second or more. */
 const MAX_PAUSE_MS = 1_000;
-/** From this part of the largest lag on, the archive gets more time. At {@link FULL}, the archive gets all it needs. */
+/**
+ * When the lag exceeds this part of its limit, the archive gets more time. At {@link FULL}, it gets all the time it
+ * needs.
+ */
 const FILLING = 0.5;
 const FULL = 0.9;
 
@@ -34,7 +37,9 @@ export class ArchivePace {
   #share: Share = 1;
   #pageAt = 0;
 
-  /** @param utilization of the event loop since the last call. Default: of the calling thread */
+  /**
+   * @param utilization returns how busy the event loop was since the last call. Default: the event loop of this thread
+   */
   constructor(utilization: () => number = eventLoopUtilization()) {
     this.#utilization = utilization;
   }

@@ -17,7 +17,7 @@ export interface ArchiveQuery {
   to?: number | undefined;
   /** Every word must begin a word of the event. In the form of `wordsOf`. */
   words?: readonly string[] | undefined;
-  /** Only events before this place: `next` of the page before. */
+  /** Only events before this place, which is `next` of the previous page. */
   before?: number | undefined;
   limit: number;
 }
@@ -36,7 +36,7 @@ export interface ArchivedEvent {
 export interface ArchivePage {
   /** Newest first. */
   events: readonly ArchivedEvent[];
-  /** Between these events, or before them on the last page, events are missing. Newest first. */
+  /** The gaps between these events and, on the last page, before them. Newest first. */
   gaps: readonly ArchivedGap[];
   /** The cursor of the next page; undefined on the last page. */
   next: number | undefined;
@@ -59,7 +59,7 @@ export async function readPage(db: Kysely<Tables>, engine: Engine, query: Archiv
   const bounds = await boundsOf(db, query);
   const { rows, following } = bounds === undefined ? NO_ROWS : await readRows(db, engine, query, bounds);
   const next = following === undefined ? undefined : rows.at(-1)?.id;
-  // The page before has named the gaps above its following event.
+  // The previous page has already reported the gaps after the first event of this page.
   const top = query.before === undefined ? bounds?.last : (rows[0]?.id ?? bounds?.last);
   const gaps = await db
     .selectFrom("archive_gaps")
@@ -104,8 +104,9 @@ async function readRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery,
 }
 
 /**
- * The first rows of a query, and one more than its limit. PostgreSQL cannot read the rows of its index of words in
- * order: a common word is found sooner in the newest events, and a rare word by the index.
+ * Returns the first rows of a query: if possible, one row more than its limit. The word index of PostgreSQL does not
+ * return rows in order. So the newest events are read without this index, which is faster for a common word. The index
+ * then finds the other rows, which is faster for a rare word.
  */
 async function firstRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Bounds): Promise<Row[]> {
   if (engine === "sqlite" || query.words === undefined) return await eventsQuery(db, engine, query, bounds).execute();
@@ -122,7 +123,7 @@ async function firstRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery
   const limit = query.limit - rows.length;
   if (limit < 0 || split <= bounds.first || border === undefined) return rows;
   const rest = eventsQuery(db, engine, { ...query, limit }, { ...bounds, last: split - 1 });
-  // Not in the order of an index, so that the planner takes the index of words.
+  // No index has the order `e.id + 0`, so the planner uses the word index.
   return [...rows, ...(await rest.clearOrderBy().orderBy(sql`e.id + 0`, "desc").execute())];
 }
 

@@ -2,7 +2,10 @@ import { type Dialect, PostgresDialect } from "kysely";
 import pg from "pg";
 
 const CONNECT_TIMEOUT_MS = 5_000;
-/** No statement of the archive takes longer. A connection to a frozen server is given up after this time. */
+/**
+ * Every statement of the archive takes less time than this. After this time, the server counts as frozen, and the
+ * statement fails.
+ */
 const QUERY_TIMEOUT_MS = 60_000;
 const BIGINT = 20;
 
@@ -16,7 +19,7 @@ export function postgresDialect(url: string, onError: (error: Error) => void): D
     query_timeout: QUERY_TIMEOUT_MS,
     keepAlive: true,
     types: {
-      // The numbers of the archive are below 2^53.
+      // A `bigint` is read as a number: all numbers in the archive are below 2^53.
       getTypeParser: (oid: number, format?: "text" | "binary") =>
         oid === BIGINT ? Number : pg.types.getTypeParser(oid, format ?? "text"),
     },

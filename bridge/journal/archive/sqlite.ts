@@ -10,7 +10,7 @@ import {
 } from "kysely";
 import Database from "libsql";
 
-/** Prepared statements that are kept. */
+/** The largest number of prepared statements that are kept. */
 const MAX_STATEMENTS = 100;
 
 /**
@@ -29,7 +29,7 @@ export function sqliteDialect(path: string): Dialect {
 class SqliteDriver implements Driver {
   readonly #path: string;
   #connection: SqliteConnection | undefined;
-  /** Resolves when the connection is free: SQLite has one, and a transaction needs it for itself. */
+  /** Resolves when the only connection is free: a transaction must not share it with other queries. */
   #free: Promise<void> = Promise.resolve();
   #release = () => {};
 
@@ -84,8 +84,9 @@ class SqliteConnection implements DatabaseConnection {
     this.#database = new Database(path, { timeout: 5_000 });
     // Readers and the writer do not wait for each other.
     this.#database.exec("pragma journal_mode = wal");
-    // The disk is waited for at checkpoints only. A power failure may undo the last transactions, and their stored
-    // position with them, so the same events are read from the journal again. `full` would wait at every transaction.
+    // SQLite waits for the disk at checkpoints only; with `full`, every transaction would wait. A power failure may
+    // undo the last transactions together with the positions that they stored, so these events are read from the
+    // journal again.
     this.#database.exec("pragma synchronous = normal");
     this.#database.exec("pragma cache_size = -16384");
   }
@@ -98,7 +99,7 @@ class SqliteConnection implements DatabaseConnection {
   }
 
   streamQuery(): AsyncIterableIterator<never> {
-    throw new Error("the archive reads pages");
+    throw new Error("results cannot be streamed: the archive reads pages");
   }
 
   close(): void {

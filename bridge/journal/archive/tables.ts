@@ -50,7 +50,10 @@ export interface GapRow {
   noticed_at: number;
 }
 
-/** The places of the events that were accepted in {@link PERIOD_MS}: finds the events of a time without an index. */
+/**
+ * The first and the last place of the events of one period ({@link PERIOD_MS}). With these rows, a query finds the
+ * events of a time without an index on the time.
+ */
 export interface PeriodRow {
   period: number;
   first_id: number;
@@ -68,7 +71,10 @@ export interface Tables {
 
 export const PERIOD_MS = 600_000;
 
-/** Positions of one epoch. 2^40 events are 70 years at 500 events a second, and 2^53 / 2^40 leaves 8,191 epochs. */
+/**
+ * The number of positions of one epoch. 2^40 events are 70 years at 500 events a second, and 2^53 / 2^40 leaves 8,191
+ * epochs.
+ */
 const EPOCH_SIZE = 2 ** 40;
 
 /** One number for epoch and position, so that one index orders all events. */

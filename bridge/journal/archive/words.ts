@@ -2,7 +2,7 @@
 const MAX_WORD_LENGTH = 40;
 /** The index holds at most this many words of an event. */
 const MAX_WORDS = 64;
-/** Ids and times: each is different, so they would make the index as large as the events. */
+/** Ids and times are not indexed: each is different, so they would make the index as large as the events. */
 const ID = /^[0-9A-HJKMNP-TV-Z]{26}$|^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
 const WORD = /[\p{L}\p{N}]+/gu;
 

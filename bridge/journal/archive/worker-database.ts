@@ -10,7 +10,7 @@ import type { ArchiveCall, ArchiveReply, WorkerData } from "./worker-messages.ts
 /** The built program of the thread, beside this file. */
 export const WORKER_FILE = new URL(`./worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url);
 
-/** A frozen database has this time to close. */
+/** The longest wait for the database to close: a frozen database never closes. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
 /** The database could not be opened, read or written, or the archive is off. The message is for an operator. */
@@ -39,7 +39,7 @@ export class WorkerDatabase implements ArchiveDatabase {
 
   /** Starts the thread, which opens the database. If that fails, every call fails. */
   constructor(data: WorkerData, file: URL) {
-    // Without the options of the process: some of them, such as `--input-type`, do not fit a file.
+    // The thread does not inherit the options of the process: some of them, such as `--input-type`, do not work with a file.
     this.#worker = new Worker(file, { workerData: data, execArgv: [] });
     this.#worker.on("message", (reply: ArchiveReply) => this.#answered(reply));
     this.#worker.on("error", (error) => this.#ended(`its thread failed: ${error.message}`));

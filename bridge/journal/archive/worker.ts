@@ -37,7 +37,7 @@ async function open(): Promise<ArchiveDatabase> {
 /** Loads the driver of the database only. */
 async function dialectOf(where: ArchivePlace): Promise<Dialect> {
   if ("path" in where) return (await import("./sqlite.ts")).sqliteDialect(where.path);
-  // An idle connection that breaks is replaced at the next query, which reports a lasting failure.
+  // The error of an idle connection is ignored: the next query opens another connection, or reports that it cannot.
   return (await import("./postgres.ts")).postgresDialect(where.url, () => undefined);
 }
 

@@ -1,6 +1,6 @@
 /** The undelivered publications of one write. */
 export interface OutboxGroup {
-  /** At least the position of the group's newest publication, and below all positions of the next write. */
+  /** The position of the group's newest publication, or a later one before the next write's first position. */
   readonly last: number;
   readonly size: number;
   /** The positions that are not delivered yet. */

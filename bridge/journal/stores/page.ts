@@ -54,7 +54,7 @@ export class Page {
     this.#request = request;
   }
 
-  /** Takes the channels of entries. Returns the position above which such entries belong to the page. */
+  /** Returns the position above which entries with these channels belong to the page. */
   readonly floorOf = (channels: readonly string[]): number => {
     let floor = Number.POSITIVE_INFINITY;
     for (const log of this.#request.logs) if (log.floor < floor && channels.includes(log.name)) floor = log.floor;

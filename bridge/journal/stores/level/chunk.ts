@@ -131,7 +131,7 @@ export function idKeysOfChunk(last: number, text: string): readonly string[] {
 
 /**
  * Passes the requested entries of a chunk to `take`, until `take` returns false.
- * @param floorOf takes the channels of entries, and returns the position above which such entries are requested
+ * @param floorOf returns the position above which entries with these channels are requested
  * @returns false when `take` stopped
  */
 export function readChunk(

@@ -258,7 +258,10 @@ class LevelJournal implements Journal {
     if (this.#untrimmedAppends >= BACKGROUND.trimEveryAppends) this.#trimInBackground();
   }
 
-  /** The correct value of a row of a failed write. State and sessions are in memory; other rows must not exist. */
+  /**
+   * Returns the correct value of a row after a failed write: for states and sessions, the value in memory. All other
+   * rows must not exist.
+   */
   #correctRow(key: string): string | undefined {
     if (key.startsWith("s")) return this.#states.row(key);
     return key.startsWith("q") ? this.#deduplicator.row(key, this.#head) : undefined;

@@ -41,7 +41,7 @@ export class Reader {
     const recent = await this.#recentPages.read(this.#recentEntries, request);
     if (recent !== undefined) return recent;
     const dashboard = request.logs.find((log) => log.name === DASHBOARD);
-    // Scanning is fast because the dashboard channel has nearly all events, but below its floor few entries remain.
+    // A scan of all entries is fast where the dashboard channel keeps nearly all of them. Below its floor, few remain.
     const scan = dashboard !== undefined && (request.logs.length === 1 || request.after >= dashboard.floor);
     const readPage = scan ? scanPage : gatherPage;
     return await this.#store.read((db) => readPage(db, request, this.#knownGaps));

@@ -47,7 +47,7 @@ export class MqttOutbox {
     this.#groups = new OutboxGroups(options.maxBatches);
   }
 
-  /** @returns false if the oldest batch was removed for lack of room: it is delivered again after this run */
+  /** @returns false if the oldest batch was removed for lack of room: that batch is delivered again after this run */
   add(base: number, places: readonly number[]): boolean {
     const pending = new Set<number>();
     for (const place of places) pending.add(base + place);
@@ -83,7 +83,7 @@ export class MqttOutbox {
     const names: string[] = [];
     const others: Group[] = [];
     for (const group of this.#done) {
-      // A group that was partly delivered has a second row: `flush` deletes both rows.
+      // Redis has a second row for a group that was delivered in part: `flush` deletes both rows.
       if (group.run === this.#options.run && group.storedPending === group.size && names.length < ROWS_PER_WRITE)
         names.push(String(group.base));
       else others.push(group);

@@ -117,7 +117,10 @@ export class PageReader {
     }
   }
 
-  /** Finds chunks to fill a page, and how far the channel was read (Infinity: to its end). */
+  /**
+   * Finds chunks of the channel to fill a page. `readTo` is the position up to which the channel was read (Infinity: to
+   * its end).
+   */
   async #chunksOf(name: string, after: number, { until, maxEvents }: PageRequest) {
     const size = Math.min(maxEvents + 1, 128);
     const rows = await this.#connection.do((redis) =>

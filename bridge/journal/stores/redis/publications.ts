@@ -1,7 +1,10 @@
 import type { JournalMessage } from "../../journal.ts";
 import { type Frame, maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 
-/** One value has the publications of a batch: for each, its place (its number in the batch, from 1) and its frame. */
+/**
+ * The size of a place: a publication's number in its batch, from 1. One value holds all publications of a batch, each
+ * as its place and its frame.
+ */
 const PLACE_BYTES = 2;
 
 /** Encodes the messages that are forwarded. */

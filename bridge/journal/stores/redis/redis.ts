@@ -329,7 +329,8 @@ class RedisJournal implements Journal {
 
   #isSuperseded(topic: string, position: number, isClear: boolean): boolean {
     const last = this.state(topic)?.position ?? 0;
-    // A clear removes the state. So a clear came later if the state of a `set` at `position` is missing or older.
+    // A clear removes the state. So after a `set` at `position`, a missing or older state means that a clear came
+    // later.
     return last > position || (!isClear && last < position && position <= this.head);
   }
 

@@ -69,7 +69,7 @@ export class Retention {
       removed += Number(count);
       const moved: MovedFloor[] = JSON.parse(String(floors));
       known.channels.moved(moved);
-      // Nothing moved: every channel that is left keeps its entries for a reader.
+      // If no floor moved, all remaining work waits for readers that have not read the entries yet.
       if (more !== 1 || moved.length === 0 || isClosing()) return removed;
     }
   }
