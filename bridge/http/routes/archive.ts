@@ -13,7 +13,8 @@ import {
   type Kind,
   wordsOf,
 } from "../../journal/archive/archive.ts";
-import { demand } from "../callers.ts";
+import { type Caller, demand } from "../callers.ts";
+import { HistoryTurns } from "../history-turns.ts";
 import { readQuery } from "../request-body.ts";
 import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
@@ -48,9 +49,12 @@ const filters = {
   format: z.enum(["json", "ndjson", "csv"]).optional(),
 };
 
+/** PostgreSQL takes no NUL in a text. */
+const commandSchema = z.string().regex(/^[^\0]{1,64}$/, "must be 1 to 64 characters, and none of them NUL");
+
 const eventsSchema = z.strictObject({ ...filters, kind: z.enum(KINDS).optional() });
 const alertsSchema = z.strictObject(filters);
-const commandsSchema = z.strictObject({ ...filters, command: z.string().min(1).max(64).optional() });
+const commandsSchema = z.strictObject({ ...filters, command: commandSchema.optional() });
 const jobsSchema = z.strictObject({ ...filters, job: idSchema.optional() });
 
 type Filters = z.output<typeof alertsSchema> & { kind?: Kind | undefined; subject?: string | undefined };
@@ -79,7 +83,7 @@ const common: Pick<RouteDescription, "group" | "responses" | "errors"> = {
   responses: {
     200: { is: "A page, newest first, or an export", json: pageSchema, types: ["application/x-ndjson", "text/csv"] },
   },
-  errors: ["503 archive_unavailable"],
+  errors: ["429 limit", "503 archive_unavailable"],
 };
 const channelReaders = ["dashboard:read", "alerts:read", "jobs:read", "system:read", "camera:read", "camera:{id}:read"];
 const EVENTS: RouteDescription = {
@@ -102,28 +106,34 @@ const COMMANDS: RouteDescription = {
  */
 export function archiveRoutes(server: FastifyInstance, services: Services): void {
   const { callers, archive, channels } = services;
+  const turns = new HistoryTurns();
 
   server.get("/events", described(EVENTS), async (request, reply) => {
-    const access = accessOf(callers.of(request).grants);
-    return await send(request, reply, access, readQuery(eventsSchema, request));
+    const reader = readerOf(request, accessOf);
+    return await send(request, reply, reader, readQuery(eventsSchema, request));
   });
 
   server.get("/alerts", described(ALERTS), async (request, reply) => {
-    const access = accessOf(callers.of(request).grants);
-    return await send(request, reply, access, { ...readQuery(alertsSchema, request), kind: "alert" });
+    const reader = readerOf(request, accessOf);
+    return await send(request, reply, reader, { ...readQuery(alertsSchema, request), kind: "alert" });
   });
 
   server.get("/jobs", described(JOBS), async (request, reply) => {
-    const access = accessOf(callers.of(request).grants);
+    const reader = readerOf(request, accessOf);
     const { job, ...query } = readQuery(jobsSchema, request);
-    return await send(request, reply, access, { ...query, kind: "job", subject: job });
+    return await send(request, reply, reader, { ...query, kind: "job", subject: job });
   });
 
   server.get("/commands", described(COMMANDS), async (request, reply) => {
-    const access = commandAccessOf(callers.of(request).grants);
+    const reader = readerOf(request, commandAccessOf);
     const { command, ...query } = readQuery(commandsSchema, request);
-    return await send(request, reply, access, { ...query, kind: "command", subject: command });
+    return await send(request, reply, reader, { ...query, kind: "command", subject: command });
   });
+
+  function readerOf(request: FastifyRequest, accessIn: (grants: Grants) => ArchiveAccess): Reader {
+    const { name, grants } = callers.of(request);
+    return { name, access: accessIn(grants) };
+  }
 
   function accessOf(grants: Grants): ArchiveAccess {
     if (grants.admin) return "all";
@@ -138,19 +148,21 @@ export function archiveRoutes(server: FastifyInstance, services: Services): void
     return { builtIn, onlyCameras: grants.onlyCameras && [...grants.onlyCameras], cameras, custom };
   }
 
-  async function send(request: FastifyRequest, reply: FastifyReply, access: ArchiveAccess, given: Filters) {
+  async function send(request: FastifyRequest, reply: FastifyReply, { name, access }: Reader, given: Filters) {
+    turns.enter(name, reply.raw);
+    const read = (query: ArchiveQuery) => turns.query(name, reply.raw, () => archive.page(query));
     const { cursor, limit, format = formatOf(request), text, ...wanted } = given;
     const query = { ...wanted, access, words: text, before: cursor };
     if (format === "json") {
       const size = Math.min(limit ?? DEFAULT_PAGE_EVENTS, MAX_PAGE_EVENTS);
-      const { events, gaps, next } = await archive.page({ ...query, limit: size });
+      const { events, gaps, next } = await read({ ...query, limit: size });
       reply.type("application/json; charset=utf-8");
       const more = next === undefined ? "" : `,"next":${JSON.stringify(nextPath(request, next))}`;
       return reply.send(
         `{"events":[${events.map(textOf).join(",")}],"gaps":${JSON.stringify(gaps.map(gapOf))}${more}}`,
       );
     }
-    const pages = pagesOf(query, limit);
+    const pages = pagesOf(read, query, limit);
     // Read before the response begins: later, a failure could only cut the response off.
     const first = await pages.next();
     const events = eventsOf(first.done === true ? [] : first.value, pages);
@@ -163,16 +175,22 @@ export function archiveRoutes(server: FastifyInstance, services: Services): void
     const csv = stringify({ header: true, columns: [...CSV_COLUMNS], escape_formulas: true });
     return reply.send(pipeline(Readable.from(recordsOf(events)), csv, () => undefined));
   }
+}
 
-  async function* pagesOf(query: Omit<ArchiveQuery, "limit">, limit = Number.POSITIVE_INFINITY) {
-    let left = limit;
-    for (let before = query.before; left > 0; ) {
-      const { events, next } = await archive.page({ ...query, before, limit: Math.min(left, EXPORT_PAGE_EVENTS) });
-      left -= events.length;
-      yield events;
-      if (next === undefined) return;
-      before = next;
-    }
+type Reader = Pick<Caller, "name"> & { access: ArchiveAccess };
+
+async function* pagesOf(
+  read: Services["archive"]["page"],
+  query: Omit<ArchiveQuery, "limit">,
+  limit = Number.POSITIVE_INFINITY,
+) {
+  let left = limit;
+  for (let before = query.before; left > 0; ) {
+    const { events, next } = await read({ ...query, before, limit: Math.min(left, EXPORT_PAGE_EVENTS) });
+    left -= events.length;
+    yield events;
+    if (next === undefined) return;
+    before = next;
   }
 }
 
@@ -233,8 +251,8 @@ function formatOf({ headers: { accept = "" } }: FastifyRequest): "json" | "ndjso
 
 /** The path of the next page: the same query with another cursor. */
 function nextPath({ url }: FastifyRequest, cursor: number): string {
-  const [path = "", query = ""] = url.split("?", 2);
-  const parameters = new URLSearchParams(query);
+  const [path = "", ...query] = url.split("?");
+  const parameters = new URLSearchParams(query.join("?"));
   parameters.set("cursor", String(cursor));
   return `${path}?${parameters}`;
 }

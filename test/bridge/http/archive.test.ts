@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { PLACES, type TestPlace } from "../journal/archive/archive-places.ts";
 import { range } from "../journal/messages.ts";
@@ -73,6 +75,15 @@ describe.each(PLACES)("the history in %s", (_name, createPlace) => {
       path = body.next;
     }
     expect(found).toEqual([5, 4, 3, 2, 1]);
+  });
+
+  test("keeps a query with a question mark in next", async () => {
+    const { body } = await get("/events?text=c?&limit=2", "dashboard:read");
+    expect(body.next).toMatch(/^\/events\?text=c%3F&limit=2&cursor=\d+$/);
+  });
+
+  test("refuses an id that a database cannot compare", async () => {
+    expect((await get("/commands?command=%00", "admin")).status).toBe(400);
   });
 
   test("gives alerts, jobs and commands, and finds words", async () => {
@@ -155,6 +166,23 @@ describe("without an archive", () => {
     expect({ status, code: body.error.code }).toEqual({ status: 503, code: "archive_unavailable" });
     expect(body.error.message).toMatch(/ARCHIVE=on/);
     expect((await bridge.call("/readyz")).status).toBe(200);
+  });
+
+  test("one user cannot take the history from others", async () => {
+    const frozen = createServer().listen(0, "127.0.0.1");
+    await once(frozen, "listening");
+    const { port } = frozen.address() as AddressInfo;
+    const held: Socket[] = [];
+    frozen.on("connection", (socket) => held.push(socket.on("error", () => undefined)));
+    bridge = await startTestBridge({ env: { ARCHIVE: "on", DATABASE_URL: `postgres://u:p@127.0.0.1:${port}/d` } });
+    const token = bridge.mint("dashboard:read");
+    const asked = range(1, 8).map(() => bridge.call("/events?format=ndjson", { token }));
+    // The answers of the eight depend on the database, and that of one too many does not.
+    const first = await Promise.race([...asked, ...range(1, 8).map(() => bridge.call("/events", { token }))]);
+    expect({ status: first.status, code: first.body.error.code }).toEqual({ status: 429, code: "limit" });
+    frozen.close();
+    for (const socket of held) socket.destroy();
+    await Promise.all(asked);
   });
 
   test("a database that is away leaves the server ready", async () => {
