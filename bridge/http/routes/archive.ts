@@ -11,7 +11,7 @@ import {
   type ArchiveQuery,
   KINDS,
   type Kind,
-  wordsOf,
+  searchWordsOf,
 } from "../../journal/archive/archive.ts";
 import { type Caller, demand } from "../callers.ts";
 import { HistoryTurns } from "../history-turns.ts";
@@ -33,11 +33,11 @@ const filters = {
   /** Times of acceptance, both inclusive. */
   from: timeParameter.optional(),
   to: timeParameter.optional(),
-  /** Every word must begin a word in the texts of the event. */
+  /** The event's texts have all these words. A word such as `froz*` stands for all words that begin with `froz`. */
   text: z
     .string()
     .max(200)
-    .transform((text) => wordsOf(text))
+    .transform((text) => searchWordsOf(text))
     .refine((words) => words.length > 0 && words.length <= MAX_SEARCH_WORDS, {
       message: `must have 1 to ${MAX_SEARCH_WORDS} words of letters and digits`,
     })

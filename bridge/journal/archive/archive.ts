@@ -12,7 +12,7 @@ export type { ArchiveStatus } from "./filler.ts";
 export { KINDS, type Kind, kindOf } from "./kinds.ts";
 export type { FoundEvents } from "./lookup.ts";
 export type { ArchivedEvent, ArchivePage, ArchiveQuery } from "./pages.ts";
-export { wordsOf } from "./words.ts";
+export { searchWordsOf } from "./words.ts";
 export { ArchiveUnavailableError };
 
 /** Keeps every event in a database, for as long as the operator wants. */

@@ -15,7 +15,7 @@ export interface ArchiveQuery {
   /** The times of acceptance, milliseconds since 1970, both inclusive. */
   from?: number | undefined;
   to?: number | undefined;
-  /** Every word must begin a word of the event. In the form of `wordsOf`. */
+  /** The event has all these words. In the form of `searchWordsOf`. */
   words?: readonly string[] | undefined;
   /** Only events before this place, which is `next` of the previous page. */
   before?: number | undefined;
@@ -159,12 +159,14 @@ export function eventsQuery(db: Kysely<Tables>, engine: Engine, query: ArchiveQu
     if (engine === "sqlite")
       return events
         .innerJoin("archive_words as w", "w.rowid", "e.id")
-        .where(sql<boolean>`archive_words match ${words.map((word) => `"${word}"*`).join(" AND ")}`)
+        .where(sql<boolean>`archive_words match ${words.map((word) => word.replace(/[^*]+/, '"$&"')).join(" AND ")}`)
         .where("w.rowid", ">=", bounds.first)
         .where("w.rowid", "<=", bounds.last)
         .where((e) => matches(e, query))
         .orderBy("w.rowid", "desc");
-    const wanted = words.map((word) => `'${word}':*`).join(" & ");
+    const wanted = words
+      .map((word) => word.replace(/([^*]+)(\*?)/, (_, plain, star) => `'${plain}'${star && ":*"}`))
+      .join(" & ");
     return events
       .where((e) => within(e, query, bounds))
       .where(sql<boolean>`words <> '' and ${POSTGRES_WORDS} @@ ${wanted}::tsquery`)

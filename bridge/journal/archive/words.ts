@@ -1,4 +1,4 @@
-/** Longer words are identifiers and hashes, which nobody searches for by their beginning. */
+/** Longer words are identifiers and hashes, which nobody searches for. */
 const MAX_WORD_LENGTH = 40;
 /** The index holds at most this many words of an event. */
 const MAX_WORDS = 64;
@@ -13,6 +13,18 @@ const WORD = /[\p{L}\p{N}]+/gu;
 export function wordsOf(text: string): string[] {
   const words = text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().match(WORD) ?? [];
   return words.filter((word) => word.length <= MAX_WORD_LENGTH);
+}
+
+/**
+ * The words of a search, such as `lens froz*`. Each ends with `*` if the event may contain a longer word. Only then must
+ * SQLite merge the lists of several words, which takes the longer the more events have them.
+ */
+export function searchWordsOf(text: string): string[] {
+  return text.split(/\s+/).flatMap((part) => {
+    const words = wordsOf(part);
+    const last = words.pop();
+    return last === undefined ? words : [...words, part.endsWith("*") ? `${last}*` : last];
+  });
 }
 
 /** The words of the strings in an event's data, each once, separated by blanks. */

@@ -3,7 +3,7 @@ import type { ArchiveAccess } from "../../../../bridge/journal/archive/access.ts
 import type { ArchiveDatabase } from "../../../../bridge/journal/archive/database.ts";
 import type { ArchiveQuery } from "../../../../bridge/journal/archive/pages.ts";
 import type { ArchivedEntry } from "../../../../bridge/journal/archive/rows.ts";
-import { wordsOf } from "../../../../bridge/journal/archive/words.ts";
+import { searchWordsOf } from "../../../../bridge/journal/archive/words.ts";
 import { range } from "../messages.ts";
 import { PLACES, type TestPlace } from "./archive-places.ts";
 
@@ -183,16 +183,18 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
     expect(await read(fortieth)).toEqual([4, 2]);
   });
 
-  test("finds events by the beginnings of words", async () => {
+  test("finds events by words and by the beginnings of words", async () => {
     await append([
       entry(1, { data: { error: "The lens cap is FROZEN shut", code: "E-17" } }),
       entry(2, { data: { message: "no lens", nested: [{ text: "Gletscher über Äste" }] } }),
       entry(3, { data: { capture: "01JQ8W6ZK9F3Y2M4N5P6Q7R8S9" } }),
       entry(4, { camera: "west", data: { error: "lens" } }),
     ]);
-    const search = (text: string, query = {}) => read({ from: START, words: wordsOf(text), ...query });
+    const search = (text: string, query = {}) => read({ from: START, words: searchWordsOf(text), ...query });
     expect(await search("lens")).toEqual([4, 2, 1]);
-    expect(await search("froz LENS")).toEqual([1]);
+    expect(await search("froz* LENS")).toEqual([1]);
+    expect(await search("froz LENS")).toEqual([]);
+    expect(await search("*")).toEqual(await read({ from: START }));
     expect(await search("lens", { camera: "west" })).toEqual([4]);
     expect(await search("uber aste")).toEqual([2]);
     expect(await search("17")).toEqual([1]);
