@@ -11,8 +11,8 @@ import type { Tables } from "../../bridge/journal/archive/tables.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { startPostgres } from "../support/postgres.ts";
 
-// Fills the archive and prints how long pages take, with the plan of each query:
-// `npm run bench:archive -- [events] [sqlite|postgres]`. What the archive costs ingest is a row of `npm run bench`.
+// Fills the archive and prints how long pages take, with the plan of each query: `npm run bench:archive -- [events]
+// [sqlite|postgres]`. A row of `npm run bench` shows how much the archive slows ingest.
 
 const EVENTS = Number(process.argv[2] ?? 1_000_000);
 const PARTS = process.argv[3]?.split(",") ?? ["sqlite", "postgres"];

@@ -135,7 +135,10 @@ async function sendCommands(port: number): Promise<void> {
   }
 }
 
-/** Two cameras with one client id. The measurement begins after two minutes, when their back-off has grown. */
+/**
+ * Two cameras with one client id. The measurement begins after two minutes, when the back-off of both cameras has
+ * grown.
+ */
 async function measureDuel(
   link: MeteredLink,
   place: (name: string) => CameraOptions,

@@ -42,7 +42,7 @@ export async function costOfSingles(
 ): Promise<Sample> {
   await openFanOut(server, generator, { dashboards });
   const everyMs = SINGLE_INTERVAL_MS;
-  // Bursts, because the engine compiles the code after many events, and single events would take minutes.
+  // Publishes bursts: the engine compiles the code after many events, which would take minutes with single events.
   await generator.call("publishBursts", { size: 20, window: 40, seconds: WARM_UP_SECONDS });
   await generator.call("publishSingly", { everyMs, seconds: 1 });
   return perDelivery(await costOf(server, generator, () => generator.call("publishSingly", { everyMs, seconds })));

@@ -286,7 +286,7 @@ describe("an event of the backend", () => {
     expect(link.publications.map(({ payload }) => JSON.parse(String(payload)).data)).toEqual([1, 2]);
   });
 
-  it("waits in memory for the link; the events beyond ten thousand are published after the next start", async () => {
+  it("waits in memory for the link; if ten thousand events wait already, it is published after the next start", async () => {
     const { ingest } = await openIngest();
     await Promise.all(Array.from({ length: 10_001 }, (_, data) => ingest.publish({ ...status, data })));
     const link = recordingLink();
@@ -294,7 +294,7 @@ describe("an event of the backend", () => {
     expect(link.publications).toHaveLength(10_000);
   });
 
-  it("is published once after the next start if the broker failed, like undelivered messages of devices", async () => {
+  it("is published once after the next start if the broker failed, as an undelivered message of a device is", async () => {
     const first = await openIngest();
     const broken = recordingLink();
     broken.failure = new Error("broker stopped");

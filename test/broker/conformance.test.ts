@@ -41,7 +41,8 @@ it("basic: the broker delivers messages of each QoS, and closes the connection a
 it("retained messages: they reach a later subscriber with the retain flag, and empty payloads clear them", async () => {
   const test = await startTestBroker();
   const { client } = await join(test, A);
-  // With Redis, a message may be acknowledged before it is dispatched. What the witness has is dispatched.
+  // With Redis, a message may be acknowledged before it is dispatched. A message that the witness has received is
+  // dispatched.
   const witness = await join(test, "witness");
   await witness.client.subscribeAsync("+/+", { qos: 2 });
   for (const [qos, topic] of [

@@ -12,7 +12,7 @@ export interface ChildOptions {
   dataPath: string;
 }
 
-/** The MQTT port, once; then the number of each publication that was forwarded. */
+/** The first report has the MQTT port. Each further report has the number of a publication that was forwarded. */
 export type ChildReport = { port: number } | { emitted: number };
 
 const { url, name, env, dataPath }: ChildOptions = JSON.parse(process.argv.at(-1) ?? "");

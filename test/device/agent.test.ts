@@ -79,7 +79,7 @@ test("the agent sends every message except previews with the session and consecu
   expect(new Set(envelopes.map(({ id }) => id)).size).toBe(envelopes.length);
 });
 
-test("the agent publishes the start, the end and the preview of a capture, and that less storage is free", async () => {
+test("the agent publishes the start, the end and the preview of a capture, and the decrease of the free storage", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, { config: { readingsIntervalS: 0.05, readingsMaxAgeS: 0 } });
   const free = (): number[] =>

@@ -162,7 +162,7 @@ test("the program refuses to start twice with the same data, and does not distur
 });
 
 test.each([
-  // At the kill, the preview of the picture is not ready, and the reply is not stored.
+  // In this row, the kill comes before the preview is ready and before the reply is stored.
   ["after its picture was stored", 'cat "$HERE/picture.jpg"', "capture.completed", "succeeded"],
   [
     "while its picture was taken",

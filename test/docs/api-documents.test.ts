@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(() => bridge.stop());
 
-/** `GET /users` and so on, with the operation. */
+/** Each operation with its route, such as `GET /users`. */
 const operations = () =>
   Object.entries(http.paths).flatMap(([path, item]) =>
     Object.entries(item).map(([method, operation]) => ({ route: `${method.toUpperCase()} ${path}`, operation })),
@@ -117,7 +117,7 @@ describe("GET /asyncapi.yaml", () => {
     expect(Object.fromEntries(described)).toEqual(Object.fromEntries(expected));
   });
 
-  it("has every code", () => {
+  it("has every reply code and every close code", () => {
     const codesOf = ({ oneOf }: Record<string, unknown>) =>
       (oneOf as { const: number; title: string }[]).map((one) => [one.title, one.const]);
     expect(codesOf(events.components.schemas.ReplyCode)).toEqual(Object.entries(ReplyCode));
@@ -137,12 +137,12 @@ describe("GET /asyncapi.yaml", () => {
 
   it("has every event and every command", () => {
     const named = Object.values(events.channels).flatMap(({ messages }) => Object.keys(messages));
-    // By MQTT, these three are an empty payload, a JPEG and an empty payload.
+    // Over MQTT, these three events are an empty payload, a JPEG and an empty payload.
     const byMqtt = EVENTS.filter((event) => !["alert.cleared", "preview.updated", "state.cleared"].includes(event));
     expect(named).toEqual(expect.arrayContaining([...byMqtt, ...Object.keys(commandArgs)]));
   });
 
-  it("refers only to what it has", () => {
+  it("has no reference to a missing part", () => {
     const refs = [...JSON.stringify(events).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, path = ""]) => path);
     for (const path of refs)
       expect([
@@ -153,7 +153,7 @@ describe("GET /asyncapi.yaml", () => {
 });
 
 describe("GET /docs", () => {
-  it("shows every route, message and topic, and loads nothing", async () => {
+  it("shows every route, message and topic, and loads no other file", async () => {
     const { status, text, headers } = await bridge.call("/docs");
     expect([status, headers["content-type"]]).toEqual([200, "text/html; charset=utf-8"]);
     for (const route of routes) expect(text).toContain(`<code>${route}</code>`);

@@ -38,7 +38,8 @@ it.each([
     [/^(?:ok|warn) +Node\.js/m, /^ *"verdict": "(?:ok|warn)"/m, /^ok +journal +\d+ files/m],
   ],
   ["docs/operations.md", "clock", [/^system\t\S+Z\nserver\t\S+Z$/m]],
-  // Last, because the commands use the new operator key at once, and the server only after a restart.
+  // This example is the last: afterwards, the commands use the new operator key, which the server accepts only after a
+  // restart.
   ["docs/operations.md", "rotate-secrets", [/^jwt-secret: replaced\noperator-key: replaced\nsimulator: replaced$/m]],
 ])("%s: the example %s works as printed", async (page, name, expected) => {
   const output = await examples.outputOf(page, name, expected);

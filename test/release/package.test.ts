@@ -11,7 +11,10 @@ import { ROOT } from "../house/source-files.ts";
 
 const run = promisify(execFile);
 
-/** Installs the package as `npm install` does, which takes a minute. Otherwise uses the dependencies of this checkout. */
+/**
+ * If true, these tests install the package with its dependencies, which takes a minute. Otherwise they use the
+ * dependencies of this checkout.
+ */
 const INSTALLS = process.env.CHECK_RELEASE === "1";
 
 const packSchema = z.tuple([z.object({ filename: z.string(), files: z.array(z.object({ path: z.string() })) })]);
@@ -69,7 +72,7 @@ function productionPackages(): string[] {
 }
 
 describe("the package", () => {
-  it("holds what runs, the files for the deployment, and the documents", () => {
+  it("contains the programs, the files for the deployment, and the documents", () => {
     expect(packed).toEqual(
       expect.arrayContaining([
         ...["dist/deploy/start.js", "dist/deploy/skylapse.js", "dist/device/main.js", "dist/page/index.html"],
@@ -81,7 +84,7 @@ describe("the package", () => {
     );
   });
 
-  it("holds no tests, no sources and no data", () => {
+  it("contains no tests, no sources and no data", () => {
     const strays = packed.filter(
       (path) =>
         /(^|\/)test\/|\.test\.|\.tsbuildinfo$|\.map$|\.log$|(^|\/)\.env$|^data\//.test(path) ||
@@ -101,7 +104,7 @@ const store = createDashboardStore({ client, channel: "dashboard" });
 const state: RealTimeData = store.getSnapshot();
 const event = (message: DashboardEvent): string => message.event;
 console.log(typeof store, typeof RealTimeProvider, typeof useRealTimeData, CloseCode, serverMessageSchema, state, event);
-// @ts-expect-error: the url is a text
+// @ts-expect-error: the url must be a string
 createClient({ url: 5, getToken: async () => "token" });
 `;
 

@@ -54,8 +54,8 @@ describe(`${CROWD} WebSockets without a token from one address`, () => {
       );
       held.push(...some);
       statuses.push(...(await Promise.all(some.map(answered))));
-      // On a slow machine, the first sockets time out before the last sockets connect. The client may read such a close
-      // after the answer to the socket that takes the place, so it waits a turn.
+      // On a slow machine, the first sockets time out before the last sockets connect. The client may read the close of
+      // a socket after the answer to the socket that takes its place. So the test waits for one turn of the event loop.
       await new Promise((resolve) => setImmediate(resolve));
       const waiting = held.filter(
         ({ socket, received }, index) =>

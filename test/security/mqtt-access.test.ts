@@ -87,7 +87,7 @@ describe("a forbidden will is dropped:", () => {
     const will = { topic, payload: Buffer.from("gone"), qos: 1 as const, retain: true };
     const client = await program.client(who, { will });
     client.stream.destroy();
-    // Connects again, because the broker would publish the will of the earlier connection before it accepts this one.
+    // Connects again: the broker would publish a will of the earlier connection before it accepts the new connection.
     await program.client(who, { clientId: client.options.clientId ?? "" });
     expect(await program.published()).toEqual([]);
   });

@@ -13,7 +13,7 @@ export interface ChildProgram<Sent, Received> {
   send(message: Sent & object): void;
   onMessage(listener: (message: Received) => void): void;
   /**
-   * Resolves when the process has ended and all its messages have arrived, to an error with the exit code or the
+   * Resolves when the process has ended and all its messages have arrived. The error contains the exit code or the
    * signal, and the error output.
    */
   ended: Promise<Error>;

@@ -8,7 +8,10 @@ async function photograph(): Promise<Sharp> {
   return sharp(pixels, { raw: { width, height, channels: 3 } });
 }
 
-/** Unusual files that browsers and libjpeg accept, by what is unusual. Real cameras and streams make such files. */
+/**
+ * Unusual files that browsers and libjpeg accept. Each key says what is unusual about the file. Real cameras and
+ * streams make such files.
+ */
 export async function wholeJpegs(): Promise<ReadonlyMap<string, Buffer>> {
   const photo = await photograph();
   const encoded = (options: JpegOptions) => photo.clone().jpeg(options).toBuffer();

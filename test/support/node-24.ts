@@ -30,7 +30,7 @@ export function installNode24(): void {
       "--prefer-offline",
     ];
     execFileSync("npm", ["install", "--prefix", temporary, ...options, `${PACKAGE}@${VERSION}`], { stdio: "pipe" });
-    // Another run of the tests may have installed the folder meanwhile.
+    // Another run of the tests may have created the folder meanwhile.
     if (!existsSync(FOLDER)) renameSync(temporary, FOLDER);
     if (spawnSync(NODE_24, ["--version"]).status !== 0) throw new Error(`${NODE_24} does not run on this machine`);
   } catch (error) {

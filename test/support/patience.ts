@@ -1,6 +1,9 @@
 import { vi } from "vitest";
 
-/** The timeout of `expect.poll`. It only ends a hang. Vitest's default of 1 s is too short on a busy machine. */
+/**
+ * The timeout of `expect.poll`. It matters only if a test hangs. Vitest's default of 1 s is too short on a busy
+ * machine.
+ */
 const PATIENCE_MS = 60_000;
 
 const { waitFor, waitUntil } = vi;
@@ -8,7 +11,7 @@ const patiently = (options: number | { timeout?: number; interval?: number } = {
   typeof options === "number" ? options : { timeout: PATIENCE_MS, ...options };
 const isPatient = "isPatient" in waitFor;
 
-// The files of one worker share `vi`, and this runs before each of them.
+// This module runs before each test file, and the files of one worker share `vi`: do not wrap its functions twice.
 if (!isPatient) {
   vi.waitFor = Object.assign<typeof waitFor, object>((callback, options) => waitFor(callback, patiently(options)), {
     isPatient: true,

@@ -9,9 +9,9 @@ import { freePort } from "./ports.ts";
 import { POSTGRES_BIN } from "./programs.ts";
 
 export interface PostgresServer {
-  /** A database of the server. */
+  /** The address of a database of this server. */
   url: string;
-  /** For freezing the process. */
+  /** Lets tests freeze the process. */
   readonly process: ChildProcess;
   /** Ends PostgreSQL at once; transactions under way are undone. */
   stop(): Promise<void>;
@@ -25,7 +25,7 @@ export interface PostgresServer {
 export async function startPostgres(): Promise<PostgresServer> {
   const folder = await mkdtemp(join(tmpdir(), "skylapse-postgres-"));
   const port = await freePort();
-  // PostgreSQL refuses to run as root. Debian's package brings this user.
+  // PostgreSQL refuses to run as root. Debian's package creates this user.
   const isRoot = process.getuid?.() === 0;
   const account = isRoot ? { uid: idOf("-u"), gid: idOf("-g") } : {};
   if (account.uid !== undefined) chownSync(folder, account.uid, account.gid);
@@ -52,7 +52,8 @@ export async function startPostgres(): Promise<PostgresServer> {
   async function stop(): Promise<void> {
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, "exit");
-    // A frozen process ends only when it runs again. SIGQUIT ends all processes of the server without a checkpoint.
+    // Continue a frozen process first: it cannot end while it is frozen. SIGQUIT ends all processes of the server
+    // without a checkpoint.
     child.kill("SIGCONT");
     child.kill("SIGQUIT");
     await ended;

@@ -3,7 +3,7 @@ import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { runSkylapse } from "../../deploy/commands/run-skylapse.ts";
 
-/** The program itself, for tests of what only a process of its own shows. */
+/** The path of the program, for tests that must run it as a separate process. */
 export const COMMAND = fileURLToPath(new URL("../../deploy/bin/skylapse.js", import.meta.url));
 
 /** The discard port, on which no server listens. */
@@ -21,7 +21,7 @@ export async function runCommand(env: Record<string, string>, args: readonly str
   const [output, errors] = [text(stdout), text(stderr)];
   const code = await runSkylapse(args, {
     ...{ env: { ...env }, stdin: Readable.from([Buffer.from(input)]), stdout, stderr },
-    // The project's folder may contain a file `.env` of a developer.
+    // Tests must not read a developer's file `.env` in the project's folder.
     envFile: "/dev/null",
     startServer: () => Promise.reject(new Error("only the program itself starts a server")),
   });

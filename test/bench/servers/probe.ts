@@ -9,7 +9,7 @@ export interface Memory {
 
 process.on("message", async (request) => {
   if (request !== "memory") return;
-  // Several collections, because each frees what the finalizers of the previous collection released.
+  // Collects several times, because each collection frees what the finalizers of the previous collection released.
   for (let times = 0; times < 3; times++) {
     globalThis.gc?.();
     await new Promise((resolve) => setImmediate(resolve));

@@ -37,7 +37,7 @@ describe("refusals", () => {
     expect(recorded.at(-1)?.outcome).toBe(`${1000 - MAX_SINGLE_REFUSALS} more refused`);
   });
 
-  it("are recorded as a sum at once for the oldest network when there are too many networks", () => {
+  it("of the oldest network are recorded as a sum at once when there are too many networks", () => {
     const refusals = newRefusals();
     for (let count = 0; count < MAX_SINGLE_REFUSALS + 5; count++) refusals.add(refusal("203.0.113.7"));
     recorded.length = 0;

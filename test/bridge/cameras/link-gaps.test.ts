@@ -134,7 +134,7 @@ describe("a gap in a camera's sequence numbers", () => {
     pass(60 * MINUTE);
     await send(11);
     expect(await gaps()).toEqual([]);
-    // A missing message is lost if it does not arrive after the camera's next birth.
+    // A missing message counts as lost if it does not arrive after the camera's next birth.
     await send(13);
     pass(5 * 60 * MINUTE);
     await birth();

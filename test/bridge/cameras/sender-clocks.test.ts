@@ -14,7 +14,7 @@ beforeEach(async () => {
 /** The time on a clock that is off by `offMs`. */
 const at = (offMs: number) => new Date(Date.now() + offMs).toISOString();
 
-/** Publishes a preview one minute after the last. The clock from which the preview has its name is off by `offMs`. */
+/** Publishes a preview one minute after the last. The time in the name of the new preview is off by `offMs`. */
 async function publishPreview(offMs: number): Promise<void> {
   vi.advanceTimersByTime(60_000);
   const topic = `${tree.root}/cameras/north/previews/${ulid(Date.now() + offMs).toLowerCase()}`;

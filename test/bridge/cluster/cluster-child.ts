@@ -18,7 +18,7 @@ export type ChildQuestion = { id: number } & Question;
 export type ChildAnswer =
   | { kind: "ready" }
   | { kind: "answer"; id: number; yes: boolean }
-  /** `error` is the name of the error. */
+  /** `error` is the name of the error's class. */
   | { kind: "failed"; id: number; error: string }
   | { kind: "lost"; name: string };
 

@@ -4,8 +4,8 @@ import type { ChildAnswer, ChildOptions, ChildQuestion, Question } from "./clust
 
 export interface ClusterProcess {
   /**
-   * Acquires a lease. Retries while Redis is unavailable to the node: a node that was suspended finds its commands
-   * unanswered. @returns whether the node got the lease
+   * Acquires a lease. Retries while Redis is unavailable to the node: the commands of a node that was suspended have
+   * timed out. @returns whether the node got the lease
    */
   acquire(name: string): Promise<boolean>;
   enter(userId: string, connectionId: string, limit: number): Promise<boolean>;

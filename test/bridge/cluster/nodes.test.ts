@@ -232,7 +232,7 @@ describe("leases of several nodes", () => {
       expect(elapsedMs()).toBeLessThan(2 * LEASE_MS);
       holder.thaw();
       await holder.lost("trim");
-      // On a machine that suspends programs for seconds, the other node may have lost the lease, too.
+      // If the machine suspended the other node for seconds, that node may have lost the lease, too.
       if (await holder.acquire("trim")) await other.lost("trim");
     } finally {
       await holder.kill();

@@ -206,7 +206,7 @@ describe("a command that is not sent", () => {
     expect(link.publications).toEqual([]);
   });
 
-  it("is never a command with a name outside the contract, because the camera itself checks such commands", () => {
+  it("is never one with a name outside the contract: the camera itself checks such a command", () => {
     run("heater.on", { watts: 5 });
     expect(sent().command).toMatchObject({ name: "heater.on", args: { watts: 5 } });
     run("constructor", { x: 1 });

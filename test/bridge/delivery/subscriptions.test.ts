@@ -76,7 +76,7 @@ describe("a subscription", () => {
     expect(await client.next("unsubscription_result")).toMatchObject({ success: false, code: 107 });
   });
 
-  it("counts in the subscribers of its channel until its connection is closed", async () => {
+  it("counts as a subscriber of its channel until its connection is closed", async () => {
     const { url, token, sockets } = await startRealtime();
     const one = await connect(url, token());
     const other = await connect(url, token());

@@ -67,7 +67,7 @@ describe.each(PLACES)("the history in %s", (_name, createPlace) => {
     expect(body.gaps).toEqual([]);
   });
 
-  test("follows next to the end", async () => {
+  test("gives each event once to a client that follows `next` to the last page", async () => {
     const found: number[] = [];
     for (let path: string | undefined = "/events?event=capture.completed&limit=2"; path !== undefined; ) {
       const { body } = await get(path, "dashboard:read");
@@ -177,7 +177,7 @@ describe("without an archive", () => {
     bridge = await startTestBridge({ env: { ARCHIVE: "on", DATABASE_URL: `postgres://u:p@127.0.0.1:${port}/d` } });
     const token = bridge.mint("dashboard:read");
     const asked = range(1, 8).map(() => bridge.call("/events?format=ndjson", { token }));
-    // The answers of the eight depend on the database, and that of one too many does not.
+    // The first eight requests wait for the database. The next request exceeds the limit, so its answer comes at once.
     const first = await Promise.race([...asked, ...range(1, 8).map(() => bridge.call("/events", { token }))]);
     expect({ status: first.status, code: first.body.error.code }).toEqual({ status: 429, code: "limit" });
     frozen.close();
@@ -185,7 +185,7 @@ describe("without an archive", () => {
     await Promise.all(asked);
   });
 
-  test("a database that is away leaves the server ready", async () => {
+  test("a database that cannot be reached leaves the server ready", async () => {
     bridge = await startTestBridge({
       env: { ARCHIVE: "on", DATABASE_URL: "postgres://nobody:geheim@127.0.0.1:1/none" },
     });

@@ -72,7 +72,7 @@ describe("the trace of an event", () => {
     expect((await stageOf(id, "archived"))?.note).toMatch(/^row \d+$/);
   });
 
-  it("says when MQTT subscribers were sent an event", async () => {
+  it("says when the event was sent to MQTT subscribers", async () => {
     await bridge.call("/broadcast", {
       ...{ method: "POST", token: OPERATOR_KEY },
       body: { channel: "dashboard", message: { event: "weather.warning", data: {} } },
@@ -98,8 +98,8 @@ describe("the trace of an event", () => {
   });
 });
 
-describe("an event that cannot be traced", () => {
-  it("is named in the answer", async () => {
+describe("an event without a complete trace", () => {
+  it("is named in the answer if it is unknown", async () => {
     const { status, body } = await trace("no-such-event");
     expect([status, body.error]).toEqual([
       404,
@@ -168,11 +168,11 @@ describe("an event that cannot be traced", () => {
   });
 });
 
-describe("what a node keeps", () => {
+describe("a node", () => {
   const filter = { key: "dashboard", channels: new Set(["dashboard"]), onlyCameras: undefined };
   const entryAt = (position: number) => ({ position, channels: ["dashboard"], camera: undefined });
 
-  it("flushes: the newest ones, and it is known which are forgotten", () => {
+  it("keeps its newest flushes, and knows which flushes it has forgotten", () => {
     const log = new FlushLog(5);
     for (let after = 5; after < 20_005; after++)
       log.add({ filter, after, until: after + 1, sockets: 2, startedAt: after, endedAt: after + 0.5 });
@@ -183,7 +183,7 @@ describe("what a node keeps", () => {
     expect(log.deliveryOf(entryAt(20_006))?.sockets).toBe(0);
   });
 
-  it("flushes: less of them when their filters are large", () => {
+  it("keeps fewer flushes if their filters are large", () => {
     const log = new FlushLog(0);
     const large = { ...filter, channels: new Set(Array.from({ length: 50_000 }, (_, n) => `camera:c${n}`)) };
     for (let after = 0; after < 3; after++)
@@ -192,7 +192,7 @@ describe("what a node keeps", () => {
     expect(log.deliveryOf({ ...entryAt(2), channels: ["camera:c1"] })?.sockets).toBe(1);
   });
 
-  it("times of an event: until another event takes their place", () => {
+  it("keeps the times of an event until another event takes their place", () => {
     const log = new EventTimesLog();
     log.noteDurable(7, 1, 2);
     expect(log.of(7)).toEqual({ receivedAt: 1, durableAt: 2, forwardedAt: undefined });

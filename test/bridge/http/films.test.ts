@@ -27,7 +27,7 @@ it("makes a link that opens one film for an hour, and nothing else", async () =>
 it("permits a film to those who may see the pictures of its camera", async () => {
   expect(await access(FILM, bridge.mint("camera:north:read"))).toBe(204);
   expect(await access(FILM, bridge.mint("camera:south:read"))).toBe(403);
-  // A film of another camera below the path of a camera that the token may see.
+  // This film belongs to the camera `south`, although the path and the token are those of `north`.
   expect(await access("south.1080p-0123.mp4", bridge.mint("camera:north:read"))).toBe(404);
   expect((await linkTo("south.1080p-0123.mp4")).status).toBe(404);
   expect((await linkTo("south.1080p-0123.mp4", "south")).status).toBe(403);

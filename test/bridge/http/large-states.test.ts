@@ -53,7 +53,8 @@ describe("GET /cameras of large states", () => {
     } finally {
       clearInterval(timer);
     }
-    // A turn needs about 10 ms. Building all states at once would need seconds, so other load cannot hide the difference.
+    // A turn of the event loop needs about 10 ms. Building all states at once would need seconds, so other load cannot
+    // hide the difference.
     expect(Math.max(...turns)).toBeLessThan(1_000);
   });
 

@@ -59,7 +59,7 @@ describe("GET /metrics", () => {
     socket.close();
   });
 
-  it("labels requests with their route, and unknown paths with none", async () => {
+  it("labels requests with their route, and requests for unknown paths with the route `none`", async () => {
     await bridge.call("/cameras/north");
     await bridge.call("/a/path/of/a/stranger");
     const { text } = await bridge.call("/metrics", { token: METRICS_TOKEN });

@@ -440,7 +440,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         /** The oldest position that the journal keeps. */
         const first = async () => {
           await journal.trim();
-          // Kept entries are in chunks of at most 12.
+          // The journal removes whole chunks of at most 12 entries, so this position is not exact.
           return positions(await readAll(journal, ["dashboard", "camera:a", "camera:b"]))[0] ?? 0;
         };
         expect(await first()).toBe(1);

@@ -69,7 +69,7 @@ const chunk = (position: number) => `m${String(position).padStart(16, "0")}`;
 const span = (channel: string, position: number) => `i${channel}!${String(position).padStart(16, "0")}`;
 
 describe("8 flipped bytes in a table", () => {
-  test.each([0.3, 0.5, 0.7, 0.9])("at %d of the table's length: every lost entry is reported", async (part) => {
+  test.each([0.3, 0.5, 0.7, 0.9])("at %d of the table's length cause a report of every lost entry", async (part) => {
     await fill(3_000);
     const { epoch } = journal;
     await flip(await largestTable(), (size) => Math.floor(size * part));

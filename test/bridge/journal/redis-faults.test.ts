@@ -84,7 +84,7 @@ test("an append whose reply was lost is a duplicate when it is sent again, and i
   await deliverMessage(journal, message(from("device:north", "first", 1)));
   let seq = 0;
   let wasCarriedOut = false;
-  // Several attempts, because Redis may drop the unread input of a closed connection and then executes nothing.
+  // Tries several times, because Redis may drop the unread input of a closed connection: then Redis executes nothing.
   while (!wasCarriedOut && seq < 5) {
     const sent = {
       ...message(from("device:north", "s", ++seq)),

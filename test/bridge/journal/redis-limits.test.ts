@@ -155,7 +155,7 @@ test("a channel beyond the limit is rejected, and empty channels are removed for
   now += 25 * HOUR_MS;
   await journal.trim();
   expect(await append("e")).toEqual({ position: 6, duplicate: false });
-  // A removed channel may have had this name, so the journal does not report a complete recovery.
+  // The journal cannot exclude that a removed channel had this name, so it reports no complete recovery.
   expect(journal.recovery("camera:new", { epoch: journal.epoch, position: 1 })).toMatchObject({ reason: "trimmed" });
   const again = await place.open({ now: () => now, limits: { maxChannels: 4 } });
   expect(again.recovery("camera:new", { epoch: again.epoch, position: 1 })).toMatchObject({ reason: "trimmed" });

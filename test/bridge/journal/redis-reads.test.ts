@@ -23,7 +23,7 @@ beforeAll(async () => {
   place = await createRedisPlace(server.url);
   // Without recent entries in memory, every page is read from Redis.
   journal = await place.open({ limits: { maxRecentChars: 0 } });
-  // One chunk for each append.
+  // Each append writes one chunk.
   for (const _ of range(1, CHUNKS)) await journal.append(message());
 });
 afterAll(async () => {
@@ -51,7 +51,7 @@ class ShortReplies extends Connection {
     );
 }
 
-test("a reply with fewer rows than requested is not taken for the end", async () => {
+test("a reply with fewer rows than requested does not end the reading", async () => {
   const keys = journalKeys(place.prefix);
   const connection = new ShortReplies(place.redis, "test-read", 5_000);
   await connection.ready(5_000);

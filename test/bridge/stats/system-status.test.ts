@@ -88,7 +88,7 @@ describe("the system status", () => {
     expect(published(journal, STATUS)).toHaveLength(1);
     journal.entries = [];
     await status.stop();
-    // Another node gets the lease after a pause, which fake timers would not end.
+    // Another node gets the lease after a pause in real time, which fake timers would never end.
     vi.useRealTimers();
     await vi.waitFor(() => expect(published(journal, STATUS)).toHaveLength(1), { timeout: 10_000 });
     expect(published(journal, RESOURCES)).toHaveLength(1);

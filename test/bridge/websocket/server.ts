@@ -57,7 +57,7 @@ export interface RealtimeOptions extends Partial<SocketsConfig> {
   register?: SocketsOptions["register"];
   retentionEvents?: number;
   allowedOrigins?: readonly string[];
-  /** A sender with a larger share of a channel gets a separate log. Default: no sender does. */
+  /** A sender whose share of a channel exceeds this percentage gets a log of its own. Default: no sender does. */
   sharePercent?: number;
   /** The logger of the WebSocket server. Default: silent. */
   socketsLogger?: Logger;

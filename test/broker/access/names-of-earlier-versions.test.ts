@@ -43,7 +43,8 @@ it("the broker gives a session of the previous version only to the session's own
   await (await test.client(NORTH)).publishAsync(EVENT, "kept", { qos: 1 });
   const { inbox, client } = await test.join(alice);
   expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["kept"]);
-  // A clean connection ends the stored session. The next connection of the client id still replaces the clean one.
+  // A connection with a clean session ends the stored session. The next connection with this client id still replaces
+  // the clean connection.
   await client.endAsync();
   const clean = await test.client({ ...alice, clean: true });
   await test.client(alice);

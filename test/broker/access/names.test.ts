@@ -52,7 +52,7 @@ describe("a reserved client id", () => {
   });
 
   it.each(["camera-", "camera-North", "camera--x", "cameras-north", "camera", "service-a/b"])(
-    "is not %s, which any user may use",
+    "does not have the form of %s, which any user may use",
     async (clientId) => {
       const test = await startTestBroker();
       expect(await connackOf(test, { ...userOf(test, "mallory"), clientId })).toBe(0);

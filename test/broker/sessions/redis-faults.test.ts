@@ -227,7 +227,7 @@ describe("a node that is killed", () => {
     }
   });
 
-  it("leaves wills that another node publishes once, except the wills of clients that have reconnected", async () => {
+  it("leaves wills: another node publishes each will once, unless the client of the will has reconnected", async () => {
     const cluster = await nodes();
     const env = { MQTT_HEARTBEAT_MS: "150" };
     const dead = await cluster.startProcess(env);

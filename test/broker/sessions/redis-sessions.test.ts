@@ -152,7 +152,7 @@ describe("a persistent session", () => {
     }
   });
 
-  it("gets messages that are published while it subscribes either in order or not at all", async () => {
+  it("gets a message that is published during its SUBSCRIBE either in order or not at all", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const camera = await b.client(NORTH);
@@ -404,7 +404,7 @@ describe("a client that connects to another node", () => {
     }
   });
 
-  it("does not disconnect another identity, and another client cannot pretend such a connection by a message", async () => {
+  it("does not disconnect another identity, and no client can fake such a connection with a message", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const north = await a.client({ ...NORTH, clientId: "north" });

@@ -37,11 +37,11 @@ describe("retained messages on disk", () => {
     return { db, retained, order, read: () => payloadsOf(retained.read([TOPIC])) };
   }
 
-  it("are outdated as soon as a newer message is being stored, even if they were read after that moment", async () => {
+  it("are outdated as soon as the broker begins to store a newer message, even if they are read after that moment", async () => {
     const { retained, order, read } = await open();
     order.dispatched = 50;
     await retained.store(message(1));
-    // The messages of one topic are stored one after the other, and the read does not wait for the last one.
+    // The broker stores these messages one after the other, and the read does not wait for the last message.
     const storing = Array.from({ length: 49 }, (_, index) => retained.store(message(index + 2)));
     const [payload = Buffer.of()] = await read();
     await Promise.all(storing);
@@ -61,7 +61,7 @@ describe("retained messages on disk", () => {
     expect(await read()).toHaveLength(1);
   });
 
-  it("of an earlier run of the broker are delivered, whatever their numbers", async () => {
+  it("of an earlier run of the broker are delivered, even with a number that this run has not reached", async () => {
     const { db, retained, read } = await open();
     await db.put(`retained:${TOPIC}`, encodePacket(message(1_000, "earlier-run")));
     await retained.load();

@@ -59,7 +59,7 @@ describe("a persistent session", () => {
     expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
   });
 
-  it("gets messages that are published while it subscribes either immediately or not at all", async () => {
+  it("gets a message that is published during its SUBSCRIBE either immediately or not at all", async () => {
     const test = await startTestBroker();
     const options = archive(test.token(["dashboard:read"]));
     const { client, inbox } = await test.join(options);
@@ -365,7 +365,8 @@ describe("retained messages", () => {
     const watched = inboxOf(watcher);
     await watcher.subscribeAsync(state, { qos: 1 });
     await Promise.all(sent.map((value) => camera.publishAsync(state, value, { qos: 1, retain: true })));
-    // With Redis, a message is acknowledged before it is dispatched, and a subscriber gets the undispatched ones live.
+    // With Redis, messages may be acknowledged before they are dispatched. Waits until all are dispatched, because a
+    // new subscriber would get the others live.
     await watched.has(100);
     const viewer = await test.client({ username: "v", password: test.token(["dashboard:read"]) });
     const inbox = inboxOf(viewer);

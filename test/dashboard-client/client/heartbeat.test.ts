@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { Heartbeat } from "../../../dashboard-client/client/heartbeat.ts";
 import { connect, serve, until, untilConnected } from "../support/harness.ts";
 
-/** A heartbeat without a connection, and the silences after which it reported the connection as dead. */
+/** A heartbeat without a connection. `silences` lists the silences after which it reported the connection as dead. */
 function heartbeatWith(graceMs: number): { heartbeat: Heartbeat; silences: readonly number[] } {
   const silences: number[] = [];
   const heartbeat = new Heartbeat({

@@ -14,7 +14,7 @@ function filmLinks(status = 200) {
   return { asked, films: new FilmLinks(BASE, { post }) };
 }
 
-it("opens a film below the address of the server, and one of another address, with a token for this film", async () => {
+it("opens a film at the address of the server or at another address, with a token for this film", async () => {
   const { asked, films } = filmLinks();
   expect(films.plain(`/films/${FILM}`)).toBe(`${BASE}films/${FILM}`);
   expect(await films.open("north", `/films/${FILM}`)).toBe(`${BASE}films/${FILM}?token=a.b.c`);
@@ -23,7 +23,7 @@ it("opens a film below the address of the server, and one of another address, wi
   expect(asked).toEqual(Array(2).fill(`cameras/north/films/${FILM}/link`));
 });
 
-it("sends no token to a service whose films have other names, and says why a film does not open", async () => {
+it("adds no token to a film whose name does not begin with the camera's id, and says why a film does not open", async () => {
   const { asked, films } = filmLinks(403);
   const signed = "https://bucket.example.org/day.mp4?signature=1";
   expect(await films.open("north", signed)).toBe(signed);

@@ -155,7 +155,7 @@ test("the folder camera treats an overwritten file as another picture", async ()
   expect(new Set(sink.stored.map(({ name }) => name)).size).toBe(2);
 });
 
-test("the folder camera ignores files without the name of a picture, and reports once each file with such a name that is no picture", async () => {
+test("the folder camera ignores files without the name of a picture, and reports each file once that has such a name but is no picture", async () => {
   const path = temporaryFolder();
   await picture(path, ".hidden.jpg");
   await picture(path, "notes.txt");

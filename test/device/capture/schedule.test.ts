@@ -174,7 +174,7 @@ test("the schedule uses the shorter interval while windows overlap, and then the
   ]);
 });
 
-test("the schedule plans a picture at the end of a window with a short interval if a longer interval has its next picture then", () => {
+test("the schedule plans a picture at the end of a window if another open window has a picture due at that moment", () => {
   const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:00", 15)];
   expect(times(windows, "10:01:40", 3)).toEqual(["10:01:45", "10:02:00", "10:03:00"]);
 });

@@ -247,7 +247,7 @@ test.each([
   });
   const until = new Date(Date.now() + 1500);
   await sleeper.sleep(until);
-  // 500 ms less, because the system may adjust the wall clock during the sleep.
+  // Allows 500 ms less, because the system may adjust the wall clock during the sleep.
   expect(Date.now()).toBeGreaterThanOrEqual(until.getTime() - 500);
   expect(done.map(({ what }) => what)).toEqual([`leave until ${until.toISOString()}`, "come back"]);
   const failure = lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === "sleep command failed");

@@ -283,7 +283,7 @@ async function afterCrash(
   return reply;
 }
 
-test("the camera replies after a crash `succeeded` if the picture was stored, otherwise `failed`", async () => {
+test("after a crash, the camera replies `succeeded` if the picture was stored, otherwise `failed`", async () => {
   const broker = await openBroker();
   const config = { dataPath: await cameraWithData(), images: {} };
   const agent = await onlineCamera(broker, config);
@@ -303,7 +303,7 @@ test("the camera replies after a crash `succeeded` if the picture was stored, ot
   });
 });
 
-test("the camera replies after a crash `succeeded` if the settings or the schedule were stored, otherwise `failed`", async () => {
+test("after a crash, the camera replies `succeeded` if the settings or the schedule were stored, otherwise `failed`", async () => {
   const broker = await openBroker();
   const config = { dataPath: await cameraWithData() };
   const agent = await onlineCamera(broker, config);

@@ -442,7 +442,7 @@ test("the disk outbox drops and reports a preview that was damaged on the disk, 
   expect(second.takeDropped()).toMatchObject({ count: 2 });
 });
 
-test("the disk outbox deletes after a power cut the file of a preview that is not in the database, but no file of a later preview", async () => {
+test("after a power cut, the disk outbox deletes the file of a preview that is not in the database, but no file of a later preview", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(picture(1));

@@ -8,7 +8,7 @@ import { ThresholdAlerts, type ThresholdAlertsOptions } from "../../../device/st
 import { cameraAt, envelopeOf, openBroker, stateTopic, tree } from "../support/cameras.ts";
 import { temporaryFolder } from "../support/programs.ts";
 
-/** Alerts, and what they publish: the message of an alert that is raised, undefined when the alert is cleared. */
+/** Alerts, and a list of what they publish: the message of a raised alert, or undefined for a cleared alert. */
 function alertsWith(changes: Partial<ThresholdAlertsOptions> = {}) {
   const published: [name: string, message: string | undefined][] = [];
   const raised: (readonly string[])[] = [];

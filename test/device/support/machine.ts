@@ -1,6 +1,6 @@
 import { DeviceClock } from "../../../device/host/clock.ts";
 
-/** A machine whose clock has no battery: it starts at any time, and is wrong until it is set. */
+/** A machine whose clock has no battery: after a start, the clock shows any time, and is wrong until it is set. */
 export class Machine {
   /** Whether the clock was set from the network. Undefined: unknown. */
   synchronised: boolean | undefined;

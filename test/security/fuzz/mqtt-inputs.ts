@@ -119,7 +119,9 @@ export function mqttFrame(bytes: Buffer): Buffer {
   return frame(bytes, { opcode: 2 });
 }
 
-/** An upgrade request and {@link beforeConnect} in frames. The request and the frames may be invalid. */
+/**
+ * An upgrade request, followed by {@link beforeConnect} in WebSocket frames. The request and the frames may be invalid.
+ */
 export function beforeConnectInFrames(password: string): Arbitrary<Buffer> {
   const upgraded = framed(beforeConnect(password), 2).map((bytes) => Buffer.concat([MQTT_UPGRADE, bytes]));
   return fc.oneof(

@@ -12,7 +12,7 @@ import { createPostgres } from "./archive-places.ts";
 const DIST = new URL("../../../../dist/", import.meta.url);
 const LEASE_MS = 1_000;
 
-/** A node with a journal in Redis and the archive. Another process, because only a process can be killed. */
+/** A node with a journal in Redis and the archive. The node is a process of its own, so that the test can kill it. */
 const NODE = `
   const [url, prefix, databaseUrl] = process.argv.slice(1);
   const { openRedis } = await import("${new URL("deploy/redis/redis.js", DIST)}");
@@ -29,7 +29,7 @@ const NODE = `
   setInterval(() => {}, 1_000);
 `;
 
-test("one of several nodes fills the archive; when it is killed, another one continues: nothing missing, nothing twice", async () => {
+test("one of several nodes fills the archive; when this node is killed, another node continues without a gap or a repetition", async () => {
   const server = await startRedis();
   onTestFinished(() => server.remove());
   const postgres = await createPostgres();

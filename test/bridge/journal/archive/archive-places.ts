@@ -14,7 +14,7 @@ export interface TestPlace {
   place: ArchivePlace;
   /** Opens the archive in this process. */
   open(): Promise<ArchiveDatabase>;
-  /** Reads a table as other programs do. */
+  /** Runs a query, as another program would. */
   // biome-ignore lint/suspicious/noExplicitAny: tests look into rows column by column
   rows(sql: string): Promise<any[]>;
   /** Removes everything. */

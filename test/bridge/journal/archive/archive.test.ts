@@ -12,7 +12,7 @@ import { PLACES, type TestPlace } from "./archive-places.ts";
 const DIST = new URL("../../../../dist/bridge/", import.meta.url);
 const workerFile = new URL("journal/archive/worker.js", DIST);
 
-/** A program with a journal and its archive, to be killed. */
+/** A program with a journal and its archive. The tests kill this program. */
 const CHILD = `
   const [journalPath, dataPath, databaseUrl] = process.argv.slice(1);
   const { openLevelJournal } = await import("${new URL("journal/stores/level/level.js", DIST)}");
@@ -75,7 +75,7 @@ describe.each(PLACES)("filling the archive in %s", (name, createPlace) => {
     await Promise.all(range(1, size).map(() => journal.append(event())));
   }
 
-  test("continues after kill -9 in the middle of it: nothing is missing, and nothing is there twice", async () => {
+  test("continues after a kill -9 during the filling: no event is missing, and no event is there twice", async () => {
     const journal = await journals.open({ sync: false, retentionEvents: 100_000 });
     await append(journal, 6_000);
     await journal.close();
@@ -94,11 +94,11 @@ describe.each(PLACES)("filling the archive in %s", (name, createPlace) => {
     expect(await place.rows("select * from archive_gaps")).toEqual([]);
   });
 
-  test("records what the journal no longer has", async () => {
+  test("records a gap for the events that the journal no longer has", async () => {
     const journal = await journals.open({ sync: false, retentionEvents: 30 });
     for (const _ of range(1, 10)) await append(journal, 20);
     await journal.trim();
-    // Reopened, so that nothing is read from memory.
+    // Opens the journal again, so that nothing is read from memory.
     const archive = start(await journals.open({ sync: false, retentionEvents: 30 }));
     await complete(archive);
     const first = (await positions())[0] ?? 0;
@@ -110,13 +110,13 @@ describe.each(PLACES)("filling the archive in %s", (name, createPlace) => {
     expect(first).toBeGreaterThan(100);
   });
 
-  test("another node continues when a node stops", async () => {
+  test("is continued by another node when a node stops", async () => {
     const journal = await journals.open({ sync: false });
     const leases = new LocalLeases();
     const first = start(journal, leases);
     await append(journal, 500);
     await complete(first);
-    // Without PostgreSQL each node has its own archive.
+    // With SQLite, each node has its own archive, so no second node takes part.
     const second = databaseUrl() === undefined ? undefined : start(journal, leases);
     expect(second?.status()?.isFilling ?? false).toBe(false);
     await first.stop();
@@ -125,10 +125,10 @@ describe.each(PLACES)("filling the archive in %s", (name, createPlace) => {
     expect(await positions()).toEqual(range(1, 1_000));
   });
 
-  // SQLite runs in the process of the archive, so it cannot stop by itself.
+  // The following tests stop the database. SQLite has no process of its own that could stop.
   if (name !== "PostgreSQL") return;
 
-  test("nothing is missing when the database stops under load, and appends go on", async () => {
+  test("loses no event when the database stops under load, and does not stop appends", async () => {
     const journal = await journals.open({ sync: false, retentionEvents: 20 });
     const archive = start(journal);
     let isLoaded = true;

@@ -93,7 +93,7 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
     expect(row.event_id).toBe("a\ufffdb\ufffd");
   });
 
-  test("stores the position with the events, and takes a batch only after the stored position", async () => {
+  test("stores the position with the events, and refuses a batch that does not begin at the stored position", async () => {
     expect(await append([entry(1), entry(2)])).toBe(true);
     expect(await archive.position()).toEqual({ epoch, position: 2 });
     expect(await append([entry(1), entry(2)])).toBe(false);
@@ -116,7 +116,7 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
     expect(await read()).toEqual([1]);
   });
 
-  test("records what is missing, and names it in the page where it is missing", async () => {
+  test("records missing events as a gap, and names the gap in the page where the events are missing", async () => {
     await append([entry(1)]);
     await append([entry(10)], 1, { gap: { after: 1, before: 10, reason: "trimmed" } });
     await append([entry(11)], 10);
@@ -126,12 +126,12 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
     expect((await place.rows(`select * from archive_gaps where after = 1`)).length).toBeGreaterThan(0);
   });
 
-  test("archives no event again that a new epoch still has, and records that the old one ended", async () => {
+  test("archives the events only once that a new epoch keeps, and records that the old epoch ended", async () => {
     const kept = [entry(1), entry(2), entry(3)];
     await append([...kept, entry(4), entry(5)]);
     const old = epoch;
     epoch = `epoch-${++epochs}`;
-    // The journal was put back from a copy with 3 entries, and has taken two others since.
+    // The journal was restored from a copy with 3 entries. Its new entries 4 and 5 differ from the old entries 4 and 5.
     await append([...kept, entry(4, { data: { other: 1 } }), entry(5, { data: { other: 2 } }), entry(6)]);
     expect(await read()).toEqual([6, 5, 4]);
     const { gaps } = await archive.page({ access: "all", limit: 3 });
@@ -170,7 +170,7 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
     expect(await read({ from: START + 400 * DAY_MS })).toEqual([]);
   });
 
-  test("finds events whose clock went back", async () => {
+  test("finds events by their times, even if the clock was set back between the events", async () => {
     await append([
       entry(1, { acceptedAt: START + 50 * DAY_MS }),
       entry(2, { acceptedAt: START + 40 * DAY_MS }),
@@ -183,7 +183,7 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
     expect(await read(fortieth)).toEqual([4, 2]);
   });
 
-  test("finds events by words and by the beginnings of words", async () => {
+  test("finds events by words and by the first letters of words", async () => {
     await append([
       entry(1, { data: { error: "The lens cap is FROZEN shut", code: "E-17" } }),
       entry(2, { data: { message: "no lens", nested: [{ text: "Gletscher über Äste" }] } }),
@@ -253,7 +253,7 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
     const old = (position: number, days: number, given = {}) =>
       entry(position, { acceptedAt: now - days * DAY_MS, data: { text: "marmot" }, ...given });
     await append([old(1, 20), job(2, "north"), old(3, 5), old(4, 20, { topic: `${ROOT}/cameras/north/state/power` })]);
-    // A kind without an age is kept.
+    // Events of a kind that is not named here are kept.
     while ((await archive.prune({ event: 10, state: 30 }, now)) > 0);
     const words = { words: ["marmot"] };
     expect(await read({ from: START + 2_000 * DAY_MS })).toEqual([4, 3]);

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { ArchivePace, shareOf } from "../../../../bridge/journal/archive/pace.ts";
 import { range } from "../messages.ts";
 
-test("works without pauses while the event loop has time, and less the busier it is, but never stops", () => {
+test("works without pauses while the event loop has time, works less when the loop is busier, and never stops", () => {
   expect([0, 0.3, 0.5].map((utilization) => shareOf(utilization, 0))).toEqual([1, 1, 1]);
   const shares = range(50, 100).map((percent) => shareOf(percent / 100, 0));
   expect(shares).toEqual([...shares].sort((one, other) => other - one));
