@@ -148,7 +148,8 @@ class JournalIngest implements BridgeIngest {
     const acceptance: Acceptance = { position: undefined, forward: true };
     if (publication.retain && message.state === undefined) acceptance.historical = true;
     if (message.state === "set" && message.body.length > 2 * payload.length + STATE_OVERHEAD_CHARS) {
-      // The broker limits retained messages by payload bytes, but the JSON of this payload is much longer.
+      // The broker limits retained messages by the bytes of their payloads. As JSON this payload would be much longer,
+      // so it is not retained.
       message.state = undefined;
       if (message.publish !== undefined) message.publish.retain = false;
       acceptance.notRetained = `it is delivered and not retained: as JSON its ${payload.length} bytes are ${message.body.length} characters`;

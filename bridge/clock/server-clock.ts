@@ -16,7 +16,9 @@ import { networkTimeAgrees } from "./network-time.ts";
 export interface ServerClock {
   /** Milliseconds since 1970, without jumps of the system's clock. Never runs backwards. */
   now(): number;
-  /** The system's clock, or, if earlier, that clock without the unconfirmed jump: for the expiry of revocations. */
+  /**
+   * The system's clock, with or without its unconfirmed jump, whichever is earlier. Used for the expiry of revocations.
+   */
   cautious(): number;
   /** The unconfirmed jump, if any. */
   readonly jump: ClockJump | undefined;
@@ -214,7 +216,8 @@ class StoredClock implements ServerClock {
       this.#checkJump();
       return;
     }
-    // The clock of a running node also counted while the store was unavailable. At its start, a node has no such clock.
+    // A running node continued its own clock while the store was unavailable. A node that starts has no clock of its
+    // own.
     const own = this.#timers.length === 0 ? Number.NEGATIVE_INFINITY : this.now();
     const { time, offset, trusted } = stored;
     const sinceMs = wall - stored.wall;
@@ -249,7 +252,8 @@ class StoredClock implements ServerClock {
       const deviation = deviationOf(this.#state);
       const isSame = this.#agreed !== undefined && Math.abs(deviation - this.#agreed.deviation) <= JUMP_MS;
       if (!isSame) this.#agreed = { deviation, since: at };
-      // If network time had confirmed the clock before the jump, time has passed. Otherwise the clock was corrected.
+      // If network time had confirmed the system's clock before the jump, the server was off for the length of the
+      // jump. Otherwise the jump corrected the clock.
       else if (this.#agreed !== undefined && at - this.#agreed.since >= agreementMs)
         await this.#confirm({ timePassed: this.#state.trusted, trusted: true }, "network time");
     }

@@ -29,7 +29,7 @@ interface EventBody {
   historical?: boolean;
 }
 
-/** The newest events of the journal, which are searched without an index. */
+/** How many of the newest events of the journal are searched: the journal has no index of ids. */
 const SEARCHED_EVENTS = 20_000;
 const PAGE = { maxEvents: 1_000, maxBytes: 1_048_576 };
 
@@ -98,7 +98,7 @@ async function searchJournal({ journal, tree }: LookupServices, id: string): Pro
   return { events: found, oldestAt };
 }
 
-/** A ULID contains its time, so it may be known that its event is older than all kept events. */
+/** A ULID contains the time when it was made. This time may show that the event is older than all kept events. */
 function removedHint(id: string, oldestAt: number | undefined): string[] {
   const madeAt = timeOfUlid(id.toLowerCase());
   if (madeAt === undefined || oldestAt === undefined || madeAt >= oldestAt) return [];

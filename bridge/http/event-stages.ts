@@ -25,7 +25,7 @@ export const nodeTimesSchema = z.object({
 });
 type NodeTimes = z.infer<typeof nodeTimesSchema>;
 
-/** An event, for the question to another node. */
+/** The event in a question to another node. */
 export const askedEventSchema = z.object({
   ...{ epoch: z.string(), position: z.number(), acceptedAt: z.number() },
   ...{ channels: z.array(z.string()), camera: z.string().optional() },

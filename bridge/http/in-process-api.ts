@@ -12,7 +12,10 @@ export interface OperatorRequest {
   body?: object | undefined;
 }
 
-/** Opens the routes for users, devices and tokens without a port or a key: the caller could change the store itself. */
+/**
+ * Opens the routes for users, devices and tokens without a port. They need no key, because a caller in this process
+ * could also change the store directly.
+ */
 export function openInProcessApi(services: OperatorServices) {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });
   readBodiesAsJson(server);

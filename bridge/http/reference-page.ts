@@ -76,7 +76,7 @@ function messagePart([name, { summary = "", payload }]: [string, { summary?: str
   return details(`${code(name)} ${escaped(summary)}`, fieldsOf(payload));
 }
 
-/** The fields of a schema as a table; of a union, one table for each member. */
+/** Shows the fields of a schema as a table, and those of a union as one table for each member. */
 function fieldsOf(schema: JsonSchema | undefined): string {
   if (schema === undefined) return "";
   const members = membersOf(schema);

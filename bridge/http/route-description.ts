@@ -26,7 +26,7 @@ export interface RouteDescription {
   /** A schema that accepts undefined means that the body may be missing. */
   body?: z.ZodType;
   responses: Readonly<Record<number, ResponseDescription>>;
-  /** The errors besides those that every such route may answer. */
+  /** The errors of this route, except those that `errorsOf` in `openapi.ts` adds by itself. */
   errors?: readonly ErrorName[];
 }
 
@@ -50,12 +50,14 @@ export interface DescribedRoute {
   method: string;
   /** As in Fastify, such as `/users/:id`. */
   url: string;
-  /** Whether the general or an own limit of requests applies. */
+  /** Whether the route has a limit of requests: the general one or its own. */
   isLimited: boolean;
   description: RouteDescription;
 }
 
-/** Collects the routes added from now on. The result has those with a description, once all routes are added. */
+/**
+ * Collects the routes that are added after this call. @returns a function that returns the routes with a description
+ */
 export function collectDescriptions(server: FastifyInstance): () => DescribedRoute[] {
   const added: RouteOptions[] = [];
   server.addHook("onRoute", (route) => void added.push(route));

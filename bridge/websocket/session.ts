@@ -20,7 +20,7 @@ import { type RequestHandler, RequestLoop, type RequestLoopOptions } from "./req
 import { renewToken } from "./token-renewal.ts";
 
 interface StoreState {
-  /** Whether the store is outside this process: while it accepts no writes, it cannot be read either. */
+  /** Whether the store is outside this process. Such a store cannot be read either while it accepts no writes. */
   shared: boolean;
   /** Why the store accepts no writes now; undefined when it does. */
   unavailableReason: () => string | undefined;

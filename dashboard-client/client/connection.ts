@@ -134,7 +134,7 @@ export class Connection {
       this.#arm(Math.max(0, (state.retryAt ?? 0) - Date.now()), () => this.#dispatch({ type: "attempt" }));
     }
     this.#options.onState(state, before);
-    // If a listener has changed the state during this call, the attempt of the newer state has already begun.
+    // If a listener has changed the state during `onState`, that change has already begun its own attempt.
     if (state === this.#state && state.status === "connecting" && state.phase === "token") this.#begin();
   }
 

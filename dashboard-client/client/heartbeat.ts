@@ -27,7 +27,7 @@ export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #heardAt = 0;
   /**
-   * Whether a message has arrived since the last probe. Times would not tell: many messages may arrive in one
+   * Whether a message has arrived since the last probe. Times cannot show this: many messages may arrive in the same
    * millisecond.
    */
   #probeAnswered = false;

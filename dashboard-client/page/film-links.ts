@@ -28,7 +28,7 @@ export class FilmLinks {
   async open(camera: string | undefined, url: string): Promise<string> {
     const address = new URL(this.plain(url));
     const film = address.pathname.split("/").at(-1) ?? "";
-    // Only the films of services that ask the server for access have such names.
+    // A service that asks the server who may watch its films begins their names with the camera's id.
     if (camera === undefined || !film.startsWith(`${camera}.`)) return address.href;
     const answer = await this.#access.post(["cameras", camera, "films", film, "link"].join("/"));
     if (!answer.ok) throw new Error(`The film could not be opened (HTTP ${answer.status})`);

@@ -39,7 +39,7 @@ export function useLatestPicture(
         show(replaced(held.current, await pictures.latest(camera, ending.signal)));
       } catch (error) {
         if (ending.signal.aborted) return;
-        // If the last answer was that there is no picture, it still counts while there is no connection.
+        // While there is no connection, an earlier answer that there is no picture remains valid.
         const stillNone = !live && version === undefined && held.current.status === "none";
         const status = error instanceof NoPictureYetError || stillNone ? "none" : "failed";
         if (held.current.picture === undefined) show({ ...held.current, status });

@@ -32,7 +32,10 @@ type Fields = { [Name in Field]?: Known<z.infer<(typeof SCHEMAS)[Name]>> };
 /** The state of one camera. A field is missing if the camera has not sent it, or has sent it in an invalid form. */
 export interface CameraState extends Fields {
   id: string;
-  /** When the picture with this etag was taken: the time of its capture event or, without that event, in its name. */
+  /**
+   * When the picture with this etag was taken: the time of its capture event or, without that event, the preview's
+   * `taken_at`.
+   */
   pictureTaken?: { etag: string; at: string };
 }
 

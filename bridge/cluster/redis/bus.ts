@@ -20,7 +20,10 @@ export type Notice =
 /** Lua that numbers and publishes a notice. Uses the locals `count` (a key), `channel` and `notice`. */
 export const PUBLISH = "redis.call('PUBLISH', channel, redis.call('INCR', count) .. '\\n' .. notice)";
 
-/** Run by EVAL: with EVALSHA, a script that Redis has not cached is sent twice, and later notices overtake it. */
+/**
+ * EVAL runs this script. EVALSHA would send a script that Redis has not cached twice, and later notices could overtake
+ * it.
+ */
 const publishScript = `
 local count, channel, notice = KEYS[1], ARGV[1], ARGV[2]
 ${PUBLISH}

@@ -114,7 +114,7 @@ export class RedisRegister implements ConnectionRegister {
    */
   compare(registered: number, known: boolean): void {
     const quiet = this.#entering === 0 && !this.#removing;
-    // A single difference is ignored: Redis may have counted just before the last command.
+    // The first difference is ignored: Redis may have counted just before it received this node's last command.
     this.#differed = quiet && registered !== this.#users.size ? this.#differed + 1 : 0;
     if (!known || this.#inDoubt || this.#differed >= 2) void this.#align();
   }

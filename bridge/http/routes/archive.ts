@@ -21,7 +21,7 @@ import type { Services } from "../services.ts";
 
 const MAX_PAGE_EVENTS = 1_000;
 const DEFAULT_PAGE_EVENTS = 100;
-/** Events that an export reads at once. */
+/** How many events an export reads at once. */
 const EXPORT_PAGE_EVENTS = 500;
 const MAX_SEARCH_WORDS = 8;
 
@@ -42,9 +42,9 @@ const filters = {
       message: `must have 1 to ${MAX_SEARCH_WORDS} words of letters and digits`,
     })
     .optional(),
-  /** From `next` of the page before. */
+  /** The cursor in `next` of the previous page. */
   cursor: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER).optional(),
-  /** Events of a page, 100 by default. An export has no limit by default. */
+  /** The largest number of events of a page, 100 by default. An export has no limit by default. */
   limit: z.coerce.number().int().min(1).optional(),
   format: z.enum(["json", "ndjson", "csv"]).optional(),
 };
@@ -163,7 +163,7 @@ export function archiveRoutes(server: FastifyInstance, services: Services): void
       );
     }
     const pages = pagesOf(read, query, limit);
-    // Read before the response begins: later, a failure could only cut the response off.
+    // The first events are read before the response begins: after that, a failure could only cut the response off.
     const first = await pages.next();
     const events = eventsOf(first.done === true ? [] : first.value, pages);
     if (format === "ndjson") {
@@ -232,7 +232,7 @@ function gapOf({ epoch, after, before, reason, noticed_at }: Gap) {
   return { epoch, after, ...(before === null ? {} : { before }), reason, noticed_at: noticedAt };
 }
 
-/** Commands are carried by no channel. Who may command a camera sees its commands and their replies. */
+/** No channel carries commands. A caller who may command a camera sees its commands and their replies. */
 function commandAccessOf(grants: Grants): ArchiveAccess {
   if (grants.admin || grants.permissions.includes("camera:control")) return "all";
   const ofCameras = idsIn(grants, /^camera:([^:]+):control$/).filter(grants.canCommand);

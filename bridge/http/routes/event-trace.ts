@@ -45,7 +45,7 @@ const TRACE: RouteDescription = {
 /** `GET /events/{id}/trace`: when an event passed each stage between its sender and its readers. */
 export function eventTraceRoutes(server: FastifyInstance, services: Services): void {
   const { archive, callers, clock, cluster, http, journal } = services;
-  // Without a limit for all requests, there is none for this route.
+  // If the general limit of requests is switched off, this route has no limit either.
   const limit = perMinute(
     Number.isFinite(http.maxRequestsPerMinute) ? MAX_TRACES_PER_MINUTE : http.maxRequestsPerMinute,
   );

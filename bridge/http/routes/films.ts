@@ -76,7 +76,7 @@ function demandCamera({ grants }: Caller, { id, film }: FilmName): void {
   if (!film.startsWith(`${id}.`)) throw notFound(`There is no film ${film} of the camera ${id}`);
 }
 
-/** Grants nothing else, and nobody can ask for a token with it. */
+/** The permission to watch one film. Only the route for links puts it into tokens. */
 function permissionOf({ film }: FilmName): string {
   return `film:${film}`;
 }

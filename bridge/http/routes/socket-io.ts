@@ -47,8 +47,8 @@ function isVersion4(query: URLSearchParams, transport: string): boolean {
 }
 
 /**
- * `GET` and `POST /socket.io/`: a client of Socket.IO 3 or later is connected and refused, because its `connect_error`
- * shows the text of a refusal but not of a response. Others get 410.
+ * `GET` and `POST /socket.io/`. A client of Socket.IO 3 or later is connected and then refused by a packet: its
+ * `connect_error` shows the text of such a packet, but not the text of an HTTP response. Other clients get 410.
  */
 export async function socketIoRoutes(server: FastifyInstance): Promise<void> {
   /** The namespace of each polling client, once it is known. */
@@ -65,7 +65,8 @@ export async function socketIoRoutes(server: FastifyInstance): Promise<void> {
     if (!namespaces.has(sid)) return undefined;
     if (method === "POST") {
       const namespace = String(body).split(SEPARATOR).map(namespaceIn).find(Boolean);
-      // The client of the default namespace is refused already: 410 makes a browser print the sentence.
+      // A client of the default namespace was refused by the first response. Now 410 makes a browser print the
+      // sentence.
       if (namespace === undefined) return undefined;
       namespaces.set(sid, namespace);
       return "ok";
