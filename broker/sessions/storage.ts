@@ -75,8 +75,8 @@ export interface StorageOptions {
   /** Whether acknowledged messages on this topic are reported. */
   wantsReceipt(topic: string): boolean;
   /**
-   * Returns the message that was sent with this id to a client with a clean session, if its acknowledgement is to be
-   * reported. (A clean session has no stored queue.)
+   * Returns the message that was sent with this id to a client with a clean session, if {@link wantsReceipt} holds for
+   * its topic. (A clean session has no stored queue.)
    */
   takeReceipt(client: Session, messageId: number): unknown;
   /** Whether this was the last publication delivered to the client, through any of its subscriptions. */

@@ -76,7 +76,7 @@ function demandCamera({ grants }: Caller, { id, film }: FilmName): void {
   if (!film.startsWith(`${id}.`)) throw notFound(`There is no film ${film} of the camera ${id}`);
 }
 
-/** The permission to watch one film. Only the route for links puts it into tokens. */
+/** The permission to watch one film. A request for a token may not name this permission. */
 function permissionOf({ film }: FilmName): string {
   return `film:${film}`;
 }
