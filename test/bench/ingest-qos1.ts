@@ -44,7 +44,7 @@ export const ingestArchive: Row = {
     })),
 };
 
-/** The archive's thread needs some seconds to load. */
+/** Also waits until the archive's thread has loaded, which takes some seconds. */
 async function startWithArchive(archive: string, options: BenchOptions): Promise<MqttServer> {
   const server = await startSkylapse({ ...options, env: { ARCHIVE: archive } });
   await sleep(5);

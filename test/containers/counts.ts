@@ -37,14 +37,14 @@ function demandAll(place: string, counts: Counts, acknowledged: readonly number[
 
 /** Every acknowledged event must be in the journal and in the archive exactly once. */
 export async function demandNothingLost(soFar: readonly number[]): Promise<string> {
-  // The camera goes on.
+  // Copies the list, because the camera goes on sending.
   const acknowledged = [...soFar];
   // One token for all reads: the server limits how many it mints in a minute.
   const token = await mint("camera:read");
   demandAll("journal", await readJournal(token), acknowledged);
   const end = performance.now() + ARCHIVE_TIMEOUT_MS;
   let archive = await readArchive(token);
-  // The archive follows the journal.
+  // The archive gets events some time after the journal.
   while (problemsOf(archive, acknowledged).missing.length > 0 && performance.now() < end) {
     await sleep(1000);
     archive = await readArchive(token);
@@ -102,7 +102,7 @@ export interface Dashboard {
   demandAll(acknowledged: readonly number[]): Promise<void>;
   /** Resolves when the dashboard receives events live. */
   live(): Promise<void>;
-  /** Reported gaps. A restored backup causes one. */
+  /** Reported gaps. A restored backup causes a gap. */
   readonly gaps: readonly ReportedGap[];
   close(): void;
 }

@@ -27,7 +27,7 @@ export async function demandFilm(camera: NumberedCamera): Promise<string> {
   const film = (await completed(job)).films?.[0];
   if (film?.frames !== PICTURES) throw new Error(`the film has ${film?.frames} frames instead of ${PICTURES}`);
 
-  // Without a token, and by a token of another camera.
+  // A film must not open without a token or with a token for another camera.
   for (const token of [undefined, await mint("camera:other:read")]) {
     const { status } = await call(film.url, { token });
     if (status !== 401 && status !== 403) throw new Error(`a stranger gets ${status} for a film`);

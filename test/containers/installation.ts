@@ -102,12 +102,12 @@ async function script(args: readonly string[], wantedCode = 0, extra: Record<str
 
 export const deploy = (...args: string[]) => script(["deploy-production.sh", ...args]);
 
-/** An upgrade that must go back by itself. */
+/** An upgrade that fails: the script must go back to the previous image by itself. */
 export const deployBrokenUpgrade = () => script(["deploy-production.sh", "upgrade"], 1, { HEALTH_TIMEOUT_S: "60" });
 
 /** @returns the last line, which counts the checks */
 export async function testDeployment(...groups: string[]): Promise<string> {
-  // A machine for tests is slow: these limits are about its speed, not about what the containers do.
+  // Allows a slow machine: these limits are about the speed of the machine, not about what the containers do.
   const limits = { LOAD_P99_MS: "30000", MAX_EVENT_LOOP_DELAY_MS: "5000", WAIT_MS: "60000" };
   const output = await script(["test-deployment.sh", "--compose", ...groups], 0, limits);
   return output.trim().split("\n").at(-1) ?? "";
@@ -124,7 +124,7 @@ function buildOptions(): string {
 /** Removes what an earlier run left, and copies the project. */
 export async function prepareCheckout(): Promise<void> {
   await tearDown();
-  // Otherwise `deploy` would start the image of an earlier run.
+  // If these tags stayed, `deploy` would start the image of an earlier run.
   for (const image of [IMAGE, FILMS_IMAGE, IMAGE.replace("current", "previous")])
     await podman("untag", image).catch(() => undefined);
   for (const folder of [CHECKOUT, BACKUP]) rmSync(folder, { recursive: true, force: true });

@@ -7,9 +7,9 @@ import { startNumberedCamera } from "./numbered-camera.ts";
 import { demandCleanStops } from "./stop.ts";
 
 /**
- * Builds the image, brings docker-compose.production.yml up with podman-compose, and tries on it what an operator does
- * and what breaks: `npm run test:containers`. The base images are stand-ins made by bases.sh from Debian's packages.
- * Through all of it, a camera sends numbered events, which journal, archive and dashboards must have exactly once.
+ * `npm run test:containers`: builds the image, starts docker-compose.production.yml with podman-compose, and tests what
+ * operators do and what may fail. The base images are stand-ins made by bases.sh from Debian's packages. Meanwhile, a
+ * camera sends numbered events. The journal, the archive and each dashboard must have each event exactly once.
  */
 const { deploy, podman, testDeployment } = installation;
 const MAX_IMAGE_MB = 250;
@@ -112,7 +112,7 @@ const STEPS: readonly Step[] = [
       await installation.tearDown();
       await deploy("restore", installation.BACKUP);
       for (const dashboard of dashboards) await dashboard.live();
-      // The dashboards had events that the backup lacks.
+      // The dashboards have received events that the backup does not contain, so they must be told of a gap.
       for (const { gaps } of dashboards)
         if (!gaps.some(({ reason }) => reason === "epoch_changed")) throw new Error("a dashboard was told of no gap");
       camera.resume();

@@ -42,8 +42,8 @@ async function stopAt(moment: number | undefined): Promise<void> {
 }
 
 /**
- * The kernel discards signals to PID 1 of a container until its program takes them. tini blocks all signals, to read
- * them one by one, and then ignores SIGTTIN.
+ * The kernel discards a signal to PID 1 of a container until the program has prepared for the signal. tini prepares by
+ * blocking all signals, and ignores SIGTTIN afterwards.
  */
 async function untilInitTakesSignals(pid: number): Promise<void> {
   const ignored = () => /^SigIgn:\s*(\w+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "0";
