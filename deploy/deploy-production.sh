@@ -44,6 +44,9 @@ die() {
 setting() {
   local value=
   [ ! -e "$ENV_FILE" ] || value=$(sed -n "s/^$1=//p" "$ENV_FILE" | tail -n 1)
+  # As in Docker, which reads the same file.
+  value=${value%$'\r'}
+  case $value in \"*\" | \'*\') value=${value:1:-1} ;; esac
   printf '%s' "${value:-${2-}}"
 }
 
@@ -411,6 +414,14 @@ run_rollback() {
   say "the version from before the last upgrade runs. If it cannot read newer data: deploy/deploy-production.sh restore FOLDER --yes"
 }
 
+# run_alone COMMAND…: runs this script again, unless another run is at work: both would make secrets and containers.
+run_alone() {
+  local status=0
+  RUNS_ALONE=1 flock --nonblock --close --conflict-exit-code 75 "$HERE" bash "${BASH_SOURCE[0]}" "$@" || status=$?
+  [ "$status" -ne 75 ] || die "another run of this script is at work: wait until it ends"
+  exit "$status"
+}
+
 main() {
   local command=${1:-deploy}
   [ $# -eq 0 ] || shift
@@ -420,6 +431,11 @@ main() {
     restore) [[ $# -eq 1 || ($# -eq 2 && $2 = --yes) ]] || { usage >&2 && exit 2; } ;;
     -h | --help | help) usage && exit 0 ;;
     *) printf 'unknown command: %s\n\n' "$command" >&2 && usage >&2 && exit 2 ;;
+  esac
+  # macOS has no flock.
+  case $command in
+    status | logs) ;;
+    *) if [ -z "${RUNS_ALONE-}" ] && command -v flock >/dev/null; then run_alone "$command" "$@"; fi ;;
   esac
   # Here, because die inside of "$(…)" would not end this program.
   data_path >/dev/null

@@ -348,7 +348,7 @@ foreign_page_reads_nothing() {
 }
 secrets_are_private() {
   local file mode
-  for file in $SECRET_FILES; do
+  for file in "${SECRET_FILES[@]}"; do
     [ -e "$file" ] || continue
     mode=$(node -p '(require("node:fs").statSync(process.argv[1]).mode & 0o777).toString(8)' "$file")
     [[ $mode == *00 ]] || fail "$file has the mode $mode: chmod go= it" || return 1
@@ -394,6 +394,9 @@ check_security() {
 setting() {
   local value
   value=$(sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null | tail -n 1)
+  # As in Docker, which reads the same file.
+  value=${value%$'\r'}
+  case $value in \"*\" | \'*\') value=${value:1:-1} ;; esac
   printf '%s' "${value:-$2}"
 }
 
@@ -423,12 +426,12 @@ find_installation() {
     URL=${URL:-http://127.0.0.1:$(setting FRONTEND_PORT 3000)}
     MQTT=${MQTT:-127.0.0.1:$(setting MQTT_PORT 1883)}
     DATA_FOLDER=$(cd "$HERE" && cd "$(setting DATA_PATH ./data)" 2>/dev/null && pwd)
-    SECRET_FILES="$ENV_FILE $DATA_FOLDER/secrets"
+    SECRET_FILES=("$ENV_FILE" "$DATA_FOLDER/secrets")
     KEY=${OPERATOR_KEY:-$(setting OPERATOR_KEY "")}
   else
     URL=${URL:-http://127.0.0.1:${WS_PORT:-8082}}
     DATA_FOLDER=${DATA_PATH:-$HERE/../data}
-    SECRET_FILES="$DATA_FOLDER/secrets.json"
+    SECRET_FILES=("$DATA_FOLDER/secrets.json")
     KEY=${OPERATOR_KEY:-$(sed -n 's/.*"operatorKey": "\(.*\)".*/\1/p' "$DATA_FOLDER/secrets.json" 2>/dev/null)}
   fi
   MQTT=${MQTT:-127.0.0.1:${MQTT_PORT:-1883}}

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { reasonOf } from "../../platform/error-reason.ts";
@@ -113,7 +113,14 @@ function writeSecrets(file: string, secrets: Secrets): void {
   const temporary = `${file}.new`;
   writeFileSync(temporary, text, { mode: 0o600 });
   chmodSync(temporary, 0o600);
+  keepOwner(file, temporary);
   renameSync(temporary, file);
+}
+
+/** Otherwise, the server could not read its secrets after root has replaced them. */
+function keepOwner(file: string, temporary: string): void {
+  const before = statSync(file, { throwIfNoEntry: false });
+  if (before !== undefined && process.getuid?.() === 0) chownSync(temporary, before.uid, before.gid);
 }
 
 /** @returns undefined before the first start @throws {DataPathError} the file is damaged */

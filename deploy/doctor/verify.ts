@@ -20,6 +20,8 @@ const MAX_LISTED_GAPS = 20;
  * nothing. The rows can be read only while no server has the stores open.
  */
 export async function verifyData(dataPath: string): Promise<Finding[]> {
+  if ((await stat(dataPath).catch(() => undefined))?.isDirectory() !== true)
+    return [wrong("data", `${dataPath} is not a folder: set DATA_PATH or --data-path to the data of the server`)];
   const findings: Finding[] = [];
   for (const [store, folder] of Object.entries(storeFolders(dataPath))) {
     if ((await stat(folder).catch(() => undefined)) === undefined) {

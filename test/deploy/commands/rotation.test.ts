@@ -1,3 +1,5 @@
+import { chownSync, statSync } from "node:fs";
+import { join } from "node:path";
 import mqtt from "mqtt";
 import { expect, it, onTestFinished } from "vitest";
 import { readBackendConfig } from "../../../deploy/config/backend-config.ts";
@@ -100,6 +102,16 @@ it("replaces all generated secrets, while tokens, logins and devices stay valid"
   const third = await start(dataPath);
   expect((await call(third, "GET", "/cameras", token)).status).toBe(401);
   expect((await call(third, "GET", "/cameras", refreshed.json.token)).status).toBe(200);
+});
+
+it("leaves the file of the secrets to the user of the server if root replaces them", async () => {
+  const dataPath = newDataPath();
+  readBackendConfig({ DATA_PATH: dataPath });
+  const file = join(dataPath, "secrets.json");
+  const owner = process.getuid?.() === 0 ? 65_534 : process.getuid?.();
+  if (owner === 65_534) chownSync(file, owner, owner);
+  expect(await runCommand({ DATA_PATH: dataPath, ...NO_SERVER }, ["secrets", "rotate"])).toMatchObject({ code: 0 });
+  expect([statSync(file).uid, statSync(file).mode & 0o777]).toEqual([owner, 0o600]);
 });
 
 it("accepts tokens of the old line of JWT_SECRET until the line is removed", async () => {

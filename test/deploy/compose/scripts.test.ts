@@ -1,4 +1,5 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -85,8 +86,20 @@ describe("deploy-production.sh", () => {
     expect(readEnv()).toBe(made);
   });
 
+  it("runs alone", async () => {
+    const other = spawn("flock", [join(folder, "deploy"), "sh", "-c", "echo locked; exec cat"]);
+    await once(other.stdout, "data");
+    const { status, stderr } = deploy();
+    const shown = deploy("status").stderr;
+    other.stdin.end();
+    await once(other, "close");
+    expect([status, stderr]).toEqual([1, expect.stringContaining("another run of this script is at work")]);
+    expect(shown).not.toContain("another run");
+  });
+
   it("registers the first camera, and shows its secret once", () => {
-    writeEnv("CAMERA_ID=ridge\nLOCATION_LAT=46.5\n");
+    // Docker also takes quotes and lines of Windows.
+    writeEnv("CAMERA_ID=\"ridge\"\nLOCATION_LAT='46.5'\r\n");
     const { stdout } = deploy();
     expect(stdout).toContain("CAMERA_ID=ridge\nDEVICE_SECRET=secret-of-the-camera\n");
     expect(stdout).toContain("LOCATION_LAT=46.5\n");

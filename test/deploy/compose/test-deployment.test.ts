@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync } from "node:fs";
+import { chmodSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
@@ -172,6 +172,8 @@ describe("test-deployment.sh", () => {
   it("fails if the server is not secure", async () => {
     const secrets = join(server.dataPath, "secrets.json");
     chmodSync(secrets, 0o644);
+    const spaced = `${server.dataPath} with blanks`;
+    symlinkSync(server.dataPath, spaced);
     const faults: Fault[] = [
       answers("/", 200, "no headers"),
       answers("/no-such-path", 500),
@@ -183,7 +185,8 @@ describe("test-deployment.sh", () => {
         return false;
       },
     ];
-    expect(await failures("security", { faults })).toHaveLength(7);
+    expect(await failures("security", { faults, env: { DATA_PATH: spaced } })).toHaveLength(7);
+    rmSync(spaced);
     chmodSync(secrets, 0o600);
   });
 

@@ -150,6 +150,11 @@ it("begins a new epoch after an interrupted restore of the journal", async () =>
   expect((await (await startServer(place)).stats()).epoch).not.toBe(epoch);
 });
 
+it("does not call data without a folder undamaged", async () => {
+  const { code, output } = await runCommand({ DATA_PATH: join(newDataPath(), "misspelt") }, ["verify"]);
+  expect([code, output]).toEqual([1, expect.stringMatching(/^wrong +data +.+misspelt is not a folder: set DATA_PATH/)]);
+});
+
 it("verifies all data, and reports damage", async () => {
   const dataPath = newDataPath();
   await registerCamera(dataPath, "north");
