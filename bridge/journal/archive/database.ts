@@ -42,8 +42,11 @@ export interface ArchiveDatabase {
   close(): Promise<void>;
 }
 
-/** Events inserted by one statement in SQLite, which allows 32,766 parameters. */
-const EVENTS_PER_INSERT = 100;
+/**
+ * The numbers of events that one statement inserts in SQLite, which allows 32,766 parameters. There are few, because a
+ * prepared statement for many events takes some 100 KB.
+ */
+const EVENTS_PER_INSERT = [100, 10, 1];
 /** A deletion of this size takes some ten milliseconds. */
 const EVENTS_PER_DELETION = 500;
 /**
@@ -200,9 +203,7 @@ class SqlArchive implements ArchiveDatabase {
       entries.map((entry) => rowOf(entry, epoch, this.#tree)),
     );
     if (this.#engine === "postgres") await db.executeQuery(CompiledQuery.raw(POSTGRES_INSERT, [JSON.stringify(rows)]));
-    else
-      for (let from = 0; from < rows.length; from += EVENTS_PER_INSERT)
-        await this.#insert(db, rows.slice(from, from + EVENTS_PER_INSERT));
+    else await this.#insertAll(db, rows);
     await notePeriods(db, rows);
     return true;
   }
@@ -254,6 +255,12 @@ class SqlArchive implements ArchiveDatabase {
     return rows.filter(
       ({ position, time, body }) => !known.get(position)?.some((row) => row.time === time && row.body === body),
     );
+  }
+
+  async #insertAll(db: Transaction<Tables>, rows: readonly EventRow[]): Promise<void> {
+    let from = 0;
+    for (const size of EVENTS_PER_INSERT)
+      for (; rows.length - from >= size; from += size) await this.#insert(db, rows.slice(from, from + size));
   }
 
   async #insert(db: Transaction<Tables>, rows: readonly EventRow[]): Promise<void> {
