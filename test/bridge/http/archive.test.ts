@@ -78,8 +78,8 @@ describe.each(PLACES)("the history in %s", (_name, createPlace) => {
   });
 
   test("keeps a query with a question mark in next", async () => {
-    const { body } = await get("/events?text=c?&limit=2", "dashboard:read");
-    expect(body.next).toMatch(/^\/events\?text=c%3F&limit=2&cursor=\d+$/);
+    const { body } = await get("/events?text=?c*&limit=2", "dashboard:read");
+    expect(body.next).toMatch(/^\/events\?text=%3Fc\*&limit=2&cursor=\d+$/);
   });
 
   test("refuses an id that a database cannot compare", async () => {
