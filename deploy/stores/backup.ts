@@ -14,6 +14,7 @@ import { copyArchive } from "./archive-file.ts";
 import { BackupError } from "./backup-error.ts";
 import { damageFile } from "./damage-log.ts";
 import { storeFolders } from "./store-folders.ts";
+import { demandFinishedRestore, restoring } from "./unfinished-restore.ts";
 
 /** The most rounds of copying a store while a server writes to the store. Each round copies only new files and logs. */
 const MAX_ROUNDS = 50;
@@ -39,6 +40,7 @@ export async function backUp(dataPath: string, target: string): Promise<Catalog>
   if (!isOutside(dataPath, target)) throw new BackupError(`${target} is inside ${dataPath}: use another folder`);
   if ((await stat(dataPath).catch(() => undefined)) === undefined)
     throw new BackupError(`${dataPath} does not exist: set DATA_PATH or --data-path to the data of the server`);
+  demandFinishedRestore(dataPath);
   await mustBeEmpty(target);
   const stores = Object.values(storeFolders(dataPath));
   for (const folder of stores) {
@@ -78,17 +80,15 @@ export async function restore(source: string, dataPath: string): Promise<Catalog
       throw new BackupError(`${file} has changed since the backup was made: use another backup`);
   }
   await mustBeEmpty(dataPath);
-  // Mark the journal before copying its files, so that the server begins a new epoch even after an interrupted restore.
-  const journal = join(dataPath, "journal");
-  if (catalog.files.some(({ path }) => path.startsWith(`journal${sep}`))) {
-    await mkdir(journal, { mode: 0o700 });
-    await markRestored(journal);
-  }
-  for (const { path } of catalog.files) {
-    const file = join(dataPath, path);
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    await copyFile(join(source, path), file);
-  }
+  await restoring(dataPath, async () => {
+    for (const { path } of catalog.files) {
+      const file = join(dataPath, path);
+      await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+      await copyFile(join(source, path), file);
+    }
+    if (catalog.files.some(({ path }) => path.startsWith(`journal${sep}`)))
+      await markRestored(join(dataPath, "journal"));
+  });
   return catalog;
 }
 

@@ -6,6 +6,7 @@ import type { RedisClusterOptions } from "../../bridge/cluster/redis/redis.ts";
 import type { RunningParts } from "../../platform/running-parts.ts";
 import type { StoreConfig } from "../config/config.ts";
 import type { RedisAccess } from "../redis/redis.ts";
+import { demandFinishedRestore } from "./unfinished-restore.ts";
 
 interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage"> {
   store: StoreConfig;
@@ -18,11 +19,13 @@ interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "la
 /**
  * Opens the documents that nodes share: in Redis if `REDIS_URL` is set, otherwise in LevelDB under `DATA_PATH`.
  * @throws {RedisUnusableError} @throws {StoreUnavailableError} @throws {StoreUnusableError}
+ * @throws {BackupError} a restore to DATA_PATH is unfinished
  */
 export async function openCluster(
   options: OpenClusterOptions,
 ): Promise<{ redis: RedisAccess | undefined; cluster: Cluster }> {
   const { store, dataPath, parts, logger, ...shared } = options;
+  demandFinishedRestore(dataPath);
   const clusterLogger = logger.child({ part: "cluster" });
   if (store.url === undefined) {
     const { lastStore: _, ...local } = shared;

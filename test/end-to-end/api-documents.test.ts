@@ -156,6 +156,8 @@ describe("the HTTP API", () => {
     const [first] = (previews.json as { previews: { url: string }[] }).previews;
     await call(`GET ${first?.url}`);
     await call("GET /cameras/north/previews?frames=2");
+    await call("POST /cameras/north/films/north.1080p-7f3a.mp4/link");
+    await call("GET /cameras/north/films/north.1080p-7f3a.mp4/access");
     const open = await openDashboard(skylapse.socket, signToken("erin", ["dashboard:read"]));
     const { json: listed } = await call("GET /connections");
     const { connections } = listed as { connections: { connection_id: string; user_id: string }[] };
@@ -232,7 +234,7 @@ describe("the HTTP API", () => {
     for (const [path, item] of Object.entries(http.paths))
       for (const [method, { security }] of Object.entries(item)) {
         if (security.length === 0) continue;
-        const route = `${method.toUpperCase()} ${path.replace("{file}", "a.jpg").replace("{id}", "north")}`;
+        const route = `${method.toUpperCase()} ${path.replace("{file}", "a.jpg").replace("{film}", "north.a.mp4").replace("{id}", "north")}`;
         const body = ["post", "put"].includes(method) ? { body: {} } : {};
         expect([route, (await call(route, { ...body, token: "wrong.wrong.wrong" })).status]).toEqual([route, 401]);
         const other = signToken("frank", ["nothing:read"]);
