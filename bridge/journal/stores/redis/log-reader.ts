@@ -44,7 +44,7 @@ export class LogReader {
   #trimsId: string;
   #closed = false;
   #running: Promise<void> | undefined;
-  /** The head in Redis at the last check, if this node had not read the log up to that head. */
+  /** The head in Redis at the last check, if this node had not read up to that head, and no read has failed since. */
   #headWithoutEntries: number | undefined;
 
   constructor(options: LogReaderOptions) {
@@ -80,6 +80,8 @@ export class LogReader {
         this.#trimsId = this.#options.cursor().trimsId;
       } catch (error) {
         if (this.#closed) return;
+        // The read after the check has failed, so entries that the check missed may still be there.
+        this.#headWithoutEntries = undefined;
         logger.debug({ err: error }, "journal log not read, retrying");
         // The first failure is not reported: if the connection is back at once, entries of other nodes are only late.
         if (++failures > 1) onFailed(error);
@@ -128,7 +130,8 @@ export class LogReader {
       this.#headWithoutEntries = undefined;
       return "continues";
     }
-    // Entries that were just appended are read before the next check. Entries that are missing then are lost.
+    // Entries that were just appended are read before the next check. If a read without failure does not find them, they
+    // are lost.
     if (this.#headWithoutEntries !== undefined && this.#headWithoutEntries > now.head) return "cut-off";
     this.#headWithoutEntries = Number(head);
     return "continues";
