@@ -5,6 +5,12 @@ import { AccessError, notFound, RequestError, toHttp } from "./errors.ts";
 import type { RouteMethods } from "./route-methods.ts";
 import type { Services } from "./services.ts";
 
+/**
+ * The rest of a refused body is read and discarded up to this size. If the server closed the connection instead, the
+ * operating system would reset it, and a proxy such as nginx would answer 502 and not pass on the refusal.
+ */
+const MAX_DISCARDED_BYTES = 4 * 1_048_576;
+
 /** Turns errors, unknown paths and wrong methods into responses, and records refusals. */
 export function respondToErrors(
   server: FastifyInstance,
@@ -34,6 +40,9 @@ export function respondToErrors(
       });
     }
     if (statusCode === 401) reply.header("www-authenticate", "Bearer");
+    // Fastify closes the connection after a body that is too large.
+    if (statusCode === 413 && Number(request.headers["content-length"]) <= MAX_DISCARDED_BYTES)
+      reply.removeHeader("connection");
     reply.code(statusCode).send(body);
   });
   // An unknown path is counted for the general limit, so that guessing paths is slow.
