@@ -89,9 +89,16 @@ async function readJournal(token: string): Promise<Counts> {
 
 async function readArchive(token: string): Promise<Counts> {
   const counts: Counts = new Map();
-  const response = await fetch(`${URL_OF_FRONTEND}/events?camera=${CAMERA}&event=${EVENT}&format=ndjson`, {
-    headers: { authorization: `Bearer ${token}` },
-  });
+  const read = () =>
+    fetch(`${URL_OF_FRONTEND}/events?camera=${CAMERA}&event=${EVENT}&format=ndjson`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+  let response = await read();
+  // PostgreSQL may have restarted a moment ago.
+  for (let tries = 0; response.status === 503 && tries < 60; tries++) {
+    await sleep(1_000);
+    response = await read();
+  }
   if (!response.ok) throw new Error(`GET /events answers ${response.status}: ${await response.text()}`);
   for (const line of (await response.text()).split("\n")) if (line !== "") count(counts, JSON.parse(line).data);
   return counts;
