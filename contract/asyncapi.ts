@@ -124,11 +124,14 @@ const TOPICS: Record<string, TopicChannel> = {
     },
   }),
   "cameras/{camera}/commands/{command}": once("A command for a camera", "users, backend", {
-    published: { summary: "What a client publishes", payload: schemaOf(publishedCommandSchema) },
+    published: { summary: "The command that a client publishes", payload: schemaOf(publishedCommandSchema) },
     ...Object.fromEntries(
       Object.entries(commandArgs).map(([name, args]) => [
         name,
-        { summary: "What the camera gets", payload: schemaOf(commandSchema.extend({ name: z.literal(name), args })) },
+        {
+          summary: "The command that the camera receives",
+          payload: schemaOf(commandSchema.extend({ name: z.literal(name), args })),
+        },
       ]),
     ),
     other: { summary: "A command of any other name, as the camera gets it", payload: schemaOf(commandSchema) },

@@ -17,7 +17,7 @@ export const stageSchema = z.object({
 });
 export type Stage = z.infer<typeof stageSchema>;
 
-/** What one node knows of an event. Times are milliseconds since 1970; null: the node does not know. */
+/** The facts that one node knows about an event. Times are milliseconds since 1970. Null means unknown. */
 export const nodeTimesSchema = z.object({
   ...{ received: z.number().nullable(), durable: z.number().nullable() },
   ...{ forwarded: z.number().nullable(), archived: z.number().nullable() },
@@ -34,7 +34,7 @@ export type AskedEvent = Pick<Entry, "position" | "acceptedAt" | "channels" | "c
 
 type LocalServices = Pick<Services, "archive" | "clock" | "eventTimes" | "journal" | "sockets">;
 
-/** What this node knows of the event. */
+/** The facts that this node knows about the event. */
 export function timesHere(services: LocalServices, event: AskedEvent): NodeTimes {
   const { archive, clock, eventTimes, journal, sockets } = services;
   const { epoch, position, acceptedAt } = event;

@@ -15,7 +15,7 @@ export function askServer(api: OperatorApi, ...call: Parameters<OperatorApi["cal
   return api.call(...call);
 }
 
-/** What a command gets from the program that runs it. */
+/** The environment and the streams of the program that runs a command. */
 export interface Shell {
   env: NodeJS.ProcessEnv;
   stdin: Readable & { isTTY?: boolean };
@@ -23,7 +23,7 @@ export interface Shell {
   stderr: Writable;
 }
 
-/** What a function that defines a command gets. */
+/** The arguments of a function that defines a command. */
 export interface CommandLine {
   program: Command;
   /** The settings: the options of the command line, then the environment, then the file `.env`. */

@@ -70,7 +70,7 @@ export function eventTraceRoutes(server: FastifyInstance, services: Services): v
     };
   });
 
-  /** What all nodes know of the event. This node comes first. */
+  /** The facts that each node knows about the event. Those of this node come first. */
   async function timesOf({ epoch, position, acceptedAt, channels, camera }: LookedUpEvent) {
     const asked: AskedEvent = { epoch, position, acceptedAt, channels, camera };
     const times = new Map([[cluster.nodeId, timesHere(services, asked)]]);

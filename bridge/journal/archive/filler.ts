@@ -39,7 +39,7 @@ export interface ArchiveStatus {
   unavailableReason: string | undefined;
 }
 
-/** What the archive uses of the journal. */
+/** The part of the journal that the archive uses. */
 export type ArchivedJournal = Pick<Journal, "epoch" | "head" | "read" | "follow" | "onReset" | "keepFor">;
 
 export interface FillerOptions {

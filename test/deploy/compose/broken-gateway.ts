@@ -6,7 +6,7 @@ import { WebSocket, WebSocketServer } from "ws";
 /** Changes a request before it reaches the server, or answers it itself and returns true. */
 export type Fault = (request: IncomingMessage, response: ServerResponse) => boolean;
 
-/** What the gateway does with a WebSocket. By default, it passes the WebSocket on to the server. */
+/** The handling of a WebSocket. By default, the gateway passes the WebSocket on to the server. */
 export type SocketFault = "refuses" | "accepts everything and sends twice" | "accepts everything and sends nothing";
 
 export interface Gateway {
