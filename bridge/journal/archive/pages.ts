@@ -75,6 +75,7 @@ export async function readPage(db: Kysely<Tables>, engine: Engine, query: Archiv
   return { events: rows.map(({ id: _, ...event }) => named(event)), gaps: gaps.map(named), next };
 }
 
+const ROW = ["e.id", "e.epoch", "e.position", "e.time", "e.kind", "e.camera", "e.body"] as const;
 type Row = Pick<Tables["archive_events"], "id" | "epoch" | "position" | "time" | "kind" | "camera" | "body">;
 
 interface FoundRows {
@@ -105,26 +106,40 @@ async function readRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery,
 
 /**
  * Returns the first rows of a query: if possible, one row more than its limit. The word index of PostgreSQL does not
- * return rows in order. So the newest events are read without this index, which is faster for a common word. The index
- * then finds the other rows, which is faster for a rare word.
+ * return rows in order. So the newest events, or those of the camera, are read without this index, which is faster for
+ * a common word. The index then finds the other rows, which is faster for a rare word.
  */
 async function firstRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Bounds): Promise<Row[]> {
-  if (engine === "sqlite" || query.words === undefined) return await eventsQuery(db, engine, query, bounds).execute();
-  const border = await db
-    .selectFrom("archive_events")
-    .select("id")
-    .where("id", "<=", bounds.last)
-    .orderBy("id", "desc")
-    .limit(1)
-    .offset(ROWS_WITHOUT_WORD_INDEX)
-    .executeTakeFirst();
-  const split = Math.max(border?.id ?? 0, bounds.first);
-  const rows: Row[] = await eventsQuery(db, engine, query, { ...bounds, first: split }).execute();
+  const { camera, words = [] } = query;
+  if (engine === "sqlite" || words.length === 0) return await eventsQuery(db, engine, query, bounds).execute();
+  let all = db.selectFrom("archive_events as e").where("e.id", "<=", bounds.last).where("e.id", ">=", bounds.first);
+  if (camera !== undefined) all = all.where("e.camera", "=", camera);
+  all = all.orderBy("e.id", "desc");
+  // The limit keeps the planner from moving the other conditions, which it believes to be rare, into the subquery.
+  const newest = all.selectAll().limit(ROWS_WITHOUT_WORD_INDEX).as("e");
+  const rows: Row[] = await db
+    .selectFrom(newest)
+    .select(ROW)
+    .where((e) => matches(e, query))
+    .where(hasWords(words))
+    .orderBy("e.id", "desc")
+    .limit(query.limit + 1)
+    .execute();
   const limit = query.limit - rows.length;
-  if (limit < 0 || split <= bounds.first || border === undefined) return rows;
-  const rest = eventsQuery(db, engine, { ...query, limit }, { ...bounds, last: split - 1 });
+  if (limit < 0) return rows;
+  const border = await all.select("e.id").limit(1).offset(ROWS_WITHOUT_WORD_INDEX).executeTakeFirst();
+  if (border === undefined) return rows;
+  const rest = eventsQuery(db, engine, { ...query, limit }, { ...bounds, last: border.id });
   // No index has the order `e.id + 0`, so the planner uses the word index.
   return [...rows, ...(await rest.clearOrderBy().orderBy(sql`e.id + 0`, "desc").execute())];
+}
+
+/** The condition that the event has all these words, for PostgreSQL. */
+function hasWords(words: readonly string[]) {
+  const wanted = words
+    .map((word) => word.replace(/([^*]+)(\*?)/, (_, plain, star) => `'${plain}'${star && ":*"}`))
+    .join(" & ");
+  return sql<boolean>`words <> '' and ${POSTGRES_WORDS} @@ ${wanted}::tsquery`;
 }
 
 interface Bounds {
@@ -149,10 +164,7 @@ async function boundsOf(db: Kysely<Tables>, { from, to, before }: ArchiveQuery):
 /** The query of a page, with one event more than the page has. */
 export function eventsQuery(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Bounds) {
   const size = query.limit + 1;
-  const events = db
-    .selectFrom("archive_events as e")
-    .select(["e.id", "e.epoch", "e.position", "e.time", "e.kind", "e.camera", "e.body"])
-    .limit(size);
+  const events = db.selectFrom("archive_events as e").select(ROW).limit(size);
   const { words = [] } = query;
   if (words.length > 0) {
     // SQLite reads the rows of its full-text index in order, so that the first ones are enough.
@@ -164,12 +176,9 @@ export function eventsQuery(db: Kysely<Tables>, engine: Engine, query: ArchiveQu
         .where("w.rowid", "<=", bounds.last)
         .where((e) => matches(e, query))
         .orderBy("w.rowid", "desc");
-    const wanted = words
-      .map((word) => word.replace(/([^*]+)(\*?)/, (_, plain, star) => `'${plain}'${star && ":*"}`))
-      .join(" & ");
     return events
       .where((e) => within(e, query, bounds))
-      .where(sql<boolean>`words <> '' and ${POSTGRES_WORDS} @@ ${wanted}::tsquery`)
+      .where(hasWords(words))
       .orderBy("e.id", "desc");
   }
   const cameras = query.camera === undefined ? camerasOf(query.access) : undefined;

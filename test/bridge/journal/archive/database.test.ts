@@ -206,11 +206,16 @@ describe.each(PLACES)("the archive in %s", (_name, createPlace) => {
   test("finds words among many events", async () => {
     const event = (position: number) => {
       const words = position % 2_000 === 1 ? "edelweiss gentian" : "gentian";
-      return entry(position, { data: { text: words } });
+      return entry(position, { camera: position % 4 === 0 ? "south" : "north", data: { text: words } });
     };
     for (let after = 0; after < 8_000; after += 1_000) await append(range(after + 1, after + 1_000).map(event), after);
     const rare = [6_001, 4_001, 2_001, 1];
-    for (const limit of [1, 3, 100]) expect(await read({ words: ["edelweiss"], limit })).toEqual(rare);
+    for (const limit of [1, 3, 100]) {
+      for (const camera of [undefined, "north"])
+        expect(await read({ words: ["edelweiss"], camera, limit })).toEqual(rare);
+    }
+    expect(await read({ words: ["edelweiss"], camera: "south" })).toEqual([]);
+    expect((await read({ words: ["gentian"], camera: "north", limit: 1_000 })).length).toBe(6_000);
     expect((await read({ words: ["gentian"], limit: 1_000 })).length).toBe(8_000);
     expect(await read({ words: ["edelweiss"], from: START + 3_000_000, to: START + 5_000_000 })).toEqual([4_001]);
   });
