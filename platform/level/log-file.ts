@@ -3,6 +3,8 @@ import { crc32c, unmasked } from "./crc32c.ts";
 const BLOCK_BYTES = 32 * 1024;
 /** The header of a record: checksum, length and type. */
 const HEADER_BYTES = 7;
+/** A record that is larger than the rest of its block is stored in parts. */
+const [FULL, FIRST, , LAST] = [1, 2, 3, 4];
 
 /**
  * The parts of a write-ahead log that LevelDB skips: a record that does not match its checksum, and the rest of its
@@ -31,4 +33,25 @@ export function unreadableParts(file: Buffer): Buffer[] {
     }
   }
   return parts;
+}
+
+/**
+ * The records of a log file whose parts are all readable. A torn record at the end is left out.
+ * @throws {RangeError} a part is unreadable
+ */
+export function* recordsOf(file: Buffer): Generator<Buffer> {
+  if (unreadableParts(file).length > 0) throw new RangeError("a part of the log is unreadable");
+  let parts: Buffer[] = [];
+  for (let block = 0; block < file.length; block += BLOCK_BYTES) {
+    const end = Math.min(block + BLOCK_BYTES, file.length);
+    for (let at = block; at + HEADER_BYTES <= end; ) {
+      const next = at + HEADER_BYTES + file.readUInt16LE(at + 4);
+      const type = file[at + 6];
+      if (type === 0 || next > end) break;
+      if (type === FULL || type === FIRST) parts = [];
+      parts.push(file.subarray(at + HEADER_BYTES, next));
+      if (type === FULL || type === LAST) yield Buffer.concat(parts);
+      at = next;
+    }
+  }
 }

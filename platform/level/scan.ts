@@ -1,6 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { unreadableParts } from "./log-file.ts";
+import { tablesInUse } from "./manifest.ts";
 import { checkTable, type TableDamage } from "./table-file.ts";
 
 export interface StoreScan {
@@ -12,15 +13,20 @@ export interface StoreScan {
   bytes: number;
 }
 
-/** Compares every file of a store with its checksums. The store may be open. */
+/**
+ * Compares every file of a store with its checksums. The store may be open. A table that is being written, or that a
+ * killed process has not finished, holds no rows of its own: LevelDB ignores and removes such a table.
+ */
 export async function scanStore(folder: string): Promise<StoreScan> {
   const scan: StoreScan = { tables: [], logParts: [], files: 0, bytes: 0 };
+  const inUse = await tablesInUse(folder);
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
   // Reading another kind of file, such as a pipe, might never end.
   const names = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
   for (const name of names.sort()) {
     const isTable = /\.(ldb|sst)$/.test(name);
     if (!isTable && !/^\d+\.log$/.test(name)) continue;
+    if (isTable && inUse?.has(Number.parseInt(name, 10)) === false) continue;
     const file = join(folder, name);
     // A compaction may remove a file of an open store.
     const bytes = await readFile(file).catch(ignoreMissing);

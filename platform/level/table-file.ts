@@ -1,5 +1,6 @@
 import { crc32c, unmasked } from "./crc32c.ts";
 import { uncompress } from "./snappy.ts";
+import { readVarint } from "./varint.ts";
 
 /** The keys that a damaged block may have held: above `from` ("" if unknown), up to and including `to`. */
 export interface KeyRange {
@@ -122,15 +123,4 @@ function readHandle(bytes: Buffer, from: number): { handle: Handle; end: number 
   const offset = readVarint(bytes, from);
   const size = readVarint(bytes, offset.end);
   return { handle: { offset: offset.value, size: size.value }, end: size.end };
-}
-
-function readVarint(bytes: Buffer, from: number): { value: number; end: number } {
-  let value = 0;
-  let factor = 1;
-  for (let at = from; ; at++) {
-    const byte = bytes.readUInt8(at);
-    value += (byte & 0x7f) * factor;
-    if (byte < 0x80) return { value, end: at + 1 };
-    factor *= 128;
-  }
 }
