@@ -1,4 +1,5 @@
 import type { Gap, Since, UnrecoverableReason } from "../../contract/socket-messages.ts";
+import type { BrokerRows, IncomingId, LoggedPublication, PublicationLog } from "../../platform/publication-log.ts";
 
 export interface JournalMessage {
   topic: string;
@@ -16,6 +17,8 @@ export interface JournalMessage {
   origin: MessageOrigin;
   /** Kept until {@link Journal.delivered}. Undefined when the message is not forwarded to MQTT subscribers. */
   publish: Publication | undefined;
+  /** Stored together with the message. Default: none. */
+  incomingId?: IncomingId | undefined;
 }
 
 /** A message as MQTT subscribers receive it. */
@@ -23,6 +26,10 @@ export interface Publication {
   payload: Uint8Array;
   qos: 0 | 1 | 2;
   retain: boolean;
+  /** See {@link LoggedPublication}, as the next two. */
+  publisher?: string | undefined;
+  expiresAt?: number | undefined;
+  properties?: Uint8Array | undefined;
 }
 
 /** Identifies a message, so that duplicates are detected: by sender and id, or by sender, session and `seq`. */
@@ -132,6 +139,16 @@ export type Recovery =
       keptFrom?: number;
     };
 
+/** What the journal stores for the broker. */
+export interface MqttLog {
+  readonly publications: PublicationLog;
+  readonly rows: BrokerRows;
+  /** The stored ids. Read once, at the start. */
+  incomingIds(): AsyncIterable<IncomingId>;
+  /** Resolves when the ids are durably removed. @throws {StoreUnavailableError} they are removed later */
+  removeIncomingIds(ids: readonly IncomingId[]): Promise<void>;
+}
+
 /**
  * The durable, ordered record of every accepted publication.
  *
@@ -193,6 +210,11 @@ export interface Journal {
   keepFor(reader: JournalReader): () => void;
   /** Removes expired entries, as the journal also does by itself. Resolves to the number of removed entries. */
   trim(): Promise<number>;
+  /**
+   * The log for MQTT sessions. Undefined: the store keeps publications only until {@link Journal.delivered}, and the
+   * broker keeps its sessions in a store of its own.
+   */
+  readonly mqtt: MqttLog | undefined;
   /** Why writing fails, for an operator. Undefined while writing works. */
   readonly unavailableReason: string | undefined;
   /** Completes the pending appends. Idempotent. */

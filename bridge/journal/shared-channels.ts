@@ -50,6 +50,10 @@ class SharedChannels implements Journal {
     return this.#journal.head;
   }
 
+  get mqtt(): Journal["mqtt"] {
+    return this.#journal.mqtt;
+  }
+
   get unavailableReason(): string | undefined {
     return this.#journal.unavailableReason;
   }

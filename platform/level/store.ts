@@ -6,6 +6,7 @@ import { writeFailureReason } from "./write-failure-reason.ts";
 import { type Database, WriteSet } from "./write-set.ts";
 
 const PROBE_INTERVAL_MS = 1_000;
+const UNREADABLE = new Uint8Array();
 
 interface StoreOptions {
   path: string;
@@ -15,6 +16,8 @@ interface StoreOptions {
   what?: string;
   /** The value of a row according to memory; undefined when there must be no row. */
   truth: (key: string) => string | Uint8Array | undefined;
+  /** Whether memory does not have the correct value of the row, which is then the value before the failed write. */
+  isRestored?: (key: string) => boolean;
   /** Adds a row whose write proves that the disk accepts writes again. */
   proof: (set: WriteSet) => void;
 }
@@ -36,6 +39,8 @@ export class Store {
   readonly #options: StoreOptions;
   readonly #what: string;
   readonly #inDoubt = new Set<string>();
+  /** The values before the failed write, of rows that are restored. */
+  readonly #before = new Map<string, Uint8Array | undefined>();
   db: Database;
   unavailableReason: string | undefined;
   #recovering: Promise<void> | undefined;
@@ -66,8 +71,20 @@ export class Store {
     try {
       await set.write(this.db, sync);
     } catch (error) {
-      for (const key of group.keys) this.#inDoubt.add(key);
+      await this.#noteDoubt(group.keys);
       throw this.failed(error);
+    }
+  }
+
+  async #noteDoubt(keys: readonly string[]): Promise<void> {
+    const { isRestored } = this.#options;
+    for (const key of keys) {
+      if (isRestored?.(key) !== true) this.#inDoubt.add(key);
+      else if (!this.#before.has(key)) {
+        // Until the database is reopened, it does not have the rows of a failed write.
+        const value = await this.db.get<string, Uint8Array>(key, { valueEncoding: "view" }).catch(() => UNREADABLE);
+        if (value !== UNREADABLE) this.#before.set(key, value);
+      }
     }
   }
 
@@ -122,12 +139,17 @@ export class Store {
         if (value === undefined) set.del(key);
         else set.put(key, value);
       }
+      for (const [key, value] of this.#before) {
+        if (value === undefined) set.del(key);
+        else set.put(key, value);
+      }
       proof(set);
       await set.write(this.db, true);
     } catch (error) {
       throw this.failed(error);
     }
     this.#inDoubt.clear();
+    this.#before.clear();
     this.unavailableReason = undefined;
     clearInterval(this.#probeTimer);
     this.#probeTimer = undefined;

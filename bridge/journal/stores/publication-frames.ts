@@ -5,51 +5,96 @@ import type { Publication } from "../journal.ts";
  *
  * ```
  * flags: uint8 | bytes of topic: uint32 | of payload: uint32 | topic | payload
+ *   | if bit 4: bytes of publisher: uint16 | publisher
+ *   | if bit 5: expiry: float64
+ *   | if bit 6: bytes of properties: uint32 | properties
  * flags: bits 0-1 QoS, bit 2 retain, bit 3 changes state (Redis only)
  * ```
  */
 const HEAD_BYTES = 9;
 const RETAIN = 4;
 const CHANGES_STATE = 8;
+const PUBLISHER = 16;
+const EXPIRY = 32;
+const PROPERTIES = 64;
 
 /** UTF-8 needs at most three bytes for a UTF-16 unit. Reserving three is cheaper than measuring the text. */
-export function maxFrameBytes(topic: string, { payload }: Publication): number {
-  return HEAD_BYTES + topic.length * 3 + payload.byteLength;
+export function maxFrameBytes(topic: string, { payload, publisher, expiresAt, properties }: Publication): number {
+  let bytes = HEAD_BYTES + topic.length * 3 + payload.byteLength;
+  if (publisher !== undefined) bytes += 2 + publisher.length * 3;
+  if (expiresAt !== undefined) bytes += 8;
+  if (properties !== undefined) bytes += 4 + properties.byteLength;
+  return bytes;
 }
 
 /** @returns the offset after the publication */
 export function writeFrame(
   target: Buffer,
-  at: number,
+  start: number,
   topic: string,
-  { payload, qos, retain }: Publication,
+  { payload, qos, retain, publisher, expiresAt, properties }: Publication,
   changesState = false,
 ): number {
-  const topicBytes = target.write(topic, at + HEAD_BYTES);
-  target.writeUInt8(qos | (retain ? RETAIN : 0) | (changesState ? CHANGES_STATE : 0), at);
-  target.writeUInt32BE(topicBytes, at + 1);
-  target.writeUInt32BE(payload.byteLength, at + 5);
-  target.set(payload, at + HEAD_BYTES + topicBytes);
-  return at + HEAD_BYTES + topicBytes + payload.byteLength;
+  let flags = qos | (retain ? RETAIN : 0) | (changesState ? CHANGES_STATE : 0);
+  const topicBytes = target.write(topic, start + HEAD_BYTES);
+  target.writeUInt32BE(topicBytes, start + 1);
+  target.writeUInt32BE(payload.byteLength, start + 5);
+  let at = start + HEAD_BYTES + topicBytes;
+  target.set(payload, at);
+  at += payload.byteLength;
+  if (publisher !== undefined) {
+    flags |= PUBLISHER;
+    const publisherBytes = target.write(publisher, at + 2);
+    at = target.writeUInt16BE(publisherBytes, at) + publisherBytes;
+  }
+  if (expiresAt !== undefined) {
+    flags |= EXPIRY;
+    at = target.writeDoubleBE(expiresAt, at);
+  }
+  if (properties !== undefined) {
+    flags |= PROPERTIES;
+    at = target.writeUInt32BE(properties.byteLength, at);
+    target.set(properties, at);
+    at += properties.byteLength;
+  }
+  target.writeUInt8(flags, start);
+  return at;
 }
 
 export interface Frame extends Publication {
+  payload: Buffer;
   topic: string;
   changesState: boolean;
 }
 
-/** @returns the publication, and the offset after it */
-export function readFrame(source: Buffer, at: number): [frame: Frame, end: number] {
-  const flags = source.readUInt8(at);
-  const topicEnd = at + HEAD_BYTES + source.readUInt32BE(at + 1);
-  const end = topicEnd + source.readUInt32BE(at + 5);
+/** @returns the publication, and the offset after it @throws {RangeError} the frame is damaged */
+export function readFrame(source: Buffer, start: number): [frame: Frame, end: number] {
+  const flags = source.readUInt8(start);
+  const topicEnd = start + HEAD_BYTES + source.readUInt32BE(start + 1);
+  let at = topicEnd + source.readUInt32BE(start + 5);
+  if (at > source.length) throw new RangeError("a stored publication is cut off");
   const qos = flags & 3;
   const frame: Frame = {
-    topic: source.toString("utf8", at + HEAD_BYTES, topicEnd),
-    payload: source.subarray(topicEnd, end),
-    qos: qos === 0 ? 0 : qos === 1 ? 1 : 2,
+    topic: source.toString("utf8", start + HEAD_BYTES, topicEnd),
+    payload: source.subarray(topicEnd, at),
+    qos: qos === 2 ? 2 : qos === 1 ? 1 : 0,
     retain: (flags & RETAIN) !== 0,
     changesState: (flags & CHANGES_STATE) !== 0,
   };
-  return [frame, end];
+  if ((flags & PUBLISHER) !== 0) {
+    const end = at + 2 + source.readUInt16BE(at);
+    frame.publisher = source.toString("utf8", at + 2, end);
+    at = end;
+  }
+  if ((flags & EXPIRY) !== 0) {
+    frame.expiresAt = source.readDoubleBE(at);
+    at += 8;
+  }
+  if ((flags & PROPERTIES) !== 0) {
+    const end = at + 4 + source.readUInt32BE(at);
+    frame.properties = source.subarray(at + 4, end);
+    at = end;
+  }
+  if (at > source.length) throw new RangeError("a stored publication is cut off");
+  return [frame, at];
 }

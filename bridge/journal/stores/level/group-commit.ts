@@ -16,6 +16,10 @@ interface GroupCommitOptions {
   limits: JournalLimits;
   now: () => number;
   head: () => number;
+  lastPublication: () => number;
+  keepsRetained: boolean;
+  /** Adds rows that have changed to the rows without urgency. */
+  putChanged: (set: WriteSet) => void;
   /** Makes a durable group visible. The appends resolve afterwards. */
   onDurable: (group: Group) => void;
 }
@@ -106,13 +110,16 @@ export class GroupCommit {
   }
 
   async #write(messages: readonly Waiting[]): Promise<Group | undefined> {
-    const { store, channels, deduplicator, states, head, now } = this.#options;
+    const { store, channels, deduplicator, states, head, now, lastPublication, keepsRetained } = this.#options;
     const deferredRows = this.deferredRows;
+    this.#options.putChanged(deferredRows);
     if (messages.length === 0 && deferredRows.size === 0) return undefined;
     this.deferredRows = new WriteSet();
     const set = new WriteSet();
     try {
-      const group = buildGroup(messages, { channels, deduplicator, states, head: head(), acceptedAt: now() }, set);
+      const context = { channels, deduplicator, states, head: head(), acceptedAt: now() };
+      const log = { lastPublication: lastPublication(), keepsRetained };
+      const group = buildGroup(messages, { ...context, ...log }, set);
       await store.write(set, deferredRows);
       return messages.length === 0 ? undefined : group;
     } catch (error) {

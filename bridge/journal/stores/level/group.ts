@@ -1,13 +1,14 @@
 import type { WriteSet } from "../../../../platform/level/write-set.ts";
-import type { Entry } from "../../journal.ts";
+import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import type { Entry, Publication } from "../../journal.ts";
 import type { WaitingAppend } from "../append-queue.ts";
 import { NO_CHANNEL } from "../channels.ts";
 import { countBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
 import { ChunkBuilder, MAX_CHUNK_CHANNELS, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, type Span } from "./chunk.ts";
 import type { DedupKey, Deduplicator } from "./deduplicator.ts";
-import { chunkKey, spanKey, undeliveredKey } from "./keys.ts";
-import { PublicationsBuilder } from "./publications.ts";
+import { chunkKey, incomingKey, publicationsKey, retainedKey, spanKey } from "./keys.ts";
+import { PublicationsBuilder, retainedRow } from "./publications.ts";
 import type { StateChanges, StateTable } from "./state-table.ts";
 
 export type Waiting = WaitingAppend<DedupKey<Waiting>>;
@@ -18,8 +19,9 @@ export interface Group {
   entries: Entry[];
   spans: Span[];
   changes: StateChanges;
-  /** The positions of the messages for MQTT subscribers. */
-  undelivered: readonly number[];
+  /** The messages for MQTT subscribers, and the size of their row. */
+  publications: readonly LoggedPublication[];
+  publicationBytes: number;
   /** The first topic whose state was not stored because the state table is full. */
   skippedStateTopic: string | undefined;
 }
@@ -30,16 +32,23 @@ interface GroupContext {
   states: StateTable;
   head: number;
   acceptedAt: number;
+  /** The last position of the newest row of publications. */
+  lastPublication: number;
+  /** Whether retained messages are stored. */
+  keepsRetained: boolean;
 }
 
 /** Assigns positions to messages, in order, and adds their rows to `set`. */
 export function buildGroup(waiting: readonly Waiting[], context: GroupContext, set: WriteSet): Group {
-  const { channels, deduplicator, states, head, acceptedAt } = context;
+  const { channels, deduplicator, states, head, acceptedAt, lastPublication, keepsRetained } = context;
   const entries: Entry[] = [];
   const spans: Span[] = [];
   const changes: StateChanges = new Map();
-  const group: Group = { messages: waiting, entries, spans, changes, undelivered: [], skippedStateTopic: undefined };
   const publications = new PublicationsBuilder();
+  const group: Group = {
+    ...{ messages: waiting, entries, spans, changes, skippedStateTopic: undefined },
+    ...{ publications: publications.publications, publicationBytes: 0 },
+  };
   let chunk = new ChunkBuilder(acceptedAt);
   let chunkLogs: ChannelLog[] = [];
   let position = head;
@@ -68,18 +77,29 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
     chunk.add(entry, dedupKey?.idKey);
     entries.push(entry);
     if (dedupKey !== undefined) deduplicator.writing(dedupKey, position, set);
-    if (message.publish !== undefined) publications.add(position, topic, message.publish);
+    const { publish, incomingId } = message;
+    if (publish !== undefined) {
+      publications.add(position, topic, publish);
+      if (keepsRetained && publish.retain) putRetained(position, topic, publish, set);
+    }
+    if (incomingId !== undefined) set.put(incomingKey(incomingId), "");
     if (state !== undefined && !states.note(entry, changes)) group.skippedStateTopic ??= topic;
   }
   endChunk();
 
   deduplicator.putSessions(waiting, position, set);
   states.put(changes, set);
-  if (publications.positions.length > 0) {
-    set.put(undeliveredKey(position), publications.toBytes());
-    group.undelivered = publications.positions;
+  if (publications.publications.length > 0) {
+    const row = publications.toBytes(lastPublication);
+    set.put(publicationsKey(position), row);
+    group.publicationBytes = row.length;
   }
   return group;
+}
+
+function putRetained(position: number, topic: string, publication: Publication, set: WriteSet): void {
+  if (publication.payload.byteLength === 0) set.del(retainedKey(topic));
+  else set.put(retainedKey(topic), retainedRow(position, topic, publication));
 }
 
 const NO_CHANNELS = [NO_CHANNEL];

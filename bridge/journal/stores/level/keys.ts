@@ -1,3 +1,5 @@
+import type { IncomingId } from "../../../../platform/publication-log.ts";
+
 /**
  * The keys of the store. The first letter is the type of the row. A position is always the last 16 characters,
  * zero-padded, so that the order of keys is the order of positions. No name from outside can produce the key of another
@@ -8,16 +10,21 @@
  * | `a` | the epoch of the journal, and the highest floor of removed channels |
  * | `f` channel | the floor of the channel, and how many of its entries retention removed |
  * | `i` channel `!` last position | a span: which entries of a chunk belong to the channel |
+ * | `c` name | a row of the broker: a session or a will |
  * | `d` sender, id | the position of a message without session and sequence number |
  * | `h` | the newest position, written when entries are removed and at shutdown |
+ * | `l` | publications up to this position were removed from the log of MQTT sessions |
  * | `m` last position | a chunk: up to 30 entries |
  * | `q` sender, session | ranges of received sequence numbers |
+ * | `r` topic | the retained message of the topic, as a row with one publication |
  * | `s` topic | the newest value of a retained topic |
  * | `u` last position | the publications of one write for MQTT subscribers |
  * | `v` last position | the undelivered positions of a `u` row, if some of its publications are delivered |
+ * | `x` session, message id | the id of a QoS 2 publication whose PUBREL has not arrived |
  */
 export const META_KEY = "a";
 export const HEAD_KEY = "h";
+export const LOG_FLOOR_KEY = "l";
 
 const DIGITS = 16;
 const padded = (position: number) => String(position).padStart(DIGITS, "0");
@@ -31,8 +38,12 @@ export const spansEnd = (channel: string) => `i${channel}"`;
 export const idKey = (sender: string, id: string) => `d${sender.length}:${sender}${id}`;
 export const sessionKey = (sender: string, session: string) => `q${sender.length}:${sender}${session}`;
 export const stateKey = (topic: string) => `s${topic}`;
-export const undeliveredKey = (last: number) => `u${padded(last)}`;
+export const publicationsKey = (last: number) => `u${padded(last)}`;
 export const partlyDeliveredKey = (last: number) => `v${padded(last)}`;
+
+export const brokerKey = (name: string) => `c${name}`;
+export const retainedKey = (topic: string) => `r${topic}`;
+export const incomingKey = ({ session, messageId }: IncomingId) => `x${session.length}:${session}${messageId}`;
 
 export const positionOfKey = (key: string) => Number(key.slice(-DIGITS));
 export const channelOfSpanKey = (key: string) => key.slice(1, key.indexOf("!"));
@@ -41,6 +52,11 @@ export function partsOfSessionKey(key: string): { sender: string; name: string }
   const from = key.indexOf(":") + 1;
   const end = from + Number(key.slice(1, from - 1));
   return { sender: key.slice(from, end), name: key.slice(end) };
+}
+
+export function partsOfIncomingKey(key: string): IncomingId {
+  const { sender: session, name } = partsOfSessionKey(key);
+  return { session, messageId: Number(name) };
 }
 
 /** The range of all rows of one type, for an iterator. */

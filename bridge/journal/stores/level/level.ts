@@ -5,7 +5,8 @@
 // - `channel-logs` holds counts and floors of channels; `retention` removes old entries.
 // - `reader` reads pages from memory, or with `pages` from the store. `continuity` and `known-gaps` find entries that a
 //   damaged store has lost.
-// - `mqtt-outbox` tracks what MQTT subscribers have not received; `loading` and `checkpoint` open the store.
+// - `publication-log` and `publications` hold the publications for MQTT subscribers; `broker-rows` holds the broker's
+//   sessions; `mqtt-outbox` tracks what MQTT subscribers have not received; `loading` and `checkpoint` open the store.
 //
 // The steps of an append: `append` checks the channels and the duplicates, and queues the message. At the end of the
 // turn of the event loop, the queue becomes one group with positions and rows, which LevelDB writes as one batch. Once
@@ -19,7 +20,7 @@ import type { OnDamage } from "../../../../platform/level/damage.ts";
 import { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
 import { Listeners } from "../../../../platform/listeners.ts";
-import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery } from "../../journal.ts";
+import type { Appended, Entry, Journal, JournalMessage, JournalReader, MqttLog, Recovery } from "../../journal.ts";
 import { RecentEntries } from "../../recent-entries.ts";
 import {
   assertRetention,
@@ -28,6 +29,7 @@ import {
   type JournalLimits,
   type RetentionLimits,
 } from "../limits.ts";
+import { LevelBrokerRows } from "./broker-rows.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import { beginRun, bootOfMachine, type Checkpoint, writeCheckpoint } from "./checkpoint.ts";
 import type { Deduplicator } from "./deduplicator.ts";
@@ -37,6 +39,7 @@ import { HEAD_KEY } from "./keys.ts";
 import { KnownGaps } from "./known-gaps.ts";
 import { type LoadedJournal, loadJournal } from "./loading.ts";
 import { MqttOutbox } from "./mqtt-outbox.ts";
+import { LevelPublicationLog } from "./publication-log.ts";
 import { Reader } from "./reader.ts";
 import { Retention } from "./retention.ts";
 import type { StateTable } from "./state-table.ts";
@@ -53,6 +56,8 @@ export interface LevelJournalOptions extends RetentionLimits {
   logger: Logger;
   /** Called when damage is found. Default: damage is only logged. */
   onDamage?: OnDamage;
+  /** Whether the journal keeps the log for MQTT sessions: see {@link Journal.mqtt}. Default: false. */
+  keepsMqttLog?: boolean;
   now?: () => number;
   limits?: Partial<JournalLimits>;
 }
@@ -112,6 +117,9 @@ class LevelJournal implements Journal {
   readonly #retention: Retention;
   readonly #readers = new Set<JournalReader>();
   readonly #mqttOutbox: MqttOutbox;
+  readonly #rows: LevelBrokerRows;
+  readonly #log: LevelPublicationLog;
+  readonly mqtt: MqttLog | undefined;
   readonly #recentEntries: RecentEntries;
   readonly #knownGaps: KnownGaps;
   /** The newest position of the earlier runs. */
@@ -129,7 +137,8 @@ class LevelJournal implements Journal {
   #closing: Promise<void> | undefined;
   #hasWarnedOfFullStateTable = false;
 
-  constructor({ db, channels, deduplicator, states, head }: LoadedJournal, knownGaps: KnownGaps, settings: Settings) {
+  constructor(loaded: LoadedJournal, knownGaps: KnownGaps, settings: Settings) {
+    const { db, channels, deduplicator, states, head, log } = loaded;
     this.#knownGaps = knownGaps;
     const { path, sync, logger, limits, now } = settings;
     this.#settings = settings;
@@ -144,11 +153,30 @@ class LevelJournal implements Journal {
     this.#retention = new Retention(channels, settings);
     const truth = (key: string) => this.#correctRow(key);
     const proof = (set: WriteSet) => set.put(HEAD_KEY, String(this.#head));
-    this.#store = new Store(db, { path, sync, logger, truth, proof });
+    // Retained messages are not in memory.
+    const isRestored = (key: string) => key.startsWith("r");
+    this.#store = new Store(db, { path, sync, logger, truth, proof, isRestored });
     this.#reader = new Reader(channels, this.#store, this.#recentEntries, knownGaps);
+    const writer = () => this.#writer;
+    this.#rows = new LevelBrokerRows(() => this.#store.db, writer);
+    this.#log = new LevelPublicationLog({
+      ...{ start: log, store: this.#store, writer, logger },
+      epoch: () => this.epoch,
+      head: () => this.#head,
+    });
+    if (settings.keepsMqttLog === true)
+      this.mqtt = {
+        publications: this.#log,
+        rows: this.#rows,
+        incomingIds: () => this.#rows.incomingIds(),
+        removeIncomingIds: (ids) => this.#rows.removeIncomingIds(ids),
+      };
     this.#writer = new GroupCommit({
       ...{ store: this.#store, channels, deduplicator, states, limits, now },
+      keepsRetained: this.mqtt !== undefined,
       head: () => this.#head,
+      lastPublication: () => this.#log.last,
+      putChanged: (set) => this.#rows.putChanged(set),
       onDurable: (group) => this.#publish(group),
     });
   }
@@ -208,7 +236,8 @@ class LevelJournal implements Journal {
   state: Journal["state"] = (topic) => this.#states.get(topic);
   hasChannel: Journal["hasChannel"] = (channel) => this.#channels.get(channel) !== undefined;
   channelNames: Journal["channelNames"] = () => this.#channels.names();
-  undelivered: Journal["undelivered"] = () => this.#mqttOutbox.undelivered(this.#store, this.#startHead);
+  undelivered: Journal["undelivered"] = () =>
+    this.#mqttOutbox.undelivered(this.#store, this.mqtt === undefined ? this.#startHead : 0);
   onUndelivered: Journal["onUndelivered"] = () => () => {};
   onReset: Journal["onReset"] = () => () => {};
   keepFor: Journal["keepFor"] = (reader) => {
@@ -243,14 +272,16 @@ class LevelJournal implements Journal {
     return this.#closing;
   }
 
-  #publish({ entries, spans, changes, undelivered, skippedStateTopic, messages }: Group): void {
+  #publish(group: Group): void {
+    const { entries, spans, changes, publications, publicationBytes, skippedStateTopic, messages } = group;
     const { logger } = this.#settings;
     this.#head += entries.length;
     for (const span of spans) this.#channels.committed(span);
     this.#deduplicator.written(messages, true);
     this.#states.apply(changes);
     this.#recentEntries.push(entries);
-    if (undelivered.length > 0 && !this.#mqttOutbox.add(this.#head, undelivered))
+    this.#log.publish(publications, publicationBytes);
+    if (this.mqtt === undefined && publications.length > 0 && !this.#mqttOutbox.add(this.#head, publications))
       logger.warn("too many undelivered messages, the oldest will be delivered again after a restart");
     if (skippedStateTopic !== undefined) this.#warnOfFullStateTable(skippedStateTopic);
     this.#followers.call(entries);
@@ -306,8 +337,11 @@ class LevelJournal implements Journal {
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#outboxTimer);
     await this.#trimming;
+    await this.#log.idle();
+    this.#rows.close();
     await this.#writer.idle();
     const rest = this.#writer.deferredRows;
+    this.#rows.putChanged(rest);
     this.#mqttOutbox.putPending(rest);
     rest.put(HEAD_KEY, String(this.#head));
     try {

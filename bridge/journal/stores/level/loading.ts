@@ -12,6 +12,7 @@ import { Deduplicator } from "./deduplicator.ts";
 import type { Waiting } from "./group.ts";
 import { HEAD_KEY, META_KEY, positionOfKey, rowsOf } from "./keys.ts";
 import type { KnownGaps } from "./known-gaps.ts";
+import { type LogStart, logStart } from "./publication-log.ts";
 import { StateTable } from "./state-table.ts";
 
 export interface LoadedJournal {
@@ -20,6 +21,7 @@ export interface LoadedJournal {
   deduplicator: Deduplicator<Waiting>;
   states: StateTable;
   head: number;
+  log: LogStart;
 }
 
 interface LoadOptions {
@@ -126,7 +128,8 @@ async function load(db: Database, limits: JournalLimits): Promise<Omit<LoadedJou
   await channels.load(db);
   await deduplicator.load(db);
   await states.load(db);
-  return { channels, deduplicator, states, head: await headOf(db) };
+  const head = await headOf(db);
+  return { channels, deduplicator, states, head, log: await logStart(db, head) };
 }
 
 async function headOf(db: Database): Promise<number> {

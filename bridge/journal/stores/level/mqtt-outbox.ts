@@ -2,7 +2,7 @@ import type { Store } from "../../../../platform/level/store.ts";
 import type { WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Undelivered } from "../../journal.ts";
 import { type OutboxGroup, OutboxGroups } from "../outbox-groups.ts";
-import { partlyDeliveredKey, positionOfKey, undeliveredKey } from "./keys.ts";
+import { partlyDeliveredKey, positionOfKey, publicationsKey } from "./keys.ts";
 import { readPublications } from "./publications.ts";
 
 /** The number of rows per read: one row may be as large as a whole write. */
@@ -23,9 +23,10 @@ export class MqttOutbox {
   }
 
   /** @returns false when the oldest write was given up: it is delivered again after a restart */
-  add(last: number, positions: readonly number[]): boolean {
-    const { length } = positions;
-    return this.#groups.add({ last, pending: new Set(positions), size: length, storedPending: length });
+  add(last: number, publications: readonly { position: number }[]): boolean {
+    const { length } = publications;
+    const pending = new Set(publications.map(({ position }) => position));
+    return this.#groups.add({ last, pending, size: length, storedPending: length });
   }
 
   /** Notes a delivery, and deletes the row of a delivered group. @returns whether the store must be written */
@@ -33,7 +34,7 @@ export class MqttOutbox {
     const group = this.#groups.delivered(position);
     if (group === undefined) return false;
     if (group.pending.size === 0) {
-      set.del(undeliveredKey(group.last));
+      set.del(publicationsKey(group.last));
       if (group.storedPending !== group.size) set.del(partlyDeliveredKey(group.last));
     }
     return true;
@@ -48,12 +49,12 @@ export class MqttOutbox {
   async *undelivered(store: Pick<Store, "read">, until: number): AsyncGenerator<Undelivered> {
     let after = 0;
     for (;;) {
-      const range = { gt: undeliveredKey(after), lte: undeliveredKey(until), limit: ROWS_PER_READ };
+      const range = { gt: publicationsKey(after), lte: publicationsKey(until), limit: ROWS_PER_READ };
       const rows = await store.read((db) => db.iterator<string, Uint8Array>({ ...range, valueEncoding: "view" }).all());
       for (const [key, bytes] of rows) {
         after = positionOfKey(key);
         const group = this.#earlier.get(after);
-        const publications = readPublications(bytes);
+        const { publications } = readPublications(bytes);
         const pending = group?.pending ?? (await this.#addEarlier(store, after, publications));
         for (const publication of publications) if (pending.has(publication.position)) yield publication;
       }

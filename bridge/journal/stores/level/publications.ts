@@ -1,49 +1,85 @@
-import type { Publication, Undelivered } from "../../journal.ts";
+import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import type { Publication } from "../../journal.ts";
 import { maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 
 /**
- * The row with the publications of one write: the first position as float64, then for each publication the distance of
- * its position as uint32, and its frame.
+ * The row with the publications of one write.
+ *
+ * ```
+ * version: uint8 = 1 | last position of the previous row: float64 | first position: float64
+ *   | for each publication: distance from the first position: uint32 | frame
+ * ```
+ *
+ * The previous row's position shows a reader whether rows are missing. Rows of earlier versions begin with the first
+ * position: the first byte of such a number is above 0x3e.
  */
-const FIRST_BYTES = 8;
+const VERSION = 1;
+const HEAD_BYTES = 1 + 8 + 8;
 const DISTANCE_BYTES = 4;
+const LEAST_FIRST_BYTE_OF_POSITION = 0x3f;
 
+export interface PublicationsRow {
+  /** The last position of the previous row. Undefined in rows of earlier versions. */
+  previous: number | undefined;
+  publications: LoggedPublication[];
+}
+
+/** The publications of one write, and their row. */
 export class PublicationsBuilder {
-  readonly positions: number[] = [];
-  readonly #topics: string[] = [];
-  readonly #publications: Publication[] = [];
-  #bytes = FIRST_BYTES;
+  readonly publications: LoggedPublication[] = [];
+  #bytes = HEAD_BYTES;
 
   add(position: number, topic: string, publication: Publication): void {
-    this.positions.push(position);
-    this.#topics.push(topic);
-    this.#publications.push(publication);
     this.#bytes += DISTANCE_BYTES + maxFrameBytes(topic, publication);
+    this.publications.push(loggedPublication(position, topic, publication));
   }
 
-  toBytes(): Uint8Array {
+  /** @param previous the last position of the previous row; 0 for the first row */
+  toBytes(previous: number): Uint8Array {
     const row = Buffer.allocUnsafe(this.#bytes);
-    const first = this.positions[0] ?? 0;
-    let at = row.writeDoubleBE(first, 0);
-    for (let index = 0; index < this.positions.length; index++) {
-      const publication = this.#publications[index];
-      if (publication === undefined) continue;
-      at = row.writeUInt32BE((this.positions[index] ?? first) - first, at);
-      at = writeFrame(row, at, this.#topics[index] ?? "", publication);
+    const first = this.publications[0]?.position ?? 0;
+    let at = row.writeUInt8(VERSION, 0);
+    at = row.writeDoubleBE(previous, at);
+    at = row.writeDoubleBE(first, at);
+    for (const publication of this.publications) {
+      at = row.writeUInt32BE(publication.position - first, at);
+      at = writeFrame(row, at, publication.topic, publication);
     }
     return row.subarray(0, at);
   }
 }
 
-export function readPublications(bytes: Uint8Array): Undelivered[] {
+/** @throws {RangeError} the row is damaged, or of a newer version */
+export function readPublications(bytes: Uint8Array): PublicationsRow {
   const row = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const first = row.readDoubleBE(0);
-  const publications: Undelivered[] = [];
-  for (let at = FIRST_BYTES; at < row.length; ) {
+  const version = row.readUInt8(0);
+  const isEarlier = version >= LEAST_FIRST_BYTE_OF_POSITION;
+  if (!isEarlier && version !== VERSION)
+    throw new RangeError(`a row of publications has the unknown version ${version}`);
+  const firstAt = isEarlier ? 0 : 1 + 8;
+  const first = row.readDoubleBE(firstAt);
+  const publications: LoggedPublication[] = [];
+  for (let at = firstAt + 8; at < row.length; ) {
     const position = first + row.readUInt32BE(at);
-    const [{ topic, payload, qos, retain }, end] = readFrame(row, at + DISTANCE_BYTES);
-    publications.push({ position, topic, payload, qos, retain });
+    const [{ changesState, ...publication }, end] = readFrame(row, at + DISTANCE_BYTES);
+    publications.push({ position, ...publication });
     at = end;
   }
-  return publications;
+  return { previous: isEarlier ? undefined : row.readDoubleBE(1), publications };
+}
+
+/** The row of a retained message: a row with one publication. */
+export function retainedRow(position: number, topic: string, publication: Publication): Uint8Array {
+  const builder = new PublicationsBuilder();
+  builder.add(position, topic, publication);
+  return builder.toBytes(0);
+}
+
+function loggedPublication(position: number, topic: string, publication: Publication): LoggedPublication {
+  const { payload, qos, retain, publisher, expiresAt, properties } = publication;
+  const bytes = Buffer.isBuffer(payload)
+    ? payload
+    : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+  // Written out, with the same fields in the same order, because each accepted message passes here.
+  return { position, topic, payload: bytes, qos, retain, publisher, expiresAt, properties };
 }

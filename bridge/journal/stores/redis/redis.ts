@@ -230,6 +230,7 @@ class RedisJournal implements Journal {
   hasChannel: Journal["hasChannel"] = (channel) => this.#loaded.view.channels.has(channel);
   channelNames: Journal["channelNames"] = () => this.#loaded.view.channels.names();
   undelivered: Journal["undelivered"] = () => this.#mqttOutbox.undelivered(this.#links.reading);
+  readonly mqtt = undefined;
   onUndelivered: Journal["onUndelivered"] = (listener) => this.#undeliveredListeners.add(listener);
   onReset: Journal["onReset"] = (listener) => this.#resetListeners.add(listener);
 

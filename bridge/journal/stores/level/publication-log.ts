@@ -1,0 +1,183 @@
+import type { Logger } from "pino";
+import { messageOf } from "../../../../platform/errors.ts";
+import type { Store } from "../../../../platform/level/store.ts";
+import type { Database } from "../../../../platform/level/write-set.ts";
+import { Listeners } from "../../../../platform/listeners.ts";
+import type {
+  LoggedPublication,
+  PublicationLog,
+  PublicationPage,
+  RetainedPublication,
+} from "../../../../platform/publication-log.ts";
+import { RecentPublications } from "../recent-publications.ts";
+import type { GroupCommit } from "./group-commit.ts";
+import { LOG_FLOOR_KEY, positionOfKey, publicationsKey, retainedKey, rowsOf } from "./keys.ts";
+import { type PublicationsRow, readPublications } from "./publications.ts";
+
+/** One row may be as large as a whole write. */
+const ROWS_PER_READ = 64;
+const BYTES_PER_READ = 512 * 1024;
+const BYTES = { valueEncoding: "view" } as const;
+
+/** The place in the log at which a run begins. */
+export interface LogStart {
+  /** Publications up to this position were removed. */
+  floor: number;
+  /** The last position of the newest row; the floor when there is none. */
+  last: number;
+}
+
+interface LevelPublicationLogOptions {
+  start: LogStart;
+  store: Pick<Store, "db" | "read">;
+  writer: () => Pick<GroupCommit, "deferredRows" | "flushDeferredRows">;
+  epoch: () => string;
+  head: () => number;
+  logger: Logger;
+}
+
+interface ReadBounds {
+  from: number;
+  head: number;
+  last: number;
+}
+
+/** Reads where the log begins and ends. @param head the newest position of the journal */
+export async function logStart(db: Database, head: number): Promise<LogStart> {
+  const floor = Number((await db.get(LOG_FLOOR_KEY)) ?? 0);
+  const [newest] = await db.keys({ ...rowsOf("u"), reverse: true, limit: 1 }).all();
+  return { floor: Math.min(floor, head), last: newest === undefined ? Math.min(floor, head) : positionOfKey(newest) };
+}
+
+/** The publications in the rows of the journal's writes. */
+export class LevelPublicationLog implements PublicationLog {
+  readonly #options: LevelPublicationLogOptions;
+  readonly #followers: Listeners<[publications: readonly LoggedPublication[], head: number]>;
+  readonly #recent: RecentPublications;
+  #trimming: Promise<void> = Promise.resolve();
+  /** The last position of the newest durable row. */
+  last: number;
+  floor: number;
+  bytes = 0;
+
+  constructor(options: LevelPublicationLogOptions) {
+    this.#options = options;
+    this.#followers = new Listeners(options.logger);
+    this.#recent = new RecentPublications(options.head());
+    this.floor = options.start.floor;
+    this.last = options.start.last;
+  }
+
+  get epoch(): string {
+    return this.#options.epoch();
+  }
+
+  get head(): number {
+    return this.#options.head();
+  }
+
+  follow: PublicationLog["follow"] = (onPublications) => this.#followers.add(onPublications);
+  recent: PublicationLog["recent"] = (after) => this.#recent.read(after);
+
+  /** Makes the publications of a durable write visible. */
+  publish(publications: readonly LoggedPublication[], rowBytes: number): void {
+    const { head } = this;
+    // The key of a row is the last position of its write.
+    if (publications.length > 0) this.last = head;
+    this.bytes += rowBytes;
+    this.#recent.push(publications, head);
+    this.#followers.call(publications, head);
+  }
+
+  async read(after: number): Promise<PublicationPage> {
+    const { head, last, floor } = this;
+    const from = Math.max(after, floor);
+    if (from >= last) return { publications: [], next: Math.max(from, head) };
+    const range = { gt: publicationsKey(from), lte: publicationsKey(head), highWaterMarkBytes: BYTES_PER_READ };
+    const rows = await this.#options.store.read((db) => {
+      const iterator = db.iterator<string, Uint8Array>({ ...range, ...BYTES });
+      return iterator.nextv(ROWS_PER_READ).finally(() => iterator.close());
+    });
+    return this.#pageOf(rows, { from, head, last });
+  }
+
+  /** Ends the page before missing rows. A page that begins with missing rows reports them and continues after them. */
+  #pageOf(rows: readonly [string, Uint8Array][], { from, head, last }: ReadBounds): PublicationPage {
+    const publications: LoggedPublication[] = [];
+    let next = from;
+    let missing: PublicationPage["missing"];
+    const page = (): PublicationPage => ({ publications, next, ...(missing === undefined ? {} : { missing }) });
+    for (const [key, bytes] of rows) {
+      const row = this.#parse(key, bytes);
+      // The row after an unreadable row shows which positions are missing.
+      if (row === undefined) continue;
+      if (row.previous !== undefined && row.previous > next) {
+        if (next > from) return page();
+        missing = { after: from, before: row.publications[0]?.position ?? positionOfKey(key) };
+      }
+      for (const publication of row.publications) if (publication.position > from) publications.push(publication);
+      next = positionOfKey(key);
+    }
+    if (next === from) {
+      // All rows are unreadable, or the newest rows are lost. Fewer rows than requested would not show this.
+      const [unreadable] = rows.at(-1) ?? [];
+      next = unreadable === undefined ? last : positionOfKey(unreadable);
+      missing = { after: from, before: next + 1 };
+    }
+    if (next >= last) next = Math.max(next, head);
+    return page();
+  }
+
+  #parse(key: string, bytes: Uint8Array): PublicationsRow | undefined {
+    try {
+      return readPublications(bytes);
+    } catch (error) {
+      this.#options.logger.error({ key, why: messageOf(error) }, "publications of one write are unreadable");
+      return undefined;
+    }
+  }
+
+  trim(upTo: number): void {
+    if (upTo <= this.floor) return;
+    this.floor = Math.min(upTo, this.head);
+    this.#trimming = this.#trimming
+      .then(() => this.#trim(this.floor))
+      .catch((err: unknown) => {
+        this.#options.logger.debug({ err }, "publications not removed, retrying later");
+      });
+  }
+
+  /** Resolves when no removal runs. */
+  async idle(): Promise<void> {
+    await this.#trimming;
+  }
+
+  async #trim(floor: number): Promise<void> {
+    const { store, writer } = this.#options;
+    // First the floor, so that removed rows never seem to be missing.
+    writer().deferredRows.put(LOG_FLOOR_KEY, String(floor));
+    await writer().flushDeferredRows();
+    await store.db.clear({ gte: rowsOf("u").gte, lte: publicationsKey(floor) });
+    this.bytes = await store.db.approximateSize(publicationsKey(floor), rowsOf("u").lt);
+  }
+
+  async *retainedTopics(): AsyncGenerator<{ topic: string; bytes: number; position: number }> {
+    const rows = this.#options.store.db.iterator<string, Uint8Array>({ ...rowsOf("r"), ...BYTES });
+    for await (const [key, bytes] of rows) {
+      const publication = this.#parse(key, bytes)?.publications[0];
+      if (publication === undefined) continue;
+      const { topic, payload, position } = publication;
+      yield { topic, bytes: payload.length, position };
+    }
+  }
+
+  async retained(topics: readonly string[]): Promise<(RetainedPublication | undefined)[]> {
+    const keys = topics.map(retainedKey);
+    const rows = await this.#options.store.read((db) => db.getMany<string, Uint8Array>(keys, BYTES));
+    return rows.map((bytes, index) => {
+      if (bytes === undefined) return undefined;
+      const publication = this.#parse(keys[index] ?? "", bytes)?.publications[0];
+      return publication === undefined ? undefined : { ...publication, retain: true };
+    });
+  }
+}

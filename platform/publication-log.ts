@@ -1,0 +1,76 @@
+/** A publication for MQTT subscribers, at its position in the journal. */
+export interface LoggedPublication {
+  readonly position: number;
+  readonly topic: string;
+  readonly payload: Buffer;
+  readonly qos: 0 | 1 | 2;
+  readonly retain: boolean;
+  /** The session key of the client that published it, so that MQTT 5 clients can refuse their own messages. */
+  readonly publisher?: string | undefined;
+  /** Not delivered after this moment, milliseconds since 1970. Default: no limit. */
+  readonly expiresAt?: number | undefined;
+  /** MQTT 5 properties, encoded. */
+  readonly properties?: Uint8Array | undefined;
+}
+
+/** Publications in order of position. */
+export interface PublicationPage {
+  readonly publications: readonly LoggedPublication[];
+  /** The log has been read up to and including this position. */
+  readonly next: number;
+  /** The store has lost publications above `after` and below `before`. Undefined: nothing is missing. */
+  readonly missing?: { readonly after: number; readonly before: number };
+}
+
+/** A message id of a QoS 2 publication whose PUBREL has not arrived. */
+export interface IncomingId {
+  /** The session of the publishing client. */
+  readonly session: string;
+  readonly messageId: number;
+}
+
+/** A retained message. Its position is its version. */
+export type RetainedPublication = LoggedPublication & { readonly retain: true };
+
+/**
+ * The publications of QoS 1 and 2, and the retained ones, in the order of the journal. Sessions are cursors over this
+ * log. A publication is in the log once its publisher is acknowledged.
+ */
+export interface PublicationLog {
+  /** Positions have a meaning only within an epoch. */
+  readonly epoch: string;
+  /** The newest position. Publications need not have consecutive positions. */
+  readonly head: number;
+  /** Publications up to and including this position may have been removed. */
+  readonly floor: number;
+  /** The size of the stored publications, approximate. */
+  readonly bytes: number;
+  /**
+   * Calls back with each batch of new publications, before their publishers are acknowledged. A batch may be empty.
+   * @returns stops following
+   */
+  follow(onPublications: (publications: readonly LoggedPublication[], head: number) => void): () => void;
+  /** The next publications after the position, from memory. Undefined when memory does not reach back so far. */
+  recent(after: number): PublicationPage | undefined;
+  /** The next publications after the position. The page may be empty although `next` is below the head. */
+  read(after: number): Promise<PublicationPage>;
+  /** Removes publications up to and including the position. Retained messages stay. */
+  trim(upTo: number): void;
+  /** The topics with a retained message, with the message's size and position. Read once, at the start. */
+  retainedTopics(): AsyncIterable<{ topic: string; bytes: number; position: number }>;
+  /** The retained messages of the topics. Undefined for a topic that has none now. */
+  retained(topics: readonly string[]): Promise<(RetainedPublication | undefined)[]>;
+}
+
+/**
+ * Rows of the broker that are durable together with the log: sessions and wills. A row that is set twice before it is
+ * written is written once.
+ */
+export interface BrokerRows {
+  /** All rows whose key begins with the prefix. Read once, at the start. */
+  load(prefix: string): AsyncIterable<readonly [key: string, value: string]>;
+  /** Changes a row with the next write of the journal, or soon. Undefined removes the row. */
+  set(key: string, value: string | undefined): void;
+  /** Resolves when all rows that were set before are durable. @throws {StoreUnavailableError} they are written later */
+  flush(): Promise<void>;
+}
