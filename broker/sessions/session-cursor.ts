@@ -3,7 +3,9 @@ import type { LoggedPublication, PublicationLog, PublicationPage } from "../../p
 
 /**
  * Message ids that are a function of the position: after a crash, a redelivery has its original id although the id was
- * never stored. Ids above this number are for retained messages, which have no place in the log.
+ * never stored. A client that has received a QoS 2 publication, whose record was lost in a crash and which may not be
+ * delivered any more, holds an id of which this server does not know; so the next publication with this id, 60,000
+ * positions later, would be a repetition for the client. Ids above this number are for retained messages, which have no place in the log.
  */
 const POSITION_IDS = 60_000;
 export const FIRST_RETAINED_ID = POSITION_IDS + 1;
@@ -20,6 +22,8 @@ interface Flight {
    * - `released`: PUBREC is durable. The client gets PUBREL, and not the publication again.
    */
   state: "sent" | "releasing" | "released";
+  /** Whether it was sent to an earlier connection too. */
+  isRepeated: boolean;
   /** Kept for a receipt. */
   publication: LoggedPublication | undefined;
 }
@@ -118,6 +122,7 @@ export class SessionCursor {
   #page: { page: PublicationPage; at: number } | undefined;
   #isReading = false;
   #isDeferred = false;
+  #isPumping = false;
   #unwritten = 0;
 
   constructor(record: CursorRecord, options: SessionCursorOptions) {
@@ -272,26 +277,31 @@ export class SessionCursor {
 
   /**
    * PUBREC has arrived. Store the record, and then call the returned function and send PUBREL.
-   * @returns undefined when the record need not be stored
+   * @returns undefined when PUBREL may be sent at once
    */
   receive(connection: SessionConnection, messageId: number): (() => void) | undefined {
     const flight = this.#byId.get(messageId);
-    if (connection !== this.#newest || flight === undefined || flight.qos !== 2 || flight.state === "released")
-      return undefined;
+    if (connection !== this.#newest || flight?.qos !== 2) return undefined;
+    // PUBRELs are sent in the order of the PUBRECs, some of which may not be durable yet [MQTT-4.6.0-4].
+    if (flight.state === "released") return this.#isReleasing() ? () => {} : undefined;
     flight.state = "releasing";
     this.#resend.delete(flight.position);
     this.#options.onChange();
     return () => {
-      // Otherwise a newer connection sends the publication again, which must stay in the log until then.
-      if (!this.#resend.has(flight.position)) flight.state = "released";
+      // A newer connection sends the publication again and gets another PUBREC. Until then it must stay in the log.
+      if (connection === this.#newest) flight.state = "released";
     };
   }
 
-  /** The delivery of the publication has been refused: the client will not acknowledge it. */
+  /** The delivery of the publication has been refused, so that the client will not acknowledge it. */
   refused(position: number): void {
     const flight = this.#open.get(position);
     if (flight === undefined) return;
-    this.#close(flight);
+    // The client may hold the message id of an earlier delivery: the next connection frees it with PUBREL.
+    if (flight.qos === 2 && flight.isRepeated) {
+      flight.state = "released";
+      this.#options.onChange();
+    } else this.#close(flight);
     this.#pump();
   }
 
@@ -304,29 +314,34 @@ export class SessionCursor {
 
   #pump(): void {
     const connection = this.#connection;
-    if (this.#state !== "behind" || connection === undefined || this.#isReading || this.#isDeferred) return;
+    if (this.#state !== "behind" || connection === undefined) return;
+    // A pump that sends finds out by itself that there is more room.
+    if (this.#isPumping || this.#isReading || this.#isDeferred) return;
+    this.#isPumping = true;
+    const isPageDone = this.#sendNext(connection);
+    this.#isPumping = false;
+    if (connection !== this.#connection) this.#pump();
+    else if (isPageDone && this.#next >= this.#options.edge()) this.#goLive();
+    else if (isPageDone) this.#later();
+  }
+
+  /** @returns whether everything up to the next position of the log was sent */
+  #sendNext(connection: SessionConnection): boolean {
     const { log, edge } = this.#options;
     if (this.#page === undefined) {
-      if (this.#next >= edge()) {
-        this.#goLive();
-        return;
-      }
+      if (this.#next >= edge()) return true;
       const page = log.recent(this.#next);
       if (page === undefined) {
         void this.#read(connection);
-        return;
+        return false;
       }
       this.#page = { page, at: 0 };
     }
-    if (!this.#sendPage(connection, this.#page)) return;
-    if (this.#next >= edge()) this.#goLive();
-    else this.#later();
+    return this.#sendPage(connection, this.#page);
   }
 
   #goLive(): void {
-    // What the log does not have any more was acknowledged before the record was stored, or was given up.
-    for (const flight of this.#resend.values()) this.#close(flight);
-    this.#resend.clear();
+    this.#passOver(this.#options.edge());
     this.#state = "live";
   }
 
@@ -370,11 +385,13 @@ export class SessionCursor {
       const publication = publications[current.at];
       if (publication === undefined || publication.position > edge) break;
       const { position } = publication;
+      this.#passOver(position - 1);
       const open = this.#open.get(position);
       if (open !== undefined) {
         if (!this.#resend.has(position)) continue;
         if (!this.#hasRoom(connection)) return false;
         this.#resend.delete(position);
+        open.isRepeated = true;
         this.#send(connection, open, publication, true);
       } else if (position > this.#sent) {
         const qos = this.qosOf(publication);
@@ -389,13 +406,20 @@ export class SessionCursor {
     this.#page = undefined;
     this.#next = Math.min(next, edge);
     this.#sent = Math.max(this.#sent, this.#next);
-    for (const [position, flight] of this.#resend) {
-      if (position > this.#next) break;
-      this.#resend.delete(position);
-      this.#close(flight);
-    }
+    this.#passOver(this.#next);
     this.#options.onChange();
     return true;
+  }
+
+  /**
+   * Closes what had to be sent again, up to and including the position, and is not in the log any more: it was
+   * acknowledged after the record was stored, or was given up.
+   */
+  #passOver(position: number): void {
+    for (const flight of this.#resend.values()) {
+      if (flight.position > position) return;
+      this.#close(flight);
+    }
   }
 
   #isFor(connection: SessionConnection, publication: LoggedPublication): boolean {
@@ -423,6 +447,11 @@ export class SessionCursor {
     connection.send({ publication, qos: flight.qos, messageId: flight.messageId, dup, onWritten });
   }
 
+  #isReleasing(): boolean {
+    for (const { state } of this.#open.values()) if (state === "releasing") return true;
+    return false;
+  }
+
   #add(
     position: number,
     qos: 1 | 2,
@@ -431,7 +460,14 @@ export class SessionCursor {
     messageId = messageIdOf(position),
   ): Flight {
     const isKept = publication !== undefined && this.#options.wantsReceipt(publication.topic);
-    const flight: Flight = { position, qos, messageId, state, publication: isKept ? publication : undefined };
+    const flight: Flight = {
+      position,
+      qos,
+      messageId,
+      state,
+      isRepeated: false,
+      publication: isKept ? publication : undefined,
+    };
     this.#open.set(position, flight);
     this.#byId.set(messageId, flight);
     return flight;
