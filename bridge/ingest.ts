@@ -152,9 +152,11 @@ class JournalIngest implements BridgeIngest {
       // so it is not retained.
       message.state = undefined;
       if (message.publish !== undefined) message.publish.retain = false;
+      if (qos === 0) message.publish = undefined;
       acceptance.notRetained = `it is delivered and not retained: as JSON its ${payload.length} bytes are ${message.body.length} characters`;
     }
-    if (qos === 0) this.#appendUnawaited(publication, message);
+    // The journal stores retained messages for MQTT subscribers too, whatever their QoS.
+    if (qos === 0 && message.publish === undefined) this.#appendUnawaited(publication, message);
     else {
       acceptance.position = (await this.#append(message, payload.length)).position;
       acceptance.forward = acceptance.position !== undefined;
@@ -231,7 +233,12 @@ class JournalIngest implements BridgeIngest {
       if (aheadMs <= 0) this.#latencies.cameraToServer.observe(-aheadMs / 1000);
     }
     const message = content.data === null ? { ...content, data: clearedData(topic) } : content;
-    return journalMessage(publication, facts, message, this.#options.journal);
+    const { journal } = this.#options;
+    const entry = journalMessage(publication, facts, message, journal);
+    if (journal.mqtt === undefined) return entry;
+    const { payload, qos, incomingId } = publication;
+    if (qos === 0 && entry.state !== undefined) entry.publish = { payload, qos, retain: true };
+    return { ...entry, incomingId };
   }
 
   async #append(message: JournalMessage, bytes: number): Promise<Appended> {
@@ -281,7 +288,13 @@ class JournalIngest implements BridgeIngest {
     { run }: CommandSink,
   ): Promise<Acceptance> {
     const { identity, payload } = publication;
-    const { position } = await this.#append(this.#messageOf(publication, facts), payload.length);
+    const message = this.#messageOf(publication, facts);
+    if (this.#options.journal.mqtt !== undefined) {
+      // Subscribers get the command that the relay sends.
+      message.open = message.publish;
+      message.publish = undefined;
+    }
+    const { position } = await this.#append(message, payload.length);
     let isOpen = position !== undefined;
     const settled = () => {
       if (isOpen && position !== undefined) this.#options.journal.delivered(position);
@@ -302,7 +315,12 @@ class JournalIngest implements BridgeIngest {
       this.#stats.failed++;
       throw error;
     }
-    const { duplicate } = await this.#append(message, publication.payload.length);
+    const { payload, qos, incomingId } = publication;
+    if (this.#options.journal.mqtt !== undefined && qos > 0) {
+      message.publish = { payload, qos, retain: false };
+      message.incomingId = incomingId;
+    }
+    const { duplicate } = await this.#append(message, payload.length);
     return { position: undefined, forward: !duplicate };
   }
 

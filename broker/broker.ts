@@ -7,6 +7,7 @@ import type { ClientAddresses } from "../platform/client-addresses.ts";
 import type { AccessRefusal, AuditedAct, Bearer } from "../platform/identity.ts";
 import type { OnDamage } from "../platform/level/damage.ts";
 import { Listeners } from "../platform/listeners.ts";
+import type { LoggedPublication, MqttLog } from "../platform/publication-log.ts";
 import type { Delivery, Ingest, OutgoingPublication, RefusedPublication, TakeOver } from "../platform/publications.ts";
 import type { RedisConnections } from "../platform/redis/connections.ts";
 import { Admission } from "./access/admission.ts";
@@ -36,6 +37,7 @@ import { IngestGate } from "./ingest-gate.ts";
 import { Connections } from "./listeners/connections.ts";
 import { type OpenListeners, openListeners, PEER_ADDRESSES, type Ports } from "./listeners/listeners.ts";
 import { openLevelStorage } from "./sessions/level/level.ts";
+import { openLogStorage } from "./sessions/log-storage.ts";
 import { SessionCleanup } from "./sessions/session-cleanup.ts";
 import type { BrokerStorage } from "./sessions/storage.ts";
 
@@ -59,6 +61,8 @@ interface BrokerOptions {
   addresses?: ClientAddresses;
   /** Stores sessions, retained messages and wills for any number of nodes. Default: LevelDB, for one node. */
   redis?: RedisConnections;
+  /** The log in the journal's store, where sessions, retained messages and wills are kept too. Default: a store of the broker. */
+  mqttLog?: MqttLog;
   /** Called when the store is found to be damaged, which is also logged. */
   onDamage?: OnDamage;
   /** The clock by which sessions expire, in milliseconds since 1970. Default: `Date.now`. */
@@ -157,7 +161,7 @@ function isConnectedUnderNewKey(registry: ClientRegistry, key: string, { identit
 type Parts = Awaited<ReturnType<typeof composed>>;
 
 async function composed(options: BrokerOptions) {
-  const { config, tree, devices, ingest, redis, onDamage, logger } = options;
+  const { config, tree, devices, ingest, redis, mqttLog, onDamage, logger } = options;
   const { addresses = PEER_ADDRESSES, isRevoked = () => false, now = Date.now } = options;
   const permissionSets = new PermissionSets(options);
   const registry = new ClientRegistry(logger);
@@ -174,7 +178,12 @@ async function composed(options: BrokerOptions) {
   const cluster =
     redis && (await (await import("./sessions/redis/redis.ts")).openRedisStorage({ ...storageOptions, redis }));
   const path = join(config.dataPath, "mqtt");
-  const storage: BrokerStorage = cluster ?? (await openLevelStorage({ ...storageOptions, path, onDamage }));
+  const mayReceive = (client: object, { topic, payload }: LoggedPublication) =>
+    registry.find(client)?.set.mayReceive(topic, payload) ?? false;
+  const storage: BrokerStorage =
+    cluster ??
+    (mqttLog && (await openLogStorage({ ...storageOptions, log: mqttLog, mayReceive, onDamage }))) ??
+    (await openLevelStorage({ ...storageOptions, path, onDamage }));
 
   const maxPacketBytes = config.maxPayloadBytes + PACKET_OVERHEAD_BYTES;
   const limits = { maxConnectBytes: config.maxConnectBytes, maxPacketBytes, maxFilters: config.maxSubscriptions };
@@ -197,7 +206,7 @@ async function composed(options: BrokerOptions) {
   });
   const refusedPublications = new RefusedPublications(logger);
   const gate = new IngestGate({
-    ...{ broker: aedes, ingest, refusedPublications, logger },
+    ...{ broker: aedes, ingest, refusedPublications, logger, log: mqttLog },
     unavailableReason: () => cluster?.unavailableReason,
     isIncoming: (clientId, messageId) => storage.isIncoming(clientId, messageId),
   });
@@ -215,6 +224,7 @@ async function composed(options: BrokerOptions) {
   const subscribing = new AuthorizeSubscribe({
     ...config,
     ...{ registry, retainedTopics, onRefused, logger },
+    onGranted: (client, filter, qos) => storage.subscribed?.(client.id, filter, qos),
     removeSubscription: (client, filter) => {
       storage.removeSubscriptions(client, [filter]).catch((error: unknown) => {
         logger.error(
@@ -226,7 +236,7 @@ async function composed(options: BrokerOptions) {
   });
   const forwarding = new AuthorizeForward({
     ...config,
-    ...{ tree, registry, logger },
+    ...{ tree, registry, logger, deliveries: storage.deliveries },
     isDeliveredFromQueue: (client, brokerCounter) => storage.isDeliveredFromQueue(client, brokerCounter),
     isNewestRetained: (topic, payload) => storage.retained.isNewest(topic, payload),
   });
@@ -243,7 +253,20 @@ async function composed(options: BrokerOptions) {
     disconnect: (matches) => lifecycle.disconnect(matches),
   });
   return {
-    ...{ config, addresses, logger, registry, storage, cluster, refusals, acts, deliveries, aedes, maxPacketBytes },
+    ...{
+      config,
+      addresses,
+      logger,
+      registry,
+      storage,
+      mqttLog,
+      cluster,
+      refusals,
+      acts,
+      deliveries,
+      aedes,
+      maxPacketBytes,
+    },
     ...{ admission, connections, connectRefusals, willAdmission, authenticate, refusedPublications, gate },
     ...{ publishing, subscribing, forwarding, takeOvers, lifecycle, cleanup },
   };
@@ -295,14 +318,15 @@ function brokerOf(parts: Parts): Broker {
     async listen() {
       listeners ??= await openListeners({ ...parts, onConnection: connections.open });
     },
-    publish: (publication) =>
-      new Promise((resolve, reject) => {
-        const { topic, payload, qos, retain } = publication;
+    async publish({ topic, payload, qos, retain, isLogged = false }) {
+      if (!isLogged && (qos > 0 || retain)) await parts.mqttLog?.append({ topic, payload, qos, retain });
+      await new Promise<void>((resolve, reject) => {
         aedes.publish({ cmd: "publish", topic, payload, qos, retain, dup: false }, (error) => {
           if (error) reject(error);
           else resolve();
         });
-      }),
+      });
+    },
     connected: (identity) => registry.connections(identity) > 0,
     onDelivered: (listener) => parts.deliveries.add(listener),
     onTakeOver: (listener) => registry.takeOvers.add(listener),

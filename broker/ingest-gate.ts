@@ -1,5 +1,6 @@
 import type { Client, PublishPacket } from "aedes";
 import type { Logger } from "pino";
+import type { IncomingId, MqttLog } from "../platform/publication-log.ts";
 import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "../platform/publications.ts";
 import type { PublishCallbacks, Sender } from "./access/authorize-publish.ts";
 import { NotAcceptedError } from "./access/errors.ts";
@@ -11,6 +12,8 @@ import { StorageUnavailableError } from "./cluster/redis-connection.ts";
 interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
+  /** The log of publications for persistent sessions. Undefined: messages are queued for each session. */
+  log: Pick<MqttLog, "append"> | undefined;
   /**
    * Why publications cannot be forwarded at present; undefined when they can. Until then, publications are refused: if
    * they waited, they would fill the memory.
@@ -41,6 +44,11 @@ export class IngestGate {
   }
 
   submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void {
+    if (callbacks.isForeign === true && !this.#isLogged(packet)) {
+      packet.dup = false;
+      callbacks.callback(null);
+      return;
+    }
     const id = client === null || packet.qos !== 2 ? undefined : packet.messageId;
     if (client !== null && id !== undefined) {
       this.#ingestOnce(client, sender, packet, id, callbacks);
@@ -93,13 +101,13 @@ export class IngestGate {
     client: Client | null,
     sender: Sender,
     packet: PublishPacket,
-    { callback, refused }: Pick<PublishCallbacks, "callback" | "refused">,
+    { callback, refused, isForeign = false }: Pick<PublishCallbacks, "callback" | "refused" | "isForeign">,
   ): Promise<void> {
     const { broker, ingest, refusedPublications, logger } = this.#options;
     const bytes = this.#begin(sender, packet);
     let acceptance: Acceptance;
     try {
-      acceptance = await this.#accept(sender, packet);
+      acceptance = await this.#accept(sender, packet, { incomingId: incomingIdOf(client, packet), isForeign });
       this.#recovered();
     } catch (cause) {
       if (isPermanent(cause)) {
@@ -136,11 +144,24 @@ export class IngestGate {
     startForwarding?.();
   }
 
-  #accept(sender: Sender, packet: PublishPacket): Promise<Acceptance> {
-    const { ingest, unavailableReason } = this.#options;
+  /** Whether persistent sessions may get the publication, which must be durable then. `$` topics are internal. */
+  #isLogged({ topic, qos, retain }: PublishPacket): boolean {
+    return this.#options.log !== undefined && (qos > 0 || retain) && !topic.startsWith("$");
+  }
+
+  async #accept(
+    sender: Sender,
+    packet: PublishPacket,
+    { incomingId, isForeign }: Acceptable = {},
+  ): Promise<Acceptance> {
+    const { ingest, log, unavailableReason } = this.#options;
     const why = unavailableReason();
     if (why !== undefined) throw new StorageUnavailableError(why);
-    return ingest.accept(publicationOf(sender.identity, packet));
+    const publication = publicationOf(sender.identity, packet);
+    if (isForeign !== true) return await ingest.accept({ ...publication, incomingId });
+    const { identity: _, ...rest } = publication;
+    await log?.append({ ...rest, incomingId });
+    return { position: undefined, forward: true };
   }
 
   /** @returns the sender's pending bytes, for {@link #end} */
@@ -177,6 +198,17 @@ export class IngestGate {
 
 function isPermanent(error: unknown): error is PermanentRefusal {
   return error instanceof Error && "permanent" in error && error.permanent === true && "reason" in error;
+}
+
+interface Acceptable {
+  incomingId?: IncomingId | undefined;
+  isForeign?: boolean;
+}
+
+/** The id is stored with the publication, so that a repetition is known after a crash. Clean sessions end with it. */
+function incomingIdOf(client: Client | null, { qos, messageId }: PublishPacket): IncomingId | undefined {
+  if (client === null || client.clean || qos !== 2 || messageId === undefined) return undefined;
+  return { session: client.id, messageId };
 }
 
 function publicationOf(identity: string, { topic, payload, qos, retain }: PublishPacket): IncomingPublication {

@@ -71,6 +71,29 @@ export interface BrokerRows {
   load(prefix: string): AsyncIterable<readonly [key: string, value: string]>;
   /** Changes a row with the next write of the journal, or soon. Undefined removes the row. */
   set(key: string, value: string | undefined): void;
+  /** Calls back before each write of the journal: rows that are set then are written with it. @returns stops that */
+  beforeWrite(collect: () => void): () => void;
   /** Resolves when all rows that were set before are durable. @throws {StoreUnavailableError} they are written later */
   flush(): Promise<void>;
+}
+
+/** A publication that is appended without ingest. */
+export interface AppendedPublication extends Omit<LoggedPublication, "position" | "payload"> {
+  readonly payload: Uint8Array;
+  readonly incomingId?: IncomingId | undefined;
+}
+
+/** What the journal stores for the broker. */
+export interface MqttLog {
+  readonly publications: PublicationLog;
+  readonly rows: BrokerRows;
+  /**
+   * Appends a publication that only MQTT subscribers get: of a topic outside the root, or a command to a camera.
+   * Resolves when it is durable. @throws {StoreUnavailableError} it is not stored
+   */
+  append(publication: AppendedPublication): Promise<void>;
+  /** The stored ids. Read once, at the start. */
+  incomingIds(): AsyncIterable<IncomingId>;
+  /** Resolves when the ids are durably removed. @throws {StoreUnavailableError} they are removed later */
+  removeIncomingIds(ids: readonly IncomingId[]): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import type { RefusalReason } from "../contract/events.ts";
+import type { IncomingId } from "./publication-log.ts";
 
 /** A publication of an authenticated MQTT client with write access to the topic. */
 export interface IncomingPublication {
@@ -8,6 +9,8 @@ export interface IncomingPublication {
   payload: Buffer;
   qos: 0 | 1 | 2;
   retain: boolean;
+  /** Stored together with the publication. Default: none. */
+  incomingId?: IncomingId | undefined;
 }
 
 /** What the broker does with a publication after ingest accepted it. */
@@ -40,7 +43,10 @@ export interface Ingest {
 }
 
 /** A publication by the backend to MQTT subscribers. */
-export type OutgoingPublication = Omit<IncomingPublication, "identity">;
+export interface OutgoingPublication extends Omit<IncomingPublication, "identity" | "incomingId"> {
+  /** Whether the log of publications already has it. Default: false. */
+  isLogged?: boolean;
+}
 
 /** A message that the client of the identity has acknowledged (PUBACK). */
 export type Delivery = Pick<IncomingPublication, "identity" | "topic" | "payload">;

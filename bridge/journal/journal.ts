@@ -1,5 +1,5 @@
 import type { Gap, Since, UnrecoverableReason } from "../../contract/socket-messages.ts";
-import type { BrokerRows, IncomingId, LoggedPublication, PublicationLog } from "../../platform/publication-log.ts";
+import type { IncomingId, LoggedPublication, MqttLog } from "../../platform/publication-log.ts";
 
 export interface JournalMessage {
   topic: string;
@@ -17,6 +17,11 @@ export interface JournalMessage {
   origin: MessageOrigin;
   /** Kept until {@link Journal.delivered}. Undefined when the message is not forwarded to MQTT subscribers. */
   publish: Publication | undefined;
+  /**
+   * Kept until {@link Journal.delivered}, and no part of the log for MQTT sessions: a command, which the relay sends on
+   * in its own name. Only with {@link Journal.mqtt}. Default: none.
+   */
+  open?: Publication | undefined;
   /** Stored together with the message. Default: none. */
   incomingId?: IncomingId | undefined;
 }
@@ -26,10 +31,10 @@ export interface Publication {
   payload: Uint8Array;
   qos: 0 | 1 | 2;
   retain: boolean;
-  /** See {@link LoggedPublication}, as the next two. */
-  publisher?: string | undefined;
-  expiresAt?: number | undefined;
-  properties?: Uint8Array | undefined;
+  /** As in the log, like the next two fields. */
+  publisher?: LoggedPublication["publisher"];
+  expiresAt?: LoggedPublication["expiresAt"];
+  properties?: LoggedPublication["properties"];
 }
 
 /** Identifies a message, so that duplicates are detected: by sender and id, or by sender, session and `seq`. */
@@ -138,16 +143,6 @@ export type Recovery =
       /** Set for `trimmed` if some entries within the gap are kept: `replay` from this position returns them. */
       keptFrom?: number;
     };
-
-/** What the journal stores for the broker. */
-export interface MqttLog {
-  readonly publications: PublicationLog;
-  readonly rows: BrokerRows;
-  /** The stored ids. Read once, at the start. */
-  incomingIds(): AsyncIterable<IncomingId>;
-  /** Resolves when the ids are durably removed. @throws {StoreUnavailableError} they are removed later */
-  removeIncomingIds(ids: readonly IncomingId[]): Promise<void>;
-}
 
 /**
  * The durable, ordered record of every accepted publication.

@@ -9,11 +9,20 @@ class SlowClientError extends Error {
   override name = "SlowClientError";
 }
 
+/** See `sessions/storage.ts`. */
+interface LogDeliveries {
+  readonly logId: string;
+  messageIdAt(client: Client, position: number): number | undefined;
+  nextRetainedId(): number;
+}
+
 interface AuthorizeForwardOptions {
   tree: TopicTree;
   registry: ClientRegistry;
   /** Whether the client will get the publication from its queue: see `sessions/replays.ts`. */
   isDeliveredFromQueue(client: Client, brokerCounter: number): boolean;
+  /** How publications of the log are delivered. Undefined: messages are queued for each session. */
+  deliveries: LogDeliveries | undefined;
   /** Whether the payload is still that of the topic's retained message. */
   isNewestRetained(topic: string, payload: Uint8Array): boolean;
   maxQueuedBytes: number;
@@ -48,6 +57,13 @@ export class AuthorizeForward {
     // The connection has just ended. If this returned null, Aedes would remove the message from the session's queue.
     if (access === undefined) return client.conn.destroyed ? packet : null;
     if (!access.set.mayReceive(packet.topic, packet.payload)) return null;
+    const { deliveries } = this.#options;
+    if (deliveries !== undefined && packet.brokerId === deliveries.logId) {
+      const messageId = deliveries.messageIdAt(client, packet.brokerCounter);
+      if (messageId === undefined) return null;
+      this.#deliver(client, access, packet);
+      return { ...packet, messageId };
+    }
     const { topic, payload } = packet;
     if (packet.retain && typeof payload !== "string" && !this.#options.isNewestRetained(topic, payload)) return null;
     // Retained and queued messages need no limit: they are read only as fast as the client takes them. A queued message
@@ -63,10 +79,12 @@ export class AuthorizeForward {
       // Set only for live deliveries: a queued message may come from an earlier run, whose numbers this run uses again.
       access.lastForwarded = packet.brokerCounter;
     }
-    this.delivered++;
-    this.#batch.hold(client.conn);
-    access.expectedAcks += packet.qos;
+    this.#deliver(client, access, packet);
     if (packet.qos === 0) return packet;
+    if (packet.retain && !client.clean && deliveries !== undefined) {
+      const qos = packet.qos === 2 && grantedQos(access, packet.topic) === 1 ? 1 : packet.qos;
+      return { ...packet, qos, messageId: deliveries.nextRetainedId() };
+    }
     if (packet.qos === 2 && packet.messageId === undefined && grantedQos(access, packet.topic) === 1) {
       // Aedes lowers the QoS only for a filter without wildcards [MQTT-3.8.4-6].
       return { ...packet, qos: 1 };
@@ -74,6 +92,12 @@ export class AuthorizeForward {
     if (access.receipts !== undefined && this.#isCommand(packet.topic)) return access.receipts.track(packet);
     return packet;
   };
+
+  #deliver(client: Client, access: ClientAccess, { qos }: AedesPublishPacket): void {
+    this.delivered++;
+    this.#batch.hold(client.conn);
+    access.expectedAcks += qos;
+  }
 
   #isCommand(topic: string): boolean {
     return this.#options.tree.parse(topic)?.kind === "camera-command";

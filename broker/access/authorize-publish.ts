@@ -19,6 +19,8 @@ type Callback = (error?: Error | null) => void;
 export interface PublishCallbacks {
   /** Ingest may refuse the payload: the publication is forwarded only after ingest has accepted it. */
   awaitsIngest: boolean;
+  /** The topic is outside the root: ingest does not know the publication. Default: false. */
+  isForeign?: boolean;
   /** Acknowledges the publication, or closes the connection when called with an error. */
   callback: Callback;
   /** Acknowledges a publication that ingest has refused for good. */
@@ -122,9 +124,8 @@ export class AuthorizePublish {
         packet.retain &&= decision.retains && this.#mayRetain(access, decision.owner, packet);
         gate.submit(client, access, packet, this.#audited(access, decision, callback));
       } else {
-        packet.dup = false;
         packet.retain &&= this.#mayRetain(access, undefined, packet);
-        callback(null);
+        gate.submit(client, access, packet, { awaitsIngest: true, isForeign: true, callback, refused: callback });
       }
     }
   }
@@ -148,7 +149,8 @@ export class AuthorizePublish {
       drop();
     } else if (!tree.owns(packet.topic)) {
       packet.retain &&= this.#mayRetain(sender, undefined, packet);
-      callback(null);
+      const ended = (error?: Error | null): void => (error ? keep() : callback(null));
+      gate.submit(client, sender, packet, { awaitsIngest: true, isForeign: true, callback: ended, refused: drop });
     } else if (client === null && act?.action === "command") {
       // The will is minutes or days late: the command may be out of date, or no longer permitted.
       this.#options.onCarriedOut({ ...act, who: identity, address: "unknown", outcome: "refused" });

@@ -16,6 +16,8 @@ type SubscribeDone = (error: Error | null, subscription?: Subscription | null) =
 interface AuthorizeSubscribeOptions {
   registry: ClientRegistry;
   retainedTopics(): RetainedLookup;
+  /** A filter of a SUBSCRIBE is granted to the client of a persistent session. */
+  onGranted(client: Client, filter: string, qos: 0 | 1 | 2): void;
   /** Removes a refused filter from the client's stored session. */
   removeSubscription(client: Client, filter: string): void;
   maxSubscriptions: number;
@@ -46,6 +48,7 @@ export class AuthorizeSubscribe {
           : access.set.subscribeProblem(filter);
     if (access !== undefined && why === undefined) {
       access.filters.set(filter, subscription.qos);
+      if (!client.clean && client.connected) this.#options.onGranted(client, filter, subscription.qos);
       // Aedes restores a session's filters before the CONNACK, and sends no retained messages for them.
       if (client.connected) {
         const { messages, bytes } = this.#options.retainedTopics().weigh(filter);

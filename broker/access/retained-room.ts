@@ -2,6 +2,7 @@ import type { RetainedLookup } from "./retained-topics.ts";
 
 /** `Infinity` means no limit. */
 export interface RetainedLimits {
+  maxRetainedMessages: number;
   maxRetainedPerDevice: number;
   maxRetainedBytes: number;
   maxRetainedBytesPerDevice: number;
@@ -20,7 +21,9 @@ export class RetainedRoom {
   /** The exceeded limit, for the operator; undefined when there is room. @param owner see {@link ownerTopic} */
   problem(owner: string | undefined, topic: string, bytes: number): string | undefined {
     const topics = this.#topics();
-    const { maxRetainedPerDevice, maxRetainedBytes, maxRetainedBytesPerDevice } = this.#limits;
+    const { maxRetainedMessages, maxRetainedPerDevice, maxRetainedBytes, maxRetainedBytesPerDevice } = this.#limits;
+    if (!topics.has(topic) && topics.size >= maxRetainedMessages)
+      return `there are ${topics.size} retained messages, and MAX_RETAINED_MESSAGES is ${maxRetainedMessages}`;
     const added = bytes - topics.bytesOf(topic);
     // A message that replaces a larger one is always allowed, even when the limit has been lowered: it frees room.
     if (added > 0 && topics.bytes + added > maxRetainedBytes)

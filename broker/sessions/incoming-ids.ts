@@ -24,6 +24,10 @@ export class IncomingIds {
     return this.#ids.has(clientId);
   }
 
+  of(clientId: string): number[] {
+    return [...(this.#ids.get(clientId) ?? [])];
+  }
+
   add(clientId: string, messageId: number): void {
     const ids = this.#ids.get(clientId);
     if (ids === undefined) this.#ids.set(clientId, new Set([messageId]));

@@ -58,7 +58,7 @@ export interface CursorRecord {
   /** Everything up to this position was sent at least once, or is not for this session. */
   sent: number;
   /** Sent and not acknowledged, in order: position, QoS, 1 if released, and the message id if it is not the usual one. */
-  open: [position: number, qos: 1 | 2, released: 0 | 1, messageId?: number][];
+  open: [position: number, qos: 1 | 2, released: 0 | 1, messageId?: number | undefined][];
   filters: [filter: string, qos: 0 | 1 | 2, since: number][];
 }
 
@@ -74,6 +74,8 @@ export interface SessionCursorOptions {
   wantsReceipt(topic: string): boolean;
   /** The record differs from the stored one. */
   onChange(): void;
+  /** The session was live and is no longer: {@link SessionCursor.sent} is exact and does not move by itself. */
+  onParked?(): void;
   /** Publications are missing that the session may have been waiting for. */
   onMissing(missing: NonNullable<PublicationPage["missing"]>): void;
   onReadFailed(error: unknown): void;
@@ -231,12 +233,14 @@ export class SessionCursor {
 
   disconnect(connection: SessionConnection): void {
     if (connection !== this.#connection) return;
+    const wasLive = this.isLive;
     this.#sent = this.sent;
     this.#state = "away";
     this.#connection = undefined;
     this.#page = undefined;
     this.#unwritten = 0;
     this.#resend.clear();
+    if (wasLive) this.#options.onParked?.();
     this.#options.onChange();
   }
 
@@ -253,6 +257,7 @@ export class SessionCursor {
     this.#state = "behind";
     this.#sent = position - 1;
     this.#next = position - 1;
+    this.#options.onParked?.();
     this.#options.onChange();
   }
 
@@ -305,11 +310,21 @@ export class SessionCursor {
     this.#pump();
   }
 
-  /** Gives up publications up to and including the position that have not been sent. */
+  /**
+   * Passes over publications, up to and including the position, that have not been sent: no longer kept, or not for
+   * this session. The record need not be stored for that.
+   */
   skipTo(position: number): void {
-    if (this.#state === "live" || position <= this.#sent) return;
-    this.#sent = Math.min(position, this.#options.edge());
-    this.#options.onChange();
+    if (this.#state !== "live") this.#sent = Math.max(this.#sent, Math.min(position, this.#options.edge()));
+  }
+
+  /** The message id of the publication; undefined when it is not being sent, or was acknowledged. */
+  messageIdAt(position: number): number | undefined {
+    return this.#open.get(position)?.messageId;
+  }
+
+  qosAt(position: number): 1 | 2 | undefined {
+    return this.#open.get(position)?.qos;
   }
 
   #pump(): void {

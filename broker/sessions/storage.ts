@@ -93,6 +93,15 @@ export interface StorageOptions {
   logger: Logger;
 }
 
+export interface LogDeliveries {
+  /** The broker id of publications from the log. Their counter is their position. */
+  readonly logId: string;
+  /** The message id of a publication that is being sent to the client; undefined when it was closed meanwhile. */
+  messageIdAt(client: Session, position: number): number | undefined;
+  /** The next message id for a retained message, which has no place in the log. */
+  nextRetainedId(): number;
+}
+
 /** The store as the broker needs it. Aedes needs further methods. */
 export interface BrokerStorage extends SessionOwners {
   /** The id of this run of the broker. Sorts after the ids of all earlier runs of any node. */
@@ -112,6 +121,10 @@ export interface BrokerStorage extends SessionOwners {
   /** Discards the sessions of the matching owners, connected or not. @returns how many */
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
   removeSubscriptions(client: Session, filters: string[]): Promise<void>;
+  /** The client of a persistent session has sent a SUBSCRIBE, and the filter is granted. */
+  subscribed?(key: string, filter: string, qos: 0 | 1 | 2): void;
+  /** How publications of the log are delivered. Undefined: messages are queued for each session. */
+  readonly deliveries?: LogDeliveries;
   /** Whether the client will get the publication from the session's queue. */
   isDeliveredFromQueue(client: Session, brokerCounter: number): boolean;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */

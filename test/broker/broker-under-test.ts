@@ -5,12 +5,14 @@ import { connect, type IClientOptions, type ISubscriptionGrant, type MqttClient 
 import pino from "pino";
 import { onTestFinished } from "vitest";
 import type { DeviceStore } from "../../bridge/auth/devices.ts";
+import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { Bearer, TokenIdentity } from "../../platform/identity.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
-import type { IncomingPublication, Ingest } from "../../platform/publications.ts";
+import type { MqttLog } from "../../platform/publication-log.ts";
+import type { Acceptance, IncomingPublication, Ingest } from "../../platform/publications.ts";
 import type { RedisConnections } from "../../platform/redis/connections.ts";
 import { openDevicesOf } from "../support/devices.ts";
 
@@ -23,15 +25,21 @@ export type LogLine = Record<string, unknown> & { msg: string };
 export class RecordingIngest implements Ingest {
   readonly accepted: IncomingPublication[] = [];
   readonly emittedPositions: number[] = [];
-  answer: (publication: IncomingPublication) => Promise<{ position: number | undefined; forward: boolean }> =
-    async () => ({
-      position: this.accepted.length,
-      forward: true,
-    });
+  answer: (publication: IncomingPublication) => Promise<Acceptance> = async () => ({
+    position: this.accepted.length,
+    forward: true,
+  });
 
-  accept(publication: IncomingPublication): Promise<{ position: number | undefined; forward: boolean }> {
+  /** Appends accepted publications to the log, as the bridge's ingest does. */
+  log: MqttLog | undefined;
+
+  async accept({ incomingId, ...publication }: IncomingPublication): Promise<Acceptance> {
     this.accepted.push(publication);
-    return this.answer(publication);
+    const answer = await this.answer(publication);
+    const { identity: _, ...rest } = publication;
+    const retain = rest.retain && answer.historical !== true;
+    if (answer.forward && (rest.qos > 0 || retain)) await this.log?.append({ ...rest, retain, incomingId });
+    return answer;
   }
 
   delivered(position: number): void {
@@ -64,6 +72,8 @@ export interface BrokerUnderTestOptions {
   redis?: RedisConnections;
   onDamage?: OnDamage;
   isRevoked?: (bearer: Bearer) => boolean;
+  /** Whether sessions are cursors over a log. If false, the broker has a store of its own. Default: true. */
+  keepsLog?: boolean;
 }
 
 let redisFor: ((dataPath: string) => RedisConnections) | undefined;
@@ -103,7 +113,7 @@ export function testConfig(dataPath: string, env: Record<string, string> = {}): 
  */
 export async function startTestBroker(options: BrokerUnderTestOptions = {}): Promise<BrokerUnderTest> {
   const { env = {}, dataPath = temporaryFolder(), verifyToken = readToken, redis = redisFor?.(dataPath) } = options;
-  const { isRevoked } = options;
+  const { isRevoked, keepsLog = true } = options;
   const log: LogLine[] = [];
   const watchers = new Set<() => void>();
   const logger = pino(
@@ -124,6 +134,14 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   onTestFinished(close);
   for (const id of ["north", "south"]) await devices.set({ id, kind: "camera", secret: SECRET });
   await devices.set({ id: "stacker", kind: "processing", secret: SECRET });
+  const retention = { retentionEvents: 10_000, retentionHours: 24 };
+  const journalPath = join(dataPath, "journal");
+  const journal =
+    redis === undefined && keepsLog
+      ? await openLevelJournal({ path: journalPath, sync: false, logger, keepsMqttLog: true, ...retention })
+      : undefined;
+  if (journal !== undefined) onTestFinished(() => journal.close());
+  ingest.log = journal?.mqtt;
   const broker = await startBroker({
     config,
     tree,
@@ -133,9 +151,16 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
     ingest,
     logger,
     ...(redis === undefined ? {} : { redis }),
+    ...(journal?.mqtt === undefined ? {} : { mqttLog: journal.mqtt }),
     ...(options.onDamage === undefined ? {} : { onDamage: options.onDamage }),
     ...(isRevoked === undefined ? {} : { isRevoked }),
   });
+  const stop = broker.stop.bind(broker);
+  let stopping: Promise<void> | undefined;
+  broker.stop = () => {
+    stopping ??= stop().then(() => journal?.close());
+    return stopping;
+  };
   onTestFinished(() => broker.stop());
   await broker.listen();
   const url = `mqtt://127.0.0.1:${broker.ports.mqtt}`;

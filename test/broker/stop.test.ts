@@ -114,8 +114,8 @@ describe("the broker's start", () => {
 
   it("names a data path in use", async () => {
     const dataPath = temporaryFolder();
-    await startTestBroker({ dataPath });
-    await expect(startTestBroker({ dataPath })).rejects.toThrow(
+    await startTestBroker({ keepsLog: false, dataPath });
+    await expect(startTestBroker({ keepsLog: false, dataPath })).rejects.toThrow(
       /mqtt is in use: another process has it open\. Stop that process, or set another DATA_PATH for this one/,
     );
   });
@@ -125,17 +125,17 @@ describe("the broker's start", () => {
     const db = new ClassicLevel<string, string>(join(dataPath, "mqtt"));
     await db.put("session:north", "not a record");
     await db.close();
-    await startTestBroker({ dataPath });
+    await startTestBroker({ keepsLog: false, dataPath });
   });
 
   it("names a data path that cannot be written", async () => {
     const dataPath = temporaryFolder();
     writeFileSync(join(dataPath, "mqtt"), "not a folder");
-    await expect(startTestBroker({ dataPath })).rejects.toThrow(
+    await expect(startTestBroker({ keepsLog: false, dataPath })).rejects.toThrow(
       /the store of MQTT sessions in .*mqtt cannot be opened: (EEXIST|ENOTDIR)/,
     );
     const file = join(dataPath, "mqtt");
-    await expect(startTestBroker({ dataPath: file })).rejects.toThrow(
+    await expect(startTestBroker({ keepsLog: false, dataPath: file })).rejects.toThrow(
       /the store of MQTT sessions in .*mqtt cannot be opened: (EEXIST|ENOTDIR)/,
     );
   });

@@ -6,7 +6,7 @@ import { KINDS } from "./kinds.ts";
 import { type FoundEvents, findEvents } from "./lookup.ts";
 import { type Engine, migrationsOf } from "./migrations.ts";
 import { type ArchivePage, type ArchiveQuery, readPage } from "./pages.ts";
-import { type ArchivedEntry, rowOf } from "./rows.ts";
+import { type ArchivedEntry, hasEvent, rowOf } from "./rows.ts";
 import { type EpochRow, type EventRow, PERIOD_MS, placeOf, type Tables } from "./tables.ts";
 
 export interface ArchivePosition {
@@ -200,7 +200,7 @@ class SqlArchive implements ArchiveDatabase {
     const rows = await this.#withoutKnown(
       db,
       epoch,
-      entries.map((entry) => rowOf(entry, epoch, this.#tree)),
+      entries.filter(hasEvent).map((entry) => rowOf(entry, epoch, this.#tree)),
     );
     if (this.#engine === "postgres") await db.executeQuery(CompiledQuery.raw(POSTGRES_INSERT, [JSON.stringify(rows)]));
     else await this.#insertAll(db, rows);

@@ -29,6 +29,11 @@ interface Body {
   id?: string;
 }
 
+/** False for publications that only MQTT subscribers get, such as those outside the topic root. */
+export function hasEvent({ body }: ArchivedEntry): boolean {
+  return body !== "";
+}
+
 export function rowOf(entry: ArchivedEntry, epoch: number, tree: TopicTree): EventRow {
   const { position, channels, acceptedAt } = entry;
   const body = `{${entry.body}}`;

@@ -2,11 +2,11 @@ import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Journal, MqttLog, Publication } from "../../../bridge/journal/journal.ts";
+import type { Journal, Publication } from "../../../bridge/journal/journal.ts";
 import { openDatabase } from "../../../platform/level/database.ts";
 import { Store } from "../../../platform/level/store.ts";
 import { WriteSet } from "../../../platform/level/write-set.ts";
-import type { LoggedPublication, PublicationLog, PublicationPage } from "../../../platform/publication-log.ts";
+import type { LoggedPublication, MqttLog, PublicationLog, PublicationPage } from "../../../platform/publication-log.ts";
 import { createLevelPlace, type LevelPlace } from "./level-place.ts";
 import { message, range } from "./messages.ts";
 

@@ -97,7 +97,8 @@ export class World {
   }
 
   readonly steps: Record<string, (n: number) => void> = {
-    publish: (n) => this.#publish(["a", "a/b", "c"][n % 3] ?? "a", ([1, 2, 2, 0] as const)[(n >> 2) % 4] ?? 1, n),
+    publish: (n) =>
+      this.#publish(["a", "a/b", "c"][n % 3] ?? "a", ([1, 2, 2, 1, 2, 2, 0] as const)[(n >> 2) % 7] ?? 1, n),
     connect: () => this.#connect(),
     start: () => this.#start(),
     disconnect: () => this.#disconnect(),

@@ -9,7 +9,7 @@ const FILTER = "skylapse/v1/cameras/+/events/+";
 /** Creates a disconnected session with queued messages, and stops the broker. @returns its data path */
 async function leaveSession(messages: number): Promise<string> {
   const dataPath = temporaryFolder();
-  const { broker, client, token } = await startTestBroker({ dataPath });
+  const { broker, client, token } = await startTestBroker({ keepsLog: false, dataPath });
   const away = await client({
     clientId: "viewer-1",
     clean: false,
@@ -46,7 +46,7 @@ it.each([
     join: enter,
     token,
     logged,
-  } = await startTestBroker({ dataPath, onDamage: ({ store }) => found.push(store) });
+  } = await startTestBroker({ keepsLog: false, dataPath, onDamage: ({ store }) => found.push(store) });
   await logged("MQTT session store damaged");
   expect(found).toEqual(["mqtt"]);
   const { inbox } = await enter({
@@ -66,7 +66,11 @@ it("the broker names the sessions that may have lost messages when bytes of the 
   for (let at = from; at < from + 8; at++) bytes[at] = (bytes[at] ?? 0) ^ 0xff;
   writeFileSync(log, bytes);
   const found: string[] = [];
-  const { logged } = await startTestBroker({ dataPath, onDamage: ({ missing }) => found.push(missing) });
+  const { logged } = await startTestBroker({
+    keepsLog: false,
+    dataPath,
+    onDamage: ({ missing }) => found.push(missing),
+  });
   const line = await logged("sessions or messages may be lost");
   expect(line.sessions).toEqual([expect.stringMatching(/viewer-1$/)]);
   expect(found.join()).toContain("viewer-1");
@@ -77,7 +81,7 @@ it("the broker discards and names a session without a record, so that no other c
   const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
   for (const key of await db.keys({ gte: "session:", lt: "session;" }).all()) await db.del(key);
   await db.close();
-  const { join: enter, token, logged } = await startTestBroker({ dataPath });
+  const { join: enter, token, logged } = await startTestBroker({ keepsLog: false, dataPath });
   expect(await logged("MQTT sessions lost")).toMatchObject({ sessions: [expect.stringMatching(/^viewer-1 /)] });
   const { client, inbox } = await enter({
     clientId: "viewer-1",
@@ -94,10 +98,10 @@ it("the broker removes a session with an unreadable record, and logs the session
   const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
   for (const key of await db.keys({ gte: "session:", lt: "session;" }).all()) await db.put(key, Buffer.from("{"));
   await db.close();
-  const first = await startTestBroker({ dataPath });
+  const first = await startTestBroker({ keepsLog: false, dataPath });
   const told = first.log.filter(({ level }) => Number(level) >= 50);
   expect(told).toMatchObject([{ sessions: [expect.stringMatching(/^viewer-1 /)] }]);
   await first.broker.stop();
-  const second = await startTestBroker({ dataPath });
+  const second = await startTestBroker({ keepsLog: false, dataPath });
   expect(second.log.filter(({ level }) => Number(level) >= 50)).toEqual([]);
 });

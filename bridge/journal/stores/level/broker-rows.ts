@@ -12,6 +12,7 @@ type Writer = Pick<GroupCommit, "deferredRows" | "flushDeferredRows">;
 export class LevelBrokerRows implements BrokerRows {
   readonly #db: () => Database;
   readonly #writer: () => Writer;
+  readonly #collectors = new Set<() => void>();
   readonly #changed = new Map<string, string | undefined>();
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -36,12 +37,18 @@ export class LevelBrokerRows implements BrokerRows {
     }, FLUSH_DELAY_MS).unref();
   }
 
+  beforeWrite(collect: () => void): () => void {
+    this.#collectors.add(collect);
+    return () => this.#collectors.delete(collect);
+  }
+
   async flush(): Promise<void> {
     await this.#writer().flushDeferredRows();
   }
 
   /** Moves the changed rows to the next write. */
   putChanged(set: WriteSet): void {
+    for (const collect of this.#collectors) collect();
     clearTimeout(this.#timer);
     this.#timer = undefined;
     for (const [key, value] of this.#changed) {

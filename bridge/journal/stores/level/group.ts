@@ -7,8 +7,8 @@ import { countBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
 import { ChunkBuilder, MAX_CHUNK_CHANNELS, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, type Span } from "./chunk.ts";
 import type { DedupKey, Deduplicator } from "./deduplicator.ts";
-import { chunkKey, incomingKey, publicationsKey, retainedKey, spanKey } from "./keys.ts";
-import { PublicationsBuilder, retainedRow } from "./publications.ts";
+import { chunkKey, incomingKey, openKey, publicationsKey, retainedKey, spanKey } from "./keys.ts";
+import { PublicationsBuilder, publicationRow } from "./publications.ts";
 import type { StateChanges, StateTable } from "./state-table.ts";
 
 export type Waiting = WaitingAppend<DedupKey<Waiting>>;
@@ -77,11 +77,12 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
     chunk.add(entry, dedupKey?.idKey);
     entries.push(entry);
     if (dedupKey !== undefined) deduplicator.writing(dedupKey, position, set);
-    const { publish, incomingId } = message;
+    const { publish, open, incomingId } = message;
     if (publish !== undefined) {
       publications.add(position, topic, publish);
       if (keepsRetained && publish.retain) putRetained(position, topic, publish, set);
     }
+    if (open !== undefined) set.put(openKey(position), publicationRow(position, topic, open));
     if (incomingId !== undefined) set.put(incomingKey(incomingId), "");
     if (state !== undefined && !states.note(entry, changes)) group.skippedStateTopic ??= topic;
   }
@@ -99,7 +100,7 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
 
 function putRetained(position: number, topic: string, publication: Publication, set: WriteSet): void {
   if (publication.payload.byteLength === 0) set.del(retainedKey(topic));
-  else set.put(retainedKey(topic), retainedRow(position, topic, publication));
+  else set.put(retainedKey(topic), publicationRow(position, topic, publication));
 }
 
 const NO_CHANNELS = [NO_CHANNEL];

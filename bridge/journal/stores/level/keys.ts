@@ -13,6 +13,7 @@ import type { IncomingId } from "../../../../platform/publication-log.ts";
  * | `c` name | a row of the broker: a session or a will |
  * | `d` sender, id | the position of a message without session and sequence number |
  * | `h` | the newest position, written when entries are removed and at shutdown |
+ * | `k` position | a command that the relay has not finished, as a row with one publication |
  * | `l` | publications up to this position were removed from the log of MQTT sessions |
  * | `m` last position | a chunk: up to 30 entries |
  * | `q` sender, session | ranges of received sequence numbers |
@@ -42,6 +43,7 @@ export const publicationsKey = (last: number) => `u${padded(last)}`;
 export const partlyDeliveredKey = (last: number) => `v${padded(last)}`;
 
 export const brokerKey = (name: string) => `c${name}`;
+export const openKey = (position: number) => `k${padded(position)}`;
 export const retainedKey = (topic: string) => `r${topic}`;
 export const incomingKey = ({ session, messageId }: IncomingId) => `x${session.length}:${session}${messageId}`;
 

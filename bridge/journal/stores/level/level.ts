@@ -20,7 +20,8 @@ import type { OnDamage } from "../../../../platform/level/damage.ts";
 import { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
 import { Listeners } from "../../../../platform/listeners.ts";
-import type { Appended, Entry, Journal, JournalMessage, JournalReader, MqttLog, Recovery } from "../../journal.ts";
+import type { AppendedPublication, MqttLog } from "../../../../platform/publication-log.ts";
+import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery } from "../../journal.ts";
 import { RecentEntries } from "../../recent-entries.ts";
 import {
   assertRetention,
@@ -39,6 +40,7 @@ import { HEAD_KEY } from "./keys.ts";
 import { KnownGaps } from "./known-gaps.ts";
 import { type LoadedJournal, loadJournal } from "./loading.ts";
 import { MqttOutbox } from "./mqtt-outbox.ts";
+import { OpenPublications } from "./open-publications.ts";
 import { LevelPublicationLog } from "./publication-log.ts";
 import { Reader } from "./reader.ts";
 import { Retention } from "./retention.ts";
@@ -117,6 +119,7 @@ class LevelJournal implements Journal {
   readonly #retention: Retention;
   readonly #readers = new Set<JournalReader>();
   readonly #mqttOutbox: MqttOutbox;
+  readonly #open = new OpenPublications();
   readonly #rows: LevelBrokerRows;
   readonly #log: LevelPublicationLog;
   readonly mqtt: MqttLog | undefined;
@@ -168,6 +171,7 @@ class LevelJournal implements Journal {
       this.mqtt = {
         publications: this.#log,
         rows: this.#rows,
+        append: (publication) => this.#appendForMqtt(publication),
         incomingIds: () => this.#rows.incomingIds(),
         removeIncomingIds: (ids) => this.#rows.removeIncomingIds(ids),
       };
@@ -237,7 +241,7 @@ class LevelJournal implements Journal {
   hasChannel: Journal["hasChannel"] = (channel) => this.#channels.get(channel) !== undefined;
   channelNames: Journal["channelNames"] = () => this.#channels.names();
   undelivered: Journal["undelivered"] = () =>
-    this.#mqttOutbox.undelivered(this.#store, this.mqtt === undefined ? this.#startHead : 0);
+    (this.mqtt === undefined ? this.#mqttOutbox : this.#open).undelivered(this.#store, this.#startHead);
   onUndelivered: Journal["onUndelivered"] = () => () => {};
   onReset: Journal["onReset"] = () => () => {};
   keepFor: Journal["keepFor"] = (reader) => {
@@ -250,7 +254,8 @@ class LevelJournal implements Journal {
   }
 
   delivered(position: number): void {
-    if (!this.#mqttOutbox.delivered(position, this.#writer.deferredRows) || this.#outboxTimer !== undefined) return;
+    const outbox = this.mqtt === undefined ? this.#mqttOutbox : this.#open;
+    if (!outbox.delivered(position, this.#writer.deferredRows) || this.#outboxTimer !== undefined) return;
     this.#outboxTimer = setTimeout(() => {
       this.#outboxTimer = undefined;
       this.#mqttOutbox.putPending(this.#writer.deferredRows);
@@ -281,12 +286,21 @@ class LevelJournal implements Journal {
     this.#states.apply(changes);
     this.#recentEntries.push(entries);
     this.#log.publish(publications, publicationBytes);
+    for (const [index, { message }] of messages.entries())
+      if (message.open !== undefined) this.#open.add(entries[index]?.position ?? 0);
     if (this.mqtt === undefined && publications.length > 0 && !this.#mqttOutbox.add(this.#head, publications))
       logger.warn("too many undelivered messages, the oldest will be delivered again after a restart");
     if (skippedStateTopic !== undefined) this.#warnOfFullStateTable(skippedStateTopic);
     this.#followers.call(entries);
     this.#untrimmedAppends += entries.length;
     if (this.#untrimmedAppends >= BACKGROUND.trimEveryAppends) this.#trimInBackground();
+  }
+
+  /** The entry has no channel and no body: followers of the journal and the archive pass over it. */
+  async #appendForMqtt({ topic, incomingId, ...publish }: AppendedPublication): Promise<void> {
+    const origin = { sender: "mqtt", id: undefined, session: undefined, seq: undefined };
+    const entry = { topic, channels: [], camera: undefined, body: "", state: undefined, origin };
+    await this.append({ ...entry, publish, incomingId });
   }
 
   /**

@@ -25,6 +25,8 @@ export interface LogStart {
   floor: number;
   /** The last position of the newest row; the floor when there is none. */
   last: number;
+  /** The size of the rows, approximate. */
+  bytes: number;
 }
 
 interface LevelPublicationLogOptions {
@@ -46,7 +48,12 @@ interface ReadBounds {
 export async function logStart(db: Database, head: number): Promise<LogStart> {
   const floor = Number((await db.get(LOG_FLOOR_KEY)) ?? 0);
   const [newest] = await db.keys({ ...rowsOf("u"), reverse: true, limit: 1 }).all();
-  return { floor: Math.min(floor, head), last: newest === undefined ? Math.min(floor, head) : positionOfKey(newest) };
+  const last = newest === undefined ? Math.min(floor, head) : positionOfKey(newest);
+  return { floor: Math.min(floor, head), last, bytes: await sizeAbove(db, floor) };
+}
+
+function sizeAbove(db: Database, position: number): Promise<number> {
+  return db.approximateSize(publicationsKey(position), rowsOf("u").lt);
 }
 
 /** The publications in the rows of the journal's writes. */
@@ -58,7 +65,7 @@ export class LevelPublicationLog implements PublicationLog {
   /** The last position of the newest durable row. */
   last: number;
   floor: number;
-  bytes = 0;
+  bytes: number;
 
   constructor(options: LevelPublicationLogOptions) {
     this.#options = options;
@@ -66,6 +73,7 @@ export class LevelPublicationLog implements PublicationLog {
     this.#recent = new RecentPublications(options.head());
     this.floor = options.start.floor;
     this.last = options.start.last;
+    this.bytes = options.start.bytes;
   }
 
   get epoch(): string {
@@ -158,7 +166,7 @@ export class LevelPublicationLog implements PublicationLog {
     writer().deferredRows.put(LOG_FLOOR_KEY, String(floor));
     await writer().flushDeferredRows();
     await store.db.clear({ gte: rowsOf("u").gte, lte: publicationsKey(floor) });
-    this.bytes = await store.db.approximateSize(publicationsKey(floor), rowsOf("u").lt);
+    this.bytes = await sizeAbove(store.db, floor);
   }
 
   async *retainedTopics(): AsyncGenerator<{ topic: string; bytes: number; position: number }> {

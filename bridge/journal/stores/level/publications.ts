@@ -68,8 +68,8 @@ export function readPublications(bytes: Uint8Array): PublicationsRow {
   return { previous: isEarlier ? undefined : row.readDoubleBE(1), publications };
 }
 
-/** The row of a retained message: a row with one publication. */
-export function retainedRow(position: number, topic: string, publication: Publication): Uint8Array {
+/** A row with one publication, which is not part of the log: a retained message, or a command. */
+export function publicationRow(position: number, topic: string, publication: Publication): Uint8Array {
   const builder = new PublicationsBuilder();
   builder.add(position, topic, publication);
   return builder.toBytes(0);

@@ -1,0 +1,391 @@
+import { Readable } from "node:stream";
+import type { Brokers, Subscription } from "aedes";
+import { KeyedQueue } from "../../platform/keyed-queue.ts";
+import type { OnDamage } from "../../platform/level/damage.ts";
+import type { LoggedPublication, MqttLog } from "../../platform/publication-log.ts";
+import type { NotKept } from "../access/authenticate.ts";
+import { describeSession } from "../access/session-names.ts";
+import type { SessionOwner } from "../access/session-owner.ts";
+import { IncomingIds } from "./incoming-ids.ts";
+import { LogRetained } from "./log-retained.ts";
+import { type LogSession, LogSessions } from "./log-sessions.ts";
+import { LogWills } from "./log-wills.ts";
+import { FIRST_RETAINED_ID, LAST_ID, type SessionConnection, type SessionDelivery } from "./session-cursor.ts";
+import {
+  type BrokerStorage,
+  type Cleared,
+  type LogDeliveries,
+  type OutgoingUpdate,
+  type Session,
+  type StorageOptions,
+  type StoredPacket,
+  type StoredSubscription,
+  safely,
+} from "./storage.ts";
+
+/** The broker id of publications that come from the log. Their counter is their position. */
+const LOG_ID = "log";
+/** Bytes that a connection may have unsent before its session waits. */
+const FULL_BYTES = 256 * 1024;
+const BOOT_ROW = "boot";
+
+/** A client of Aedes, as far as the store uses it. */
+interface LogClient extends Session {
+  conn: { readonly writableLength: number; once(event: "close", listener: () => void): unknown } & {
+    on(event: "drain", listener: () => void): unknown;
+  };
+  publish(packet: object, done: () => void): void;
+}
+
+interface LogStorageOptions extends StorageOptions {
+  log: MqttLog;
+  /** Whether the client may receive the publication now. */
+  mayReceive(client: object, publication: LoggedPublication): boolean;
+  /** Called when damage is found, which is also logged. */
+  onDamage?: OnDamage | undefined;
+}
+
+/** The connection of a session, which sends publications of the log through Aedes. */
+class LogConnection implements SessionConnection {
+  readonly #client: LogClient;
+  readonly #mayReceive: LogStorageOptions["mayReceive"];
+  /** PUBRELs that Aedes has not written yet. */
+  unsentReleases = 0;
+
+  constructor(client: LogClient, mayReceive: LogStorageOptions["mayReceive"]) {
+    this.#client = client;
+    this.#mayReceive = mayReceive;
+  }
+
+  get isFull(): boolean {
+    return this.#client.conn.writableLength > FULL_BYTES;
+  }
+
+  mayReceive(publication: LoggedPublication): boolean {
+    return this.#mayReceive(this.#client, publication);
+  }
+
+  send({ publication, qos, dup, onWritten }: SessionDelivery): void {
+    const { topic, payload, position } = publication;
+    const place = { brokerId: LOG_ID, brokerCounter: position };
+    this.#client.publish({ cmd: "publish", topic, payload, qos, retain: false, dup, ...place }, onWritten);
+  }
+}
+
+/**
+ * Sessions, retained messages and wills in the journal's store, where the publications are. Aedes sees an object that
+ * stores nothing for a session: no message is queued, because each session is a cursor over the log.
+ */
+class LogStorage implements BrokerStorage {
+  readonly #options: LogStorageOptions;
+  readonly #sessions: LogSessions;
+  readonly #wills: LogWills;
+  readonly #incoming = new IncomingIds();
+  /** Serializes the creation and discarding of each session. */
+  readonly #lifetimes = new KeyedQueue();
+  readonly #connections = new WeakMap<object, LogConnection>();
+  readonly retained: LogRetained;
+  readonly deliveries: LogDeliveries;
+  brokerId = "";
+
+  constructor(options: LogStorageOptions) {
+    const { log, wills, logger } = options;
+    this.#options = options;
+    this.#sessions = new LogSessions(options);
+    let retainedId = LAST_ID;
+    this.deliveries = {
+      logId: LOG_ID,
+      messageIdAt: ({ id }, position) => this.#sessions.get(id)?.cursor.messageIdAt(position),
+      nextRetainedId: () => {
+        retainedId = retainedId >= LAST_ID ? FIRST_RETAINED_ID : retainedId + 1;
+        return retainedId;
+      },
+    };
+    this.retained = new LogRetained(log.publications);
+    this.#wills = new LogWills({ rows: log.rows, wills, brokerId: () => this.brokerId, logger });
+  }
+
+  /** Called by Aedes when it starts. Aedes demands an async function. */
+  async setup(): Promise<void> {}
+
+  async load(): Promise<void> {
+    const { log, logger, onDamage } = this.#options;
+    const unreadable = await this.#sessions.load();
+    await Promise.all([this.retained.load(), this.#wills.load(), this.#loadIncomingIds()]);
+    let last = 0;
+    for await (const [, row] of log.rows.load(BOOT_ROW)) last = Number(row);
+    // Sorts after the ids of earlier runs. The clock may be wrong: a Raspberry Pi boots without knowing the time.
+    const boot = Math.max(Date.now(), last + 1);
+    log.rows.set(BOOT_ROW, String(boot));
+    this.brokerId = `b${String(boot).padStart(16, "0")}`;
+    if (unreadable.length === 0) return;
+    for (const key of unreadable) log.rows.set(`session:${key}`, undefined);
+    const named = unreadable.map(describeSession);
+    logger.error({ sessions: named }, "MQTT sessions lost: records missing or unreadable");
+    onDamage?.({
+      store: "journal",
+      found: "sessions whose records are unreadable",
+      missing: `the sessions ${named.join(", ")} are lost: their clients must subscribe again`,
+    });
+  }
+
+  async #loadIncomingIds(): Promise<void> {
+    for await (const { session, messageId } of this.#options.log.incomingIds()) this.#incoming.add(session, messageId);
+  }
+
+  // Sessions and their owners
+
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  get queues(): BrokerStorage["queues"] {
+    return { totals: this.#sessions.totals, dropped: this.#sessions.dropped };
+  }
+
+  ownerOf(key: string): SessionOwner | undefined {
+    return this.#sessions.get(key)?.owner;
+  }
+
+  keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+    return this.#lifetimes.run(key, async () => {
+      const { maxSessions, maxSessionsPerUser } = this.#options;
+      const known = this.#sessions.get(key);
+      if (known?.owner.identity !== owner.identity) {
+        if (this.#sessions.countOf(owner.identity) >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
+        if (known === undefined && this.#sessions.size >= maxSessions) return "MAX_MQTT_SESSIONS";
+        if (known !== undefined) await this.#discard(key);
+      }
+      this.#sessions.keep(key, owner);
+      await this.#sessions.flush();
+      return undefined;
+    });
+  }
+
+  async left(key: string): Promise<void> {
+    this.#sessions.left(key);
+  }
+
+  discard(key: string): Promise<void> {
+    return this.#lifetimes.run(key, () => this.#discard(key));
+  }
+
+  async #discard(key: string): Promise<void> {
+    const isKnown = this.#sessions.get(key) !== undefined;
+    this.#sessions.remove(key);
+    await this.cleanIncoming({ id: key });
+    if (isKnown) await this.#sessions.flush();
+  }
+
+  expire(moment: number, isConnected: (key: string) => boolean): Promise<number> {
+    return this.#discardWhere(({ seenAt, key }) => seenAt < moment && !isConnected(key));
+  }
+
+  discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
+    return this.#discardWhere(({ owner }) => matches(owner));
+  }
+
+  async #discardWhere(matches: (session: LogSession) => boolean): Promise<number> {
+    let discarded = 0;
+    for (const session of this.#sessions.entries()) {
+      if (!matches(session)) continue;
+      await this.#lifetimes.run(session.key, async () => {
+        // The owner may have reconnected meanwhile.
+        const now = this.#sessions.get(session.key);
+        if (now === undefined || !matches(now)) return;
+        await this.#discard(session.key);
+        discarded++;
+      });
+    }
+    return discarded;
+  }
+
+  // Retained messages
+
+  /** The journal has stored the message together with the publication. */
+  async storeRetained(): Promise<void> {}
+
+  createRetainedStream(filter: string): Readable {
+    return this.createRetainedStreamCombi([filter]);
+  }
+
+  createRetainedStreamCombi(filters: string[]): Readable {
+    const onError = (err: unknown) => this.#options.logger.error({ err }, "retained messages unreadable");
+    return Readable.from(safely(this.#retainedPackets(filters), onError), { highWaterMark: 1 });
+  }
+
+  async *#retainedPackets(filters: readonly string[]): AsyncGenerator<object> {
+    for await (const { topic, payload, qos } of this.retained.read(filters))
+      yield { cmd: "publish", topic, payload, qos, retain: true, dup: false };
+  }
+
+  // Subscriptions
+
+  /** A SUBSCRIBE has arrived, and the filter is granted. From now on, the session gets publications of the filter. */
+  subscribed(key: string, filter: string, qos: 0 | 1 | 2): void {
+    const session = this.#sessions.get(key);
+    if (session !== undefined) this.#sessions.subscribe(session, filter, qos);
+  }
+
+  /** Called before SUBACK. {@link subscribed} has added the granted filters. */
+  async addSubscriptions(): Promise<void> {
+    await this.#sessions.flush();
+  }
+
+  async removeSubscriptions({ id }: Session, filters: string[]): Promise<void> {
+    const session = this.#sessions.get(id);
+    const stored = filters.filter((filter) => session?.cursor.filters.has(filter));
+    if (session === undefined || stored.length === 0) return;
+    for (const filter of stored) this.#sessions.unsubscribe(session, filter);
+    await this.#sessions.flush();
+  }
+
+  async subscriptionsByClient({ id }: Session): Promise<Subscription[]> {
+    const filters = this.#sessions.get(id)?.cursor.filters ?? new Map<string, { qos: 0 | 1 | 2 }>();
+    return [...filters].map(([topic, { qos }]) => ({ topic, qos }));
+  }
+
+  /** The session was discarded when its client authenticated. */
+  async cleanSubscriptions(): Promise<void> {}
+
+  async subscriptionsByTopic(): Promise<StoredSubscription[]> {
+    return NO_SUBSCRIPTIONS;
+  }
+
+  async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
+    return { subsCount: 0, clientsCount: 0 };
+  }
+
+  // Messages to clients
+
+  async outgoingEnqueue(): Promise<void> {}
+
+  async outgoingEnqueueCombi(): Promise<void> {}
+
+  async outgoingUpdate(client: Session, packet: OutgoingUpdate): Promise<void> {
+    const cursor = this.#sessions.get(client.id)?.cursor;
+    const connection = this.#connections.get(client);
+    if (cursor === undefined || connection === undefined) return;
+    if (packet.cmd === "publish") {
+      // If a filter of a lower QoS equals the topic, Aedes lowers the message, even if another filter grants more.
+      packet.qos = cursor.qosAt(packet.brokerCounter) ?? packet.qos;
+      return;
+    }
+    if (packet.brokerCounter !== undefined) {
+      // A PUBREL of `outgoingStream`, which Aedes writes within this turn of the event loop.
+      if (--connection.unsentReleases === 0) setImmediate(() => cursor.start(connection));
+      return;
+    }
+    const release = cursor.receive(connection, packet.messageId);
+    if (release === undefined) return;
+    await this.#sessions.flush();
+    release();
+  }
+
+  async outgoingClearMessageId(client: Session, packet: Cleared): Promise<unknown> {
+    const { messageId, brokerId, brokerCounter } = packet;
+    if (client.clean === true)
+      return messageId === undefined ? undefined : this.#options.takeReceipt(client, messageId);
+    const cursor = this.#sessions.get(client.id)?.cursor;
+    const connection = this.#connections.get(client);
+    if (cursor === undefined || connection === undefined) return undefined;
+    if (messageId !== undefined) return cursor.acknowledge(connection, messageId);
+    if (brokerId === LOG_ID && brokerCounter !== undefined) cursor.refused(brokerCounter);
+    return undefined;
+  }
+
+  /** The PUBRELs that the client has to get again. When they are written, the session's cursor begins to send. */
+  outgoingStream(client: Session): Readable {
+    return Readable.from(this.#outgoing(client), { highWaterMark: 1 });
+  }
+
+  async *#outgoing(client: Session): AsyncGenerator<object> {
+    const session = this.#sessions.get(client.id);
+    if (client.clean === true || session === undefined || !isLogClient(client)) return;
+    const connection = new LogConnection(client, this.#options.mayReceive);
+    const { cursor } = session;
+    this.#connections.set(client, connection);
+    this.#sessions.prepare(session);
+    const released = cursor.connect(connection);
+    client.conn.once("close", () => cursor.disconnect(connection));
+    client.conn.on("drain", () => cursor.wake());
+    if (client.closed === true) {
+      cursor.disconnect(connection);
+      return;
+    }
+    connection.unsentReleases = released.length;
+    if (released.length === 0) cursor.start(connection);
+    // Streams read ahead: the end of this function does not mean that all PUBRELs are written.
+    for (const messageId of released) yield { ...PUBREL, messageId };
+  }
+
+  /** The session's cursor sends publications of QoS 1 and 2, to filters that grant at least QoS 1. */
+  isDeliveredFromQueue(client: Session): boolean {
+    return client.clean !== true;
+  }
+
+  // Messages from clients, QoS 2
+
+  isIncoming(clientId: string, messageId: number): boolean {
+    return this.#incoming.has(clientId, messageId);
+  }
+
+  /** The journal has stored the id of a persistent session's publication together with the publication. */
+  async incomingStorePacket({ id }: Session, { messageId }: StoredPacket): Promise<void> {
+    if (messageId !== undefined) this.#incoming.add(id, messageId);
+  }
+
+  async incomingGetPacket({ id }: Session, packet: { messageId?: number }): Promise<unknown> {
+    if (packet.messageId === undefined || !this.#incoming.has(id, packet.messageId)) throw new Error("no such packet");
+    return packet;
+  }
+
+  async incomingDelPacket(client: Session, { messageId }: { messageId?: number }): Promise<void> {
+    if (messageId === undefined) return;
+    if (client.clean !== true) await this.#options.log.removeIncomingIds([{ session: client.id, messageId }]);
+    this.#incoming.delete(client.id, messageId);
+  }
+
+  async cleanIncoming({ id }: Session): Promise<void> {
+    const ids = this.#incoming.of(id);
+    this.#incoming.clear(id);
+    if (ids.length > 0) await this.#options.log.removeIncomingIds(ids.map((messageId) => ({ session: id, messageId })));
+  }
+
+  // Wills
+
+  putWill(client: Session, will: object): Promise<void> {
+    return this.#wills.put(client, will);
+  }
+
+  async delWill(client: Session & { brokerId?: string }): Promise<void> {
+    this.#wills.delete(client);
+  }
+
+  streamWill(brokers: Brokers = {}): Readable {
+    return Readable.from(this.#wills.orphans(brokers));
+  }
+
+  async destroy(): Promise<void> {
+    await this.#sessions.stop().catch((err: unknown) => {
+      this.#options.logger.warn({ err }, "sessions not stored at the end: messages will be repeated");
+    });
+  }
+}
+
+const NO_SUBSCRIPTIONS: StoredSubscription[] = [];
+const PUBREL = {
+  ...{ cmd: "pubrel", topic: "", payload: Buffer.alloc(0), qos: 1, retain: false, dup: false },
+  ...{ brokerId: LOG_ID, brokerCounter: 1 },
+};
+
+function isLogClient(client: Session): client is LogClient {
+  return "conn" in client && "publish" in client;
+}
+
+/** @throws {StoreUnavailableError} the store cannot be read */
+export async function openLogStorage(options: LogStorageOptions): Promise<LogStorage> {
+  const storage = new LogStorage(options);
+  await storage.load();
+  return storage;
+}
