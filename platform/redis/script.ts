@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { Cluster, Redis } from "ioredis";
 
 /** A Lua script, which Redis runs atomically. */
@@ -20,6 +21,11 @@ export class Script {
       return await redis.eval(this.#lua, keys.length, ...keys, ...args);
     }
   }
+}
+
+/** Reads a script from its file. The build copies the `.lua` files beside the compiled modules. */
+export function loadScript(file: URL): Script {
+  return new Script(readFileSync(file, "utf8"));
 }
 
 /** Lua that sets `now` to the time of Redis, milliseconds since 1970: all nodes share this clock. */

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { z } from "zod";
 import { version } from "../../deploy/config/package.ts";
-import { ROOT } from "../house/source-files.ts";
+import { projectFiles, ROOT } from "../house/source-files.ts";
 
 const run = promisify(execFile);
 
@@ -82,6 +82,12 @@ describe("the package", () => {
         ...["docs/operations.md", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", ".env.example"],
       ]),
     );
+  });
+
+  it("contains every Lua script beside the modules that load it", () => {
+    const scripts = projectFiles("bridge", "broker", "platform").filter((path) => path.endsWith(".lua"));
+    expect(scripts).not.toEqual([]);
+    expect(packed).toEqual(expect.arrayContaining(scripts.map((path) => `dist/${path}`)));
   });
 
   it("contains no tests, no sources and no data", () => {

@@ -1,5 +1,5 @@
 import { partsOf } from "./connection.ts";
-import { BEAT } from "./scripts/life.ts";
+import { BEAT } from "./scripts.ts";
 import type { WriterContext } from "./writer.ts";
 
 interface HeartbeatOptions extends WriterContext {

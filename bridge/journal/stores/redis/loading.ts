@@ -6,7 +6,7 @@ import { type Connection, partsOf } from "./connection.ts";
 import { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
-import { OPEN, RENEW } from "./scripts/epoch.ts";
+import { OPEN, RENEW } from "./scripts.ts";
 
 export interface Loaded {
   view: JournalView;

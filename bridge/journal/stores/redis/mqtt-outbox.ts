@@ -3,7 +3,7 @@ import { type OutboxGroup, OutboxGroups } from "../outbox-groups.ts";
 import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { decodePublications } from "./publications.ts";
-import { LEAVE } from "./scripts/life.ts";
+import { LEAVE } from "./scripts.ts";
 
 /** The undelivered publications of one batch. */
 interface Group extends OutboxGroup {

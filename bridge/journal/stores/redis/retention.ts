@@ -3,7 +3,7 @@ import type { RetentionLimits } from "../limits.ts";
 import type { MovedFloor } from "./channels.ts";
 import { partsOf } from "./connection.ts";
 import type { RedisJournalLimits } from "./limits.ts";
-import { TRIM } from "./scripts/trim.ts";
+import { TRIM } from "./scripts.ts";
 import type { WriterContext } from "./writer.ts";
 
 /** Entries processed by one call of the script. A call blocks Redis for one or two milliseconds. */

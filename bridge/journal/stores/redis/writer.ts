@@ -9,7 +9,7 @@ import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import type { MqttOutbox } from "./mqtt-outbox.ts";
-import { APPEND } from "./scripts/append.ts";
+import { APPEND } from "./scripts.ts";
 
 /** The options that all parts that write to Redis share. */
 export interface WriterContext {

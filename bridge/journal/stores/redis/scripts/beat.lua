@@ -1,16 +1,13 @@
-import { NOW, Script } from "../../../../../platform/redis/script.ts";
+-- The heartbeat of a node. It claims the runs of dead nodes, and the earlier runs of the same node: this run then
+-- delivers their undelivered messages. The heartbeat is a write, so it also proves that writing works.
+--
+-- Arguments: prefix; run; name of the node or ""; the milliseconds without a heartbeat after which a run is dead; 1 to
+-- claim earlier runs of this node; then the runs that were claimed before.
+-- Returns the epoch or "", the head, and the newly claimed runs.
 
-/**
- * The heartbeat of a node. It claims the runs of dead nodes, and the earlier runs of the same node: this run then
- * delivers their undelivered messages. The heartbeat is a write, so it also proves that writing works.
- *
- * Arguments: prefix; run; name of the node or ""; the milliseconds without a heartbeat after which a run is dead; 1 to
- * claim earlier runs of this node; then the runs that were claimed before.
- * Returns the epoch or "", the head, and the newly claimed runs.
- */
-export const BEAT = new Script(`
 local prefix, run, node, deadAfter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-${NOW}
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local runs, instances = prefix .. 'estates', prefix .. 'instances'
 redis.call('ZADD', runs, now, run)
 if node ~= '' then redis.call('HSET', instances, run, node) end
@@ -40,22 +37,3 @@ if ARGV[5] == '1' and node ~= '' then
 end
 local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head')
 return {meta[1] or '', meta[2] or '0', unpack(taken)}
-`);
-
-/**
- * Releases runs at the shutdown of a node, so that another node can claim them at once. Arguments: prefix, runs.
- */
-export const LEAVE = new Script(`
-local prefix = ARGV[1]
-for i = 2, #ARGV do
-  local run = ARGV[i]
-  if redis.call('EXISTS', prefix .. 'unemitted:' .. run) == 1 then
-    redis.call('ZADD', prefix .. 'estates', 0, run)
-  else
-    redis.call('ZREM', prefix .. 'estates', run)
-    redis.call('HDEL', prefix .. 'instances', run)
-    redis.call('DEL', prefix .. 'partial:' .. run)
-  end
-end
-return 1
-`);

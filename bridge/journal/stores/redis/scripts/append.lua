@@ -1,31 +1,24 @@
-import { Script } from "../../../../../platform/redis/script.ts";
+-- Appends a batch completely or not at all. All checks come before the first write, and Redis rejects this first write
+-- when it is out of memory.
+--
+-- Arguments; each list begins with its length:
+-- prefix, epoch, run, batch      the caller's head and stamp      now
+-- limits: state topics, events per channel, sessions, sessions per sender, ranges per session
+-- publications
+-- sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
+-- chunks: size, text, holders, ids, channels (name, distances from the last position)
+-- states: topic, place in the batch, value ("" clears)      rows of delivered publications
+--
+-- Returns one of:
+-- - `ok`, the newest position before the batch, the stamp before the batch
+-- - `repeated`, the places of duplicates in the batch: the caller sends the batch again without the duplicates
+-- - `epoch`, the epoch of the journal, or `""` when Redis has no journal: the caller named another epoch
+-- - `behind`: the journal lost entries that the caller has read
 
-/**
- * The score of a sender is its number of sessions times `STEP`, minus a counter of changes that orders equal senders.
- * The counter stays below `STEP`. With fewer than 256 sessions per sender, a double holds the score exactly.
- */
-const STEP = 2 ** 45;
+-- The score of a sender is its number of sessions times STEP, minus a counter of changes that orders equal senders.
+-- The counter stays below STEP. With fewer than 256 sessions per sender, a double holds the score exactly.
+local STEP = 2 ^ 45
 
-/**
- * Appends a batch completely or not at all. All checks come before the first write, and Redis rejects this first write
- * when it is out of memory.
- *
- * Arguments; each list begins with its length:
- * ```
- * prefix, epoch, run, batch      the caller's head and stamp      now
- * limits: state topics, events per channel, sessions, sessions per sender, ranges per session
- * publications
- * sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
- * chunks: size, text, holders, ids, channels (name, distances from the last position)
- * states: topic, place in the batch, value ("" clears)      rows of delivered publications
- * ```
- * Returns one of:
- * - `ok`, the newest position before the batch, the stamp before the batch
- * - `repeated`, the places of duplicates in the batch: the caller sends the batch again without the duplicates
- * - `epoch`, the epoch of the journal, or `""` when Redis has no journal: the caller named another epoch
- * - `behind`: the journal lost entries that the caller has read
- */
-export const APPEND = new Script(`
 local at = 0
 local function text() at = at + 1; return ARGV[at] end
 local function number() at = at + 1; return tonumber(ARGV[at]) end
@@ -124,7 +117,7 @@ local total, changes, grown = tonumber(meta[5] or '0'), tonumber(meta[6] or '0')
 local function resized(sender, by, count)
   total, changes = total + by, changes + 1
   if count == 0 then redis.call('ZREM', prefix .. 'senders', sender)
-  else redis.call('ZADD', prefix .. 'senders', whole(count * ${STEP} - changes), sender) end
+  else redis.call('ZADD', prefix .. 'senders', whole(count * STEP - changes), sender) end
 end
 for _, session in ipairs(sessions) do
   local sender, name, first, ranges = unpack(session)
@@ -138,7 +131,7 @@ for _, session in ipairs(sessions) do
 end
 while grown do
   local largest = redis.call('ZREVRANGE', prefix .. 'senders', 0, 0, 'WITHSCORES')
-  local sender, count = largest[1], math.ceil(tonumber(largest[2] or '0') / ${STEP})
+  local sender, count = largest[1], math.ceil(tonumber(largest[2] or '0') / STEP)
   local excess = math.max(count - maxOfSender, total > maxSessions and 1 or 0)
   if not sender or excess <= 0 then break end
   local oldest = redis.call('ZPOPMIN', prefix .. 'sessions-used:' .. sender, excess)
@@ -154,11 +147,10 @@ for _ = 1, count do
   local topic, place, value = text(), number(), text()
   if value == '' then redis.call('HDEL', prefix .. 'state', topic)
   elseif room or redis.call('HEXISTS', prefix .. 'state', topic) == 1 or redis.call('HLEN', prefix .. 'state') < maxTopics then
-    redis.call('HSET', prefix .. 'state', topic, whole(base + place) .. ' ' .. now .. '\\n' .. value)
+    redis.call('HSET', prefix .. 'state', topic, whole(base + place) .. ' ' .. now .. '\n' .. value)
   end
 end
 
 if publications ~= '' then redis.call('HSET', prefix .. 'unemitted:' .. run, whole(base), publications) end
 for _ = 1, number() do redis.call('HDEL', prefix .. 'unemitted:' .. run, text()) end
 return {'ok', whole(base), stamp}
-`);

@@ -1,13 +1,9 @@
-import { Script } from "../../../../../platform/redis/script.ts";
+-- Opens the journal, or creates it if `meta` is missing. Keys that remain after an eviction of `meta` are useless, so
+-- they are deleted.
+--
+-- Arguments: prefix, a name for a new epoch.
+-- Returns the epoch, the head, the stamp, and the highest floor of removed channels.
 
-/**
- * Opens the journal, or creates it if `meta` is missing. Keys that remain after an eviction of `meta` are useless, so
- * they are deleted.
- *
- * Arguments: prefix, a name for a new epoch.
- * Returns the epoch, the head, the stamp, and the highest floor of removed channels.
- */
-export const OPEN = new Script(`
 local prefix, candidate = ARGV[1], ARGV[2]
 local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten')
 -- Keys of an earlier format.
@@ -26,14 +22,3 @@ for _, name in ipairs({'log', 'kept', 'floors', 'oldest', 'excess', 'held', 'chu
 end
 redis.call('HSET', prefix .. 'meta', 'epoch', candidate, 'head', '0', 'stamp', '-')
 return {candidate, '0', '-', '0'}
-`);
-
-/**
- * Gives the journal a new epoch after it lost entries, which makes the cursors of clients invalid. Arguments: prefix,
- * the current epoch, a name for the new epoch. A second call with the same arguments does nothing.
- */
-export const RENEW = new Script(`
-local meta = ARGV[1] .. 'meta'
-if redis.call('HGET', meta, 'epoch') == ARGV[2] then redis.call('HSET', meta, 'epoch', ARGV[3]) end
-return 1
-`);

@@ -1,19 +1,15 @@
-import { Script } from "../../../../../platform/redis/script.ts";
+-- Removes entries that exceed a channel's limits on count or age. A chunk that no channel keeps lingers for a while, so
+-- that slow nodes can read it, and is then deleted.
+--
+-- Entries that a reader has not read yet stay, however old (`keepFor` of the journal).
+--
+-- Arguments: prefix; epoch; the largest number of events of a channel, or -1; the time before which entries are too
+-- old, or -1; the number of entries to process in this call; the largest number of channels; the largest number of
+-- lingering chunks; this node's readers as JSON: `[[name, position or -1, largest number of events], …]`.
+--
+-- Returns `ok`, the number of removed entries, which no channel keeps now, 1 when more work remains, and the raised
+-- floors as JSON: `[[channel, floor, removed], …]`. Returns `epoch` and the journal's epoch if `epoch` is another one.
 
-/**
- * Removes entries that exceed a channel's limits on count or age. A chunk that no channel keeps lingers for a while, so
- * that slow nodes can read it, and is then deleted.
- *
- * Entries that a reader has not read yet stay, however old (`keepFor` of the journal).
- *
- * Arguments: prefix; epoch; the largest number of events of a channel, or -1; the time before which entries are too
- * old, or -1; the number of entries to process in this call; the largest number of channels; the largest number of
- * lingering chunks; this node's readers as JSON: `[[name, position or -1, largest number of events], …]`.
- *
- * Returns `ok`, the number of removed entries, which no channel keeps now, 1 when more work remains, and the raised
- * floors as JSON: `[[channel, floor, removed], …]`. Returns `epoch` and the journal's epoch if `epoch` is another one.
- */
-export const TRIM = new Script(`
 local prefix, epoch = ARGV[1], ARGV[2]
 local maxEvents, cutoff, budget = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local maxChannels, maxLingering = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -39,8 +35,8 @@ local function unreadFrom()
   end
   if from >= head then return from end
   local memory = redis.call('INFO', 'memory')
-  local most = tonumber(string.match(memory, '\\nmaxmemory:(%d+)') or '0')
-  local used = tonumber(string.match(memory, '\\nused_memory:(%d+)') or '0')
+  local most = tonumber(string.match(memory, '\nmaxmemory:(%d+)') or '0')
+  local used = tonumber(string.match(memory, '\nused_memory:(%d+)') or '0')
   if most > 0 and used > 0.75 * most then return math.huge end
   return from
 end
@@ -186,4 +182,3 @@ end
 local floors = #moved == 0 and '[]' or cjson.encode(moved)
 if #moved > 0 then redis.call('XADD', prefix .. 'trims', 'MAXLEN', '~', 1000, '*', 'f', floors) end
 return {'ok', gone, more and 1 or 0, floors}
-`);

@@ -1,0 +1,10 @@
+import { loadScript } from "../../../../platform/redis/script.ts";
+
+const load = (name: string) => loadScript(new URL(`scripts/${name}.lua`, import.meta.url));
+
+export const OPEN = load("open");
+export const RENEW = load("renew");
+export const APPEND = load("append");
+export const TRIM = load("trim");
+export const BEAT = load("beat");
+export const LEAVE = load("leave");

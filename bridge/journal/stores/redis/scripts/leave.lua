@@ -1,0 +1,14 @@
+-- Releases runs at the shutdown of a node, so that another node can claim them at once. Arguments: prefix, runs.
+
+local prefix = ARGV[1]
+for i = 2, #ARGV do
+  local run = ARGV[i]
+  if redis.call('EXISTS', prefix .. 'unemitted:' .. run) == 1 then
+    redis.call('ZADD', prefix .. 'estates', 0, run)
+  else
+    redis.call('ZREM', prefix .. 'estates', run)
+    redis.call('HDEL', prefix .. 'instances', run)
+    redis.call('DEL', prefix .. 'partial:' .. run)
+  end
+end
+return 1
