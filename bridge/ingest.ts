@@ -315,12 +315,8 @@ class JournalIngest implements BridgeIngest {
       this.#stats.failed++;
       throw error;
     }
-    const { payload, qos, incomingId } = publication;
-    if (this.#options.journal.mqtt !== undefined && qos > 0) {
-      message.publish = { payload, qos, retain: false };
-      message.incomingId = incomingId;
-    }
-    const { duplicate } = await this.#append(message, payload.length);
+    if (this.#options.journal.mqtt === undefined) message.publish = undefined;
+    const { duplicate } = await this.#append(message, publication.payload.length);
     return { position: undefined, forward: !duplicate };
   }
 

@@ -4,6 +4,7 @@ import { FairQueue } from "../platform/fair-queue.ts";
 import type { IncomingPublication } from "../platform/publications.ts";
 import { eventBody } from "./delivery/frames.ts";
 import type { JournalMessage } from "./journal/journal.ts";
+import { encodeReference } from "./journal/preview-references.ts";
 import type { TopicFacts } from "./journal-message.ts";
 import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
 
@@ -30,7 +31,7 @@ export class PreviewIngest {
    * @throws {StoreUnavailableError} the preview cannot be written
    */
   async save(
-    { identity, topic: name, payload }: IncomingPublication,
+    { identity, topic: name, payload, qos, incomingId }: IncomingPublication,
     { channels, place }: TopicFacts,
     { camera, capture }: Extract<Topic, { kind: "camera-preview" }>,
     senderAheadMs: number,
@@ -45,6 +46,7 @@ export class PreviewIngest {
     const timestamp = new Date(now()).toISOString();
     // A preview has no id. Equal bytes for the same capture are a duplicate.
     const id = `preview.${camera}.${capture}.${updated.etag}`;
+    const reference = encodeReference({ camera, capture, etag: updated.etag });
     const event = { event: "preview.updated", data: updated, dataText: undefined, timestamp, id: undefined };
     return {
       topic: name,
@@ -54,8 +56,9 @@ export class PreviewIngest {
       body: eventBody({ ...event, historical: !newest, seq: undefined, place }),
       state: undefined,
       origin: { sender: identity, id, session: undefined, seq: undefined },
-      // Not published again after a crash: the journal has no picture bytes, and the store has the newest preview.
-      publish: undefined,
+      // The journal stores no pictures. Subscribers that follow it get the payload from memory.
+      publish: qos === 0 ? undefined : { payload, qos, retain: false, reference },
+      incomingId,
     };
   }
 }

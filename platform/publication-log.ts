@@ -11,6 +11,11 @@ export interface LoggedPublication {
   readonly expiresAt?: number | undefined;
   /** MQTT 5 properties, encoded. */
   readonly properties?: Uint8Array | undefined;
+  /**
+   * The log stores this name instead of the payload, which another store keeps as long as no newer one replaces it. A
+   * publication whose payload was replaced is not read from the log. Default: the log stores the payload.
+   */
+  readonly reference?: string | undefined;
 }
 
 /** Publications in order of position. */
@@ -54,6 +59,8 @@ export interface PublicationLog {
   recent(after: number): PublicationPage | undefined;
   /** The next publications after the position. The page may be empty although `next` is below the head. */
   read(after: number): Promise<PublicationPage>;
+  /** As {@link read}, for counting: all publications that name a payload are in the page, with an empty payload. */
+  scan(after: number): Promise<PublicationPage>;
   /** Removes publications up to and including the position. Retained messages stay. */
   trim(upTo: number): void;
   /** The topics with a retained message, with the message's size and position. Read once, at the start. */

@@ -31,10 +31,12 @@ export interface Publication {
   payload: Uint8Array;
   qos: 0 | 1 | 2;
   retain: boolean;
-  /** As in the log, like the next two fields. */
+  /** As in the log, like the next three fields. */
   publisher?: LoggedPublication["publisher"];
   expiresAt?: LoggedPublication["expiresAt"];
   properties?: LoggedPublication["properties"];
+  /** See `encodeReference`. */
+  reference?: LoggedPublication["reference"];
 }
 
 /** Identifies a message, so that duplicates are detected: by sender and id, or by sender, session and `seq`. */

@@ -104,7 +104,7 @@ export class LogSessions {
     }
     // One pass for all sessions, to know which of them have something behind them.
     for (let after = lowest; this.#sessions.size > 0 && after < this.#edge; ) {
-      const { publications, next } = await log.publications.read(after);
+      const { publications, next } = await log.publications.scan(after);
       for (const publication of publications)
         for (const group of this.#groups.match(publication)) group.note(publication);
       after = next;

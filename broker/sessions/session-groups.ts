@@ -73,11 +73,13 @@ export class SessionGroup {
   }
 
   /** Counts a publication of the group. Call this after the publication was offered to the members. */
-  note({ position, topic, payload }: LoggedPublication): void {
+  note({ position, topic, payload, reference }: LoggedPublication): void {
     const { maxMessages, maxBytes } = this.#limits;
+    this.#newest = position;
+    // A session that was away gets the newest of these only, which do not count, so that they displace nothing.
+    if (reference !== undefined) return;
     this.#count++;
     this.#bytes += payload.length + topic.length + PUBLICATION_BYTES;
-    this.#newest = position;
     const newest = this.#marks.at(-1);
     const isFar =
       newest === undefined ||

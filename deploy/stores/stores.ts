@@ -61,10 +61,15 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
     );
     clock = serverClock;
     const now = () => serverClock.now();
+    const previews =
+      redis === undefined
+        ? await openPreviews({ path: join(dataPath, "previews"), now, wall: Date.now, ...limits })
+        : openRedisPreviews({ redis, now, wall: Date.now, ...limits });
+    parts.add({ stop: () => previews.close() });
     const journal =
       redis === undefined
         ? await openLevelJournal({
-            ...{ path: join(dataPath, "journal"), sync, retentionEvents, retentionHours, now, onDamage },
+            ...{ path: join(dataPath, "journal"), sync, retentionEvents, retentionHours, now, onDamage, previews },
             logger: partLogger("journal"),
           })
         : await openRedisJournal({
@@ -72,11 +77,6 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
             nodeName: nodeNameOf(dataPath),
           });
     parts.add({ stop: () => journal.close() });
-    const previews =
-      redis === undefined
-        ? await openPreviews({ path: join(dataPath, "previews"), now, wall: Date.now, ...limits })
-        : openRedisPreviews({ redis, now, wall: Date.now, ...limits });
-    parts.add({ stop: () => previews.close() });
     const sharedJournal = withFairShares(journal, bridge.journal);
     return { redis, cluster, clock, journal: sharedJournal, previews, stop: () => parts.stop() };
   } catch (error) {

@@ -8,7 +8,8 @@ import type { Publication } from "../journal.ts";
  *   | if bit 4: bytes of publisher: uint16 | publisher
  *   | if bit 5: expiry: float64
  *   | if bit 6: bytes of properties: uint32 | properties
- * flags: bits 0-1 QoS, bit 2 retain, bit 3 changes state (Redis only)
+ * flags: bits 0-1 QoS, bit 2 retain, bit 3 changes state (Redis only), bit 7: `payload` is the UTF-8 name of a payload
+ *   that another store keeps
  * ```
  */
 const HEAD_BYTES = 9;
@@ -17,10 +18,14 @@ const CHANGES_STATE = 8;
 const PUBLISHER = 16;
 const EXPIRY = 32;
 const PROPERTIES = 64;
+const REFERENCE = 128;
+const NO_PAYLOAD = Buffer.alloc(0);
 
 /** UTF-8 needs at most three bytes for a UTF-16 unit. Reserving three is cheaper than measuring the text. */
-export function maxFrameBytes(topic: string, { payload, publisher, expiresAt, properties }: Publication): number {
-  let bytes = HEAD_BYTES + topic.length * 3 + payload.byteLength;
+export function maxFrameBytes(topic: string, publication: Publication): number {
+  const { payload, publisher, expiresAt, properties, reference } = publication;
+  const payloadBytes = reference === undefined ? payload.byteLength : reference.length * 3;
+  let bytes = HEAD_BYTES + topic.length * 3 + payloadBytes;
   if (publisher !== undefined) bytes += 2 + publisher.length * 3;
   if (expiresAt !== undefined) bytes += 8;
   if (properties !== undefined) bytes += 4 + properties.byteLength;
@@ -32,16 +37,21 @@ export function writeFrame(
   target: Buffer,
   start: number,
   topic: string,
-  { payload, qos, retain, publisher, expiresAt, properties }: Publication,
+  { payload, qos, retain, publisher, expiresAt, properties, reference }: Publication,
   changesState = false,
 ): number {
   let flags = qos | (retain ? RETAIN : 0) | (changesState ? CHANGES_STATE : 0);
   const topicBytes = target.write(topic, start + HEAD_BYTES);
   target.writeUInt32BE(topicBytes, start + 1);
-  target.writeUInt32BE(payload.byteLength, start + 5);
   let at = start + HEAD_BYTES + topicBytes;
-  target.set(payload, at);
-  at += payload.byteLength;
+  let payloadBytes = payload.byteLength;
+  if (reference === undefined) target.set(payload, at);
+  else {
+    flags |= REFERENCE;
+    payloadBytes = target.write(reference, at);
+  }
+  target.writeUInt32BE(payloadBytes, start + 5);
+  at += payloadBytes;
   if (publisher !== undefined) {
     flags |= PUBLISHER;
     const publisherBytes = target.write(publisher, at + 2);
@@ -81,6 +91,10 @@ export function readFrame(source: Buffer, start: number): [frame: Frame, end: nu
     retain: (flags & RETAIN) !== 0,
     changesState: (flags & CHANGES_STATE) !== 0,
   };
+  if ((flags & REFERENCE) !== 0) {
+    frame.reference = frame.payload.toString();
+    frame.payload = NO_PAYLOAD;
+  }
   if ((flags & PUBLISHER) !== 0) {
     const end = at + 2 + source.readUInt16BE(at);
     frame.publisher = source.toString("utf8", at + 2, end);

@@ -22,6 +22,7 @@ import { WriteSet } from "../../../../platform/level/write-set.ts";
 import { Listeners } from "../../../../platform/listeners.ts";
 import type { AppendedPublication, MqttLog } from "../../../../platform/publication-log.ts";
 import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery } from "../../journal.ts";
+import type { ReferencedPreviews } from "../../preview-references.ts";
 import { RecentEntries } from "../../recent-entries.ts";
 import {
   assertRetention,
@@ -60,6 +61,8 @@ export interface LevelJournalOptions extends RetentionLimits {
   onDamage?: OnDamage;
   /** Whether the journal keeps the log for MQTT sessions: see {@link Journal.mqtt}. Default: false. */
   keepsMqttLog?: boolean;
+  /** The pictures of publications that name previews. Default: subscribers who were away get no previews. */
+  previews?: ReferencedPreviews;
   now?: () => number;
   limits?: Partial<JournalLimits>;
 }
@@ -163,7 +166,7 @@ class LevelJournal implements Journal {
     const writer = () => this.#writer;
     this.#rows = new LevelBrokerRows(() => this.#store.db, writer);
     this.#log = new LevelPublicationLog({
-      ...{ start: log, store: this.#store, writer, logger },
+      ...{ start: log, store: this.#store, writer, previews: settings.previews, logger },
       epoch: () => this.epoch,
       head: () => this.#head,
     });

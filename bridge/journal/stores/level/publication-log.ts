@@ -9,6 +9,7 @@ import type {
   PublicationPage,
   RetainedPublication,
 } from "../../../../platform/publication-log.ts";
+import { type ReferencedPreviews, withPictures } from "../../preview-references.ts";
 import { RecentPublications } from "../recent-publications.ts";
 import type { GroupCommit } from "./group-commit.ts";
 import { LOG_FLOOR_KEY, positionOfKey, publicationsKey, retainedKey, rowsOf } from "./keys.ts";
@@ -35,6 +36,8 @@ interface LevelPublicationLogOptions {
   writer: () => Pick<GroupCommit, "deferredRows" | "flushDeferredRows">;
   epoch: () => string;
   head: () => number;
+  /** Default: publications of previews are left out of reads. */
+  previews?: ReferencedPreviews | undefined;
   logger: Logger;
 }
 
@@ -98,6 +101,10 @@ export class LevelPublicationLog implements PublicationLog {
   }
 
   async read(after: number): Promise<PublicationPage> {
+    return await withPictures(await this.scan(after), this.#options.previews);
+  }
+
+  async scan(after: number): Promise<PublicationPage> {
     const { head, last, floor } = this;
     const from = Math.max(after, floor);
     if (from >= last) return { publications: [], next: Math.max(from, head) };

@@ -76,10 +76,10 @@ export function publicationRow(position: number, topic: string, publication: Pub
 }
 
 function loggedPublication(position: number, topic: string, publication: Publication): LoggedPublication {
-  const { payload, qos, retain, publisher, expiresAt, properties } = publication;
+  const { payload, qos, retain, publisher, expiresAt, properties, reference } = publication;
   const bytes = Buffer.isBuffer(payload)
     ? payload
     : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
   // Written out, with the same fields in the same order, because each accepted message passes here.
-  return { position, topic, payload: bytes, qos, retain, publisher, expiresAt, properties };
+  return { position, topic, payload: bytes, qos, retain, publisher, expiresAt, properties, reference };
 }
