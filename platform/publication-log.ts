@@ -69,19 +69,67 @@ export interface PublicationLog {
   retained(topics: readonly string[]): Promise<(RetainedPublication | undefined)[]>;
 }
 
+/** A client's rows as they were when this node became their writer. */
+export interface TakenRows {
+  /** The session's row; undefined when there is none. */
+  session: string | undefined;
+  /** The session's message ids of QoS 2 publications whose PUBREL has not arrived. */
+  incomingIds: readonly number[];
+}
+
+/** What other nodes do with the rows of clients. A store for a single node calls nothing. */
+export interface BrokerRowsListener {
+  /** Another node writes the client's rows from now on: the client has connected there, or has lost its session. */
+  onTaken(client: string): void;
+  /** The client is connected to no node, and this is its session's row. */
+  onLeft(client: string, session: string): void;
+  /** The client has no session any more. */
+  onRemoved(client: string): void;
+  /** The client's node has ended. This node writes the rows of the client now, and publishes its will. */
+  onWill(client: string, will: string): void;
+}
+
 /**
- * Rows of the broker that are durable together with the log: sessions and wills. A row that is set twice before it is
- * written is written once.
+ * Rows of the broker that are durable together with the log. A client has the rows `session:{client}` and
+ * `will:{client}`. A row that is set twice before it is written is written once.
+ *
+ * With several nodes, one node writes the rows of a client: the node to which the client connected last. What an earlier
+ * writer sets is not written.
  */
 export interface BrokerRows {
-  /** All rows whose key begins with the prefix. Read once, at the start. */
+  /**
+   * All rows whose key begins with the prefix. Read at the start, and again after {@link MqttLog.onReset}. With several
+   * nodes, wills come only by {@link BrokerRowsListener.onWill}: a will belongs to a node, which may be alive.
+   */
   load(prefix: string): AsyncIterable<readonly [key: string, value: string]>;
   /** Changes a row with the next write of the journal, or soon. Undefined removes the row. */
   set(key: string, value: string | undefined): void;
   /** Calls back before each write of the journal: rows that are set then are written with it. @returns stops that */
   beforeWrite(collect: () => void): () => void;
-  /** Resolves when all rows that were set before are durable. @throws {StoreUnavailableError} they are written later */
+  /**
+   * Resolves when all rows that were set before are durable, or belong to another node now: see {@link writerOf}.
+   * @throws {StoreUnavailableError} they are written later
+   */
   flush(): Promise<void>;
+  /**
+   * The client connects to this node, which writes its rows from now on. The will of its earlier connection is removed
+   * if that connection's node has ended. When this resolves, this node has followed the log up to this moment.
+   * @returns undefined when this node has the newest rows in memory @throws {StoreUnavailableError}
+   */
+  take(client: string): Promise<TakenRows | undefined>;
+  /** The client has disconnected from this node and has no will. Any node may write its rows. */
+  release(client: string): void;
+  /** Which node writes the client's rows. `nobody`: the client is connected to no node. */
+  writerOf(client: string): "this" | "other" | "nobody";
+  /**
+   * Removes the client's session, durably. @returns false if another node has just changed it: it stays
+   * @throws {StoreUnavailableError}
+   */
+  removeSession(client: string): Promise<boolean>;
+  /** The listener hears everything that other nodes do after the rows that {@link load} returned. @returns stops that */
+  follow(listener: BrokerRowsListener): () => void;
+  /** Of several nodes, one does what concerns nobody's rows: it counts what sessions without a connection lose. */
+  readonly isFirstNode: boolean;
 }
 
 /** A publication that is appended without ingest. */
@@ -103,4 +151,9 @@ export interface MqttLog {
   incomingIds(): AsyncIterable<IncomingId>;
   /** Resolves when the ids are durably removed. @throws {StoreUnavailableError} they are removed later */
   removeIncomingIds(ids: readonly IncomingId[]): Promise<void>;
+  /**
+   * Calls back when this node has missed publications, or the store has lost some. Everything that was loaded from the
+   * log must be loaded again. With several nodes only. @returns stops that
+   */
+  onReset(listener: () => void): () => void;
 }

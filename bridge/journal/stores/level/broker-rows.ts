@@ -46,6 +46,28 @@ export class LevelBrokerRows implements BrokerRows {
     await this.#writer().flushDeferredRows();
   }
 
+  // A single node writes all rows, and has the newest in memory.
+
+  readonly isFirstNode = true;
+
+  async take(): Promise<undefined> {}
+
+  release(): void {}
+
+  writerOf(): "this" {
+    return "this";
+  }
+
+  async removeSession(client: string): Promise<boolean> {
+    this.set(`session:${client}`, undefined);
+    await this.flush();
+    return true;
+  }
+
+  follow(): () => void {
+    return () => {};
+  }
+
   /** Moves the changed rows to the next write. */
   putChanged(set: WriteSet): void {
     for (const collect of this.#collectors) collect();

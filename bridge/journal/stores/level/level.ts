@@ -177,6 +177,7 @@ class LevelJournal implements Journal {
         append: (publication) => this.#appendForMqtt(publication),
         incomingIds: () => this.#rows.incomingIds(),
         removeIncomingIds: (ids) => this.#rows.removeIncomingIds(ids),
+        onReset: () => () => {},
       };
     this.#writer = new GroupCommit({
       ...{ store: this.#store, channels, deduplicator, states, limits, now },
