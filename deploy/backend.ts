@@ -11,6 +11,7 @@ import type { Journal } from "../bridge/journal/journal.ts";
 import { createLatencies } from "../bridge/stats/latencies.ts";
 import { TokenUndecidedError } from "../broker/access/errors.ts";
 import { type Broker, startBroker } from "../broker/broker.ts";
+import { takeOverEarlierSessions } from "../broker/sessions/earlier/take-over.ts";
 import { topicTree } from "../contract/topics.ts";
 import { clientAddresses } from "../platform/client-addresses.ts";
 import type { Damage } from "../platform/level/damage.ts";
@@ -68,6 +69,12 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
     const { devices } = authority;
     stopSignal.throwIfAborted();
     await importDevices({ path: join(dataPath, "devices.json"), devices, logger });
+
+    if (journal.mqtt !== undefined)
+      await takeOverEarlierSessions({
+        ...{ path: join(dataPath, "mqtt"), log: journal.mqtt, onDamage, logger: partLogger("broker") },
+        isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
+      });
 
     const registry = new Registry();
     const latencies = createLatencies(registry);

@@ -132,6 +132,30 @@ export interface BrokerRows {
   readonly isFirstNode: boolean;
 }
 
+/** What an earlier version has stored apart from the log. Used once, before the log has readers. */
+export interface EarlierRows {
+  /**
+   * Publications that the earlier version accepted and did not deliver to all MQTT subscribers, in order of position.
+   * One that was to be retained, and is not the newest of its topic any more, has `retain: false`.
+   */
+  undelivered(): AsyncIterable<LoggedPublication>;
+  /** Stores rows that the earlier version kept elsewhere. Resolves when they are durable. @throws {StoreUnavailableError} */
+  put(rows: TakenOverRows): Promise<void>;
+  /**
+   * Removes the publications of {@link undelivered}, and in the same write sets a row of {@link BrokerRows}, which says
+   * that everything has been taken over. @throws {StoreUnavailableError}
+   */
+  end(markKey: string, mark: string): Promise<void>;
+}
+
+export interface TakenOverRows {
+  /** Retained messages. They get the newest position. */
+  retained?: readonly Omit<LoggedPublication, "position">[];
+  incomingIds?: readonly IncomingId[];
+  /** Commands that the relay has not finished. */
+  open?: readonly LoggedPublication[];
+}
+
 /** A publication that is appended without ingest. */
 export interface AppendedPublication extends Omit<LoggedPublication, "position" | "payload"> {
   readonly payload: Uint8Array;
@@ -144,9 +168,9 @@ export interface MqttLog {
   readonly rows: BrokerRows;
   /**
    * Appends a publication that only MQTT subscribers get: of a topic outside the root, or a command to a camera.
-   * Resolves when it is durable. @throws {StoreUnavailableError} it is not stored
+   * Resolves to its position when it is durable. @throws {StoreUnavailableError} it is not stored
    */
-  append(publication: AppendedPublication): Promise<void>;
+  append(publication: AppendedPublication): Promise<number>;
   /** The stored ids. Read once, at the start. */
   incomingIds(): AsyncIterable<IncomingId>;
   /** Resolves when the ids are durably removed. @throws {StoreUnavailableError} they are removed later */
@@ -156,4 +180,6 @@ export interface MqttLog {
    * log must be loaded again. With several nodes only. @returns stops that
    */
   onReset(listener: () => void): () => void;
+  /** Undefined: no earlier version can have used the store. */
+  readonly earlier?: EarlierRows;
 }

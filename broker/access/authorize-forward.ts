@@ -13,7 +13,7 @@ class SlowClientError extends Error {
 interface LogDeliveries {
   readonly logId: string;
   messageIdAt(client: Client, position: number): number | undefined;
-  nextRetainedId(): number;
+  nextRetainedId(client: Client): number;
 }
 
 interface AuthorizeForwardOptions {
@@ -83,7 +83,7 @@ export class AuthorizeForward {
     if (packet.qos === 0) return packet;
     if (packet.retain && !client.clean && deliveries !== undefined) {
       const qos = packet.qos === 2 && grantedQos(access, packet.topic) === 1 ? 1 : packet.qos;
-      return { ...packet, qos, messageId: deliveries.nextRetainedId() };
+      return { ...packet, qos, messageId: deliveries.nextRetainedId(client) };
     }
     if (packet.qos === 2 && packet.messageId === undefined && grantedQos(access, packet.topic) === 1) {
       // Aedes lowers the QoS only for a filter without wildcards [MQTT-3.8.4-6].

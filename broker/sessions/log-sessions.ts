@@ -9,7 +9,8 @@ import { ownerOf, type SessionOwner, sessionOwnerSchema } from "../access/sessio
 import { SessionCursor } from "./session-cursor.ts";
 import { SessionGroups } from "./session-groups.ts";
 
-const PREFIX = "session:";
+/** The start of the keys of the sessions' rows. The rest of a key is the session's key. */
+export const SESSION_ROW = "session:";
 const WINDOW = 2_048;
 /** A session that is far behind takes turns with others: it waits after this many unwritten publications. */
 const MAX_UNWRITTEN = 64;
@@ -89,8 +90,8 @@ export class LogSessions {
     const { log } = this.#options;
     const unreadable: string[] = [];
     let lowest = this.#edge;
-    for await (const [rowKey, row] of log.rows.load(PREFIX)) {
-      const key = rowKey.slice(PREFIX.length);
+    for await (const [rowKey, row] of log.rows.load(SESSION_ROW)) {
+      const key = rowKey.slice(SESSION_ROW.length);
       const record = readRecord(row);
       if (record === undefined) {
         unreadable.push(key);
@@ -180,7 +181,7 @@ export class LogSessions {
     this.#groups.remove(session.cursor);
     this.#counts.subtract(session.owner.identity);
     this.#changed.delete(session);
-    this.#options.log.rows.set(PREFIX + key, undefined);
+    this.#options.log.rows.set(SESSION_ROW + key, undefined);
   }
 
   subscribe({ cursor }: LogSession, filter: string, qos: 0 | 1 | 2): void {
@@ -268,7 +269,7 @@ export class LogSessions {
       if (!all && moment - session.savedAt < SAVE_INTERVAL_MS) continue;
       session.savedAt = moment;
       this.#changed.delete(session);
-      log.rows.set(PREFIX + session.key, rowOf(session, log.publications.epoch));
+      log.rows.set(SESSION_ROW + session.key, rowOf(session, log.publications.epoch));
     }
   }
 
@@ -304,13 +305,14 @@ export class LogSessions {
   }
 }
 
-type Stored = Pick<z.infer<typeof recordSchema>, "sent" | "open" | "filters">;
+export type StoredSession = z.infer<typeof recordSchema>;
+type Stored = Pick<StoredSession, "sent" | "open" | "filters">;
 
 function rowOf({ owner, seenAt, cursor }: LogSession, epoch: string): string {
   return JSON.stringify({ v: 1, ...owner, seenAt, epoch, ...cursor.record() });
 }
 
-function readRecord(row: string): z.infer<typeof recordSchema> | undefined {
+function readRecord(row: string): StoredSession | undefined {
   try {
     return recordSchema.parse(JSON.parse(row));
   } catch {

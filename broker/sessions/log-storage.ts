@@ -27,7 +27,8 @@ import {
 const LOG_ID = "log";
 /** Bytes that a connection may have unsent before its session waits. */
 const FULL_BYTES = 256 * 1024;
-const BOOT_ROW = "boot";
+/** The key of the row with the number in the id of the newest run of the broker. */
+export const BOOT_ROW = "boot";
 
 /** A client of Aedes, as far as the store uses it. */
 interface LogClient extends Session {
@@ -96,8 +97,13 @@ class LogStorage implements BrokerStorage {
     this.deliveries = {
       logId: LOG_ID,
       messageIdAt: ({ id }, position) => this.#sessions.get(id)?.cursor.messageIdAt(position),
-      nextRetainedId: () => {
-        retainedId = retainedId >= LAST_ID ? FIRST_RETAINED_ID : retainedId + 1;
+      nextRetainedId: ({ id }) => {
+        const cursor = this.#sessions.get(id)?.cursor;
+        // Sessions of earlier versions may hold any id.
+        for (let tries = FIRST_RETAINED_ID; tries <= LAST_ID; tries++) {
+          retainedId = retainedId >= LAST_ID ? FIRST_RETAINED_ID : retainedId + 1;
+          if (cursor?.hasId(retainedId) !== true) break;
+        }
         return retainedId;
       },
     };

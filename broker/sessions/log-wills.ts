@@ -6,10 +6,11 @@ import { bearerOf } from "../access/session-owner.ts";
 import type { Wills } from "../access/wills.ts";
 import { type Session, storedWillSchema } from "./storage.ts";
 
-const PREFIX = "will:";
+/** The start of the keys of the wills' rows. The rest of a key is the session's key. */
+export const WILL_ROW = "will:";
 
 const rowSchema = storedWillSchema.extend({ payload: z.base64() });
-type WillRow = z.infer<typeof rowSchema>;
+export type WillRow = z.infer<typeof rowSchema>;
 
 interface LogWillsOptions {
   rows: BrokerRows;
@@ -30,9 +31,9 @@ export class LogWills {
 
   async load(): Promise<void> {
     const { rows, logger } = this.#options;
-    for await (const [key, row] of rows.load(PREFIX)) {
+    for await (const [key, row] of rows.load(WILL_ROW)) {
       const read = rowSchema.safeParse(jsonOf(row));
-      if (read.success) this.#rows.set(key.slice(PREFIX.length), read.data);
+      if (read.success) this.#rows.set(key.slice(WILL_ROW.length), read.data);
       else logger.error({ key }, "a stored will is unreadable");
     }
   }
@@ -80,7 +81,7 @@ export class LogWills {
   #set(key: string, row: WillRow | undefined): void {
     if (row === undefined) this.#rows.delete(key);
     else this.#rows.set(key, row);
-    this.#options.rows.set(PREFIX + key, row === undefined ? undefined : JSON.stringify(row));
+    this.#options.rows.set(WILL_ROW + key, row === undefined ? undefined : JSON.stringify(row));
   }
 }
 

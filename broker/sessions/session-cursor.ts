@@ -10,14 +10,16 @@ import type { LoggedPublication, PublicationLog, PublicationPage } from "../../p
 const POSITION_IDS = 60_000;
 export const FIRST_RETAINED_ID = POSITION_IDS + 1;
 export const LAST_ID = 65_535;
+/** In a stored session: the publication has not been sent, and gets its usual message id when it is. */
+export const NOT_SENT_ID = 0;
 
 /** A publication that was sent to the client, until the client has acknowledged it. */
 interface Flight {
   readonly position: number;
   readonly qos: 1 | 2;
-  readonly messageId: number;
+  messageId: number;
   /**
-   * - `sent`: the client has not answered.
+   * - `sent`: the client has not answered, or the publication is about to be sent.
    * - `releasing`: PUBREC has arrived, and is not durable yet.
    * - `released`: PUBREC is durable. The client gets PUBREL, and not the publication again.
    */
@@ -57,7 +59,10 @@ export interface SessionConnection {
 export interface CursorRecord {
   /** Everything up to this position was sent at least once, or is not for this session. */
   sent: number;
-  /** Sent and not acknowledged, in order: position, QoS, 1 if released, and the message id if it is not the usual one. */
+  /**
+   * Sent and not acknowledged, in order: position, QoS, 1 if released, and the message id if it is not the usual one.
+   * The message id {@link NOT_SENT_ID} means: for this session whatever its filters are, and not sent yet.
+   */
   open: [position: number, qos: 1 | 2, released: 0 | 1, messageId?: number | undefined][];
   filters: [filter: string, qos: 0 | 1 | 2, since: number][];
 }
@@ -318,6 +323,11 @@ export class SessionCursor {
     if (this.#state !== "live") this.#sent = Math.max(this.#sent, Math.min(position, this.#options.edge()));
   }
 
+  /** Whether a publication with this message id is being sent. */
+  hasId(messageId: number): boolean {
+    return this.#byId.has(messageId);
+  }
+
   /** The message id of the publication; undefined when it is not being sent, or was acknowledged. */
   messageIdAt(position: number): number | undefined {
     return this.#open.get(position)?.messageId;
@@ -405,9 +415,15 @@ export class SessionCursor {
       if (open !== undefined) {
         if (!this.#resend.has(position)) continue;
         if (!this.#hasRoom(connection)) return false;
+        open.isRepeated = open.messageId !== NOT_SENT_ID;
+        if (!open.isRepeated) {
+          if (!this.#mayOpen(position)) return false;
+          open.messageId = messageIdOf(position);
+          this.#byId.set(open.messageId, open);
+          if (this.#options.wantsReceipt(publication.topic)) open.publication = publication;
+        }
         this.#resend.delete(position);
-        open.isRepeated = true;
-        this.#send(connection, open, publication, true);
+        this.#send(connection, open, publication, open.isRepeated);
       } else if (position > this.#sent) {
         const qos = this.qosOf(publication);
         if (qos !== 0 && this.#isFor(connection, publication)) {
@@ -448,7 +464,7 @@ export class SessionCursor {
 
   /** Whether the window has room, and the message id is free. */
   #mayOpen(position: number): boolean {
-    return this.#open.size < this.#options.window && !this.#byId.has(messageIdOf(position));
+    return this.#byId.size < this.#options.window && !this.#byId.has(messageIdOf(position));
   }
 
   #send(connection: SessionConnection, flight: Flight, publication: LoggedPublication, dup: boolean): void {
@@ -484,7 +500,7 @@ export class SessionCursor {
       publication: isKept ? publication : undefined,
     };
     this.#open.set(position, flight);
-    this.#byId.set(messageId, flight);
+    if (messageId !== NOT_SENT_ID) this.#byId.set(messageId, flight);
     return flight;
   }
 

@@ -98,8 +98,8 @@ export interface LogDeliveries {
   readonly logId: string;
   /** The message id of a publication that is being sent to the client; undefined when it was closed meanwhile. */
   messageIdAt(client: Session, position: number): number | undefined;
-  /** The next message id for a retained message, which has no place in the log. */
-  nextRetainedId(): number;
+  /** A free message id for a retained message, which has no place in the log. */
+  nextRetainedId(client: Session): number;
 }
 
 /** The store as the broker needs it. Aedes needs further methods. */

@@ -8,6 +8,7 @@ import type { DeviceStore } from "../../bridge/auth/devices.ts";
 import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
+import { takeOverEarlierSessions } from "../../broker/sessions/earlier/take-over.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { Bearer, TokenIdentity } from "../../platform/identity.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
@@ -142,6 +143,11 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
       : undefined;
   if (journal !== undefined) onTestFinished(() => journal.close());
   ingest.log = journal?.mqtt;
+  if (journal?.mqtt !== undefined)
+    await takeOverEarlierSessions({
+      ...{ path: join(dataPath, "mqtt"), log: journal.mqtt, onDamage: options.onDamage, logger },
+      isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
+    });
   const broker = await startBroker({
     config,
     tree,

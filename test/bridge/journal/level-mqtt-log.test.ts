@@ -51,7 +51,7 @@ async function readAll(log: PublicationLog, after = 0) {
 async function withRows(change: (db: ClassicLevel<string, Uint8Array>, keys: string[]) => Promise<void>) {
   await journal.close();
   const db = new ClassicLevel<string, Uint8Array>(join(place.path, "log"), { valueEncoding: "view" });
-  await change(db, await db.keys({ gte: "u", lt: "v" }).all());
+  await change(db, await db.keys({ gte: "p", lt: "q" }).all());
   await db.close();
   await open();
 }

@@ -19,7 +19,7 @@ async function olderSessions(sessions: Record<string, { identity: string; permis
 
 it("the broker discards another identity's session with a camera's client id when the camera connects", async () => {
   const dataPath = await olderSessions({ "camera-north": { identity: "user:mallory", permissions: [] } });
-  const test = await startTestBroker({ keepsLog: false, dataPath });
+  const test = await startTestBroker({ dataPath });
   expect(test.broker.stats().sessions).toBe(1);
   const camera = await test.client({ ...NORTH, clientId: "camera-north" });
   await camera.publishAsync(EVENT, "x", { qos: 1 });
@@ -32,7 +32,7 @@ it("the broker discards another identity's session with a camera's client id whe
 it("the broker gives a session of the previous version only to the session's owner", async () => {
   const owner = { identity: "user:alice", permissions: ["camera:read"] };
   const dataPath = await olderSessions({ archive: owner });
-  const test = await startTestBroker({ keepsLog: false, dataPath });
+  const test = await startTestBroker({ dataPath });
   const alice = { username: "alice", password: test.token(owner.permissions), clientId: "archive", clean: false };
   const subscribing = await test.client(alice);
   await subscribing.subscribeAsync(topic("cameras/#"), { qos: 1 });

@@ -16,11 +16,12 @@ import type { IncomingId } from "../../../../platform/publication-log.ts";
  * | `k` position | a command that the relay has not finished, as a row with one publication |
  * | `l` | publications up to this position were removed from the log of MQTT sessions |
  * | `m` last position | a chunk: up to 30 entries |
+ * | `p` last position | the publications of one write for MQTT subscribers |
  * | `q` sender, session | ranges of received sequence numbers |
  * | `r` topic | the retained message of the topic, as a row with one publication |
  * | `s` topic | the newest value of a retained topic |
- * | `u` last position | the publications of one write for MQTT subscribers |
- * | `v` last position | the undelivered positions of a `u` row, if some of its publications are delivered |
+ * | `u` last position | of earlier versions: the publications of one write that are not delivered |
+ * | `v` last position | of earlier versions: the undelivered positions of a `u` row, if some are delivered |
  * | `x` session, message id | the id of a QoS 2 publication whose PUBREL has not arrived |
  */
 export const META_KEY = "a";
@@ -39,7 +40,7 @@ export const spansEnd = (channel: string) => `i${channel}"`;
 export const idKey = (sender: string, id: string) => `d${sender.length}:${sender}${id}`;
 export const sessionKey = (sender: string, session: string) => `q${sender.length}:${sender}${session}`;
 export const stateKey = (topic: string) => `s${topic}`;
-export const publicationsKey = (last: number) => `u${padded(last)}`;
+export const publicationsKey = (last: number) => `p${padded(last)}`;
 export const partlyDeliveredKey = (last: number) => `v${padded(last)}`;
 
 export const brokerKey = (name: string) => `c${name}`;

@@ -35,6 +35,7 @@ import { LevelBrokerRows } from "./broker-rows.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import { beginRun, bootOfMachine, type Checkpoint, writeCheckpoint } from "./checkpoint.ts";
 import type { Deduplicator } from "./deduplicator.ts";
+import { LevelEarlierRows } from "./earlier-rows.ts";
 import type { Group, Waiting } from "./group.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { HEAD_KEY } from "./keys.ts";
@@ -178,6 +179,11 @@ class LevelJournal implements Journal {
         incomingIds: () => this.#rows.incomingIds(),
         removeIncomingIds: (ids) => this.#rows.removeIncomingIds(ids),
         onReset: () => () => {},
+        earlier: new LevelEarlierRows({
+          ...{ store: this.#store, writer, logger },
+          head: () => this.#head,
+          statePosition: (topic) => this.#states.get(topic)?.position,
+        }),
       };
     this.#writer = new GroupCommit({
       ...{ store: this.#store, channels, deduplicator, states, limits, now },
@@ -301,10 +307,11 @@ class LevelJournal implements Journal {
   }
 
   /** The entry has no channel and no body: followers of the journal and the archive pass over it. */
-  async #appendForMqtt({ topic, incomingId, ...publish }: AppendedPublication): Promise<void> {
+  async #appendForMqtt({ topic, incomingId, ...publish }: AppendedPublication): Promise<number> {
     const origin = { sender: "mqtt", id: undefined, session: undefined, seq: undefined };
     const entry = { topic, channels: [], camera: undefined, body: "", state: undefined, origin };
-    await this.append({ ...entry, publish, incomingId });
+    // Without an id, no message is a duplicate.
+    return (await this.append({ ...entry, publish, incomingId })).position ?? this.#head;
   }
 
   /**

@@ -50,13 +50,13 @@ interface ReadBounds {
 /** Reads where the log begins and ends. @param head the newest position of the journal */
 export async function logStart(db: Database, head: number): Promise<LogStart> {
   const floor = Number((await db.get(LOG_FLOOR_KEY)) ?? 0);
-  const [newest] = await db.keys({ ...rowsOf("u"), reverse: true, limit: 1 }).all();
+  const [newest] = await db.keys({ ...rowsOf("p"), reverse: true, limit: 1 }).all();
   const last = newest === undefined ? Math.min(floor, head) : positionOfKey(newest);
   return { floor: Math.min(floor, head), last, bytes: await sizeAbove(db, floor) };
 }
 
 function sizeAbove(db: Database, position: number): Promise<number> {
-  return db.approximateSize(publicationsKey(position), rowsOf("u").lt);
+  return db.approximateSize(publicationsKey(position), rowsOf("p").lt);
 }
 
 /** The publications in the rows of the journal's writes. */
@@ -172,7 +172,7 @@ export class LevelPublicationLog implements PublicationLog {
     // First the floor, so that removed rows never seem to be missing.
     writer().deferredRows.put(LOG_FLOOR_KEY, String(floor));
     await writer().flushDeferredRows();
-    await store.db.clear({ gte: rowsOf("u").gte, lte: publicationsKey(floor) });
+    await store.db.clear({ gte: rowsOf("p").gte, lte: publicationsKey(floor) });
     this.bytes = await sizeAbove(store.db, floor);
   }
 

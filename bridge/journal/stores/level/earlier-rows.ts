@@ -1,0 +1,91 @@
+import type { Logger } from "pino";
+import { messageOf } from "../../../../platform/errors.ts";
+import type { Store } from "../../../../platform/level/store.ts";
+import type { EarlierRows, LoggedPublication, TakenOverRows } from "../../../../platform/publication-log.ts";
+import type { GroupCommit } from "./group-commit.ts";
+import { brokerKey, incomingKey, openKey, partlyDeliveredKey, positionOfKey, retainedKey, rowsOf } from "./keys.ts";
+import { publicationRow, readPublications } from "./publications.ts";
+
+/** One row may be as large as a whole write. */
+const ROWS_PER_READ = 16;
+
+interface LevelEarlierRowsOptions {
+  store: Pick<Store, "db">;
+  writer: () => Pick<GroupCommit, "deferredRows" | "flushDeferredRows">;
+  head: () => number;
+  /** The position of the topic's newest retained message. */
+  statePosition: (topic: string) => number | undefined;
+  logger: Logger;
+}
+
+/** The rows of versions before the log: they kept a publication until it was delivered to the MQTT subscribers. */
+export class LevelEarlierRows implements EarlierRows {
+  readonly #options: LevelEarlierRowsOptions;
+
+  constructor(options: LevelEarlierRowsOptions) {
+    this.#options = options;
+  }
+
+  async *undelivered(): AsyncGenerator<LoggedPublication> {
+    const { db } = this.#options.store;
+    const rows = db.iterator<string, Uint8Array>({ ...rowsOf("u"), valueEncoding: "view" });
+    try {
+      for (;;) {
+        const page = await rows.nextv(ROWS_PER_READ);
+        // Fewer rows than requested are not the end.
+        if (page.length === 0) return;
+        for (const [key, bytes] of page) {
+          const pending = await db.get(partlyDeliveredKey(positionOfKey(key)));
+          yield* this.#publicationsOf(key, bytes, pending);
+        }
+      }
+    } finally {
+      await rows.close();
+    }
+  }
+
+  /** @param pending the undelivered positions as JSON. Undefined: nothing is delivered */
+  *#publicationsOf(key: string, bytes: Uint8Array, pending: string | undefined): Generator<LoggedPublication> {
+    let publications: LoggedPublication[];
+    try {
+      ({ publications } = readPublications(bytes));
+      const positions: unknown = pending === undefined ? undefined : JSON.parse(pending);
+      if (Array.isArray(positions)) publications = publications.filter(({ position }) => positions.includes(position));
+    } catch (error) {
+      this.#options.logger.error(
+        { key, why: messageOf(error) },
+        "undelivered publications of one write are unreadable",
+      );
+      return;
+    }
+    for (const publication of publications) {
+      const { topic, position, retain } = publication;
+      const newest = this.#options.statePosition(topic) ?? 0;
+      yield { ...publication, retain: retain && newest <= position };
+    }
+  }
+
+  async put({ retained = [], incomingIds = [], open = [] }: TakenOverRows): Promise<void> {
+    const writer = this.#options.writer();
+    const { deferredRows } = writer;
+    for (const publication of retained) {
+      const { topic } = publication;
+      deferredRows.put(retainedKey(topic), publicationRow(this.#options.head(), topic, publication));
+    }
+    for (const id of incomingIds) deferredRows.put(incomingKey(id), "");
+    for (const publication of open)
+      deferredRows.put(
+        openKey(publication.position),
+        publicationRow(publication.position, publication.topic, publication),
+      );
+    await writer.flushDeferredRows();
+  }
+
+  async end(markKey: string, mark: string): Promise<void> {
+    const writer = this.#options.writer();
+    const keys = await this.#options.store.db.keys({ gte: rowsOf("u").gte, lt: rowsOf("v").lt }).all();
+    for (const key of keys) writer.deferredRows.del(key);
+    writer.deferredRows.put(brokerKey(markKey), mark);
+    await writer.flushDeferredRows();
+  }
+}
