@@ -158,6 +158,17 @@ function isConnectedUnderNewKey(registry: ClientRegistry, key: string, { identit
   return reservedFor(key) === undefined && registry.identityAt(sessionKey(identity, key)) === identity;
 }
 
+/** What the store needs to know of connections, and does to them. */
+function ofRegistry(registry: ClientRegistry) {
+  return {
+    isConnected: (key: string) => registry.identityAt(key) !== undefined,
+    closeClients: (key: string | undefined, isReplaced = false) => {
+      const why = isReplaced ? "it has connected to another node" : "its session has ended, or has missed messages";
+      registry.closeOlder(key, why, isReplaced);
+    },
+  };
+}
+
 type Parts = Awaited<ReturnType<typeof composed>>;
 
 async function composed(options: BrokerOptions) {
@@ -182,7 +193,8 @@ async function composed(options: BrokerOptions) {
     registry.find(client)?.set.mayReceive(topic, payload) ?? false;
   const storage: BrokerStorage =
     cluster ??
-    (mqttLog && (await openLogStorage({ ...storageOptions, log: mqttLog, mayReceive, onDamage }))) ??
+    (mqttLog &&
+      (await openLogStorage({ ...storageOptions, log: mqttLog, mayReceive, onDamage, ...ofRegistry(registry) }))) ??
     (await openLevelStorage({ ...storageOptions, path, onDamage }));
 
   const maxPacketBytes = config.maxPayloadBytes + PACKET_OVERHEAD_BYTES;
@@ -274,7 +286,8 @@ async function composed(options: BrokerOptions) {
 
 /** Installs the hooks of Aedes and starts it. */
 async function startAedes(parts: Parts): Promise<void> {
-  const { aedes, registry, cluster, connections, takeOvers, lifecycle, logger } = parts;
+  const { aedes, registry, storage, cluster, connections, takeOvers, lifecycle, logger } = parts;
+  registry.unused.add((key) => storage.release(key));
   cluster?.listen({
     onClient: (client, here) => takeOvers?.announced(client, here),
     // The clients may have missed messages. They reconnect immediately and resume their sessions.

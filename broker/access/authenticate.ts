@@ -29,6 +29,8 @@ export interface SessionOwners {
   keep(key: string, owner: SessionOwner): Promise<NotKept | undefined>;
   /** Deletes the session with its subscriptions and queued messages. */
   discard(key: string): Promise<void>;
+  /** No connection uses the key any more. */
+  release(key: string): void;
 }
 
 interface AuthenticateOptions extends IdentityChecks {
@@ -108,6 +110,7 @@ export class Authenticate {
       receipts: packet.clean === true && identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
       rateLimiter: registry.rateLimiterOf(identity) ?? new RateLimiter(this.#options.rateLimits),
       lastForwarded: 0,
+      awaitsSession: true,
       disconnectReason: undefined,
       expectedAcks: 0,
       address,
@@ -122,8 +125,13 @@ export class Authenticate {
     registry.add(client, access);
     const device = deviceIdentity(identity);
     if (device !== undefined) refusals.devices.forget(device.id);
-    if (packet.clean === true) await sessions.discard(key);
-    else await this.#keep(key, owner);
+    try {
+      if (packet.clean === true) await sessions.discard(key);
+      else await this.#keep(key, owner);
+    } finally {
+      access.awaitsSession = false;
+      if (registry.identityAt(key) === undefined) sessions.release(key);
+    }
   }
 
   async #keep(key: string, owner: SessionOwner): Promise<void> {

@@ -32,6 +32,8 @@ export interface ClientAccess extends Bearer {
   expectedAcks: number;
   /** The number of the last live publication that was delivered to the client. */
   lastForwarded: number;
+  /** The client is connecting, and the store has not decided yet whether its session is at this node. */
+  awaitsSession: boolean;
   /** Why the connection ends, for the log; undefined until a reason is known. */
   disconnectReason: string | undefined;
   readonly address: string;
@@ -66,9 +68,12 @@ export class ClientRegistry {
   /** Limiters of disconnected identities, oldest first. Reconnecting must not reset a limit that is partly used up. */
   readonly #disconnected = new Map<string, RateLimiter>();
   readonly takeOvers: Listeners<[TakeOver]>;
+  /** Calls back when the last connection with a session key has closed. */
+  readonly unused: Listeners<[key: string]>;
 
   constructor(logger: Logger) {
     this.takeOvers = new Listeners(logger);
+    this.unused = new Listeners(logger);
   }
 
   get size(): number {
@@ -143,8 +148,26 @@ export class ClientRegistry {
     if (tookOver) this.takeOvers.call({ clientId: access.clientId, identity: access.identity });
   }
 
+  /**
+   * Closes the connections with this session key, except those whose session the store has not found yet: they are newer.
+   * @param key undefined: the connections of all clients @param why for the log @param isReplaced see {@link takeOvers}
+   */
+  closeOlder(key: string | undefined, why: string, isReplaced: boolean): void {
+    let takenOver: TakeOver | undefined;
+    const clients = key === undefined ? this.#accesses.keys() : (this.#bySession.get(key) ?? []);
+    for (const client of [...clients]) {
+      const access = this.#accesses.get(client);
+      if (access === undefined || (access.awaitsSession && key !== undefined)) continue;
+      if (this.#registered.has(client)) takenOver = access;
+      access.disconnectReason ??= why;
+      client.close();
+    }
+    if (isReplaced && takenOver !== undefined)
+      this.takeOvers.call({ clientId: takenOver.clientId, identity: takenOver.identity });
+  }
+
   /** Closes this node's older connections of a client that has connected to another node. */
-  closeOlder({ clientId, identity }: TakeOver, isOlder: (client: Client) => boolean): void {
+  closeOlderThan({ clientId, identity }: TakeOver, isOlder: (client: Client) => boolean): void {
     let tookOver = false;
     // Earlier versions identified a session by its client id alone.
     const keys = new Set([sessionKey(identity, clientId), clientId]);
@@ -173,7 +196,10 @@ export class ClientRegistry {
     this.#byObject.delete(client);
     const sameSession = this.#bySession.get(access.sessionKey);
     sameSession?.delete(client);
-    if (sameSession?.size === 0) this.#bySession.delete(access.sessionKey);
+    if (sameSession?.size === 0) {
+      this.#bySession.delete(access.sessionKey);
+      this.unused.call(access.sessionKey);
+    }
     if (this.#authenticated.subtract(access.identity) === 0) this.#setAside(access);
     if (this.#registered.delete(client)) this.#connections.subtract(access.identity);
   }

@@ -46,6 +46,6 @@ export class TakeOvers {
       return;
     }
     const newer = new Set(this.#unseen.values());
-    this.#options.registry.closeOlder({ clientId, identity }, (client) => !newer.has(client));
+    this.#options.registry.closeOlderThan({ clientId, identity }, (client) => !newer.has(client));
   }
 }

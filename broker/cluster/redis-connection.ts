@@ -86,19 +86,6 @@ export class RetryingConnection {
   }
 }
 
-/** @throws the error of `lateError` if the task takes longer than `ms` */
-export async function inTime<Result>(task: Promise<Result>, ms: number, lateError: () => Error): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(lateError()), ms);
-  });
-  try {
-    return await Promise.race([task, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.message || ("code" in error ? String(error.code) : error.name);

@@ -43,4 +43,8 @@ export class IncomingIds {
   clear(clientId: string): void {
     this.#ids.delete(clientId);
   }
+
+  clearAll(): void {
+    this.#ids.clear();
+  }
 }

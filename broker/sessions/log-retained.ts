@@ -7,9 +7,10 @@ const PAGE = 32;
 /** The retained messages: topics and versions in memory, messages in the journal's store. */
 export class LogRetained {
   readonly #log: PublicationLog;
-  readonly #topics = new RetainedTopics();
+  #topics = new RetainedTopics();
   /** The position of each topic's message. */
-  readonly #versions = new Map<string, number>();
+  #versions = new Map<string, number>();
+  #stopFollowing = () => {};
   /** The position of the message with this payload. */
   readonly #readAs = new WeakMap<Uint8Array, number>();
   readonly refused = 0;
@@ -22,9 +23,29 @@ export class LogRetained {
     return this.#topics;
   }
 
+  /** Loads the topics, or loads them again. */
   async load(): Promise<void> {
-    for await (const { topic, bytes, position } of this.#log.retainedTopics()) this.#add(topic, bytes, position);
-    this.#log.follow((publications) => {
+    this.#stopFollowing();
+    const topics = new RetainedTopics();
+    const versions = new Map<string, number>();
+    // Other nodes may publish meanwhile.
+    const meanwhile: LoggedPublication[] = [];
+    this.#stopFollowing = this.#log.follow((publications) => {
+      for (const publication of publications) {
+        if (!publication.retain) continue;
+        meanwhile.push(publication);
+        this.#note(publication);
+      }
+    });
+    for await (const { topic, bytes, position } of this.#log.retainedTopics()) {
+      topics.add(topic, bytes);
+      versions.set(topic, position);
+    }
+    this.#stopFollowing();
+    this.#topics = topics;
+    this.#versions = versions;
+    for (const publication of meanwhile) this.#note(publication);
+    this.#stopFollowing = this.#log.follow((publications) => {
       for (const publication of publications) if (publication.retain) this.#note(publication);
     });
   }
@@ -50,8 +71,10 @@ export class LogRetained {
   }
 
   #note({ topic, payload, position }: LoggedPublication): void {
+    // The message may be older than the one that was loaded.
+    if (position < (this.#versions.get(topic) ?? 0)) return;
     if (payload.length > 0) this.#add(topic, payload.length, position);
-    else {
+    else if (this.#versions.has(topic)) {
       this.#topics.remove(topic);
       this.#versions.delete(topic);
     }

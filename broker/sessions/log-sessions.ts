@@ -7,7 +7,7 @@ import type { PermissionSet } from "../access/permission-sets.ts";
 import { sessionName } from "../access/session-names.ts";
 import { ownerOf, type SessionOwner, sessionOwnerSchema } from "../access/session-owner.ts";
 import { SessionCursor } from "./session-cursor.ts";
-import { SessionGroups } from "./session-groups.ts";
+import { SessionGroups, sizeOf } from "./session-groups.ts";
 
 /** The start of the keys of the sessions' rows. The rest of a key is the session's key. */
 export const SESSION_ROW = "session:";
@@ -45,7 +45,9 @@ export interface LogSession {
   readonly key: string;
   owner: SessionOwner;
   seenAt: number;
-  readonly cursor: SessionCursor;
+  cursor: SessionCursor;
+  /** The client is connected to another node. This node has no use for the cursor. */
+  isElsewhere: boolean;
   /** Whether it has been logged that the session loses publications. */
   isDropping: boolean;
   savedAt: number;
@@ -88,28 +90,31 @@ export class LogSessions {
   /** @returns the keys of the sessions whose rows are unreadable */
   async load(): Promise<string[]> {
     const { log } = this.#options;
+    const stored: [key: string, row: string][] = [];
+    for await (const [rowKey, row] of log.rows.load(SESSION_ROW)) stored.push([rowKey.slice(SESSION_ROW.length), row]);
     const unreadable: string[] = [];
+    this.#edge = log.publications.head;
     let lowest = this.#edge;
-    for await (const [rowKey, row] of log.rows.load(SESSION_ROW)) {
-      const key = rowKey.slice(SESSION_ROW.length);
-      const record = readRecord(row);
+    for (const [key, row] of stored) {
+      const record = this.#read(key, row);
       if (record === undefined) {
         unreadable.push(key);
         continue;
       }
-      if (record.epoch !== log.publications.epoch)
-        this.#options.logger.warn(sessionName(key), "session may have missed messages: the journal has lost entries");
       const session = this.#add(key, record, record);
+      session.isElsewhere = log.rows.writerOf(key) === "other";
+      if (session.isElsewhere) continue;
       this.#place(session, 0);
       lowest = Math.min(lowest, session.cursor.sent);
     }
-    // One pass for all sessions, to know which of them have something behind them.
-    for (let after = lowest; this.#sessions.size > 0 && after < this.#edge; ) {
+    // One pass for all sessions, to know which of them have something behind them. Other nodes may append meanwhile.
+    for (let after = lowest; this.#sessions.size > 0 && after < log.publications.head; ) {
       const { publications, next } = await log.publications.scan(after);
       for (const publication of publications)
         for (const group of this.#groups.match(publication)) group.note(publication);
       after = next;
     }
+    this.#edge = log.publications.head;
     this.#ends.push(
       log.publications.follow((publications, head) => this.#follow(publications, head)),
       log.rows.beforeWrite(() => this.#putChanged(false)),
@@ -117,6 +122,14 @@ export class LogSessions {
     this.#sweep();
     this.#sweepTimer = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS).unref();
     return unreadable;
+  }
+
+  /** Loads everything again. The cursors from before have no effect any more. @returns as {@link load} */
+  async reload(): Promise<string[]> {
+    clearInterval(this.#sweepTimer);
+    for (const end of this.#ends.splice(0)) end();
+    for (const session of this.entries()) this.forget(session.key);
+    return await this.load();
   }
 
   async stop(): Promise<void> {
@@ -146,7 +159,8 @@ export class LogSessions {
   get totals(): { messages: number; bytes: number } {
     let messages = 0;
     let bytes = 0;
-    for (const { cursor } of this.#sessions.values()) {
+    for (const { cursor, isElsewhere } of this.#sessions.values()) {
+      if (isElsewhere) continue;
       const behind = this.#groups.groupOf(cursor)?.behind(cursor);
       messages += cursor.open + (behind?.messages ?? 0);
       bytes += behind?.bytes ?? 0;
@@ -173,15 +187,37 @@ export class LogSessions {
     this.#note(session);
   }
 
-  remove(key: string): void {
+  /** Forgets the session, and leaves its row to others. */
+  forget(key: string): void {
     const session = this.#sessions.get(key);
     if (session === undefined) return;
     this.#sessions.delete(key);
-    this.#ofCursor.delete(session.cursor);
-    this.#groups.remove(session.cursor);
     this.#counts.subtract(session.owner.identity);
-    this.#changed.delete(session);
-    this.#options.log.rows.set(SESSION_ROW + key, undefined);
+    this.#detach(session);
+  }
+
+  /** The session's client has connected to another node. */
+  taken(key: string): void {
+    const session = this.#sessions.get(key);
+    if (session === undefined) return;
+    this.#detach(session);
+    session.isElsewhere = true;
+    // The connection may still have the old cursor, which has no effect any more.
+    session.cursor = this.#cursorOf(key, session.cursor.record());
+  }
+
+  /** Another node has written the session's row, and writes it no longer. @param row undefined: there is no session */
+  replace(key: string, row: string | undefined): void {
+    this.forget(key);
+    const record = row === undefined ? undefined : this.#read(key, row);
+    if (record === undefined) {
+      if (row !== undefined)
+        this.#options.logger.error(sessionName(key), "MQTT session lost: its record is unreadable");
+      return;
+    }
+    const session = this.#add(key, record, record);
+    this.#place(session);
+    this.#countBehind(session.cursor);
   }
 
   subscribe({ cursor }: LogSession, filter: string, qos: 0 | 1 | 2): void {
@@ -205,7 +241,39 @@ export class LogSessions {
     await this.#options.log.rows.flush();
   }
 
+  /** Counts what a session that comes from another node has behind it, as far as memory reaches back. */
+  #countBehind(cursor: SessionCursor): void {
+    let messages = 0;
+    let bytes = 0;
+    let hasNothing = true;
+    for (let after = cursor.sent; after < this.#edge; ) {
+      const page = this.#options.log.publications.recent(after);
+      if (page === undefined) return;
+      for (const publication of page.publications) {
+        if (publication.position > this.#edge || cursor.qosOf(publication) === 0) continue;
+        hasNothing = false;
+        // As in a group, references do not count.
+        if (publication.reference !== undefined) continue;
+        messages++;
+        bytes += sizeOf(publication);
+      }
+      after = page.next;
+    }
+    if (hasNothing) cursor.skipTo(this.#edge);
+    this.#groups.groupOf(cursor)?.park(cursor, messages, bytes);
+  }
+
   #add(key: string, { seenAt, ...owner }: SessionOwner & { seenAt: number }, record: Stored): LogSession {
+    const cursor = this.#cursorOf(key, record);
+    const fresh = { isElsewhere: false, isDropping: false, savedAt: 0 };
+    const session: LogSession = { key, owner: ownerOf(owner), seenAt, cursor, ...fresh };
+    this.#sessions.set(key, session);
+    this.#ofCursor.set(cursor, session);
+    this.#counts.add(owner.identity);
+    return session;
+  }
+
+  #cursorOf(key: string, record: Stored): SessionCursor {
     const { log, wantsReceipt, now, logger } = this.#options;
     const cursor: SessionCursor = new SessionCursor(record, {
       ...{ log: log.publications, edge: () => this.#edge, maxUnwritten: MAX_UNWRITTEN },
@@ -221,11 +289,20 @@ export class LogSessions {
       onReadFailed: (error) =>
         logger.warn({ why: messageOf(error) }, "messages for a session are unreadable, retrying"),
     });
-    const session: LogSession = { key, owner: ownerOf(owner), seenAt, cursor, isDropping: false, savedAt: 0 };
-    this.#sessions.set(key, session);
-    this.#ofCursor.set(cursor, session);
-    this.#counts.add(owner.identity);
-    return session;
+    return cursor;
+  }
+
+  #detach(session: LogSession): void {
+    this.#ofCursor.delete(session.cursor);
+    this.#groups.remove(session.cursor);
+    this.#changed.delete(session);
+  }
+
+  #read(key: string, row: string): z.infer<typeof recordSchema> | undefined {
+    const record = readRecord(row);
+    if (record !== undefined && record.epoch !== this.#options.log.publications.epoch)
+      this.#options.logger.warn(sessionName(key), "session may have missed messages: the journal has lost entries");
+    return record;
   }
 
   #placeCursor(cursor: SessionCursor): void {
@@ -269,13 +346,16 @@ export class LogSessions {
       if (!all && moment - session.savedAt < SAVE_INTERVAL_MS) continue;
       session.savedAt = moment;
       this.#changed.delete(session);
+      // What moves on a session without a connection is not stored: any node may do the same.
+      if (log.rows.writerOf(session.key) !== "this") continue;
       log.rows.set(SESSION_ROW + session.key, rowOf(session, log.publications.epoch));
     }
   }
 
   #sweep(): void {
     let floor = this.#edge;
-    for (const { cursor } of this.#sessions.values()) {
+    for (const { cursor, isElsewhere } of this.#sessions.values()) {
+      if (isElsewhere) continue;
       const group = this.#groups.groupOf(cursor);
       if (cursor.isAway && (group === undefined || group.hasNothingFor(cursor))) {
         cursor.skipTo(this.#edge);
@@ -289,6 +369,7 @@ export class LogSessions {
 
   #cut(cursor: SessionCursor): void {
     const { maxOfflineMessages, maxOfflineBytes, logger } = this.#options;
+    const { rows } = this.#options.log;
     const session = this.#ofCursor.get(cursor);
     const dropped = this.#groups.groupOf(cursor)?.cut(cursor) ?? 0;
     if (session === undefined) return;
@@ -296,8 +377,10 @@ export class LogSessions {
       if (cursor.isLive) session.isDropping = false;
       return;
     }
-    this.dropped += dropped;
     this.#note(session);
+    // Each node moves a session without a connection forward, and one node counts and tells.
+    if (rows.writerOf(session.key) === "nobody" && !rows.isFirstNode) return;
+    this.dropped += dropped;
     if (session.isDropping) return;
     session.isDropping = true;
     const fields = { ...sessionName(session.key), dropped, maxMessages: maxOfflineMessages, maxBytes: maxOfflineBytes };

@@ -1,16 +1,26 @@
+import { randomBytes } from "node:crypto";
 import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
+import { StoreUnavailableError } from "../../platform/errors.ts";
+import { inTime } from "../../platform/in-time.ts";
 import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
 import type { LoggedPublication, MqttLog } from "../../platform/publication-log.ts";
 import type { NotKept } from "../access/authenticate.ts";
+import { ConnackCode, RefusedConnectionError } from "../access/errors.ts";
 import { describeSession } from "../access/session-names.ts";
 import type { SessionOwner } from "../access/session-owner.ts";
 import { IncomingIds } from "./incoming-ids.ts";
 import { LogRetained } from "./log-retained.ts";
 import { type LogSession, LogSessions } from "./log-sessions.ts";
 import { LogWills } from "./log-wills.ts";
-import { FIRST_RETAINED_ID, LAST_ID, type SessionConnection, type SessionDelivery } from "./session-cursor.ts";
+import {
+  FIRST_RETAINED_ID,
+  LAST_ID,
+  type SessionConnection,
+  type SessionCursor,
+  type SessionDelivery,
+} from "./session-cursor.ts";
 import {
   type BrokerStorage,
   type Cleared,
@@ -27,8 +37,10 @@ import {
 const LOG_ID = "log";
 /** Bytes that a connection may have unsent before its session waits. */
 const FULL_BYTES = 256 * 1024;
-/** The key of the row with the number in the id of the newest run of the broker. */
-export const BOOT_ROW = "boot";
+/** A failed reload is repeated after this time. */
+const RELOAD_PAUSE_MS = 1_000;
+/** A CONNECT waits this long for its session. After that, the client is refused and should try another node. */
+const CONNECT_TIMEOUT_MS = 5_000;
 
 /** A client of Aedes, as far as the store uses it. */
 interface LogClient extends Session {
@@ -42,6 +54,13 @@ interface LogStorageOptions extends StorageOptions {
   log: MqttLog;
   /** Whether the client may receive the publication now. */
   mayReceive(client: object, publication: LoggedPublication): boolean;
+  /**
+   * Closes this node's connections of the client, except a connection that has not got its session yet. Undefined: of
+   * all clients. @param isReplaced the client has connected to another node
+   */
+  closeClients(client: string | undefined, isReplaced?: boolean): void;
+  /** Whether a connection to this node uses the session key. */
+  isConnected(key: string): boolean;
   /** Called when damage is found, which is also logged. */
   onDamage?: OnDamage | undefined;
 }
@@ -85,9 +104,12 @@ class LogStorage implements BrokerStorage {
   /** Serializes the creation and discarding of each session. */
   readonly #lifetimes = new KeyedQueue();
   readonly #connections = new WeakMap<object, LogConnection>();
+  /** Resolves when what the log has is loaded. */
+  #loading: Promise<void> = Promise.resolve();
+  #isClosed = false;
   readonly retained: LogRetained;
   readonly deliveries: LogDeliveries;
-  brokerId = "";
+  readonly brokerId = `b${randomBytes(9).toString("base64url")}`;
 
   constructor(options: LogStorageOptions) {
     const { log, wills, logger } = options;
@@ -108,22 +130,49 @@ class LogStorage implements BrokerStorage {
       },
     };
     this.retained = new LogRetained(log.publications);
-    this.#wills = new LogWills({ rows: log.rows, wills, brokerId: () => this.brokerId, logger });
+    this.#wills = new LogWills({
+      ...{ rows: log.rows, wills, brokerId: this.brokerId, logger },
+      onGone: (client) => this.release(client),
+    });
   }
 
   /** Called by Aedes when it starts. Aedes demands an async function. */
   async setup(): Promise<void> {}
 
   async load(): Promise<void> {
-    const { log, logger, onDamage } = this.#options;
+    const { log } = this.#options;
+    log.rows.follow({
+      onTaken: (client) => this.#onTaken(client),
+      onLeft: (client, row) => this.#onLeft(client, row),
+      onRemoved: (client) => this.#onTaken(client, false),
+      onWill: (client, row) => this.#wills.adopt(client, row),
+    });
+    log.onReset(() => {
+      this.#loading = this.#loading.then(() => this.#reload());
+    });
     const unreadable = await this.#sessions.load();
     await Promise.all([this.retained.load(), this.#wills.load(), this.#loadIncomingIds()]);
-    let last = 0;
-    for await (const [, row] of log.rows.load(BOOT_ROW)) last = Number(row);
-    // Sorts after the ids of earlier runs. The clock may be wrong: a Raspberry Pi boots without knowing the time.
-    const boot = Math.max(Date.now(), last + 1);
-    log.rows.set(BOOT_ROW, String(boot));
-    this.brokerId = `b${String(boot).padStart(16, "0")}`;
+    this.#reportUnreadable(unreadable);
+  }
+
+  /** This node has missed publications. Its clients reconnect immediately, and their sessions continue. */
+  async #reload(): Promise<void> {
+    this.#options.closeClients(undefined);
+    for (let isLoaded = false; !isLoaded && !this.#isClosed; ) {
+      try {
+        this.#reportUnreadable(await this.#sessions.reload());
+        this.#incoming.clearAll();
+        await Promise.all([this.retained.load(), this.#loadIncomingIds()]);
+        isLoaded = true;
+      } catch (err) {
+        this.#options.logger.error({ err }, "MQTT sessions cannot be loaded again, retrying");
+        await new Promise((resolve) => setTimeout(resolve, RELOAD_PAUSE_MS));
+      }
+    }
+  }
+
+  #reportUnreadable(unreadable: readonly string[]): void {
+    const { log, logger, onDamage } = this.#options;
     if (unreadable.length === 0) return;
     for (const key of unreadable) log.rows.set(`session:${key}`, undefined);
     const named = unreadable.map(describeSession);
@@ -154,18 +203,22 @@ class LogStorage implements BrokerStorage {
   }
 
   keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
-    return this.#lifetimes.run(key, async () => {
-      const { maxSessions, maxSessionsPerUser } = this.#options;
-      const known = this.#sessions.get(key);
-      if (known?.owner.identity !== owner.identity) {
-        if (this.#sessions.countOf(owner.identity) >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
-        if (known === undefined && this.#sessions.size >= maxSessions) return "MAX_MQTT_SESSIONS";
-        if (known !== undefined) await this.#discard(key);
-      }
-      this.#sessions.keep(key, owner);
-      await this.#sessions.flush();
-      return undefined;
-    });
+    return answered(this.#lifetimes.run(key, () => this.#keep(key, owner)));
+  }
+
+  async #keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+    await this.#take(key);
+    const { maxSessions, maxSessionsPerUser } = this.#options;
+    const known = this.#sessions.get(key);
+    if (known?.owner.identity !== owner.identity) {
+      if (this.#sessions.countOf(owner.identity) >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
+      if (known === undefined && this.#sessions.size >= maxSessions) return "MAX_MQTT_SESSIONS";
+      if (known !== undefined) await this.#discard(key);
+    }
+    this.#sessions.keep(key, owner);
+    await this.#sessions.flush();
+    this.#assertWriter(key);
+    return undefined;
   }
 
   async left(key: string): Promise<void> {
@@ -173,18 +226,69 @@ class LogStorage implements BrokerStorage {
   }
 
   discard(key: string): Promise<void> {
-    return this.#lifetimes.run(key, () => this.#discard(key));
+    const discarding = this.#lifetimes.run(key, async () => {
+      await this.#take(key);
+      await this.#discard(key);
+    });
+    return answered(discarding);
   }
 
-  async #discard(key: string): Promise<void> {
+  /** No connection to this node uses the key any more. */
+  release(key: string): void {
+    // As long as the client's will is stored, this node has to publish the will.
+    if (!this.#options.isConnected(key) && !this.#wills.has(key)) this.#options.log.rows.release(key);
+  }
+
+  /** The client connects to this node, and continues the session that another node may have written. */
+  async #take(key: string): Promise<void> {
+    const { rows } = this.#options.log;
+    await this.#loading;
+    const taken = await rows.take(key).catch((error: unknown) => {
+      throw error instanceof StoreUnavailableError ? unavailable(error.message) : error;
+    });
+    this.#assertWriter(key);
+    if (taken === undefined) return;
+    this.#sessions.replace(key, taken.session);
+    this.#incoming.clear(key);
+    for (const messageId of taken.incomingIds) this.#incoming.add(key, messageId);
+  }
+
+  /** @throws {RefusedConnectionError} another node writes the client's rows now */
+  #assertWriter(key: string): void {
+    if (this.#options.log.rows.writerOf(key) !== "this") throw unavailable("the client has connected to another node");
+  }
+
+  #onTaken(key: string, isReplaced = true): void {
+    if (isReplaced) this.#sessions.taken(key);
+    else this.#sessions.forget(key);
+    this.#incoming.clear(key);
+    this.#wills.forget(key);
+    this.#options.closeClients(key, isReplaced);
+  }
+
+  #onLeft(key: string, row: string): void {
+    this.#wills.forget(key);
+    this.#sessions.replace(key, row);
+    this.#options.closeClients(key);
+  }
+
+  /** @returns whether the session is discarded: another node may have changed it just now */
+  async #discard(key: string): Promise<boolean> {
+    const { rows } = this.#options.log;
     const isKnown = this.#sessions.get(key) !== undefined;
-    this.#sessions.remove(key);
-    await this.cleanIncoming({ id: key });
-    if (isKnown) await this.#sessions.flush();
+    const isWriter = rows.writerOf(key) === "this";
+    // From now on, nothing of the session may be written.
+    if (isWriter) this.#sessions.forget(key);
+    if (isWriter) await this.cleanIncoming({ id: key });
+    if (isKnown && !(await rows.removeSession(key))) return false;
+    this.#sessions.forget(key);
+    this.#incoming.clear(key);
+    return true;
   }
 
   expire(moment: number, isConnected: (key: string) => boolean): Promise<number> {
-    return this.#discardWhere(({ seenAt, key }) => seenAt < moment && !isConnected(key));
+    for (const { key } of this.#sessions.entries()) if (isConnected(key)) this.#sessions.left(key);
+    return this.#discardWhere(({ seenAt, key, isElsewhere }) => seenAt < moment && !isElsewhere && !isConnected(key));
   }
 
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
@@ -199,8 +303,7 @@ class LogStorage implements BrokerStorage {
         // The owner may have reconnected meanwhile.
         const now = this.#sessions.get(session.key);
         if (now === undefined || !matches(now)) return;
-        await this.#discard(session.key);
-        discarded++;
+        if (await this.#discard(session.key)) discarded++;
       });
     }
     return discarded;
@@ -234,8 +337,9 @@ class LogStorage implements BrokerStorage {
   }
 
   /** Called before SUBACK. {@link subscribed} has added the granted filters. */
-  async addSubscriptions(): Promise<void> {
+  async addSubscriptions({ id }: Session): Promise<void> {
     await this.#sessions.flush();
+    if (this.#sessions.get(id) !== undefined) this.#assertWriter(id);
   }
 
   async removeSubscriptions({ id }: Session, filters: string[]): Promise<void> {
@@ -277,6 +381,8 @@ class LogStorage implements BrokerStorage {
       packet.qos = cursor.qosAt(packet.brokerCounter) ?? packet.qos;
       return;
     }
+    // A PUBREL that the store does not know of would free the message id at the client, and not in the session.
+    assertNewest(cursor, connection);
     if (packet.brokerCounter !== undefined) {
       // A PUBREL of `outgoingStream`, which Aedes writes within this turn of the event loop.
       if (--connection.unsentReleases === 0) setImmediate(() => cursor.start(connection));
@@ -285,6 +391,7 @@ class LogStorage implements BrokerStorage {
     const release = cursor.receive(connection, packet.messageId);
     if (release === undefined) return;
     await this.#sessions.flush();
+    assertNewest(this.#sessions.get(client.id)?.cursor, connection);
     release();
   }
 
@@ -348,7 +455,13 @@ class LogStorage implements BrokerStorage {
 
   async incomingDelPacket(client: Session, { messageId }: { messageId?: number }): Promise<void> {
     if (messageId === undefined) return;
-    if (client.clean !== true) await this.#options.log.removeIncomingIds([{ session: client.id, messageId }]);
+    if (client.clean !== true) {
+      await this.#options.log.removeIncomingIds([{ session: client.id, messageId }]).catch((error: unknown) => {
+        // Aedes sends PUBCOMP nevertheless. With this id, the client's next publication would be taken for a repetition.
+        this.#options.closeClients(client.id);
+        throw error;
+      });
+    }
     this.#incoming.delete(client.id, messageId);
   }
 
@@ -373,6 +486,7 @@ class LogStorage implements BrokerStorage {
   }
 
   async destroy(): Promise<void> {
+    this.#isClosed = true;
     await this.#sessions.stop().catch((err: unknown) => {
       this.#options.logger.warn({ err }, "sessions not stored at the end: messages will be repeated");
     });
@@ -384,6 +498,20 @@ const PUBREL = {
   ...{ cmd: "pubrel", topic: "", payload: Buffer.alloc(0), qos: 1, retain: false, dup: false },
   ...{ brokerId: LOG_ID, brokerCounter: 1 },
 };
+
+/** @throws {Error} the session continues at another connection */
+function assertNewest(cursor: SessionCursor | undefined, connection: LogConnection): asserts cursor is SessionCursor {
+  if (cursor?.isNewest(connection) !== true) throw new Error("the session continues at another connection");
+}
+
+/** @throws {RefusedConnectionError} the store does not answer in time */
+function answered<Result>(task: Promise<Result>): Promise<Result> {
+  return inTime(task, CONNECT_TIMEOUT_MS, () => unavailable("the store does not answer"));
+}
+
+function unavailable(why: string): RefusedConnectionError {
+  return new RefusedConnectionError(ConnackCode.serverUnavailable, why);
+}
 
 function isLogClient(client: Session): client is LogClient {
   return "conn" in client && "publish" in client;

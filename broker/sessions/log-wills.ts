@@ -2,6 +2,7 @@ import type { Brokers } from "aedes";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { BrokerRows } from "../../platform/publication-log.ts";
+import { sessionName } from "../access/session-names.ts";
 import { bearerOf } from "../access/session-owner.ts";
 import type { Wills } from "../access/wills.ts";
 import { type Session, storedWillSchema } from "./storage.ts";
@@ -15,7 +16,9 @@ export type WillRow = z.infer<typeof rowSchema>;
 interface LogWillsOptions {
   rows: BrokerRows;
   wills: Wills;
-  brokerId: () => string;
+  brokerId: string;
+  /** The client's will is stored no longer. */
+  onGone(client: string): void;
   logger: Logger;
 }
 
@@ -30,12 +33,23 @@ export class LogWills {
   }
 
   async load(): Promise<void> {
-    const { rows, logger } = this.#options;
-    for await (const [key, row] of rows.load(WILL_ROW)) {
-      const read = rowSchema.safeParse(jsonOf(row));
-      if (read.success) this.#rows.set(key.slice(WILL_ROW.length), read.data);
-      else logger.error({ key }, "a stored will is unreadable");
-    }
+    for await (const [key, row] of this.#options.rows.load(WILL_ROW)) this.adopt(key.slice(WILL_ROW.length), row);
+  }
+
+  /** Takes over a will whose broker has ended. */
+  adopt(client: string, row: string): void {
+    const read = rowSchema.safeParse(jsonOf(row));
+    if (read.success) this.#rows.set(client, read.data);
+    else this.#options.logger.error(sessionName(client), "a stored will is unreadable");
+  }
+
+  has(client: string): boolean {
+    return this.#rows.has(client);
+  }
+
+  /** Another node has the client, and its will. */
+  forget(client: string): void {
+    this.#rows.delete(client);
   }
 
   /** Stores the will with its owner, because the next run of the broker may publish the will. */
@@ -44,7 +58,7 @@ export class LogWills {
     const bearer = wills.bearerOf(will);
     const { topic, payload, qos, retain } = willSchema.parse(will);
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-    const row = { clientId: client.id, brokerId: brokerId(), topic, qos, retain, payload: bytes.toString("base64") };
+    const row = { clientId: client.id, brokerId, topic, qos, retain, payload: bytes.toString("base64") };
     wills.stored(client.id);
     if (bearer === undefined) return;
     this.#set(client.id, { ...row, ...bearerOf(bearer) });
@@ -55,7 +69,7 @@ export class LogWills {
   delete(client: Session & { brokerId?: string }): void {
     const { wills, brokerId } = this.#options;
     // Aedes passes the broker id when a connection has closed, and none when a client connects.
-    if (client.brokerId === brokerId() && wills.released(client.id)) return;
+    if (client.brokerId === brokerId && wills.released(client.id)) return;
     if (!wills.consumeKept(client.id) && this.#rows.has(client.id)) this.#set(client.id, undefined);
   }
 
@@ -65,7 +79,7 @@ export class LogWills {
     wills.expirePublishing();
     for (const row of [...this.#rows.values()]) {
       const { brokerId: run, clientId, topic, payload, qos, retain, ...bearer } = row;
-      if (run === brokerId() || brokers[run] !== undefined || wills.isPublishing(clientId)) continue;
+      if (run === brokerId || brokers[run] !== undefined || wills.isPublishing(clientId)) continue;
       const owner = { key: clientId, bearer };
       if (wills.isVoid(owner)) {
         this.#set(clientId, undefined);
@@ -82,6 +96,7 @@ export class LogWills {
     if (row === undefined) this.#rows.delete(key);
     else this.#rows.set(key, row);
     this.#options.rows.set(WILL_ROW + key, row === undefined ? undefined : JSON.stringify(row));
+    if (row === undefined) this.#options.onGone(key);
   }
 }
 

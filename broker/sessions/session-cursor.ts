@@ -208,6 +208,11 @@ export class SessionCursor {
     return granted < qos ? granted : qos;
   }
 
+  /** Whether the connection is the session's newest one, which may have ended. */
+  isNewest(connection: SessionConnection): boolean {
+    return connection === this.#newest;
+  }
+
   /**
    * The client has connected. A connection that is still open is replaced.
    * @returns the message ids of the PUBRELs that the client must get before {@link start} is called

@@ -21,6 +21,11 @@ interface Mark {
   readonly position: number;
 }
 
+/** The approximate size of a publication in the log. */
+export function sizeOf({ topic, payload }: LoggedPublication): number {
+  return payload.length + topic.length + PUBLICATION_BYTES;
+}
+
 interface GroupFilters {
   readonly filters: ReadonlyMap<string, { readonly qos: 0 | 1 | 2 }>;
   /** Sessions of one group have the same permissions: a name of them, and the check. */
@@ -62,9 +67,13 @@ export class SessionGroup {
     if (cursor.sent < edge) this.#newest = Math.max(this.#newest, edge);
   }
 
-  /** The session has nothing of the group behind it now. */
-  park(cursor: SessionCursor): void {
-    this.#parked.set(cursor, { count: this.#count, bytes: this.#bytes, position: cursor.sent });
+  /** The session has this much of the group behind it now. Default: nothing. */
+  park(cursor: SessionCursor, messages = 0, bytes = 0): void {
+    this.#parked.set(cursor, {
+      count: this.#count - messages,
+      bytes: this.#bytes - bytes,
+      position: cursor.sent,
+    });
   }
 
   remove(cursor: SessionCursor): void {
@@ -73,13 +82,14 @@ export class SessionGroup {
   }
 
   /** Counts a publication of the group. Call this after the publication was offered to the members. */
-  note({ position, topic, payload, reference }: LoggedPublication): void {
+  note(publication: LoggedPublication): void {
+    const { position, reference } = publication;
     const { maxMessages, maxBytes } = this.#limits;
     this.#newest = position;
     // A session that was away gets the newest of these only, which do not count, so that they displace nothing.
     if (reference !== undefined) return;
     this.#count++;
-    this.#bytes += payload.length + topic.length + PUBLICATION_BYTES;
+    this.#bytes += sizeOf(publication);
     const newest = this.#marks.at(-1);
     const isFar =
       newest === undefined ||

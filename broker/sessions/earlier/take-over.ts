@@ -27,7 +27,6 @@ import type {
 } from "../../../platform/publication-log.ts";
 import { describeSession } from "../../access/session-names.ts";
 import { SESSION_ROW, type StoredSession } from "../log-sessions.ts";
-import { BOOT_ROW } from "../log-storage.ts";
 import { WILL_ROW, type WillRow } from "../log-wills.ts";
 import { NOT_SENT_ID } from "../session-cursor.ts";
 import {
@@ -132,7 +131,6 @@ class TakeOver {
       await this.#putWills(store);
       await this.#appendQueued(store, sessions, accepted);
       await this.#putSessions(sessions);
-      rows.set(BOOT_ROW, String(boot));
       await rows.flush();
     }
     await this.#appendUndelivered(accepted);

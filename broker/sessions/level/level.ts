@@ -148,6 +148,8 @@ class LevelStorage extends AsyncLevelPersistence {
     });
   }
 
+  release(): void {}
+
   discard(key: string): Promise<void> {
     return this.#lifetimes.run(key, () => this.#discard(key));
   }

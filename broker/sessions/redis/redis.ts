@@ -1,11 +1,12 @@
 import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
+import { inTime } from "../../../platform/in-time.ts";
 import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import type { NotKept } from "../../access/authenticate.ts";
 import { sessionName } from "../../access/session-names.ts";
 import type { SessionOwner } from "../../access/session-owner.ts";
 import type { ClientAnnouncement } from "../../access/take-overs.ts";
-import { inTime, RetryingConnection, StorageUnavailableError } from "../../cluster/redis-connection.ts";
+import { RetryingConnection, StorageUnavailableError } from "../../cluster/redis-connection.ts";
 import { type BrokerEmitter, type ClusterPublication, RedisEmitter } from "../../cluster/redis-emitter.ts";
 import { QosZeroBus } from "../../cluster/redis-qos-zero.ts";
 import { Replays } from "../replays.ts";
@@ -252,6 +253,8 @@ class RedisStorage {
   left(clientId: string): Promise<void> {
     return this.#sessions.touch([clientId]);
   }
+
+  release(): void {}
 
   discard(clientId: string): Promise<void> {
     return this.#sessions.discard(clientId);

@@ -1,10 +1,11 @@
 import type { Subscription } from "aedes";
 import { Counts } from "../../../platform/counts.ts";
+import { inTime } from "../../../platform/in-time.ts";
 import { KeyedQueue } from "../../../platform/keyed-queue.ts";
 import type { NotKept } from "../../access/authenticate.ts";
 import { ConnackCode, RefusedConnectionError } from "../../access/errors.ts";
 import { ownerOf, type SessionOwner } from "../../access/session-owner.ts";
-import { inTime, type RetryingConnection } from "../../cluster/redis-connection.ts";
+import type { RetryingConnection } from "../../cluster/redis-connection.ts";
 import { IncomingIds } from "../incoming-ids.ts";
 import type { Session, StorageOptions } from "../storage.ts";
 import { incomingKey, KEY, limit, packetsKey, queueKey } from "./keys.ts";
