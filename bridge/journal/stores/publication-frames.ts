@@ -1,3 +1,4 @@
+import type { LoggedPublication } from "../../../platform/publication-log.ts";
 import type { Publication } from "../journal.ts";
 
 /**
@@ -111,4 +112,14 @@ export function readFrame(source: Buffer, start: number): [frame: Frame, end: nu
   }
   if (at > source.length) throw new RangeError("a stored publication is cut off");
   return [frame, at];
+}
+
+/** The publication of an accepted message, at its position. */
+export function loggedPublication(position: number, topic: string, publication: Publication): LoggedPublication {
+  const { payload, qos, retain, publisher, expiresAt, properties, reference } = publication;
+  const bytes = Buffer.isBuffer(payload)
+    ? payload
+    : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+  // Written out, with the same fields in the same order, because each accepted message passes here.
+  return { position, topic, payload: bytes, qos, retain, publisher, expiresAt, properties, reference };
 }

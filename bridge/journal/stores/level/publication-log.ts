@@ -10,6 +10,7 @@ import type {
   RetainedPublication,
 } from "../../../../platform/publication-log.ts";
 import { type ReferencedPreviews, withPictures } from "../../preview-references.ts";
+import { publicationPage } from "../publication-page.ts";
 import { RecentPublications } from "../recent-publications.ts";
 import type { GroupCommit } from "./group-commit.ts";
 import { LOG_FLOOR_KEY, positionOfKey, publicationsKey, retainedKey, rowsOf } from "./keys.ts";
@@ -39,12 +40,6 @@ interface LevelPublicationLogOptions {
   /** Default: publications of previews are left out of reads. */
   previews?: ReferencedPreviews | undefined;
   logger: Logger;
-}
-
-interface ReadBounds {
-  from: number;
-  head: number;
-  last: number;
 }
 
 /** Reads where the log begins and ends. @param head the newest position of the journal */
@@ -113,34 +108,8 @@ export class LevelPublicationLog implements PublicationLog {
       const iterator = db.iterator<string, Uint8Array>({ ...range, ...BYTES });
       return iterator.nextv(ROWS_PER_READ).finally(() => iterator.close());
     });
-    return this.#pageOf(rows, { from, head, last });
-  }
-
-  /** Ends the page before missing rows. A page that begins with missing rows reports them and continues after them. */
-  #pageOf(rows: readonly [string, Uint8Array][], { from, head, last }: ReadBounds): PublicationPage {
-    const publications: LoggedPublication[] = [];
-    let next = from;
-    let missing: PublicationPage["missing"];
-    const page = (): PublicationPage => ({ publications, next, ...(missing === undefined ? {} : { missing }) });
-    for (const [key, bytes] of rows) {
-      const row = this.#parse(key, bytes);
-      // The row after an unreadable row shows which positions are missing.
-      if (row === undefined) continue;
-      if (row.previous !== undefined && row.previous > next) {
-        if (next > from) return page();
-        missing = { after: from, before: row.publications[0]?.position ?? positionOfKey(key) };
-      }
-      for (const publication of row.publications) if (publication.position > from) publications.push(publication);
-      next = positionOfKey(key);
-    }
-    if (next === from) {
-      // All rows are unreadable, or the newest rows are lost. Fewer rows than requested would not show this.
-      const [unreadable] = rows.at(-1) ?? [];
-      next = unreadable === undefined ? last : positionOfKey(unreadable);
-      missing = { after: from, before: next + 1 };
-    }
-    if (next >= last) next = Math.max(next, head);
-    return page();
+    const logRows = rows.map(([key, bytes]) => ({ last: positionOfKey(key), content: this.#parse(key, bytes) }));
+    return publicationPage(logRows, { from, head, last });
   }
 
   #parse(key: string, bytes: Uint8Array): PublicationsRow | undefined {

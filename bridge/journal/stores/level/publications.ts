@@ -1,6 +1,6 @@
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
 import type { Publication } from "../../journal.ts";
-import { maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
+import { loggedPublication, maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 
 /**
  * The row with the publications of one write.
@@ -73,13 +73,4 @@ export function publicationRow(position: number, topic: string, publication: Pub
   const builder = new PublicationsBuilder();
   builder.add(position, topic, publication);
   return builder.toBytes(0);
-}
-
-function loggedPublication(position: number, topic: string, publication: Publication): LoggedPublication {
-  const { payload, qos, retain, publisher, expiresAt, properties, reference } = publication;
-  const bytes = Buffer.isBuffer(payload)
-    ? payload
-    : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
-  // Written out, with the same fields in the same order, because each accepted message passes here.
-  return { position, topic, payload: bytes, qos, retain, publisher, expiresAt, properties, reference };
 }

@@ -1,8 +1,14 @@
+import type { LoggedPublication } from "../../../../platform/publication-log.ts";
 import type { Entry, JournalMessage } from "../../journal.ts";
 import { NO_CHANNEL } from "../channels.ts";
-import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES } from "./chunk.ts";
+import { loggedPublication } from "../publication-frames.ts";
+import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, MAX_CHUNK_PAYLOAD_BYTES } from "./chunk.ts";
 import type { Waiting } from "./dedup-key.ts";
+import { type EncodedRow, encodeOpen, encodeRow } from "./publication-rows.ts";
 import { encodePublications } from "./publications.ts";
+
+/** How long the id of a QoS 2 publication is kept when its PUBREL does not arrive, seconds. */
+const INCOMING_ID_SECONDS = 7 * 24 * 3_600;
 
 /** The messages of one call of the append script. */
 export class Batch {
@@ -13,14 +19,19 @@ export class Batch {
   readonly starts: readonly number[];
   /** The numbers in the batch, from 1, of the messages for MQTT subscribers. */
   readonly undelivered: readonly number[];
+  /** For each chunk: the size of the row with its publications. */
+  readonly rowBytes: number[] = [];
+  readonly #keepsLog: boolean;
   readonly #publications: Buffer;
 
-  constructor(number: number, messages: readonly Waiting[], acceptedAt: number) {
+  /** @param keepsLog whether publications are stored in the log for MQTT sessions, not in the outbox */
+  constructor(number: number, messages: readonly Waiting[], acceptedAt: number, keepsLog: boolean) {
     this.number = number;
+    this.#keepsLog = keepsLog;
     this.messages = messages;
     this.acceptedAt = acceptedAt;
     this.starts = chunkStarts(messages);
-    const { bytes, places } = encodePublications(messages.map(({ message }) => message));
+    const { bytes, places } = encodePublications(keepsLog ? [] : messages.map(({ message }) => message));
     this.#publications = bytes;
     this.undelivered = places;
   }
@@ -46,6 +57,23 @@ export class Batch {
     return entries;
   }
 
+  /** The publications from the index `from` to below `until`. @param base the position before the batch */
+  publications(base: number, from: number, until: number): LoggedPublication[] {
+    const publications: LoggedPublication[] = [];
+    if (!this.#keepsLog) return publications;
+    for (let index = from; index < until; index++) {
+      const { topic, publish } = this.messages[index]?.message ?? {};
+      if (topic !== undefined && publish !== undefined)
+        publications.push(loggedPublication(base + index + 1, topic, publish));
+    }
+    return publications;
+  }
+
+  /** The positions of the commands in the batch. @param base the position before the batch */
+  openPositions(base: number): number[] {
+    return this.messages.flatMap(({ message }, index) => (message.open === undefined ? [] : [base + index + 1]));
+  }
+
   /** Adds the arguments of the `APPEND` script that describe the batch. */
   putArguments(args: (string | number | Buffer)[]): void {
     const messages = this.messages.map(({ message }) => message);
@@ -55,6 +83,32 @@ export class Batch {
     for (const [index, start] of this.starts.entries())
       this.#putChunk(messages, start, this.starts[index + 1] ?? messages.length, args);
     putStates(messages, args);
+  }
+
+  /** Adds the arguments for commands that the relay has not finished. */
+  putOpen(args: (string | number | Buffer)[]): void {
+    const countAt = args.push(0) - 1;
+    let count = 0;
+    for (let index = 0; index < this.messages.length; index++) {
+      const message = this.messages[index]?.message;
+      if (message?.open === undefined) continue;
+      args.push(index + 1, encodeOpen(message.topic, message.open));
+      count++;
+    }
+    args[countAt] = count;
+  }
+
+  /** Adds the arguments for the ids of incoming QoS 2 publications. */
+  putIncomingIds(args: (string | number | Buffer)[]): void {
+    const countAt = args.push(0) - 1;
+    let count = 0;
+    for (const { message } of this.messages) {
+      if (message.incomingId === undefined) continue;
+      args.push(message.incomingId.session, message.incomingId.messageId);
+      count++;
+    }
+    args[countAt] = count;
+    args.push(INCOMING_ID_SECONDS);
   }
 
   #putDedupKeys(args: (string | number | Buffer)[]): void {
@@ -100,25 +154,45 @@ export class Batch {
       holders += String.fromCharCode(count);
     }
     args.push(end - start, encodeEntries(messages.slice(start, end)), holders);
-    args.push(ids.length === 0 ? "" : JSON.stringify(ids), distances.size);
+    args.push(ids.length === 0 ? "" : JSON.stringify(ids));
+    this.#putPublications(start, end, args);
+    args.push(distances.size);
     for (const [name, places] of distances) args.push(name, places);
+  }
+
+  #putPublications(start: number, end: number, args: (string | number | Buffer)[]): void {
+    const row = this.#keepsLog ? encodeRow(this.messages, start, end) : NO_ROW;
+    this.rowBytes.push(row.bytes.length);
+    args.push(row.bytes.length === 0 ? "" : row.bytes, row.retained.length);
+    for (const [topic, index, first, last] of row.retained) args.push(topic, index + 1, first, last);
   }
 }
 
+const NO_ROW: EncodedRow = { bytes: Buffer.alloc(0), retained: [] };
 const NO_CHANNELS = [NO_CHANNEL];
 
 function chunkStarts(messages: readonly Waiting[]): number[] {
   const starts: number[] = [];
   let chars = 0;
+  let payloadBytes = 0;
   for (let index = 0; index < messages.length; index++) {
     const message = messages[index]?.message;
     chars += (message?.body.length ?? 0) + (message?.topic.length ?? 0);
+    payloadBytes += bytesOf(message);
     const start = starts.at(-1);
-    if (start !== undefined && index - start < MAX_CHUNK_ENTRIES && chars <= MAX_CHUNK_CHARS) continue;
+    const isSmall = chars <= MAX_CHUNK_CHARS && payloadBytes <= MAX_CHUNK_PAYLOAD_BYTES;
+    if (start !== undefined && index - start < MAX_CHUNK_ENTRIES && isSmall) continue;
     starts.push(index);
     chars = message?.body.length ?? 0;
+    payloadBytes = bytesOf(message);
   }
   return starts;
+}
+
+/** The bytes of the payload in the log: a publication that names a payload has none. */
+function bytesOf(message: JournalMessage | undefined): number {
+  const publish = message?.publish;
+  return publish === undefined || publish.reference !== undefined ? 0 : publish.payload.byteLength;
 }
 
 /** Adds the last state change of each topic in the batch. */

@@ -4,6 +4,8 @@ import type { Entry, JournalMessage } from "../../journal.ts";
 export const MAX_CHUNK_ENTRIES = 64;
 /** The largest size of the bodies in a chunk. A page reads whole chunks, so small chunks waste less reading. */
 export const MAX_CHUNK_CHARS = 32 * 1024;
+/** The largest size of the payloads for MQTT subscribers in a chunk. A chunk with one entry may be larger. */
+export const MAX_CHUNK_PAYLOAD_BYTES = 256 * 1024;
 /** The largest number of channels of an entry: it is stored as one character. */
 export const MAX_ENTRY_CHANNELS = 120;
 
@@ -19,6 +21,8 @@ export interface Chunk {
   acceptedAt: number;
   /** The stamp of the previous chunk. It shows when Redis was rolled back to an earlier state and then appended to. */
   previous: string;
+  /** The size of the row with the chunk's publications for MQTT subscribers. 0: no row. */
+  publicationBytes: number;
   text: Buffer;
 }
 
@@ -63,10 +67,10 @@ export function entriesOf({ text, base, acceptedAt }: Chunk): Entry[] {
 export function readChunk(id: Buffer | undefined, fields: readonly Buffer[]): Chunk {
   const last = Number.parseInt(id?.toString("latin1") ?? "", 10);
   const [, header, , text] = fields;
-  const [run = "", batch = "", offset = "", size = "", acceptedAt = "", previous = ""] =
+  const [run = "", batch = "", offset = "", size = "", acceptedAt = "", previous = "", publicationBytes = "0"] =
     header?.toString("utf8").split(" ") ?? [];
   const count = Number(size);
   if (!(last > 0) || !(count > 0) || text === undefined) throw new Error("a row of the journal's log is damaged");
-  const chunk = { base: last - count, size: count, run, previous, text };
+  const chunk = { base: last - count, size: count, run, previous, publicationBytes: Number(publicationBytes), text };
   return { ...chunk, batch: Number(batch), offset: Number(offset), acceptedAt: Number(acceptedAt) };
 }

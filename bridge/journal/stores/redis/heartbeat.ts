@@ -48,13 +48,17 @@ export class Heartbeat {
   }
 
   async #beatOnce(isFirst: boolean): Promise<void> {
-    const { connection, keys, run, nodeName, deadAfterMs, mqttOutbox, view } = this.#options;
+    const { connection, keys, run, nodeName, deadAfterMs, mqttOutbox, open, log, view } = this.#options;
     const known = view();
     const { head } = known;
-    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, ...mqttOutbox.claimedRuns];
+    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, log.neededAfter];
+    args.push(...mqttOutbox.claimedRuns);
     const [epoch, headNow, ...claimed] = partsOf(await connection.run(BEAT, keys.meta, args));
     this.#options.onWorked();
-    for (const other of claimed) mqttOutbox.claimedRuns.add(String(other));
+    for (const other of claimed.map(String)) {
+      mqttOutbox.claimedRuns.add(other);
+      open.claimedRuns.add(other);
+    }
     if (claimed.length > 0 && !isFirst) this.#options.onClaimed();
     if (view() !== known) return;
     if (epoch !== known.epoch) await this.#options.onJournalChanged(false);

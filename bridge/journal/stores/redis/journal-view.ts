@@ -5,6 +5,44 @@ import { type StateChanges, StateTable } from "../level/state-table.ts";
 import { Channels } from "./channels.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 
+/** The rows of publications for MQTT subscribers, as of the head of the view. */
+export class PublicationRows {
+  /** The last position of the newest row; 0 when there is none. */
+  last: number;
+  /** The bytes of all rows ever written. */
+  bytes: number;
+  /** Publications up to this position were removed. */
+  floor = 0;
+  /** The bytes of the removed rows. */
+  trimmedBytes = 0;
+
+  constructor(last: number, bytes: number) {
+    this.last = last;
+    this.bytes = bytes;
+  }
+
+  /** Adds the row of a chunk that ends at `last`. A chunk without publications has 0 bytes. */
+  add(last: number, bytes: number): void {
+    if (bytes === 0) return;
+    this.last = last;
+    this.bytes += bytes;
+  }
+
+  /** Outdated, lower numbers change nothing. */
+  trimmed(floor: number, bytes: number): void {
+    this.floor = Math.max(this.floor, floor);
+    this.trimmedBytes = Math.max(this.trimmedBytes, bytes);
+  }
+}
+
+interface ViewStart {
+  epoch: string;
+  head: number;
+  stamp: string;
+  forgottenFloor: number;
+  publications: PublicationRows;
+}
+
 /**
  * This node's copy of the journal's state, in memory, as of one position. The entries of the log update the copy in order.
  * When Redis holds another journal, a new view replaces it.
@@ -14,20 +52,19 @@ export class JournalView {
   readonly channels: Channels;
   readonly states: StateTable;
   readonly recentEntries: RecentEntries;
+  readonly publications: PublicationRows;
   /** Changed by {@link apply} only. */
   head: number;
   /** The stamp of the chunk that ends at the head. */
   stamp: string;
 
-  constructor(
-    { epoch, head, stamp, forgottenFloor }: { epoch: string; head: number; stamp: string; forgottenFloor: number },
-    limits: RedisJournalLimits,
-  ) {
+  constructor({ epoch, head, stamp, forgottenFloor, publications }: ViewStart, limits: RedisJournalLimits) {
     this.epoch = epoch;
     this.head = head;
     this.stamp = stamp;
     this.channels = new Channels(forgottenFloor, limits.maxChannels);
     this.states = new StateTable(limits);
+    this.publications = publications;
     this.recentEntries = new RecentEntries({ maxChars: limits.maxRecentChars });
   }
 

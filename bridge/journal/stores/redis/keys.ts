@@ -4,7 +4,7 @@
  *
  * | key | type | holds |
  * |---|---|---|
- * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of removed channels), `sessions` (number of sessions), `changes` (how often that number changed) |
+ * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of removed channels), `sessions` (number of sessions), `changes` (how often that number changed), `published` (last position of the newest row of publications), `publishedBytes` (bytes of all rows ever written), `publicationFloor` (publications up to this position were removed), `trimmedBytes` (bytes of the rows that were removed) |
  * | `log` | stream | chunks of up to 64 entries; the id is the last position |
  * | `channel:{name}` | stream | for each chunk with entries of the channel: the time of acceptance, and which entries |
  * | `kept` | hash | channel → the number of entries that it keeps |
@@ -15,7 +15,11 @@
  * | `chunk-ids` | hash | chunk → ids of its messages, deleted together with the chunk |
  * | `lingering` | list | chunks that no channel keeps and that will be deleted soon |
  * | `readers` | hash | reader of the whole journal → its position, how many entries are kept for it, and when it was seen |
- * | `trims` | stream | floors that retention raised, for the other nodes |
+ * | `trims` | stream | floors of channels (`f`) and of publications (`p`) that were raised, for the other nodes |
+| `publications` | stream | publications for MQTT subscribers, one row for each chunk that has some; the id is the id of the chunk |
+| `publication-floors` | hash | run → the position up to which the run needs no publications |
+| `retained` | hash | topic → its retained message for MQTT subscribers |
+| `incoming:{session}` | set | message ids of QoS 2 publications of the session whose PUBREL has not arrived; expires |
  * | `ids` | hash | ids of messages without session and sequence number |
  * | `sessions:{sender}` | hash | session → ranges of received sequence numbers |
  * | `sessions-used:{sender}` | sorted set | the sender's sessions by the position of their last use |
@@ -23,6 +27,7 @@
  * | `state` | hash | retained topic → its newest value |
  * | `estates` | sorted set | runs of nodes by the time of their last heartbeat |
  * | `instances` | hash | run → the name of its node |
+| `open:{run}` | hash | the position of a command that the relay has not finished → the command |
  * | `unemitted:{run}` | hash | the position before a batch → the publications of the batch for MQTT subscribers |
  * | `partial:{run}` | hash | the position before a batch → its undelivered positions, if some positions are delivered |
  */
@@ -40,7 +45,11 @@ export function journalKeys(commonPrefix: string) {
     excess: `${prefix}excess`,
     trims: `${prefix}trims`,
     state: `${prefix}state`,
+    publications: `${prefix}publications`,
+    retained: `${prefix}retained`,
     channel: (name: string) => `${prefix}channel:${name}`,
+    incoming: (session: string) => `${prefix}incoming:${session}`,
+    open: (run: string) => `${prefix}open:${run}`,
     undelivered: (run: string) => `${prefix}unemitted:${run}`,
     partial: (run: string) => `${prefix}partial:${run}`,
   };

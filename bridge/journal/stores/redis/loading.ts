@@ -3,7 +3,7 @@ import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { StateEntry } from "../../journal.ts";
 import { type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";
 import { type Connection, partsOf } from "./connection.ts";
-import { JournalView } from "./journal-view.ts";
+import { JournalView, PublicationRows } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { OPEN, RENEW } from "./scripts.ts";
@@ -44,9 +44,10 @@ export async function load(
 ): Promise<Loaded> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const opened = partsOf(await connection.run(OPEN, keys.meta, [keys.prefix, newEpoch()])).map(String);
-    const [epoch = "", head = "", stamp = "", forgottenFloor = ""] = opened;
-    const place = { epoch, head: Number(head), stamp, forgottenFloor: Number(forgottenFloor) };
-    const view = new JournalView(place, limits);
+    const [epoch = "", head = "", stamp = "", forgottenFloor = "", published = "", publishedBytes = ""] = opened;
+    const publications = new PublicationRows(Number(published), Number(publishedBytes));
+    const start = { epoch, head: Number(head), stamp, forgottenFloor: Number(forgottenFloor), publications };
+    const view = new JournalView(start, limits);
     const trimsId = await lastTrim(connection, keys);
     const excess = await loadChannels(connection, keys, view, retentionEvents);
     await loadStates(connection, keys, view);
@@ -111,14 +112,18 @@ async function scan(connection: Connection, key: string, onField: (name: Buffer,
 
 /** Applies the log up to the newest position. @returns false when the log is not continuous */
 async function catchUp(connection: Connection, keys: JournalKeys, view: JournalView): Promise<boolean> {
-  const [epoch, head] = await connection.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
+  const [epoch, head, floor, trimmedBytes] = await connection.do((redis) =>
+    redis.hmget(keys.meta, "epoch", "head", "publicationFloor", "trimmedBytes"),
+  );
   if (epoch !== view.epoch) return false;
+  view.publications.trimmed(Number(floor), Number(trimmedBytes));
   while (view.head < Number(head)) {
     const chunks = await readLog(connection, keys, view.head);
     if (chunks.length === 0) return false;
     for (const chunk of chunks) {
       if (chunk.base !== view.head || chunk.previous !== view.stamp) return false;
       view.apply(entriesOf(chunk), stampOf(chunk));
+      view.publications.add(view.head, chunk.publicationBytes);
     }
   }
   return true;

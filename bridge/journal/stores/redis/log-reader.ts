@@ -5,6 +5,7 @@ import { type Chunk, readChunk } from "./chunk.ts";
 import { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { CHUNKS_PER_READ } from "./loading.ts";
+import type { ChunkPublications } from "./publication-log.ts";
 
 /**
  * How the log relates to the entries that this node has published.
@@ -22,8 +23,13 @@ interface LogReaderOptions {
   commandTimeoutMs: number;
   /** The epoch and the newest position that this node has published, and the newest trim that it has loaded. */
   cursor: () => { epoch: string; head: number; trimsId: string };
-  onChunks: (chunks: readonly Chunk[]) => Continuity;
+  /** The chunks whose publications must be read before `onChunks`. */
+  withoutPublications: (chunks: readonly Chunk[]) => Chunk[];
+  publicationsOf: (chunks: readonly Chunk[], connection: Connection) => Promise<ChunkPublications>;
+  onChunks: (chunks: readonly Chunk[], publications: ChunkPublications) => Continuity;
   onFloors: (floors: readonly MovedFloor[]) => void;
+  /** Publications up to the floor were removed: all removed rows have this size. */
+  onPublicationFloor: (floor: number, trimmedBytes: number) => void;
   /** Reloads the journal. Resolves when the new view is loaded. */
   onJournalChanged: (continuity: Exclude<Continuity, "continues">) => Promise<void>;
   onFailed: (error: unknown) => void;
@@ -31,6 +37,9 @@ interface LogReaderOptions {
   logger: Logger;
 }
 
+/** The size of the publications of the chunks that are handed on together. */
+const MAX_PUBLICATION_BYTES = 1024 * 1024;
+const NO_PUBLICATIONS: ChunkPublications = new Map();
 const RETRY_MS = 100;
 const READY_TIMEOUT_MS = 1_000;
 
@@ -91,7 +100,7 @@ export class LogReader {
   }
 
   async #read(): Promise<Continuity> {
-    const { keys, blockMs, cursor, onChunks, onFloors } = this.#options;
+    const { keys, blockMs, cursor } = this.#options;
     const { epoch, head } = cursor();
     const from = `${head}-0`;
     const options = ["COUNT", CHUNKS_PER_READ, "BLOCK", blockMs, "STREAMS"] as const;
@@ -101,20 +110,41 @@ export class LogReader {
     if (found === null) return await this.#check();
     // The journal was reloaded meanwhile: the reply belongs to the old journal.
     if (cursor().epoch !== epoch) return "continues";
-    let continuity: Continuity = "continues";
+    let chunks: Chunk[] = [];
     for (const [name, rows] of found) {
-      if (name.toString() === keys.log) {
-        this.#headWithoutEntries = undefined;
-        continuity = onChunks(rows.map(([id, fields]) => readChunk(id, fields)));
-      } else {
-        for (const [id, [, floors]] of rows) {
-          this.#trimsId = id.toString();
-          const moved: MovedFloor[] = JSON.parse(floors?.toString() ?? "[]");
-          onFloors(moved);
-        }
-      }
+      if (name.toString() === keys.log) chunks = rows.map(([id, fields]) => readChunk(id, fields));
+      else for (const [id, fields] of rows) this.#trimmed(id, fields);
     }
-    return continuity;
+    if (chunks.length === 0) return "continues";
+    this.#headWithoutEntries = undefined;
+    return await this.#pass(chunks, epoch);
+  }
+
+  #trimmed(id: Buffer, [field, value]: Buffer[]): void {
+    const { onFloors, onPublicationFloor } = this.#options;
+    this.#trimsId = id.toString();
+    if (field?.toString() === "p") {
+      const [floor = 0, trimmedBytes = 0] = value?.toString().split(" ").map(Number) ?? [];
+      onPublicationFloor(floor, trimmedBytes);
+      return;
+    }
+    const moved: MovedFloor[] = JSON.parse(value?.toString() ?? "[]");
+    onFloors(moved);
+  }
+
+  async #pass(chunks: readonly Chunk[], epoch: string): Promise<Continuity> {
+    const { cursor, withoutPublications, publicationsOf, onChunks } = this.#options;
+    const needed = withoutPublications(chunks);
+    if (needed.length === 0) return onChunks(chunks, NO_PUBLICATIONS);
+    let bytes = 0;
+    const tooMuch = needed.find((chunk, index) => {
+      bytes += chunk.publicationBytes;
+      return index > 0 && bytes > MAX_PUBLICATION_BYTES;
+    });
+    const publications = await publicationsOf(before(needed, tooMuch), this.#connection);
+    if (cursor().epoch !== epoch) return "continues";
+    // The next read gets the rest again.
+    return onChunks(before(chunks, tooMuch), publications);
   }
 
   /** Checks whether Redis still holds the same journal. */
@@ -136,4 +166,8 @@ export class LogReader {
     this.#headWithoutEntries = Number(head);
     return "continues";
   }
+}
+
+function before(chunks: readonly Chunk[], end: Chunk | undefined): readonly Chunk[] {
+  return end === undefined ? chunks : chunks.slice(0, chunks.indexOf(end));
 }

@@ -3,7 +3,6 @@ import { type OutboxGroup, OutboxGroups } from "../outbox-groups.ts";
 import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { decodePublications } from "./publications.ts";
-import { LEAVE } from "./scripts.ts";
 
 /** The undelivered publications of one batch. */
 interface Group extends OutboxGroup {
@@ -126,12 +125,6 @@ export class MqttOutbox {
       throw error;
     }
     for (const { run, base } of done) this.#earlier.delete(`${run} ${base}`);
-  }
-
-  /** Leaves the remaining rows, of this run and of the other runs, to other nodes. */
-  async leave(connection: Connection): Promise<void> {
-    const { keys, run } = this.#options;
-    await connection.run(LEAVE, keys.meta, [keys.prefix, run, ...this.claimedRuns]);
   }
 
   /** The undelivered publications of orphans and of other runs, in order. */

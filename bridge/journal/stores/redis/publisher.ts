@@ -1,12 +1,14 @@
 import type { Logger } from "pino";
 import type { Listeners } from "../../../../platform/listeners.ts";
+import type { LoggedPublication } from "../../../../platform/publication-log.ts";
 import type { Entry } from "../../journal.ts";
 import type { Batch } from "./batch.ts";
 import { type Chunk, entriesOf, stampOf } from "./chunk.ts";
 import type { Continuity } from "./log-reader.ts";
+import type { ChunkPublications } from "./publication-log.ts";
 import type { Writer, WriterContext } from "./writer.ts";
 
-interface PublisherOptions extends Pick<WriterContext, "run" | "mqttOutbox" | "view"> {
+interface PublisherOptions extends Pick<WriterContext, "run" | "mqttOutbox" | "open" | "log" | "view"> {
   writer: () => Writer;
   followers: Listeners<[entries: readonly Entry[]]>;
   /** Called when `undelivered` has new messages. */
@@ -41,68 +43,104 @@ export class Publisher {
     const next = batch.starts.find((offset) => base + offset === head);
     if (next !== undefined && (next > 0 || previous === stamp)) {
       const last = batch.starts.at(-1) ?? 0;
-      this.#publish(batch.entries(base, next, batch.size), stampOf({ run, batch: batch.number, offset: last }));
+      for (const [index, start] of batch.starts.entries())
+        if (start >= next) view().publications.add(base + batch.endOfChunk(start), batch.rowBytes[index] ?? 0);
+      const stamp = stampOf({ run, batch: batch.number, offset: last });
+      this.#publish(batch.entries(base, next, batch.size), batch.publications(base, next, batch.size), stamp);
       this.#completed(batch, base);
     } else if (base < head) this.#completed(batch, base);
   }
 
+  /** The chunks whose publications must be read before {@link arrived}. This node has those of its own batches. */
+  withoutPublications(chunks: readonly Chunk[]): Chunk[] {
+    const { head } = this.#options.view();
+    return chunks.filter(
+      (chunk) => chunk.publicationBytes > 0 && lastOf(chunk) > head && this.#batchOf(chunk) === undefined,
+    );
+  }
+
   /** Publishes chunks that were read from the log. */
-  arrived(chunks: readonly Chunk[]): Continuity {
-    const { view, run, writer, mqttOutbox } = this.#options;
+  arrived(chunks: readonly Chunk[], publicationsOf: ChunkPublications): Continuity {
+    const { view, run, mqttOutbox, open, log } = this.#options;
     const entries: Entry[] = [];
+    const publications: LoggedPublication[] = [];
     const completed: [Batch, number][] = [];
     let { head, stamp } = view();
     let continuity: Continuity = "continues";
     let hasOrphan = false;
+    let missing: { after: number; before: number } | undefined;
     for (const chunk of chunks) {
-      if (chunk.base + chunk.size <= head) continue;
+      const last = lastOf(chunk);
+      if (last <= head) continue;
       if (chunk.base > head) continuity = "cut-off";
       else if (chunk.base < head || chunk.previous !== stamp) continuity = "rolled-back";
       if (continuity !== "continues") break;
       const base = chunk.base - chunk.offset;
-      const batch = chunk.run === run ? writer().sent.get(chunk.batch) : undefined;
+      const batch = this.#batchOf(chunk);
       if (batch !== undefined) {
         const end = batch.endOfChunk(chunk.offset);
         entries.push(...batch.entries(base, chunk.offset, end));
+        publications.push(...batch.publications(base, chunk.offset, end));
         if (end === batch.size) completed.push([batch, base]);
       } else {
+        // The append of this batch was rejected since `withoutPublications`: the next read gets the chunk again.
+        if (chunk.publicationBytes > 0 && !publicationsOf.has(last)) break;
+        const read = chunk.publicationBytes > 0 ? publicationsOf.get(last) : NO_PUBLICATIONS;
+        if (read === undefined) missing = { after: missing?.after ?? chunk.base, before: last + 1 };
+        else publications.push(...read);
         entries.push(...entriesOf(chunk));
         if (chunk.run === run) {
           mqttOutbox.orphans.add(base);
+          open.addOrphan(chunk.base + 1, last);
           hasOrphan = true;
         }
       }
-      head = chunk.base + chunk.size;
+      head = last;
       stamp = stampOf(chunk);
+      view().publications.add(last, chunk.publicationBytes);
     }
-    if (entries.length > 0) this.#publish(entries, stamp);
+    if (entries.length > 0) this.#publish(entries, publications, stamp);
+    if (missing !== undefined) log.missed(missing.after, missing.before);
     for (const [batch, base] of completed) this.#completed(batch, base);
     if (hasOrphan) this.#options.onOrphan();
     return continuity;
   }
 
-  #publish(entries: readonly Entry[], stamp: string): void {
-    const { view, followers, logger } = this.#options;
+  #batchOf({ run, batch }: Chunk): Batch | undefined {
+    return run === this.#options.run ? this.#options.writer().sent.get(batch) : undefined;
+  }
+
+  #publish(entries: readonly Entry[], publications: readonly LoggedPublication[], stamp: string): void {
+    const { view, followers, log, logger } = this.#options;
     const topic = view().apply(entries, stamp);
     if (topic !== undefined && !this.#hasWarnedOfFullStateTable) {
       this.#hasWarnedOfFullStateTable = true;
       logger.warn({ topic }, "too many retained topics, state of further topics is not stored");
     }
+    log.publish(publications, view().head);
     followers.call(entries);
   }
 
   #completed(batch: Batch, base: number): void {
-    const { writer, mqttOutbox, logger } = this.#options;
+    const { writer, mqttOutbox, open, logger } = this.#options;
     this.#published.add(batch);
     if (writer().sent.get(batch.number) !== batch) {
       // The appends of this batch were already rejected. The senders retry, and the retries are duplicates.
       mqttOutbox.orphans.add(base);
+      open.addOrphan(base + 1, base + batch.size);
       this.#options.onOrphan();
       return;
     }
     if (batch.undelivered.length > 0 && !mqttOutbox.add(base, batch.undelivered))
       logger.warn("too many undelivered messages, the oldest will be delivered again after this run");
+    for (const position of batch.openPositions(base)) open.add(position);
     writer().published(batch, base);
     this.#options.onAppended(batch.size);
   }
+}
+
+const NO_PUBLICATIONS: readonly LoggedPublication[] = [];
+
+function lastOf({ base, size }: Chunk): number {
+  return base + size;
 }

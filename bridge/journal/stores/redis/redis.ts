@@ -4,9 +4,11 @@
 // - `writer` queues appends and sends them as a `batch`; `chunk`, `publications` and `dedup-key` encode the batch.
 // - `log-reader` reads what other nodes append; `publisher` passes all entries to the followers in the log's order.
 // - `journal-view` is the memory of this node: channels, state and recent entries. `loading` fills it.
-// - `pages` reads older entries; `retention` removes old entries; `mqtt-outbox` tracks what MQTT subscribers have not
-//   received; `heartbeat` shows that this node lives, and claims the outbox of dead nodes; `health` says why the
-//   journal is unavailable.
+// - `pages` reads older entries; `retention` removes old entries; `health` says why the journal is unavailable.
+// - `publication-log` and `publication-rows` hold the publications for MQTT subscribers; `broker-rows` holds the broker's
+//   sessions; `mqtt-log` puts them together. `open-publications` holds the commands that the relay has not finished,
+//   `mqtt-outbox` what MQTT subscribers have not received.
+// - `heartbeat` shows that this node lives, and claims the commands and the outbox of dead nodes.
 //
 // The steps of an append: `append` checks the channels and queues the message. At the end of the turn of the event
 // loop, the queue becomes one batch. The script APPEND checks it for duplicates, assigns positions and writes the
@@ -21,8 +23,10 @@ import { Listeners } from "../../../../platform/listeners.ts";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
 import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
 import type { Appended, Entry, Journal, JournalMessage, Recovery } from "../../journal.ts";
+import type { ReferencedPreviews } from "../../preview-references.ts";
 import { warnOfSkippedStates } from "../level/loading.ts";
 import { assertRetention, BACKGROUND, type RetentionLimits } from "../limits.ts";
+import { RedisBrokerRows } from "./broker-rows.ts";
 import { Connection } from "./connection.ts";
 import { Health } from "./health.ts";
 import { Heartbeat } from "./heartbeat.ts";
@@ -30,8 +34,11 @@ import { type JournalKeys, journalKeys } from "./keys.ts";
 import { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
 import { type Loaded, load, renewEpoch } from "./loading.ts";
 import { LogReader } from "./log-reader.ts";
+import { RedisMqttLog } from "./mqtt-log.ts";
 import { MqttOutbox } from "./mqtt-outbox.ts";
+import { OpenPublications } from "./open-publications.ts";
 import { PageReader } from "./pages.ts";
+import { RedisPublicationLog } from "./publication-log.ts";
 import { Publisher } from "./publisher.ts";
 import { Retention } from "./retention.ts";
 import { Writer, type WriterContext } from "./writer.ts";
@@ -55,6 +62,10 @@ export interface RedisJournalOptions extends RetentionLimits {
    * name delivers the messages of the previous run at once, instead of after `deadAfterMs`. Default: none.
    */
   nodeName?: string;
+  /** Whether the journal keeps the log for MQTT sessions: see {@link Journal.mqtt}. Default: false. */
+  keepsMqttLog?: boolean;
+  /** The pictures of publications that name previews. Default: subscribers who were away get no previews. */
+  previews?: ReferencedPreviews;
   now?: () => number;
   limits?: Partial<RedisJournalLimits>;
   /** Timeouts and intervals, milliseconds. Default: {@link DEFAULT_WAITS}. */
@@ -130,6 +141,9 @@ class RedisJournal implements Journal {
   readonly #links: Links;
   readonly #health: Health;
   readonly #mqttOutbox: MqttOutbox;
+  readonly #open: OpenPublications;
+  readonly #publications: RedisPublicationLog;
+  readonly mqtt: RedisMqttLog | undefined;
   readonly #writer: Writer;
   readonly #publisher: Publisher;
   readonly #log: LogReader;
@@ -147,7 +161,7 @@ class RedisJournal implements Journal {
   #closing: Promise<void> | undefined;
 
   constructor(loaded: Loaded, links: Links, settings: Settings) {
-    const { redis, limits, waits, logger, nodeName = "" } = settings;
+    const { redis, limits, waits, logger, nodeName = "", keepsMqttLog = false } = settings;
     const { writing, reading, keys } = links;
     this.#settings = settings;
     this.#links = links;
@@ -163,15 +177,27 @@ class RedisJournal implements Journal {
       ...{ run, keys, maxBatches: limits.maxUndeliveredGroups },
       isSuperseded: (topic, position, isClear) => this.#isSuperseded(topic, position, isClear),
     });
+    const open = new OpenPublications(run, keys);
+    const log = new RedisPublicationLog({
+      ...{ reading, writing, keys, run, view, logger },
+      ...{ deadAfterMs: waits.deadAfterMs, previews: settings.previews },
+    });
     const context: WriterContext = {
-      ...{ connection: writing, keys, run, mqttOutbox, view },
+      ...{ connection: writing, keys, run, mqttOutbox, open, log, keepsMqttLog, view },
       onJournalChanged: (isRolledBack) => this.#reload(isRolledBack),
       onFailed: (error) => health.failed("writing", error),
       onWorked: () => health.worked("writing"),
     };
     this.#mqttOutbox = mqttOutbox;
+    this.#open = open;
+    this.#publications = log;
+    if (keepsMqttLog)
+      this.mqtt = new RedisMqttLog({
+        ...{ publications: log, rows: new RedisBrokerRows(), connection: writing, keys },
+        append: (message) => this.append(message),
+      });
     this.#publisher = new Publisher({
-      ...{ run, mqttOutbox, view, followers: this.#followers, logger },
+      ...{ run, mqttOutbox, open, log, view, followers: this.#followers, logger },
       writer: () => this.#writer,
       onOrphan: () => this.#undeliveredListeners.call(),
       onAppended: (count) => this.#countAppends(count),
@@ -185,8 +211,11 @@ class RedisJournal implements Journal {
     this.#log = new LogReader({
       ...{ redis, keys, ...waits, logger },
       cursor: () => ({ epoch: this.epoch, head: this.head, trimsId: this.#loaded.trimsId }),
-      onChunks: (chunks) => this.#publisher.arrived(chunks),
+      withoutPublications: (chunks) => this.#publisher.withoutPublications(chunks),
+      publicationsOf: (chunks, connection) => log.publicationsOf(chunks, connection),
+      onChunks: (chunks, publications) => this.#publisher.arrived(chunks, publications),
       onFloors: (floors) => view().channels.moved(floors),
+      onPublicationFloor: (floor, bytes) => view().publications.trimmed(floor, bytes),
       onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
       onFailed: (error) => health.failed("reading", error),
       onWorked: () => health.worked("reading"),
@@ -229,8 +258,8 @@ class RedisJournal implements Journal {
   state: Journal["state"] = (topic) => this.#loaded.view.states.get(topic);
   hasChannel: Journal["hasChannel"] = (channel) => this.#loaded.view.channels.has(channel);
   channelNames: Journal["channelNames"] = () => this.#loaded.view.channels.names();
-  undelivered: Journal["undelivered"] = () => this.#mqttOutbox.undelivered(this.#links.reading);
-  readonly mqtt = undefined;
+  undelivered: Journal["undelivered"] = () =>
+    (this.mqtt === undefined ? this.#mqttOutbox : this.#open).undelivered(this.#links.reading);
   onUndelivered: Journal["onUndelivered"] = (listener) => this.#undeliveredListeners.add(listener);
   onReset: Journal["onReset"] = (listener) => this.#resetListeners.add(listener);
 
@@ -263,11 +292,12 @@ class RedisJournal implements Journal {
   }
 
   delivered(position: number): void {
-    if (!this.#mqttOutbox.delivered(position) || this.#outboxTimer !== undefined) return;
+    const outbox = this.mqtt === undefined ? this.#mqttOutbox : this.#open;
+    if (!outbox.delivered(position) || this.#outboxTimer !== undefined) return;
     this.#outboxTimer = setTimeout(() => {
       this.#outboxTimer = undefined;
       // If this write fails, the updates join a later write.
-      if (this.#closing === undefined) this.#mqttOutbox.flush(this.#links.writing).catch(() => {});
+      if (this.#closing === undefined) outbox.flush(this.#links.writing).catch(() => {});
     }, BACKGROUND.outboxFlushDelayMs).unref();
   }
 
@@ -299,12 +329,16 @@ class RedisJournal implements Journal {
     const { epoch, head } = loaded.view;
     const isOther = epoch !== before.epoch;
     const ownRows = isOther ? await this.#mqttOutbox.ownRows(reading) : [];
+    if (isOther) await this.#open.reset(reading, head);
+    else await this.#publications.continueTo(loaded.view);
     this.#loaded = loaded;
     if (isOther) this.#mqttOutbox.reset();
     for (const base of ownRows) this.#mqttOutbox.orphans.add(base);
     for (const batch of this.#writer.abandonSent()) {
       const base = this.#publisher.bases.get(batch);
-      if (base !== undefined && !isOther) this.#mqttOutbox.orphans.add(base);
+      if (base === undefined || isOther) continue;
+      this.#mqttOutbox.orphans.add(base);
+      this.#open.addOrphan(base + 1, base + batch.size);
     }
     logger.warn(
       { epoch, head, before: { epoch: before.epoch, head: before.head } },
@@ -313,6 +347,7 @@ class RedisJournal implements Journal {
         : "node was disconnected from redis for longer than events are kept",
     );
     this.#resetListeners.call();
+    if (isOther) this.#publications.reset();
     this.#undeliveredListeners.call();
     await this.#retention.schedule(loaded.excess);
   }
@@ -345,12 +380,13 @@ class RedisJournal implements Journal {
     clearInterval(this.#trimTimer);
     clearTimeout(this.#outboxTimer);
     this.#health.close();
-    await this.#retention.idle();
+    await Promise.all([this.#retention.idle(), this.#publications.idle()]);
     await this.#heartbeat.stop();
     await this.#writer.idle();
     try {
       await this.#mqttOutbox.flush(writing);
-      await this.#mqttOutbox.leave(writing);
+      await this.#open.flush(writing);
+      await this.#open.leave(writing);
     } catch (err) {
       this.#settings.logger.warn({ err }, "journal not closed cleanly");
     }

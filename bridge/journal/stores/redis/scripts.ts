@@ -8,3 +8,4 @@ export const APPEND = load("append");
 export const TRIM = load("trim");
 export const BEAT = load("beat");
 export const LEAVE = load("leave");
+export const TRIM_PUBLICATIONS = load("trim-publications");

@@ -9,6 +9,8 @@ import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import type { MqttOutbox } from "./mqtt-outbox.ts";
+import type { OpenPublications } from "./open-publications.ts";
+import type { RedisPublicationLog } from "./publication-log.ts";
 import { APPEND } from "./scripts.ts";
 
 /** The options that all parts that write to Redis share. */
@@ -17,6 +19,10 @@ export interface WriterContext {
   keys: JournalKeys;
   run: string;
   mqttOutbox: MqttOutbox;
+  open: OpenPublications;
+  log: RedisPublicationLog;
+  /** Whether publications are stored in the log, not in the outbox. */
+  keepsMqttLog: boolean;
   view: () => JournalView;
   /**
    * Reloads the journal, because Redis holds another epoch or, if `isRolledBack`, lost the end of this epoch. Resolves
@@ -116,10 +122,10 @@ export class Writer {
 
   /** Never rejects. */
   async #write(taken: Waiting[]): Promise<void> {
-    const { connection, keys, run, limits, retentionEvents, now, mqttOutbox } = this.#options;
+    const { connection, keys, run, limits, retentionEvents, now, mqttOutbox, open, keepsMqttLog } = this.#options;
     let messages = taken;
     for (let attempt = 0; messages.length > 0; attempt++) {
-      const batch = new Batch(++this.#batches, messages, now());
+      const batch = new Batch(++this.#batches, messages, now(), keepsMqttLog);
       if (attempt >= MAX_ATTEMPTS) {
         this.#refuse(batch, new StoreUnavailableError("the journal in Redis kept changing while it was written"));
         return;
@@ -131,6 +137,10 @@ export class Writer {
       args.push(limits.maxSessions, limits.maxSessionsPerSender, limits.maxSeqRanges);
       batch.putArguments(args);
       args.push(delivered.length, ...delivered);
+      batch.putOpen(args);
+      const finished = open.takeDone();
+      args.push(finished.length, ...finished);
+      batch.putIncomingIds(args);
       this.sent.set(batch.number, batch);
       let answer: Reply;
       try {
@@ -139,6 +149,7 @@ export class Writer {
         answer = await connection.run(APPEND, keys.meta, args);
       } catch (error) {
         mqttOutbox.restoreDone(delivered);
+        open.restoreDone(finished);
         this.#options.onFailed(error);
         this.#refuse(batch, asUnavailable(error));
         return;
@@ -150,6 +161,7 @@ export class Writer {
         return;
       }
       mqttOutbox.restoreDone(delivered);
+      open.restoreDone(finished);
       this.sent.delete(batch.number);
       if (verdict === "repeated") messages = this.#withoutRepeated(messages, details);
       else {

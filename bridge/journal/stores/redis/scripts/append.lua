@@ -6,8 +6,11 @@
 -- limits: state topics, events per channel, sessions, sessions per sender, ranges per session
 -- publications
 -- sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
--- chunks: size, text, holders, ids, channels (name, distances from the last position)
+-- chunks: size, text, holders, ids, publications, retained (topic, place in the batch, first and last byte in the
+--   publications; 0 and 0 clear), channels (name, distances from the last position)
 -- states: topic, place in the batch, value ("" clears)      rows of delivered publications
+-- open publications: place in the batch, value      positions of finished ones
+-- incoming ids: session, id      how long they are kept, seconds
 --
 -- Returns one of:
 -- - `ok`, the newest position before the batch, the stamp before the batch
@@ -29,7 +32,8 @@ local knownHead, knownStamp, now = number(), text(), text()
 local maxTopics, maxEvents, maxSessions, maxOfSender, maxRanges = number(), number(), number(), number(), number()
 local publications = text()
 
-local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten', 'sessions', 'changes')
+local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten', 'sessions', 'changes',
+  'published', 'publishedBytes')
 if meta[1] ~= epoch then return {'epoch', meta[1] or ''} end
 local base, stamp = tonumber(meta[2]), meta[3]
 if base < knownHead or (base == knownHead and stamp ~= knownStamp) then return {'behind'} end
@@ -90,16 +94,28 @@ if #repeated > 0 then
 end
 
 local head, previous = base, stamp
+local published, publishedBytes = tonumber(meta[7] or '0'), tonumber(meta[8] or '0')
 for _ = 1, number() do
-  local size, entries, holders, chunkIds = number(), text(), text(), text()
+  local size, entries, holders, chunkIds, row = number(), text(), text(), text(), text()
   local offset = whole(head - base)
   head = head + size
   local last = whole(head)
-  local header = run .. ' ' .. batch .. ' ' .. offset .. ' ' .. whole(size) .. ' ' .. now .. ' ' .. previous
+  local header = run .. ' ' .. batch .. ' ' .. offset .. ' ' .. whole(size) .. ' ' .. now .. ' ' .. previous ..
+    ' ' .. #row
   redis.call('XADD', prefix .. 'log', last .. '-0', 'h', header, 'd', entries)
   previous = run .. '/' .. batch .. '/' .. offset
   redis.call('HSET', prefix .. 'held', last, holders)
   if chunkIds ~= '' then redis.call('HSET', prefix .. 'chunk-ids', last, chunkIds) end
+  if row ~= '' then
+    local before = whole(published) .. ' ' .. whole(publishedBytes)
+    redis.call('XADD', prefix .. 'publications', last .. '-0', 'h', before, 'p', row)
+    published, publishedBytes = head, publishedBytes + #row
+  end
+  for _ = 1, number() do
+    local topic, place, first, final = text(), number(), number(), number()
+    if final == 0 then redis.call('HDEL', prefix .. 'retained', topic)
+    else redis.call('HSET', prefix .. 'retained', topic, whole(base + place) .. '\n\1' .. string.sub(row, first, final)) end
+  end
   for c = 1, number() do
     local channel, distances = text(), text()
     redis.call('XADD', prefix .. 'channel:' .. channel, last .. '-0', now, distances)
@@ -111,7 +127,10 @@ for _ = 1, number() do
     if maxEvents >= 0 and kept > maxEvents then redis.call('SADD', prefix .. 'excess', channel) end
   end
 end
-redis.call('HSET', prefix .. 'meta', 'head', whole(head), 'stamp', previous)
+if published > base then
+  redis.call('HSET', prefix .. 'meta', 'head', whole(head), 'stamp', previous, 'published', whole(published),
+    'publishedBytes', whole(publishedBytes))
+else redis.call('HSET', prefix .. 'meta', 'head', whole(head), 'stamp', previous) end
 
 local total, changes, grown = tonumber(meta[5] or '0'), tonumber(meta[6] or '0'), false
 local function resized(sender, by, count)
@@ -153,4 +172,18 @@ end
 
 if publications ~= '' then redis.call('HSET', prefix .. 'unemitted:' .. run, whole(base), publications) end
 for _ = 1, number() do redis.call('HDEL', prefix .. 'unemitted:' .. run, text()) end
+
+for _ = 1, number() do
+  local place, value = number(), text()
+  redis.call('HSET', prefix .. 'open:' .. run, whole(base + place), value)
+end
+for _ = 1, number() do redis.call('HDEL', prefix .. 'open:' .. run, text()) end
+local incoming = {}
+for _ = 1, number() do
+  local session, id = text(), text()
+  redis.call('SADD', prefix .. 'incoming:' .. session, id)
+  incoming[session] = true
+end
+local keptFor = text()
+for session in pairs(incoming) do redis.call('EXPIRE', prefix .. 'incoming:' .. session, keptFor) end
 return {'ok', whole(base), stamp}

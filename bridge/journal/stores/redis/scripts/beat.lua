@@ -2,7 +2,8 @@
 -- delivers their undelivered messages. The heartbeat is a write, so it also proves that writing works.
 --
 -- Arguments: prefix; run; name of the node or ""; the milliseconds without a heartbeat after which a run is dead; 1 to
--- claim earlier runs of this node; then the runs that were claimed before.
+-- claim earlier runs of this node; the position up to which the run needs no publications; then the runs that were
+-- claimed before.
 -- Returns the epoch or "", the head, and the newly claimed runs.
 
 local prefix, run, node, deadAfter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -11,8 +12,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local runs, instances = prefix .. 'estates', prefix .. 'instances'
 redis.call('ZADD', runs, now, run)
 if node ~= '' then redis.call('HSET', instances, run, node) end
+redis.call('HSET', prefix .. 'publication-floors', run, ARGV[6])
 local mine = {[run] = true}
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   mine[ARGV[i]] = true
   redis.call('ZADD', runs, now, ARGV[i])
 end
@@ -20,7 +22,8 @@ local taken = {}
 local function take(other)
   if mine[other] then return end
   mine[other] = true
-  if redis.call('EXISTS', prefix .. 'unemitted:' .. other) == 1 then
+  redis.call('HDEL', prefix .. 'publication-floors', other)
+  if redis.call('EXISTS', prefix .. 'unemitted:' .. other, prefix .. 'open:' .. other) > 0 then
     redis.call('ZADD', runs, now, other)
     taken[#taken + 1] = other
   else

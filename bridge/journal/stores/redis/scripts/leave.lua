@@ -3,7 +3,8 @@
 local prefix = ARGV[1]
 for i = 2, #ARGV do
   local run = ARGV[i]
-  if redis.call('EXISTS', prefix .. 'unemitted:' .. run) == 1 then
+  redis.call('HDEL', prefix .. 'publication-floors', run)
+  if redis.call('EXISTS', prefix .. 'unemitted:' .. run, prefix .. 'open:' .. run) > 0 then
     redis.call('ZADD', prefix .. 'estates', 0, run)
   else
     redis.call('ZREM', prefix .. 'estates', run)

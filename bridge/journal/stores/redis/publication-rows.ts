@@ -1,0 +1,104 @@
+import type { LoggedPublication, RetainedPublication } from "../../../../platform/publication-log.ts";
+import type { JournalMessage } from "../../journal.ts";
+import { maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
+import type { Waiting } from "./dedup-key.ts";
+
+/**
+ * The publications of one chunk, as one row of the stream `publications`. The row has the chunk's id. Its field `p`:
+ *
+ * ```
+ * version: uint8 = 1 | for each publication: distance from the last position of the chunk: uint8 | frame
+ * ```
+ *
+ * Its field `h` is the last position of the previous row, and the bytes of all rows before this row. The first number
+ * shows a reader whether rows are missing.
+ */
+const VERSION = 1;
+const NO_ROW = Buffer.alloc(0);
+
+/** A retained message in a row: the topic, its index in the batch, and its frame's first and last byte, from 1. */
+export type RetainedSpan = [topic: string, index: number, first: number, last: number];
+
+export interface EncodedRow {
+  /** Empty when the chunk has no publications. */
+  bytes: Buffer;
+  retained: RetainedSpan[];
+}
+
+/** A row as it was read. */
+export interface PublicationsRow {
+  /** The last position of the previous row. */
+  previous: number;
+  /** The bytes of all rows before this row. */
+  bytesBefore: number;
+  /** The size of the row. */
+  bytes: number;
+  publications: LoggedPublication[];
+}
+
+/** Encodes the publications of the messages from the index `start` to below `end`, which become one chunk. */
+export function encodeRow(messages: readonly Waiting[], start: number, end: number): EncodedRow {
+  let size = 0;
+  for (let index = start; index < end; index++) {
+    const message = messages[index]?.message;
+    if (message?.publish !== undefined) size += 1 + maxFrameBytes(message.topic, message.publish);
+  }
+  if (size === 0) return { bytes: NO_ROW, retained: [] };
+  const bytes = Buffer.allocUnsafe(1 + size);
+  const retained: RetainedSpan[] = [];
+  let at = bytes.writeUInt8(VERSION, 0);
+  for (let index = start; index < end; index++) {
+    const message = messages[index]?.message;
+    if (message?.publish === undefined) continue;
+    const { topic, publish } = message;
+    const first = bytes.writeUInt8(end - 1 - index, at);
+    at = writeFrame(bytes, first, topic, publish);
+    if (!publish.retain) continue;
+    if (publish.payload.byteLength === 0) retained.push([topic, index, 0, 0]);
+    else retained.push([topic, index, first + 1, at]);
+  }
+  return { bytes: bytes.subarray(0, at), retained };
+}
+
+/** Parses a row of the stream. @throws {RangeError} the row is damaged, or of a newer version */
+export function readRow(last: number, fields: readonly Buffer[]): PublicationsRow {
+  const [, header, , bytes] = fields;
+  const [previous, bytesBefore] = header?.toString("latin1").split(" ").map(Number) ?? [];
+  if (bytes === undefined || previous === undefined || bytesBefore === undefined || !(previous < last))
+    throw new RangeError("a row of publications is damaged");
+  assertVersion(bytes.readUInt8(0));
+  const publications: LoggedPublication[] = [];
+  for (let at = 1; at < bytes.length; ) {
+    const position = last - bytes.readUInt8(at);
+    const [{ changesState, ...publication }, end] = readFrame(bytes, at + 1);
+    publications.push({ position, ...publication });
+    at = end;
+  }
+  return { previous, bytesBefore, bytes: bytes.length, publications };
+}
+
+/** Parses a value of the hash `retained`: `{position}`, a line feed, the version, and the frame. @throws {RangeError} */
+export function readRetained(value: Buffer): RetainedPublication {
+  const end = value.indexOf(10);
+  const position = Number(value.toString("latin1", 0, end));
+  assertVersion(value.readUInt8(end + 1));
+  const [{ changesState, ...publication }] = readFrame(value, end + 2);
+  return { position, ...publication, retain: true };
+}
+
+/** A value of the hash `open`: one publication that is not part of the log. */
+export function encodeOpen(topic: string, open: NonNullable<JournalMessage["open"]>): Buffer {
+  const bytes = Buffer.allocUnsafe(1 + maxFrameBytes(topic, open));
+  return bytes.subarray(0, writeFrame(bytes, bytes.writeUInt8(VERSION, 0), topic, open));
+}
+
+/** @throws {RangeError} the value is damaged, or of a newer version */
+export function readOpen(position: number, value: Buffer): LoggedPublication {
+  assertVersion(value.readUInt8(0));
+  const [{ changesState, ...publication }] = readFrame(value, 1);
+  return { position, ...publication };
+}
+
+function assertVersion(version: number): void {
+  if (version !== VERSION) throw new RangeError(`a stored publication has the unknown version ${version}`);
+}

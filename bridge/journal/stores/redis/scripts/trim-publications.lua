@@ -1,0 +1,36 @@
+-- Removes publications that no live run needs.
+--
+-- Arguments: prefix; epoch; run; the position up to which the run needs no publications; the milliseconds without a
+-- heartbeat after which a run is dead; the largest number of rows to remove in this call.
+-- Returns `ok`, the floor, the bytes of all removed rows, and 1 when more rows may be removed. Returns `epoch` and the
+-- journal's epoch if `epoch` is another one.
+
+local prefix, epoch, run, wanted, deadAfter, limit = unpack(ARGV)
+local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'publicationFloor', 'publishedBytes', 'trimmedBytes')
+if meta[1] ~= epoch then return {'epoch', meta[1] or ''} end
+local function whole(n) return string.format('%.0f', n) end
+
+local floors = prefix .. 'publication-floors'
+redis.call('HSET', floors, run, wanted)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local floor = math.min(tonumber(wanted), tonumber(meta[2]))
+local rows = redis.call('HGETALL', floors)
+for at = 1, #rows, 2 do
+  local seen = tonumber(redis.call('ZSCORE', prefix .. 'estates', rows[at]) or '0')
+  if rows[at] == run or now - seen <= tonumber(deadAfter) then floor = math.min(floor, tonumber(rows[at + 1]))
+  else redis.call('HDEL', floors, rows[at]) end
+end
+
+local before, trimmed = tonumber(meta[3] or '0'), meta[5] or '0'
+if floor < before then floor = before end
+local key = prefix .. 'publications'
+-- The floor and the rows change in one step, so removed rows never seem to be missing.
+local removed = redis.call('XTRIM', key, 'MINID', '~', whole(floor + 1) .. '-0', 'LIMIT', limit)
+if floor > before then
+  local first = redis.call('XRANGE', key, '(' .. whole(floor) .. '-0', '+', 'COUNT', 1)[1]
+  trimmed = first and string.match(first[2][2], ' (%d+)$') or meta[4] or '0'
+  redis.call('HSET', prefix .. 'meta', 'publicationFloor', whole(floor), 'trimmedBytes', trimmed)
+  redis.call('XADD', prefix .. 'trims', 'MAXLEN', '~', 1000, '*', 'p', whole(floor) .. ' ' .. trimmed)
+end
+return {'ok', whole(floor), trimmed, removed >= tonumber(limit) and 1 or 0}
