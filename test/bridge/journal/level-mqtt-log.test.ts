@@ -2,13 +2,19 @@ import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Journal, Publication } from "../../../bridge/journal/journal.ts";
+import type { Journal } from "../../../bridge/journal/journal.ts";
 import { openDatabase } from "../../../platform/level/database.ts";
 import { Store } from "../../../platform/level/store.ts";
 import { WriteSet } from "../../../platform/level/write-set.ts";
-import type { LoggedPublication, MqttLog, PublicationLog, PublicationPage } from "../../../platform/publication-log.ts";
+import type { MqttLog } from "../../../platform/publication-log.ts";
 import { createLevelPlace, type LevelPlace } from "./level-place.ts";
 import { message, range } from "./messages.ts";
+import { describeMqttLog, mqttOf, publish, readLog, texts } from "./mqtt-log-suite.ts";
+
+describeMqttLog("the log for MQTT sessions in LevelDB", async () => {
+  const own = await createLevelPlace();
+  return { ...own, open: () => own.open({ keepsMqttLog: true }) };
+});
 
 let place: LevelPlace;
 let journal: Journal;
@@ -22,29 +28,7 @@ afterEach(() => place.dispose());
 
 async function open(): Promise<void> {
   journal = await place.open({ keepsMqttLog: true });
-  if (journal.mqtt === undefined) throw new Error("the journal keeps no log");
-  mqtt = journal.mqtt;
-}
-
-async function publish(text: string, given: Partial<Publication> & { topic?: string } = {}): Promise<void> {
-  const { topic = "a/b", ...rest } = given;
-  const publication = { payload: Buffer.from(text), qos: 1 as const, retain: false, ...rest };
-  await journal.append(message({ topic, channels: [], publish: publication }));
-}
-
-const texts = (publications: readonly LoggedPublication[]) => publications.map(({ payload }) => payload.toString());
-
-async function readAll(log: PublicationLog, after = 0) {
-  const read: LoggedPublication[] = [];
-  const missing: NonNullable<PublicationPage["missing"]>[] = [];
-  for (let next = after; next < log.head; ) {
-    const page = await log.read(next);
-    read.push(...page.publications);
-    if (page.missing !== undefined) missing.push(page.missing);
-    if (page.next <= next) throw new Error(`a page after ${next} continues at ${page.next}`);
-    next = page.next;
-  }
-  return { read, missing };
+  mqtt = mqttOf(journal);
 }
 
 /** Changes rows of the closed journal, as damage or another version would. */
@@ -56,69 +40,14 @@ async function withRows(change: (db: ClassicLevel<string, Uint8Array>, keys: str
   await open();
 }
 
-test("publications are followed, held in memory, and read from disk, in order and with all their fields", async () => {
-  const followed: LoggedPublication[] = [];
-  mqtt.publications.follow((publications) => followed.push(...publications));
-  const properties = Buffer.from([1, 2, 3]);
-  await publish("1", { publisher: "user:alice\u001farchive", expiresAt: 1_800_000_000_000.5, properties });
-  await journal.append(message());
-  await Promise.all([publish("2", { qos: 2 }), publish("3", { retain: true, topic: "ä/ö" })]);
-  const { read } = await readAll(mqtt.publications);
-  expect(texts(read)).toEqual(["1", "2", "3"]);
-  expect(read).toEqual(followed);
-  expect(mqtt.publications.recent(0)).toEqual({ publications: followed, next: 4 });
-  expect(read[0]).toMatchObject({ position: 1, publisher: "user:alice\u001farchive", properties });
-  expect(read[0]?.expiresAt).toBe(1_800_000_000_000.5);
-  expect(read[2]).toMatchObject({ position: 4, topic: "ä/ö", qos: 1, retain: true });
-  await open();
-  expect((await readAll(mqtt.publications)).read).toEqual(read);
-  expect(mqtt.publications.recent(0)).toBeUndefined();
-  expect(mqtt.publications.recent(4)).toEqual({ publications: [], next: 4 });
-});
-
-test("every publication is read, although LevelDB returns fewer rows than requested", async () => {
-  const text = "x".repeat(50_000);
-  for (const n of range(1, 60)) await publish(`${n} ${text}`);
-  const { read, missing } = await readAll(mqtt.publications);
-  expect(read.map(({ position }) => position)).toEqual(range(1, 60));
-  expect(missing).toEqual([]);
-});
-
-test("a page from memory is limited, and an old position is not served from memory", async () => {
-  await Promise.all(range(1, 800).map((n) => publish(`${n}`)));
-  const page = mqtt.publications.recent(100);
-  expect(page?.publications.length).toBeLessThan(700);
-  const rest = mqtt.publications.recent(page?.next ?? 0);
-  expect([...texts(page?.publications ?? []), ...texts(rest?.publications ?? [])]).toEqual(range(101, 800).map(String));
-  expect(rest?.next).toBe(800);
-});
-
-test("removed publications are not read and do not seem to be missing, also after a restart", async () => {
-  for (const n of range(1, 30)) await publish(`${n}`);
-  mqtt.publications.trim(10);
-  for (const n of range(31, 33)) await publish(`${n}`);
-  expect(mqtt.publications.floor).toBe(10);
-  expect(await readAll(mqtt.publications)).toMatchObject({ missing: [], read: { length: 23 } });
-  await open();
-  expect(mqtt.publications.floor).toBe(10);
-  const { read, missing } = await readAll(mqtt.publications);
-  expect(texts(read)).toEqual(range(11, 33).map(String));
-  expect(missing).toEqual([]);
-  mqtt.publications.trim(33);
-  await open();
-  expect(await readAll(mqtt.publications)).toEqual({ read: [], missing: [] });
-  await publish("34");
-  expect(texts((await readAll(mqtt.publications)).read)).toEqual(["34"]);
-});
-
 test("rows that the store has lost are reported, wherever they are, and the others are read", async () => {
-  for (const n of range(1, 30)) await publish(`${n}`);
+  for (const n of range(1, 30)) await publish(journal, `${n}`);
   await withRows(async (db, keys) => {
     for (const n of [1, 2, 11, 30]) await db.del(keys[n - 1] ?? "");
     await db.put(keys[19] ?? "", Buffer.from([1, 2, 3]));
   });
-  await publish("31");
-  const { read, missing } = await readAll(mqtt.publications);
+  await publish(journal, "31");
+  const { read, missing } = await readLog(mqtt.publications);
   expect(texts(read)).toEqual(
     range(1, 31)
       .filter((n) => ![1, 2, 11, 20, 30].includes(n))
@@ -133,40 +62,15 @@ test("rows that the store has lost are reported, wherever they are, and the othe
 });
 
 test("a row of the version before is read", async () => {
-  await publish("new");
+  await publish(journal, "new");
   const frame = Buffer.concat([Buffer.from([2, 0, 0, 0, 3, 0, 0, 0, 3]), Buffer.from("a/bold")]);
   const row = Buffer.alloc(12);
   row.writeDoubleBE(1, 0);
   await withRows(async (db, keys) => db.put(keys[0] ?? "", Buffer.concat([row, frame])));
-  expect(await readAll(mqtt.publications)).toMatchObject({
+  expect(await readLog(mqtt.publications)).toMatchObject({
     read: [{ position: 1, topic: "a/b", payload: Buffer.from("old"), qos: 2, retain: false }],
     missing: [],
   });
-});
-
-test("retained messages are stored with the publication, replaced and cleared, and outlive the log", async () => {
-  const retain = { retain: true };
-  await Promise.all([
-    publish("1", { ...retain, topic: "a" }),
-    publish("2", { ...retain, topic: "b" }),
-    publish("3", { ...retain, topic: "a", qos: 0 }),
-    publish("4", { topic: "a" }),
-    publish("", { ...retain, topic: "b" }),
-    publish("5", { ...retain, topic: "c", qos: 2 }),
-  ]);
-  mqtt.publications.trim(6);
-  await publish("6", { topic: "c" });
-  await open();
-  const found: unknown[] = [];
-  for await (const one of mqtt.publications.retainedTopics()) found.push(one);
-  expect(found).toEqual([
-    { topic: "a", bytes: 1, position: 3 },
-    { topic: "c", bytes: 1, position: 6 },
-  ]);
-  const [a, b, c] = await mqtt.publications.retained(["a", "b", "c"]);
-  expect(a).toMatchObject({ position: 3, qos: 0, payload: Buffer.from("3"), retain: true });
-  expect(b).toBeUndefined();
-  expect(c).toMatchObject({ position: 6, qos: 2, payload: Buffer.from("5") });
 });
 
 test("the store puts back the value before a failed write, of rows that memory does not have", async () => {
