@@ -1,0 +1,122 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { connect, type MqttClient } from "mqtt";
+import { expect, it } from "vitest";
+import { type BrokerUnderTest, connected, NORTH, SECRET, startTestBroker, topic } from "../../broker-under-test.ts";
+import { idPacket, publishPacket, rawSession, TYPE } from "../../raw-client.ts";
+import { earlierData } from "./earlier-data.ts";
+
+const EVENT = topic("cameras/north/events/capture.completed");
+/** Sessions of the data are older than the time after which sessions are discarded. */
+const env = { MQTT_SESSION_HOURS: "1000000", MQTT_HEARTBEAT_MS: "100" };
+
+/** A session of the data, after its client has connected again. */
+interface Rejoined {
+  client: MqttClient;
+  /** PUBLISH and PUBREL packets, in the order of their arrival. */
+  packets: Packet[];
+  /** Resolves when the publication has arrived. @returns the names and QoS of all publications */
+  until(last: string): Promise<string[]>;
+}
+
+type Packet = { cmd: string; messageId?: number; dup?: boolean; retain?: boolean; name: string };
+
+async function rejoin(test: BrokerUnderTest, userId: string, clientId: string, permission = "camera:read") {
+  const password = test.token([permission], 60_000, { userId });
+  const client = connect(test.url, { reconnectPeriod: 0, username: userId, password, clientId, clean: false });
+  const packets: Packet[] = [];
+  let look = () => {};
+  client.on("packetreceive", (packet) => {
+    if (packet.cmd === "publish") packets.push({ ...packet, name: `${nameOf(String(packet.payload))} ${packet.qos}` });
+    if (packet.cmd === "pubrel") packets.push({ ...packet, name: "PUBREL" });
+    look();
+  });
+  const until = (last: string) =>
+    new Promise<string[]>((resolve) => {
+      look = () => {
+        const names = packets.map(({ name }) => name);
+        if (names.some((name) => name.startsWith(`${last} `)))
+          resolve(names.filter((name, index) => name !== "PUBREL" || index === 0));
+      };
+      look();
+    });
+  await connected(client);
+  return { client, packets, until } satisfies Rejoined;
+}
+
+/** The id of an event, or else the whole payload. */
+function nameOf(payload: string): string {
+  return payload.startsWith("{") ? JSON.parse(payload).id : payload;
+}
+
+it("each session gets what it had in its queue, then what was accepted and not queued, in order", async () => {
+  const test = await startTestBroker({ dataPath: earlierData(), env });
+  const archive = await rejoin(test, "alice", "archive");
+  const slow = await rejoin(test, "bob", "slow");
+  const exact = await rejoin(test, "bob", "exact");
+  const late = await rejoin(test, "dave", "late");
+  const watch = await rejoin(test, "carol", "watch", "admin");
+  await (await test.client(NORTH)).publishAsync(EVENT, JSON.stringify({ v: 1, id: "last" }), { qos: 2 });
+  // The will of the client that was connected when the earlier version was killed.
+  await watch.until("gone");
+  const writer = { username: "carol", password: test.token(["admin"], 60_000, { userId: "carol" }) };
+  await (await test.client(writer)).publishAsync("garden/a", "last", { qos: 1 });
+
+  const accepted = ["u2 2", "u3 1", "last 2"];
+  const queued = ["e1 2", "e2 1", "e3 2", "e4 1", "e5 2", "s1 1", "e6 2", "e7 2"];
+  expect(await archive.until("last")).toEqual([...queued, ...accepted]);
+  expect(await late.until("last")).toEqual(["e6 2", "e7 2", ...accepted]);
+  const slowly = ["e1 1", "e3 1", "e4 1", "e5 1", "e6 1", "e7 1", "u2 1", "u3 1", "last 1"];
+  expect(await slow.until("last")).toEqual(slowly);
+  expect(slow.packets.map(({ dup }) => dup).slice(0, 3)).toEqual([true, true, false]);
+  expect(await exact.until("last")).toEqual(["PUBREL", "e2 1", "e3 2", "e4 1", "e5 2", "e6 2", "e7 2", ...accepted]);
+  const [pubrel, e2, e3, e4] = exact.packets;
+  // The version before gave consecutive ids.
+  const id = pubrel?.messageId ?? 0;
+  expect([e2?.messageId, e3?.messageId]).toEqual([id + 1, id + 2]);
+  expect([e2?.dup, e3?.dup, e4?.dup]).toEqual([true, true, false]);
+  expect(await watch.until("last")).toEqual(["1 1", "on 1", "slow 1", " 1", "2 1", "gone 1", "last 1"]);
+  expect(watch.packets.some(({ retain }) => retain)).toBe(false);
+});
+
+it("what was acknowledged is not sent again after a restart, and the earlier store is not read again", async () => {
+  const dataPath = earlierData();
+  const before = await startTestBroker({ dataPath, env });
+  const session = await rejoin(before, "alice", "archive");
+  await session.until("u3");
+  await expect.poll(() => session.packets.filter(({ cmd }) => cmd === "pubrel").length).toBe(6);
+  await session.client.endAsync();
+  expect(existsSync(join(dataPath, "mqtt"))).toBe(false);
+  expect(existsSync(join(dataPath, "mqtt-before-one-log"))).toBe(true);
+  await before.broker.stop();
+  const after = await startTestBroker({ dataPath, env });
+  const again = await rejoin(after, "alice", "archive");
+  await (await after.client(NORTH)).publishAsync(EVENT, JSON.stringify({ v: 1, id: "last" }), { qos: 2 });
+  expect(await again.until("last")).toEqual(["last 2"]);
+});
+
+it("retained messages, wills, and message ids of incoming publications are taken over, and all is counted", async () => {
+  const test = await startTestBroker({ dataPath: earlierData(), env });
+  const counts = { sessions: 8, queued: 13, undelivered: 3, commands: 1, retained: 7, wills: 1, incomingIds: 1 };
+  expect(await test.logged("took over the MQTT sessions")).toMatchObject(counts);
+  const admin = { username: "carol", password: test.token(["admin"], 60_000, { userId: "carol" }) };
+  const { client, inbox } = await test.join(admin);
+  await client.subscribeAsync(["garden/#", topic("cameras/north/state/+")], { qos: 1 });
+  // With the presence of the camera.
+  await inbox.has(4);
+  await client.publishAsync("garden/end", "last", { qos: 1 });
+  while (inbox.messages.at(-1)?.payload !== "last") await inbox.has(inbox.messages.length + 1);
+  const retained = inbox.messages.filter(({ retain }) => retain).map(({ topic, payload }) => [topic, nameOf(payload)]);
+  expect(retained.filter(([name]) => !name?.endsWith("presence")).sort()).toEqual([
+    ["garden/lamp", "on"],
+    [topic("cameras/north/state/battery"), "b2"],
+    [topic("cameras/north/state/heater"), "h1"],
+  ]);
+
+  const writer = await rawSession(test.broker.ports.mqtt, { ...admin, clientId: "writer", clean: false });
+  writer.send(publishPacket({ topic: EVENT, payload: JSON.stringify({ v: 1, id: "e7" }), qos: 2, id: 77, dup: true }));
+  await writer.next(TYPE.pubrec);
+  expect(test.ingest.accepted).toEqual([]);
+  writer.send(idPacket(TYPE.pubrel, 77));
+  await writer.next(TYPE.pubcomp);
+});
