@@ -1,11 +1,30 @@
-import { existsSync } from "node:fs";
+import { cpSync, existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { ClassicLevel } from "classic-level";
 import { connect, type MqttClient } from "mqtt";
 import { expect, it } from "vitest";
-import { type BrokerUnderTest, connected, NORTH, SECRET, startTestBroker, topic } from "../../broker-under-test.ts";
+import type { Damage } from "../../../../platform/level/damage.ts";
+import { startChildProgram } from "../../../support/child-program.ts";
+import { type BrokerUnderTest, connected, NORTH, startTestBroker, topic } from "../../broker-under-test.ts";
 import { idPacket, publishPacket, rawSession, TYPE } from "../../raw-client.ts";
 import { earlierData } from "./earlier-data.ts";
+import type { TakeOverReport, TakeOverRequest } from "./take-over-child.ts";
 
+const CHILD = "broker/sessions/earlier/take-over-child";
+/** Before the sessions are written, among the undelivered publications, and after the end. */
+const SOME_POINTS: TakeOverRequest["killAt"][] = [
+  { step: "flush", count: 1, when: "before" },
+  { step: "append", count: 15, when: "after" },
+  { step: "end", count: 1, when: "after" },
+];
+const POINTS: TakeOverRequest["killAt"][] = [
+  ...[1, 2, 3].flatMap((count) =>
+    (["before", "after"] as const).map((when) => ({ step: "put" as const, count, when })),
+  ),
+  ...[1, 5, 13, 14, 16].map((count) => ({ step: "append" as const, count, when: "after" as const })),
+  { step: "flush", count: 1, when: "after" },
+  { step: "end", count: 1, when: "before" },
+];
 const EVENT = topic("cameras/north/events/capture.completed");
 /** Sessions of the data are older than the time after which sessions are discarded. */
 const env = { MQTT_SESSION_HOURS: "1000000", MQTT_HEARTBEAT_MS: "100" };
@@ -49,8 +68,8 @@ function nameOf(payload: string): string {
   return payload.startsWith("{") ? JSON.parse(payload).id : payload;
 }
 
-it("each session gets what it had in its queue, then what was accepted and not queued, in order", async () => {
-  const test = await startTestBroker({ dataPath: earlierData(), env });
+/** Checks that each session of the data gets exactly what it must, in order. */
+async function expectEverything(test: BrokerUnderTest): Promise<void> {
   const archive = await rejoin(test, "alice", "archive");
   const slow = await rejoin(test, "bob", "slow");
   const exact = await rejoin(test, "bob", "exact");
@@ -77,6 +96,10 @@ it("each session gets what it had in its queue, then what was accepted and not q
   expect([e2?.dup, e3?.dup, e4?.dup]).toEqual([true, true, false]);
   expect(await watch.until("last")).toEqual(["1 1", "on 1", "slow 1", " 1", "2 1", "gone 1", "last 1"]);
   expect(watch.packets.some(({ retain }) => retain)).toBe(false);
+}
+
+it("each session gets what it had in its queue, then what was accepted and not queued, in order", async () => {
+  await expectEverything(await startTestBroker({ dataPath: earlierData(), env }));
 });
 
 it("what was acknowledged is not sent again after a restart, and the earlier store is not read again", async () => {
@@ -119,4 +142,99 @@ it("retained messages, wills, and message ids of incoming publications are taken
   expect(test.ingest.accepted).toEqual([]);
   writer.send(idPacket(TYPE.pubrel, 77));
   await writer.next(TYPE.pubcomp);
+});
+
+/** Runs the take-over in a process of its own. Resolves when the process has ended. */
+async function takeOverInChild(dataPath: string, request: TakeOverRequest, bytesInFile?: number) {
+  const child = startChildProgram<TakeOverRequest, TakeOverReport>(CHILD, dataPath);
+  let last: TakeOverReport | undefined;
+  const isOpen = new Promise<void>((resolve) => {
+    child.onMessage((report) => {
+      last = report;
+      resolve();
+    });
+  });
+  await Promise.race([isOpen, child.ended.then((error) => Promise.reject(error))]);
+  if (bytesInFile !== undefined) child.setDisk(bytesInFile);
+  child.send(request);
+  await child.ended;
+  return last;
+}
+
+it("a take-over that was killed at any point begins again, and loses and doubles nothing", async () => {
+  const dataPath = earlierData();
+  const points: TakeOverRequest["killAt"][] =
+    process.env.LONG_TESTS === undefined ? SOME_POINTS : [...POINTS, ...SOME_POINTS];
+  for (const killAt of points) {
+    const report = await takeOverInChild(dataPath, killAt === undefined ? {} : { killAt });
+    expect(report, `the process was not killed at ${JSON.stringify(killAt)}`).toEqual({ kind: "open" });
+  }
+  const test = await startTestBroker({ dataPath, env });
+  // The last process was killed when everything had been taken over.
+  expect(test.log.some(({ msg }) => msg.startsWith("took over"))).toBe(false);
+  expect(existsSync(join(dataPath, "mqtt"))).toBe(false);
+  await expectEverything(test);
+});
+
+it("a full disk ends the start with the remedy, and the next start takes over everything", async () => {
+  const dataPath = earlierData();
+  const report = await takeOverInChild(dataPath, {}, 6_000);
+  expect(report?.error).toMatch(/cannot be taken over: .*file size.* Nothing is lost: start again/s);
+  await expectEverything(await startTestBroker({ dataPath, env }));
+});
+
+it("a store that another process uses, or that is no store, ends the start with the remedy", async () => {
+  const dataPath = earlierData();
+  const path = join(dataPath, "mqtt");
+  const db = new ClassicLevel(path);
+  await db.open();
+  expect((await takeOverInChild(dataPath, {}))?.error).toMatch(/mqtt is in use: .*Stop that process/);
+  await db.close();
+  renameSync(path, `${path}-away`);
+  writeFileSync(path, "not a folder");
+  expect((await takeOverInChild(dataPath, {}))?.error).toMatch(/the store of MQTT sessions in .*mqtt cannot be opened/);
+  rmSync(path);
+  renameSync(`${path}-away`, path);
+  await expectEverything(await startTestBroker({ dataPath, env }));
+});
+
+it("damaged rows are named and counted, and everything else is taken over", async () => {
+  const dataPath = earlierData();
+  const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
+  const garbage = Buffer.from("garbage");
+  const cutOff = async (key: string) => db.put(key, (await db.get(key))?.subarray(0, -1) ?? garbage);
+  const [e4] = (await db.keys({ gte: "outgoing:user%3Abob%1Fslow:", lt: "outgoing:user%3Abob%1Fslow;" }).all()).slice(
+    2,
+  );
+  await cutOff(e4 ?? "");
+  await cutOff("retained:garden/lamp");
+  await cutOff("will:user%3Acarol%1Fgoodbye");
+  await cutOff(`subscriptions:user%3Aalice%1Farchive:${topic("cameras/north/events/#")}`);
+  await db.put("session:user:dave\u001flate", garbage);
+  await db.close();
+  const damages: Damage[] = [];
+  const test = await startTestBroker({ dataPath, env, onDamage: (damage) => damages.push(damage) });
+  expect(damages.map(({ store, missing }) => `${store}: ${missing}`)).toEqual([
+    "mqtt: the sessions late (user:dave) are lost: their clients must subscribe again",
+    `mqtt: lost: the filter ${topic("cameras/north/events/#")} of archive (user:alice), ` +
+      "the retained message of garden/lamp, the will of goodbye (user:carol), a queued message of slow (user:bob)",
+  ]);
+  expect(damages.at(-1)?.found).toBe("4 unreadable rows");
+  const slow = await rejoin(test, "bob", "slow");
+  expect(await slow.until("u3")).toEqual(["e1 1", "e3 1", "e5 1", "e6 1", "e7 1", "u2 1", "u3 1"]);
+});
+
+it("what the earlier version has stored after a return to it is taken over as well", async () => {
+  const dataPath = earlierData();
+  const path = join(dataPath, "mqtt");
+  await (await startTestBroker({ dataPath, env })).broker.stop();
+  cpSync(`${path}-before-one-log`, path, { recursive: true });
+  const db = new ClassicLevel(path);
+  await db.put("boot", String(Number(await db.get("boot")) + 1));
+  await db.close();
+  const test = await startTestBroker({ dataPath, env });
+  expect(await test.logged("took over the MQTT sessions")).toMatchObject({ sessions: 8, undelivered: 0 });
+  expect(existsSync(`${path}-before-one-log-2`)).toBe(true);
+  const late = await rejoin(test, "dave", "late");
+  expect(await late.until("e7")).toEqual(["e6 2", "e7 2"]);
 });
