@@ -192,7 +192,9 @@ class JournalIngest implements BridgeIngest {
       if (message.id === undefined) throw new Error("an event of the backend was taken for a duplicate");
       return { position };
     }
-    this.#forwarding.publish(position, { topic: name, payload, qos: 1, retain: retain && !historical });
+    // With a log of publications, MQTT subscribers get the event from there.
+    if (journal.mqtt === undefined)
+      this.#forwarding.publish(position, { topic: name, payload, qos: 1, retain: retain && !historical });
     return { position };
   }
 
@@ -255,6 +257,9 @@ class JournalIngest implements BridgeIngest {
     if (appended.duplicate) this.#stats.duplicates++;
     else {
       this.#times.noteDurable(appended.position, startedAt, durableAt);
+      // MQTT subscribers follow the log, which has called them.
+      if (message.publish !== undefined && this.#options.journal.mqtt !== undefined)
+        this.#times.noteForwarded(appended.position);
       this.#stats.accepted++;
       this.#stats.bytes += bytes;
     }

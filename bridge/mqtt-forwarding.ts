@@ -48,7 +48,7 @@ export class MqttForwarding {
       if (this.#waitingForLink.length < MAX_WAITING) this.#waitingForLink.push({ position, publication });
       return;
     }
-    this.#link.publish({ ...publication, isLogged: true }).then(
+    this.#link.publish(publication).then(
       () => delivered(position),
       (error: unknown) => logger.error({ err: error, topic: publication.topic, position }, "event not published"),
     );

@@ -249,7 +249,7 @@ async function composed(options: BrokerOptions) {
   const forwarding = new AuthorizeForward({
     ...config,
     ...{ tree, registry, logger, deliveries: storage.deliveries },
-    isDeliveredFromQueue: (client, brokerCounter) => storage.isDeliveredFromQueue(client, brokerCounter),
+    isDeliveredFromQueue: (client, brokerCounter) => storage.isDeliveredFromQueue?.(client, brokerCounter) ?? false,
     isNewestRetained: (topic, payload) => storage.retained.isNewest(topic, payload),
   });
   const takeOvers = cluster && new TakeOvers({ registry, announce: (client) => cluster.announce(client) });
@@ -316,6 +316,7 @@ async function startAedes(parts: Parts): Promise<void> {
   });
   aedes.addListener("error", (error) => logger.error({ err: error }, "MQTT broker failed"));
   await aedes.listen();
+  if (parts.mqttLog !== undefined) aedes.follow(parts.mqttLog.publications);
 }
 
 function brokerOf(parts: Parts): Broker {
@@ -331,8 +332,11 @@ function brokerOf(parts: Parts): Broker {
     async listen() {
       listeners ??= await openListeners({ ...parts, onConnection: connections.open });
     },
-    async publish({ topic, payload, qos, retain, isLogged = false }) {
-      if (!isLogged && (qos > 0 || retain)) await parts.mqttLog?.append({ topic, payload, qos, retain });
+    async publish({ topic, payload, qos, retain }) {
+      if (parts.mqttLog !== undefined && (qos > 0 || retain)) {
+        await parts.mqttLog.append({ topic, payload, qos, retain });
+        return;
+      }
       await new Promise<void>((resolve, reject) => {
         aedes.publish({ cmd: "publish", topic, payload, qos, retain, dup: false }, (error) => {
           if (error) reject(error);

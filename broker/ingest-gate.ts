@@ -12,7 +12,7 @@ import { StorageUnavailableError } from "./cluster/redis-connection.ts";
 interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
-  /** The log of publications for persistent sessions. Undefined: messages are queued for each session. */
+  /** The log of publications, which subscribers follow. Undefined: the broker forwards each publication itself. */
   log: Pick<MqttLog, "append"> | undefined;
   /**
    * Why publications cannot be forwarded at present; undefined when they can. Until then, publications are refused: if
@@ -83,12 +83,10 @@ export class IngestGate {
   }
 
   async #ingestInBackground(sender: Sender, packet: PublishPacket): Promise<void> {
-    const { ingest } = this.#options;
     const bytes = this.#begin(sender, packet);
     try {
-      const { position } = await this.#accept(sender, packet);
+      await this.#accept(sender, packet);
       this.#recovered();
-      if (position !== undefined) ingest.delivered(position);
     } catch (error) {
       if (isPermanent(error)) this.#refuse(sender, packet, error);
       else this.#failed(error);
@@ -103,7 +101,7 @@ export class IngestGate {
     packet: PublishPacket,
     { callback, refused, isForeign = false }: Pick<PublishCallbacks, "callback" | "refused" | "isForeign">,
   ): Promise<void> {
-    const { broker, ingest, refusedPublications, logger } = this.#options;
+    const { broker, refusedPublications } = this.#options;
     const bytes = this.#begin(sender, packet);
     let acceptance: Acceptance;
     try {
@@ -122,29 +120,40 @@ export class IngestGate {
     } finally {
       this.#end(sender, bytes);
     }
-    const { position, forward, historical, notRetained } = acceptance;
+    const { forward, historical, notRetained } = acceptance;
     if (notRetained !== undefined)
       refusedPublications.add(sender, packet.topic, { reason: "no_room", why: notRetained });
     if (historical || notRetained !== undefined) packet.retain = false;
     // The publisher's DUP flag is not passed on: each transmission to a subscriber has its own DUP flag [MQTT-3.3.1-3].
     packet.dup = false;
-    const startForwarding = forward
-      ? broker.forward(packet, (error) => {
-          if (error !== undefined)
-            logger.error({ err: error, ...namesOf(sender), topic: packet.topic }, "publication could not be forwarded");
-          else if (position !== undefined) ingest.delivered(position);
-        })
-      : undefined;
-    if (!forward) {
-      broker.skip(packet);
-      if (position !== undefined) ingest.delivered(position);
-    }
+    const startForwarding =
+      this.#options.log === undefined ? this.#prepareForwarding(sender, packet, acceptance) : undefined;
+    // Subscribers have the publications of the log before this.
+    if (!forward || this.#isLogged(packet)) broker.skip(packet);
     // A clean session that has ended needs no acknowledgement and no stored message id.
     if (client === null || packet.qos < 2 || !client.closed || !client.clean) callback(null);
     startForwarding?.();
   }
 
-  /** Whether persistent sessions may get the publication, which must be durable then. `$` topics are internal. */
+  /** Without a log: @returns a function that forwards the publication, to be called after its acknowledgement. */
+  #prepareForwarding(
+    sender: Sender,
+    packet: PublishPacket,
+    { position, forward }: Acceptance,
+  ): (() => void) | undefined {
+    const { broker, ingest, logger } = this.#options;
+    if (!forward) {
+      if (position !== undefined) ingest.delivered(position);
+      return undefined;
+    }
+    return broker.forward(packet, (error) => {
+      if (error !== undefined)
+        logger.error({ err: error, ...namesOf(sender), topic: packet.topic }, "publication could not be forwarded");
+      else if (position !== undefined) ingest.delivered(position);
+    });
+  }
+
+  /** Whether the publication is in the log once it is accepted. `$` topics are internal. */
   #isLogged({ topic, qos, retain }: PublishPacket): boolean {
     return this.#options.log !== undefined && (qos > 0 || retain) && !topic.startsWith("$");
   }

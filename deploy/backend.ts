@@ -87,6 +87,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
       await startBroker({
         ...{ config: brokerConfig, tree, channels, devices, ingest, onDamage },
         ...(redis === undefined ? {} : { redis }),
+        ...(journal.mqtt === undefined ? {} : { mqttLog: journal.mqtt }),
         verifyToken: (token) => verifyToken(authority, token),
         isRevoked: (bearer) => isRevoked(authority, bearer),
         addresses: clientAddresses(bridgeConfig.trustedProxies),

@@ -38,15 +38,12 @@ export interface Ingest {
    * @throws any other error: the broker does not acknowledge, so the client resends the publication
    */
   accept(publication: IncomingPublication): Promise<Acceptance>;
-  /** Called when the publication has reached MQTT subscribers or their queues. */
+  /** Called when the publication has reached MQTT subscribers or their queues. Not called with a log of publications. */
   delivered(position: number): void;
 }
 
 /** A publication by the backend to MQTT subscribers. */
-export interface OutgoingPublication extends Omit<IncomingPublication, "identity" | "incomingId"> {
-  /** Whether the log of publications already has it. Default: false. */
-  isLogged?: boolean;
-}
+export type OutgoingPublication = Omit<IncomingPublication, "identity" | "incomingId">;
 
 /** A message that the client of the identity has acknowledged (PUBACK). */
 export type Delivery = Pick<IncomingPublication, "identity" | "topic" | "payload">;

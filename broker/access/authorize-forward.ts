@@ -1,6 +1,7 @@
 import type { AedesPublishPacket, Client } from "aedes";
 import type { Logger } from "pino";
 import type { TopicTree } from "../../contract/topics.ts";
+import { LIVE_LOG_ID } from "../aedes/topic-emitter.ts";
 import { WriteBatch } from "../aedes/write-batch.ts";
 import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";
 import { namesOf } from "./session-names.ts";
@@ -13,13 +14,13 @@ class SlowClientError extends Error {
 interface LogDeliveries {
   readonly logId: string;
   messageIdAt(client: Client, position: number): number | undefined;
-  nextRetainedId(client: Client): number;
+  nextUnloggedId(client: Client): number;
 }
 
 interface AuthorizeForwardOptions {
   tree: TopicTree;
   registry: ClientRegistry;
-  /** Whether the client will get the publication from its queue: see `sessions/replays.ts`. */
+  /** Without {@link deliveries}: whether the client will get the publication from its queue. */
   isDeliveredFromQueue(client: Client, brokerCounter: number): boolean;
   /** How publications of the log are delivered. Undefined: messages are queued for each session. */
   deliveries: LogDeliveries | undefined;
@@ -69,9 +70,8 @@ export class AuthorizeForward {
     // Retained and queued messages need no limit: they are read only as fast as the client takes them. A queued message
     // has a message id.
     if (!packet.retain && packet.messageId === undefined) {
-      const { isDeliveredFromQueue, maxQueuedBytes } = this.#options;
-      if (packet.qos > 0 && isDeliveredFromQueue(client, packet.brokerCounter) && grantedQos(access, packet.topic) > 0)
-        return null;
+      const { maxQueuedBytes } = this.#options;
+      if (packet.qos > 0 && this.#isForSession(client, packet) && grantedQos(access, packet.topic) > 0) return null;
       if (client.conn.writableLength > maxQueuedBytes) {
         this.#batch.release(client.conn);
         if (client.conn.writableLength > maxQueuedBytes && this.#isDropped(client, access, packet)) return null;
@@ -81,9 +81,9 @@ export class AuthorizeForward {
     }
     this.#deliver(client, access, packet);
     if (packet.qos === 0) return packet;
-    if (packet.retain && !client.clean && deliveries !== undefined) {
+    if (!client.clean && deliveries !== undefined) {
       const qos = packet.qos === 2 && grantedQos(access, packet.topic) === 1 ? 1 : packet.qos;
-      return { ...packet, qos, messageId: deliveries.nextRetainedId(client) };
+      return { ...packet, qos, messageId: deliveries.nextUnloggedId(client) };
     }
     if (packet.qos === 2 && packet.messageId === undefined && grantedQos(access, packet.topic) === 1) {
       // Aedes lowers the QoS only for a filter without wildcards [MQTT-3.8.4-6].
@@ -92,6 +92,13 @@ export class AuthorizeForward {
     if (access.receipts !== undefined && this.#isCommand(packet.topic)) return access.receipts.track(packet);
     return packet;
   };
+
+  /** Whether the client's session sends the publication, so that a filter that grants QoS 1 or 2 gets it from there. */
+  #isForSession(client: Client, { brokerId, brokerCounter }: AedesPublishPacket): boolean {
+    const { deliveries, isDeliveredFromQueue } = this.#options;
+    if (deliveries === undefined) return isDeliveredFromQueue(client, brokerCounter);
+    return brokerId === LIVE_LOG_ID && !client.clean;
+  }
 
   #deliver(client: Client, access: ClientAccess, { qos }: AedesPublishPacket): void {
     this.delivered++;

@@ -1,4 +1,5 @@
 import { Aedes, type AedesOptions, type Client, type PublishPacket } from "aedes";
+import type { PublicationLog } from "../../platform/publication-log.ts";
 import { nothing, TopicEmitter } from "./topic-emitter.ts";
 
 type PublishCallback = (error?: Error) => void;
@@ -27,6 +28,7 @@ interface ForwardedPacket extends PublishPacket {
  */
 export class ForwardingBroker extends Aedes {
   readonly #emitter: TopicEmitter;
+  #unfollow = nothing;
   #published = 0;
   /** Publications that are being stored and forwarded. */
   unfinished = 0;
@@ -35,6 +37,21 @@ export class ForwardingBroker extends Aedes {
     const emitter = new TopicEmitter();
     super({ ...options, mq: emitter });
     this.#emitter = emitter;
+  }
+
+  /**
+   * From now on, subscribers get the publications of the log, in the order of the log. Ingest then only stores and
+   * acknowledges a publication, and {@link skip}s it.
+   */
+  follow(log: Pick<PublicationLog, "follow">): void {
+    this.#unfollow = log.follow((publications) => {
+      for (const publication of publications) this.#emitter.dispatchLogged(publication);
+    });
+  }
+
+  override close(done?: () => void): void {
+    this.#unfollow();
+    super.close(done);
   }
 
   get lastDispatched(): number {

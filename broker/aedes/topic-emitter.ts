@@ -1,4 +1,8 @@
+import type { LoggedPublication } from "../../platform/publication-log.ts";
 import { TopicIndex } from "./topic-index.ts";
+
+/** The broker id of live publications of the log. Their counter is their position. */
+export const LIVE_LOG_ID = "live";
 
 /** A publication as Aedes passes it to its emitter. */
 interface Message {
@@ -68,6 +72,16 @@ export class TopicEmitter extends SubscriptionIndex<Message> {
     this.#unfinished.set(message.brokerCounter, { message, done });
     this.#dispatchInOrder();
     return this;
+  }
+
+  /** Dispatches the next publication of the log. It is durable, and the broker has not published it itself. */
+  dispatchLogged({ position, topic, payload, qos, retain }: LoggedPublication): void {
+    if (this.#closed) return;
+    const listeners = this.listeners.match(topic);
+    if (listeners.length === 0) return;
+    const place = { brokerId: LIVE_LOG_ID, brokerCounter: position };
+    const message = { cmd: "publish", topic, payload, qos, retain, dup: false, ...place };
+    for (const listener of listeners) listener(message, nothing);
   }
 
   close(done: () => void = nothing): this {

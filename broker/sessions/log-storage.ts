@@ -15,7 +15,7 @@ import { LogRetained } from "./log-retained.ts";
 import { type LogSession, LogSessions } from "./log-sessions.ts";
 import { LogWills } from "./log-wills.ts";
 import {
-  FIRST_RETAINED_ID,
+  FIRST_UNLOGGED_ID,
   LAST_ID,
   type SessionConnection,
   type SessionCursor,
@@ -115,18 +115,18 @@ class LogStorage implements BrokerStorage {
     const { log, wills, logger } = options;
     this.#options = options;
     this.#sessions = new LogSessions(options);
-    let retainedId = LAST_ID;
+    let unloggedId = LAST_ID;
     this.deliveries = {
       logId: LOG_ID,
       messageIdAt: ({ id }, position) => this.#sessions.get(id)?.cursor.messageIdAt(position),
-      nextRetainedId: ({ id }) => {
+      nextUnloggedId: ({ id }) => {
         const cursor = this.#sessions.get(id)?.cursor;
         // Sessions of earlier versions may hold any id.
-        for (let tries = FIRST_RETAINED_ID; tries <= LAST_ID; tries++) {
-          retainedId = retainedId >= LAST_ID ? FIRST_RETAINED_ID : retainedId + 1;
-          if (cursor?.hasId(retainedId) !== true) break;
+        for (let tries = FIRST_UNLOGGED_ID; tries <= LAST_ID; tries++) {
+          unloggedId = unloggedId >= LAST_ID ? FIRST_UNLOGGED_ID : unloggedId + 1;
+          if (cursor?.hasId(unloggedId) !== true) break;
         }
-        return retainedId;
+        return unloggedId;
       },
     };
     this.retained = new LogRetained(log.publications);
@@ -378,7 +378,7 @@ class LogStorage implements BrokerStorage {
     if (cursor === undefined || connection === undefined) return;
     if (packet.cmd === "publish") {
       // If a filter of a lower QoS equals the topic, Aedes lowers the message, even if another filter grants more.
-      packet.qos = cursor.qosAt(packet.brokerCounter) ?? packet.qos;
+      if (packet.brokerId === LOG_ID) packet.qos = cursor.qosAt(packet.brokerCounter) ?? packet.qos;
       return;
     }
     // A PUBREL that the store does not know of would free the message id at the client, and not in the session.
@@ -430,11 +430,6 @@ class LogStorage implements BrokerStorage {
     if (released.length === 0) cursor.start(connection);
     // Streams read ahead: the end of this function does not mean that all PUBRELs are written.
     for (const messageId of released) yield { ...PUBREL, messageId };
-  }
-
-  /** The session's cursor sends publications of QoS 1 and 2, to filters that grant at least QoS 1. */
-  isDeliveredFromQueue(client: Session): boolean {
-    return client.clean !== true;
   }
 
   // Messages from clients, QoS 2

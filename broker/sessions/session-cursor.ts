@@ -5,10 +5,11 @@ import type { LoggedPublication, PublicationLog, PublicationPage } from "../../p
  * Message ids that are a function of the position: after a crash, a redelivery has its original id although the id was
  * never stored. A client that has received a QoS 2 publication, whose record was lost in a crash and which may not be
  * delivered any more, holds an id of which this server does not know; so the next publication with this id, 60,000
- * positions later, would be a repetition for the client. Ids above this number are for retained messages, which have no place in the log.
+ * positions later, would be a repetition for the client. Ids above this number are for retained messages and `$` topics,
+ * which have no place in the log.
  */
 const POSITION_IDS = 60_000;
-export const FIRST_RETAINED_ID = POSITION_IDS + 1;
+export const FIRST_UNLOGGED_ID = POSITION_IDS + 1;
 export const LAST_ID = 65_535;
 /** In a stored session: the publication has not been sent, and gets its usual message id when it is. */
 export const NOT_SENT_ID = 0;

@@ -98,8 +98,8 @@ export interface LogDeliveries {
   readonly logId: string;
   /** The message id of a publication that is being sent to the client; undefined when it was closed meanwhile. */
   messageIdAt(client: Session, position: number): number | undefined;
-  /** A free message id for a retained message, which has no place in the log. */
-  nextRetainedId(client: Session): number;
+  /** A free message id for a retained message or a `$` topic, which have no place in the log. */
+  nextUnloggedId(client: Session): number;
 }
 
 /** The store as the broker needs it. Aedes needs further methods. */
@@ -125,8 +125,8 @@ export interface BrokerStorage extends SessionOwners {
   subscribed?(key: string, filter: string, qos: 0 | 1 | 2): void;
   /** How publications of the log are delivered. Undefined: messages are queued for each session. */
   readonly deliveries?: LogDeliveries;
-  /** Whether the client will get the publication from the session's queue. */
-  isDeliveredFromQueue(client: Session, brokerCounter: number): boolean;
+  /** Whether the client will get the publication from the session's queue. Only without {@link deliveries}. */
+  isDeliveredFromQueue?(client: Session, brokerCounter: number): boolean;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
   destroy(): Promise<void>;

@@ -10,9 +10,9 @@ import type { Entry } from "../../bridge/journal/journal.ts";
 import { type JournalLimits, openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { openPreviews } from "../../bridge/previews/previews.ts";
 import { StoreUnavailableError } from "../../platform/errors.ts";
+import type { LoggedPublication } from "../../platform/publication-log.ts";
 import type { IncomingPublication } from "../../platform/publications.ts";
 import { smallJpeg } from "../support/jpeg.ts";
-import { recordingLink } from "./support/recording-link.ts";
 import { logger, tree } from "./websocket/server.ts";
 
 const NOW = Date.parse("2026-03-01T06:30:00.000Z");
@@ -39,7 +39,9 @@ async function openIngest(path?: string, more: Partial<OpenOptions> = {}) {
   });
   const entries: Entry[] = [];
   journal.follow((batch) => entries.push(...batch));
-  return { folder, journal, ingest, previews, entries };
+  const published: LoggedPublication[] = [];
+  journal.mqtt?.publications.follow((batch) => published.push(...batch));
+  return { folder, journal, ingest, previews, entries, published };
 }
 
 function publication(topic: string, body: unknown, more: Partial<IncomingPublication> = {}): IncomingPublication {
@@ -253,74 +255,63 @@ it("ingest accepts more previews than it writes at the same time", async () => {
 describe("an event of the backend", () => {
   const status = { topic: { kind: "system", name: "status" }, event: "system.status", retain: true } as const;
 
-  it("is recorded, then published with an envelope, then marked as delivered", async () => {
-    const { ingest, journal, entries } = await openIngest();
-    const link = recordingLink();
-    const delivered = vi.spyOn(journal, "delivered");
-    ingest.attach(link);
-    expect(await ingest.publish({ ...status, data: { status: "ok" } })).toEqual({ position: 1 });
-    await expect.poll(() => delivered.mock.calls).toEqual([[1]]);
-    const [published] = link.publications;
-    expect(published).toMatchObject({ topic: "skylapse/v1/system/status", qos: 1, retain: true });
-    const message = JSON.parse(String(published?.payload));
+  it("is recorded, and published with an envelope before its publisher goes on", async () => {
+    const { ingest, entries, published } = await openIngest();
+    const publishing = ingest.publish({ ...status, data: { status: "ok" } });
+    expect(published).toEqual([]);
+    expect(await publishing).toEqual({ position: 1 });
+    expect(published).toMatchObject([{ topic: "skylapse/v1/system/status", qos: 1, retain: true, position: 1 }]);
+    const message = JSON.parse(String(published[0]?.payload));
     expect(message).toMatchObject({ v: 1, event: "system.status", data: { status: "ok" } });
     expect(content(entries[0])).toMatchObject({ id: message.id, timestamp: "2026-03-01T06:30:00.000Z" });
     expect(entries[0]).toMatchObject({ state: "set", channels: ["system", "dashboard"] });
+    expect(ingest.timesOf(1)?.forwardedAt).toBeGreaterThan(0);
   });
 
   it("clears its topic when it is retained and null", async () => {
-    const { ingest, entries } = await openIngest();
-    const link = recordingLink();
-    ingest.attach(link);
+    const { ingest, entries, published } = await openIngest();
     await ingest.publish({ ...status, data: null });
     expect(entries[0]?.state).toBe("clear");
-    expect(link.publications[0]?.payload).toHaveLength(0);
+    expect(published).toMatchObject([{ retain: true, payload: Buffer.alloc(0) }]);
   });
 
-  it("waits for the link, and is published in order when a link is attached", async () => {
-    const { ingest } = await openIngest();
-    await ingest.publish({ ...status, data: 1 });
-    await ingest.publish({ ...status, data: 2 });
-    const link = recordingLink();
-    ingest.attach(link);
-    expect(link.publications.map(({ payload }) => JSON.parse(String(payload)).data)).toEqual([1, 2]);
-  });
-
-  it("waits in memory for the link; if ten thousand events wait already, it is published after the next start", async () => {
-    const { ingest } = await openIngest();
-    await Promise.all(Array.from({ length: 10_001 }, (_, data) => ingest.publish({ ...status, data })));
-    const link = recordingLink();
-    ingest.attach(link);
-    expect(link.publications).toHaveLength(10_000);
-  });
-
-  it("is published once after the next start if the broker failed, as an undelivered message of a device is", async () => {
+  it("is published once, also when the server restarts, and so is a message of a device", async () => {
     const first = await openIngest();
-    const broken = recordingLink();
-    broken.failure = new Error("broker stopped");
-    first.ingest.attach(broken);
     await first.ingest.accept(publication("cameras/north/events/a", "device"));
     await first.ingest.publish({ ...status, data: "backend" });
-    const { position } = await first.ingest.accept(publication("cameras/north/events/b", "delivered"));
-    first.ingest.delivered(position ?? 0);
-    await first.ingest.accept(publication("cameras/north/previews/c1", JPEG));
+    expect(first.published).toHaveLength(2);
     await first.journal.close();
 
     const second = await openIngest(first.folder);
-    const link = recordingLink();
-    await second.ingest.publish({ ...status, data: "new" });
-    second.ingest.attach(link);
     await second.ingest.publishUndelivered();
-    const topics = () => link.publications.map((published) => published.topic.replace("skylapse/v1/", ""));
-    expect(topics().toSorted()).toEqual(["cameras/north/events/a", "system/status", "system/status"]);
-    await second.journal.close();
-
-    const third = await openIngest(first.folder);
-    link.publications.length = 0;
-    third.ingest.attach(link);
-    await third.ingest.publishUndelivered();
-    expect(topics()).toEqual([]);
+    await second.ingest.publish({ ...status, data: "new" });
+    expect(second.published).toMatchObject([{ position: 3 }]);
   });
+});
+
+it("a command that the relay has not finished is reported as lost after a restart, once", async () => {
+  const command = (name: string) => publication("cameras/north/commands/reboot", { id: name });
+  const run = vi.fn();
+  const first = await openIngest();
+  first.ingest.attachCommands({ run, reportLost: vi.fn() });
+  for (const name of ["done", "open"]) await first.ingest.accept(command(name));
+  expect(first.published).toEqual([]);
+  await expect.poll(() => run.mock.calls.length).toBe(2);
+  run.mock.calls[0]?.[0].settled();
+  await first.journal.close();
+
+  const second = await openIngest(first.folder);
+  const reportLost = vi.fn();
+  await second.ingest.publishUndelivered();
+  second.ingest.attachCommands({ run, reportLost });
+  const { payload } = command("open");
+  expect(reportLost.mock.calls).toEqual([[{ camera: "north", name: "reboot", payload }]]);
+  await second.journal.close();
+
+  const third = await openIngest(first.folder);
+  third.ingest.attachCommands({ run, reportLost });
+  await third.ingest.publishUndelivered();
+  expect(reportLost).toHaveBeenCalledTimes(1);
 });
 
 describe("a broadcast by MQTT", () => {

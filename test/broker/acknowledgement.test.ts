@@ -62,7 +62,6 @@ describe.each([
     durable.resolve({ position: 41, forward: true });
     expect((await camera.next(acknowledgement)).readUInt16BE(0)).toBe(7);
     expect(await inbox.has(1)).toMatchObject([{ topic: EVENT, payload: "one", qos }]);
-    await expect.poll(() => ingest.emittedPositions).toEqual([41]);
   });
 
   it("is not acknowledged when it cannot be written, and its sender is disconnected", async () => {
@@ -73,7 +72,6 @@ describe.each([
     await camera.ended;
     expect(camera.packets).toEqual(NOTHING_YET);
     expect(inbox.messages).toEqual(NOTHING_YET);
-    expect(ingest.emittedPositions).toEqual([]);
     expect(broker.stats().notAccepted).toBe(1);
     expect(await logged("publications cannot be made durable")).toMatchObject({ err: { message: "disk full" } });
 
@@ -95,7 +93,6 @@ describe.each([
     camera.send(publishPacket({ topic: EVENT, payload: "new", qos, id: 8 }));
     await camera.next(acknowledgement);
     expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["new"]);
-    expect(ingest.emittedPositions).toEqual([2]);
   });
 
   it("reaches subscribers even when its sender disconnects before the acknowledgement", async () => {
@@ -109,7 +106,6 @@ describe.each([
     await expect.poll(() => broker.stats().clients).toBe(1);
     durable.resolve({ position: 41, forward: true });
     expect(await inbox.has(1)).toMatchObject([{ payload: "one" }]);
-    await expect.poll(() => ingest.emittedPositions).toEqual([41]);
   });
 
   it("keeps its order among the publications of its connection", async () => {
@@ -134,9 +130,8 @@ describe("a publication of QoS 0", () => {
     const camera = await client(NORTH);
     await camera.publishAsync(EVENT, "one", { qos: 0 });
     expect(await inbox.has(1)).toMatchObject([{ payload: "one" }]);
-    expect(ingest.emittedPositions).toEqual([]);
+    expect(ingest.accepted).toHaveLength(1);
     durable.resolve({ position: 5, forward: true });
-    await expect.poll(() => ingest.emittedPositions).toEqual([5]);
   });
 
   it("does not disconnect its sender when it cannot be written", async () => {

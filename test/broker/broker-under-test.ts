@@ -139,7 +139,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const journalPath = join(dataPath, "journal");
   const journal =
     redis === undefined && keepsLog
-      ? await openLevelJournal({ path: journalPath, sync: false, logger, keepsMqttLog: true, ...retention })
+      ? await openLevelJournal({ path: journalPath, sync: false, logger, ...retention })
       : undefined;
   if (journal !== undefined) onTestFinished(() => journal.close());
   ingest.log = journal?.mqtt;

@@ -49,7 +49,7 @@ describe("the broker's stop", () => {
     await camera.ended;
   });
 
-  it("waits for publications that are being written, and forwards these publications to the queues", async () => {
+  it("waits for publications that are being written, so that sessions get these publications", async () => {
     const dataPath = temporaryFolder();
     const test = await startTestBroker({ dataPath });
     const options = { username: "a", password: test.token(["dashboard:read"]), clientId: "archive", clean: false };
@@ -61,7 +61,6 @@ describe("the broker's stop", () => {
     camera.publish(topic("cameras/north/about"), "x", { qos: 1 });
     await expect.poll(() => test.ingest.accepted.length).toBe(1);
     await test.broker.stop();
-    expect(test.ingest.emittedPositions).toEqual([1]);
     const next = await startTestBroker({ dataPath });
     expect(next.broker.stats().offlineMessages).toBe(1);
   });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
+import type { Entry, Journal, Publication } from "../../../bridge/journal/journal.ts";
 import { describeAgainstModel } from "./journal-model.ts";
 import { describeSessions } from "./journal-sessions.ts";
 import { from, message, positions, range, readAll, readWhole, state, withId } from "./messages.ts";
@@ -540,8 +540,10 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
       });
     });
 
-    describe("the MQTT outbox", () => {
-      const publish = (text: string) => ({ payload: Buffer.from(text), qos: 1 as const, retain: true });
+    // `publish` is for stores that have no log of publications yet.
+    describe("what is open until it is delivered", () => {
+      const open = (text: string) => kept({ payload: Buffer.from(text), qos: 1, retain: true });
+      const kept = (publication: Publication) => ({ publish: publication, open: publication });
       const undelivered = async () => {
         const found: string[] = [];
         for await (const { position, payload } of journal.undelivered())
@@ -551,16 +553,12 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
 
       test("returns undelivered messages in the next run, in order, with unchanged payloads", async () => {
         const payload = Buffer.from([0, 255, 128, 10]);
-        await journal.append(message({ publish: { payload, qos: 2, retain: false } }));
-        const wide = message({ topic: "skylapse/v1/überall/🏔", publish: publish("b") });
-        await Promise.all([
-          journal.append(wide),
-          journal.append(message()),
-          journal.append(message({ publish: publish("d") })),
-        ]);
+        await journal.append(message(kept({ payload, qos: 2, retain: false })));
+        const wide = message({ topic: "skylapse/v1/überall/🏔", ...open("b") });
+        await Promise.all([journal.append(wide), journal.append(message()), journal.append(message(open("d")))]);
         expect(await undelivered()).toEqual([]);
         journal = await place.open();
-        await journal.append(message({ publish: publish("of this run") }));
+        await journal.append(message(open("of this run")));
         const found = [];
         for await (const one of journal.undelivered()) found.push({ ...one, payload: Buffer.from(one.payload) });
         expect(found).toEqual([
@@ -571,7 +569,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
       });
 
       test("does not return delivered messages again, whatever the order of delivery", async () => {
-        await Promise.all(["a", "b", "c", "d"].map((text) => journal.append(message({ publish: publish(text) }))));
+        await Promise.all(["a", "b", "c", "d"].map((text) => journal.append(message(open(text)))));
         journal.delivered(4);
         journal.delivered(1);
         journal.delivered(1);
@@ -589,7 +587,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
 
       test("keeps messages whose entries retention removed", async () => {
         journal = await place.open({ retentionEvents: 1 });
-        await journal.append(message({ publish: publish("a") }));
+        await journal.append(message(open("a")));
         for (const _ of range(1, 5)) await journal.append(message());
         await journal.trim();
         journal = await place.open();

@@ -27,7 +27,7 @@ beforeEach(async () => {
 afterEach(() => place.dispose());
 
 async function open(): Promise<void> {
-  journal = await place.open({ keepsMqttLog: true });
+  journal = await place.open();
   mqtt = mqttOf(journal);
 }
 

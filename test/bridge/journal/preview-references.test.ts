@@ -33,7 +33,7 @@ async function open(): Promise<void> {
   previews = await openPreviews({ path: join(folder, "previews") });
   const retention = { retentionEvents: 10_000, retentionHours: 24 };
   journal = await openLevelJournal({
-    ...{ path: join(folder, "journal"), sync: false, logger, keepsMqttLog: true, previews, ...retention },
+    ...{ path: join(folder, "journal"), sync: false, logger, previews, ...retention },
   });
   if (journal.mqtt === undefined) throw new Error("the journal keeps no log");
   log = journal.mqtt.publications;

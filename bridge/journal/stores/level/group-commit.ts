@@ -17,7 +17,6 @@ interface GroupCommitOptions {
   now: () => number;
   head: () => number;
   lastPublication: () => number;
-  keepsRetained: boolean;
   /** Adds rows that have changed to the rows without urgency. */
   putChanged: (set: WriteSet) => void;
   /** Makes a durable group visible. The appends resolve afterwards. */
@@ -110,7 +109,7 @@ export class GroupCommit {
   }
 
   async #write(messages: readonly Waiting[]): Promise<Group | undefined> {
-    const { store, channels, deduplicator, states, head, now, lastPublication, keepsRetained } = this.#options;
+    const { store, channels, deduplicator, states, head, now, lastPublication } = this.#options;
     const deferredRows = this.deferredRows;
     this.#options.putChanged(deferredRows);
     if (messages.length === 0 && deferredRows.size === 0) return undefined;
@@ -118,8 +117,7 @@ export class GroupCommit {
     const set = new WriteSet();
     try {
       const context = { channels, deduplicator, states, head: head(), acceptedAt: now() };
-      const log = { lastPublication: lastPublication(), keepsRetained };
-      const group = buildGroup(messages, { ...context, ...log }, set);
+      const group = buildGroup(messages, { ...context, lastPublication: lastPublication() }, set);
       await store.write(set, deferredRows);
       return messages.length === 0 ? undefined : group;
     } catch (error) {

@@ -34,13 +34,11 @@ interface GroupContext {
   acceptedAt: number;
   /** The last position of the newest row of publications. */
   lastPublication: number;
-  /** Whether retained messages are stored. */
-  keepsRetained: boolean;
 }
 
 /** Assigns positions to messages, in order, and adds their rows to `set`. */
 export function buildGroup(waiting: readonly Waiting[], context: GroupContext, set: WriteSet): Group {
-  const { channels, deduplicator, states, head, acceptedAt, lastPublication, keepsRetained } = context;
+  const { channels, deduplicator, states, head, acceptedAt, lastPublication } = context;
   const entries: Entry[] = [];
   const spans: Span[] = [];
   const changes: StateChanges = new Map();
@@ -80,7 +78,7 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
     const { publish, open, incomingId } = message;
     if (publish !== undefined) {
       publications.add(position, topic, publish);
-      if (keepsRetained && publish.retain) putRetained(position, topic, publish, set);
+      if (publish.retain) putRetained(position, topic, publish, set);
     }
     if (open !== undefined) set.put(openKey(position), publicationRow(position, topic, open));
     if (incomingId !== undefined) set.put(incomingKey(incomingId), "");

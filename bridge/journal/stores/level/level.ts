@@ -6,7 +6,8 @@
 // - `reader` reads pages from memory, or with `pages` from the store. `continuity` and `known-gaps` find entries that a
 //   damaged store has lost.
 // - `publication-log` and `publications` hold the publications for MQTT subscribers; `broker-rows` holds the broker's
-//   sessions; `mqtt-outbox` tracks what MQTT subscribers have not received; `loading` and `checkpoint` open the store.
+//   sessions; `open-publications` holds the commands that the relay has not finished; `loading` and `checkpoint` open
+//   the store.
 //
 // The steps of an append: `append` checks the channels and the duplicates, and queues the message. At the end of the
 // turn of the event loop, the queue becomes one group with positions and rows, which LevelDB writes as one batch. Once
@@ -41,7 +42,6 @@ import { GroupCommit } from "./group-commit.ts";
 import { HEAD_KEY } from "./keys.ts";
 import { KnownGaps } from "./known-gaps.ts";
 import { type LoadedJournal, loadJournal } from "./loading.ts";
-import { MqttOutbox } from "./mqtt-outbox.ts";
 import { OpenPublications } from "./open-publications.ts";
 import { LevelPublicationLog } from "./publication-log.ts";
 import { Reader } from "./reader.ts";
@@ -60,8 +60,6 @@ export interface LevelJournalOptions extends RetentionLimits {
   logger: Logger;
   /** Called when damage is found. Default: damage is only logged. */
   onDamage?: OnDamage;
-  /** Whether the journal keeps the log for MQTT sessions: see {@link Journal.mqtt}. Default: false. */
-  keepsMqttLog?: boolean;
   /** The pictures of publications that name previews. Default: subscribers who were away get no previews. */
   previews?: ReferencedPreviews;
   now?: () => number;
@@ -122,11 +120,10 @@ class LevelJournal implements Journal {
   readonly #reader: Reader;
   readonly #retention: Retention;
   readonly #readers = new Set<JournalReader>();
-  readonly #mqttOutbox: MqttOutbox;
   readonly #open = new OpenPublications();
   readonly #rows: LevelBrokerRows;
   readonly #log: LevelPublicationLog;
-  readonly mqtt: MqttLog | undefined;
+  readonly mqtt: MqttLog;
   readonly #recentEntries: RecentEntries;
   readonly #knownGaps: KnownGaps;
   /** The newest position of the earlier runs. */
@@ -140,7 +137,7 @@ class LevelJournal implements Journal {
   /** The fields about this run in every checkpoint. */
   #run: Partial<Checkpoint> = {};
   #timers: NodeJS.Timeout[] = [];
-  #outboxTimer: NodeJS.Timeout | undefined;
+  #openTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   #hasWarnedOfFullStateTable = false;
 
@@ -155,7 +152,6 @@ class LevelJournal implements Journal {
     this.#states = states;
     this.#head = head;
     this.#startHead = head;
-    this.#mqttOutbox = new MqttOutbox(limits.maxUndeliveredGroups);
     this.#recentEntries = new RecentEntries({ maxChars: limits.maxRecentChars });
     this.#retention = new Retention(channels, settings);
     const truth = (key: string) => this.#correctRow(key);
@@ -171,23 +167,21 @@ class LevelJournal implements Journal {
       epoch: () => this.epoch,
       head: () => this.#head,
     });
-    if (settings.keepsMqttLog === true)
-      this.mqtt = {
-        publications: this.#log,
-        rows: this.#rows,
-        append: (publication) => this.#appendForMqtt(publication),
-        incomingIds: () => this.#rows.incomingIds(),
-        removeIncomingIds: (ids) => this.#rows.removeIncomingIds(ids),
-        onReset: () => () => {},
-        earlier: new LevelEarlierRows({
-          ...{ store: this.#store, writer, logger },
-          head: () => this.#head,
-          statePosition: (topic) => this.#states.get(topic)?.position,
-        }),
-      };
+    this.mqtt = {
+      publications: this.#log,
+      rows: this.#rows,
+      append: (publication) => this.#appendForMqtt(publication),
+      incomingIds: () => this.#rows.incomingIds(),
+      removeIncomingIds: (ids) => this.#rows.removeIncomingIds(ids),
+      onReset: () => () => {},
+      earlier: new LevelEarlierRows({
+        ...{ store: this.#store, writer, logger },
+        head: () => this.#head,
+        statePosition: (topic) => this.#states.get(topic)?.position,
+      }),
+    };
     this.#writer = new GroupCommit({
       ...{ store: this.#store, channels, deduplicator, states, limits, now },
-      keepsRetained: this.mqtt !== undefined,
       head: () => this.#head,
       lastPublication: () => this.#log.last,
       putChanged: (set) => this.#rows.putChanged(set),
@@ -250,8 +244,7 @@ class LevelJournal implements Journal {
   state: Journal["state"] = (topic) => this.#states.get(topic);
   hasChannel: Journal["hasChannel"] = (channel) => this.#channels.get(channel) !== undefined;
   channelNames: Journal["channelNames"] = () => this.#channels.names();
-  undelivered: Journal["undelivered"] = () =>
-    (this.mqtt === undefined ? this.#mqttOutbox : this.#open).undelivered(this.#store, this.#startHead);
+  undelivered: Journal["undelivered"] = () => this.#open.undelivered(this.#store, this.#startHead);
   onUndelivered: Journal["onUndelivered"] = () => () => {};
   onReset: Journal["onReset"] = () => () => {};
   keepFor: Journal["keepFor"] = (reader) => {
@@ -264,11 +257,9 @@ class LevelJournal implements Journal {
   }
 
   delivered(position: number): void {
-    const outbox = this.mqtt === undefined ? this.#mqttOutbox : this.#open;
-    if (!outbox.delivered(position, this.#writer.deferredRows) || this.#outboxTimer !== undefined) return;
-    this.#outboxTimer = setTimeout(() => {
-      this.#outboxTimer = undefined;
-      this.#mqttOutbox.putPending(this.#writer.deferredRows);
+    if (!this.#open.delivered(position, this.#writer.deferredRows) || this.#openTimer !== undefined) return;
+    this.#openTimer = setTimeout(() => {
+      this.#openTimer = undefined;
       // If this write fails, the rows join a later write.
       if (this.#writer.deferredRows.size > 0 && this.#closing === undefined)
         this.#writer.flushDeferredRows().catch(() => {});
@@ -289,7 +280,6 @@ class LevelJournal implements Journal {
 
   #publish(group: Group): void {
     const { entries, spans, changes, publications, publicationBytes, skippedStateTopic, messages } = group;
-    const { logger } = this.#settings;
     this.#head += entries.length;
     for (const span of spans) this.#channels.committed(span);
     this.#deduplicator.written(messages, true);
@@ -298,8 +288,6 @@ class LevelJournal implements Journal {
     this.#log.publish(publications, publicationBytes);
     for (const [index, { message }] of messages.entries())
       if (message.open !== undefined) this.#open.add(entries[index]?.position ?? 0);
-    if (this.mqtt === undefined && publications.length > 0 && !this.#mqttOutbox.add(this.#head, publications))
-      logger.warn("too many undelivered messages, the oldest will be delivered again after a restart");
     if (skippedStateTopic !== undefined) this.#warnOfFullStateTable(skippedStateTopic);
     this.#followers.call(entries);
     this.#untrimmedAppends += entries.length;
@@ -360,14 +348,13 @@ class LevelJournal implements Journal {
 
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    clearTimeout(this.#outboxTimer);
+    clearTimeout(this.#openTimer);
     await this.#trimming;
     await this.#log.idle();
     this.#rows.close();
     await this.#writer.idle();
     const rest = this.#writer.deferredRows;
     this.#rows.putChanged(rest);
-    this.#mqttOutbox.putPending(rest);
     rest.put(HEAD_KEY, String(this.#head));
     try {
       await this.#store.ready();

@@ -7,6 +7,8 @@ import { readPublications } from "./publications.ts";
 /** The commands that the relay has not finished, each in a row of its own. */
 export class OpenPublications {
   readonly #positions = new Set<number>();
+  /** Those of earlier runs, once they were read. The row of a finished one may still be in the store. */
+  readonly #earlier = new Set<number>();
 
   add(position: number): void {
     this.#positions.add(position);
@@ -25,8 +27,10 @@ export class OpenPublications {
     const rows = await store.read((db) => db.iterator<string, Uint8Array>({ ...range, valueEncoding: "view" }).all());
     for (const [, bytes] of rows) {
       for (const publication of readPublications(bytes).publications) {
-        this.#positions.add(publication.position);
-        yield publication;
+        const { position } = publication;
+        if (!this.#earlier.has(position)) this.#positions.add(position);
+        this.#earlier.add(position);
+        if (this.#positions.has(position)) yield publication;
       }
     }
   }
