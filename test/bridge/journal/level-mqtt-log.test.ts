@@ -13,7 +13,7 @@ import { describeMqttLog, mqttOf, publish, readLog, texts } from "./mqtt-log-sui
 
 describeMqttLog("the log for MQTT sessions in LevelDB", async () => {
   const own = await createLevelPlace();
-  return { ...own, open: () => own.open({ keepsMqttLog: true }) };
+  return { ...own, open: () => own.open() };
 });
 
 let place: LevelPlace;

@@ -51,7 +51,7 @@ function killing(log: MqttLog, killAt: TakeOverRequest["killAt"]): MqttLog {
   };
 }
 
-const options = { path: join(dataPath, "journal"), sync: false, logger, keepsMqttLog: true };
+const options = { path: join(dataPath, "journal"), sync: false, logger };
 const journal = await openLevelJournal({ ...options, retentionEvents: 10_000, retentionHours: 24 });
 const log = journal.mqtt;
 if (log === undefined) throw new Error("the journal keeps no log");
