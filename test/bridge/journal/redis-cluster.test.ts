@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { freePort } from "../../support/ports.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { from, message, positions, range, readAll, state } from "./messages.ts";
+import { mqttOf, readLog } from "./mqtt-log-suite.ts";
 import { createRedisPlace } from "./redis-place.ts";
 
 const SLOTS = 16_384;
@@ -31,26 +32,36 @@ test("the journal works in a Redis Cluster, with all keys in one slot", async ()
   const place = await createRedisPlace(`redis+cluster://127.0.0.1:${server.port}`);
   try {
     const [one, other] = await Promise.all([
-      place.openNode({ retentionEvents: 100 }),
-      place.openNode({ retentionEvents: 100, limits: { maxRecentChars: 0 } }),
+      place.openNode({ keepsMqttLog: true, retentionEvents: 100 }),
+      place.openNode({ keepsMqttLog: true, retentionEvents: 100, limits: { maxRecentChars: 0 } }),
     ]);
     const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: true };
     await Promise.all([
       ...range(1, 300).map((seq) => one.append(message({ ...from("device:north", "s", seq), publish }))),
-      ...range(1, 50).map((n) => other.append(state(`c${n}`, "power"))),
+      ...range(1, 49).map((n) => other.append(state(`c${n}`, "power"))),
+      other.append({ ...state("c50", "power"), open: publish, incomingId: { session: "c", messageId: 1 } }),
     ]);
     await expect.poll(() => [one.head, other.head]).toEqual([350, 350]);
     expect(await one.append(message(from("device:north", "s", 7)))).toMatchObject({ duplicate: true });
     expect(await one.trim()).toBeGreaterThan(0);
     expect(positions(await readAll(other, ["dashboard"]))).toEqual(range(251, 350));
     expect(other.snapshot("dashboard")).toEqual(one.snapshot("dashboard"));
-    for (const position of range(1, 350)) one.delivered(position);
+    const log = mqttOf(one).publications;
+    expect(await readLog(log)).toMatchObject({ missing: [], read: { length: 300 } });
+    expect((await log.retained([message().topic]))[0]?.position).toBe(
+      Math.max(...positions((await readLog(log)).read)),
+    );
+    for (const node of [one, other]) mqttOf(node).publications.trim(40);
+    await expect.poll(() => log.floor).toBe(40);
     await one.close();
     const late = await place.openNode();
     expect(late.head).toBe(350);
     expect(late.unavailableReason).toBeUndefined();
     const admin = new Redis(server.url);
     const keys = await admin.keys("*");
+    for (const name of ["publications", "retained", "incoming:c", "publication-floors"])
+      expect(keys).toContain(`${place.prefix}journal:${name}`);
+    expect(keys.join()).toContain("journal:open:");
     const slots = new Set(await Promise.all(keys.map((key) => admin.cluster("KEYSLOT", key))));
     admin.disconnect();
     expect(slots.size).toBe(1);

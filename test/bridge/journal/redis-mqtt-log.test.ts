@@ -1,9 +1,22 @@
-import { afterAll, beforeAll } from "vitest";
+import { cp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { pino } from "pino";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import { encodeReference } from "../../../bridge/journal/preview-references.ts";
+import type { RedisJournalOptions } from "../../../bridge/journal/stores/redis/redis.ts";
+import { openRedisPreviews } from "../../../bridge/previews/previews.ts";
+import { openRedis } from "../../../deploy/redis/redis.ts";
+import type { LoggedPublication } from "../../../platform/publication-log.ts";
+import { smallJpeg } from "../../support/jpeg.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
-import { describeMqttLog } from "./mqtt-log-suite.ts";
-import { createRedisPlace } from "./redis-place.ts";
+import { from, message, positions, range } from "./messages.ts";
+import { describeMqttLog, mqttOf, publish, readLog, texts } from "./mqtt-log-suite.ts";
+import { startReadCutter } from "./read-cutter.ts";
+import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
 
 let server: RedisServer;
+let place: RedisPlace;
 
 beforeAll(async () => {
   server = await startRedis();
@@ -11,6 +24,339 @@ beforeAll(async () => {
 afterAll(() => server.remove());
 
 describeMqttLog("the log for MQTT sessions in Redis", async () => {
-  const place = await createRedisPlace(server.url);
-  return { ...place, open: () => place.open({ keepsMqttLog: true }) };
+  const own = await createRedisPlace(server.url);
+  return { ...own, open: () => own.open({ keepsMqttLog: true }) };
+});
+
+function openNode(options: Partial<RedisJournalOptions> = {}): Promise<Journal> {
+  return place.openNode({ keepsMqttLog: true, ...options });
+}
+
+const key = (name: string) => `${place.prefix}journal:${name}`;
+
+/** What a follower of the log gets. */
+function follow(journal: Journal): LoggedPublication[] {
+  const followed: LoggedPublication[] = [];
+  mqttOf(journal).publications.follow((publications) => followed.push(...publications));
+  return followed;
+}
+
+/** Publications as texts, which are compared much faster than buffers. */
+const lines = (publications: readonly (LoggedPublication | undefined)[] = []) =>
+  publications.map((one) => `${one?.position} ${one?.topic} ${one?.qos} ${one?.retain} ${one?.payload.toString()}`);
+
+function resets(journal: Journal): () => number {
+  let count = 0;
+  mqttOf(journal).onReset(() => count++);
+  return () => count;
+}
+
+async function undelivered(journal: Journal): Promise<LoggedPublication[]> {
+  const found: LoggedPublication[] = [];
+  for await (const { payload, ...one } of journal.undelivered()) found.push({ ...one, payload: Buffer.from(payload) });
+  return found;
+}
+
+const command = (text: string) => message({ open: { payload: Buffer.from(text), qos: 1, retain: false } });
+
+/** A node whose reads of the log fail until they are let through. */
+async function openCutNode(options: Partial<RedisJournalOptions> = {}) {
+  const cutter = await startReadCutter(Number(new URL(server.url).port));
+  const prefix = place.prefix.replace(/[{}]|:$/g, "");
+  const redis = openRedis({ url: cutter.url, prefix, logger: pino({ level: "silent" }) });
+  const node = await openNode({ redis, ...options });
+  onTestFinished(async () => {
+    await node.close();
+    await redis.close();
+    cutter.close();
+  });
+  return {
+    node,
+    /** The read that waits in Redis ends with the next append, so the first append may still arrive. */
+    cut: () => cutter.cutReads(Number.POSITIVE_INFINITY),
+    heal: () => cutter.cutReads(0),
+  };
+}
+
+describe("several nodes", () => {
+  beforeEach(async () => {
+    place = await createRedisPlace(server.url);
+  });
+  afterEach(() => place.dispose());
+
+  test("each node's followers get every publication once and in order, whichever node appended it", async () => {
+    const nodes = await Promise.all([openNode(), openNode(), openNode()]);
+    const followed = nodes.map(follow);
+    await Promise.all(
+      nodes.flatMap((node, index) =>
+        range(1, 300).map((n) =>
+          n % 3 === 0
+            ? node.append(message())
+            : publish(node, `${index}-${n} ${"x".repeat(n * 10)}`, { topic: `t/${n % 7}`, retain: n % 5 === 0 }),
+        ),
+      ),
+    );
+    await expect.poll(() => nodes.map((node) => mqttOf(node).publications.head)).toEqual([900, 900, 900]);
+    const { read, missing } = await readLog(mqttOf(nodes[0]).publications);
+    expect(missing).toEqual([]);
+    expect(read.length).toBe(600);
+    for (const one of followed) expect(lines(one)).toEqual(lines(read));
+    for (const node of nodes) {
+      const page = mqttOf(node).publications.recent(0);
+      expect(lines(page?.publications)).toEqual(lines(read.slice(0, 512)));
+    }
+    const topics = range(0, 6).map((n) => `t/${n}`);
+    const last = topics.map((topic) => read.findLast((one) => one.topic === topic && one.retain));
+    for (const node of nodes) expect(lines(await mqttOf(node).publications.retained(topics))).toEqual(lines(last));
+    const bytes = nodes.map((node) => mqttOf(node).publications.bytes);
+    expect(new Set(bytes).size).toBe(1);
+    expect(bytes[0]).toBeGreaterThan(read.reduce((sum, { payload }) => sum + payload.length, 0));
+  });
+
+  test("a node that missed more chunks than one read returns gets all publications", async () => {
+    const one = await openNode();
+    const { node: other, cut, heal } = await openCutNode();
+    const followed = follow(other);
+    cut();
+    for (const n of range(1, 200)) await publish(one, `${n} ${"x".repeat(20_000)}`);
+    expect(followed.length).toBeLessThan(3);
+    heal();
+    await expect.poll(() => mqttOf(other).publications.head).toBe(200);
+    expect(positions(followed)).toEqual(range(1, 200));
+  });
+
+  test("a node gets the publications of chunks that retention has already removed", async () => {
+    const one = await openNode();
+    const { node: other, cut, heal } = await openCutNode();
+    const [followed, resetCount] = [follow(other), resets(other)];
+    cut();
+    for (const n of range(1, 30)) await publish(one, `${n}`);
+    await place.redis.connect("test").xdel(key("log"), ...range(1, 29).map((n) => `${n}-0`));
+    heal();
+    await expect.poll(() => other.head).toBe(30);
+    await publish(one, "31");
+    await expect.poll(() => mqttOf(other).publications.head).toBe(31);
+    expect(texts(followed)).toEqual(range(1, 31).map(String));
+    expect(resetCount()).toBe(0);
+    expect(place.logged.join()).toContain("for longer than events are kept");
+  });
+
+  test("publications that the store has lost are reported to followers and to readers", async () => {
+    const one = await openNode();
+    const { node: other, cut, heal } = await openCutNode();
+    const [followed, resetCount] = [follow(other), resets(other)];
+    await publish(one, "1");
+    await expect.poll(() => followed.length).toBe(1);
+    cut();
+    for (const n of range(2, 8)) await publish(one, `${n}`);
+    await place.redis.connect("test").xdel(key("publications"), "4-0", "8-0");
+    heal();
+    await expect.poll(() => mqttOf(other).publications.head).toBe(8);
+    expect(texts(followed)).toEqual(["1", "2", "3", "5", "6", "7"]);
+    expect(resetCount()).toBeGreaterThan(0);
+    expect(mqttOf(other).publications.recent(3)).toBeUndefined();
+    expect(await readLog(mqttOf(other).publications)).toMatchObject({
+      read: ["1", "2", "3", "5", "6", "7"].map((text) => ({ payload: Buffer.from(text) })),
+      missing: [
+        { after: 3, before: 5 },
+        { after: 7, before: 9 },
+      ],
+    });
+  });
+
+  test("publications are removed once no live node needs them", async () => {
+    const waits = { heartbeatMs: 20, deadAfterMs: 1_000 };
+    const [one, other] = await Promise.all([openNode({ waits }), openNode({ waits })]);
+    const dying = await openNode({ waits: { heartbeatMs: 3_600_000 } });
+    for (const n of range(1, 300)) await publish(one, `${n} ${"x".repeat(5_000)}`);
+    const logs = [one, other].map((node) => mqttOf(node).publications);
+    await expect.poll(() => mqttOf(other).publications.head).toBe(300);
+    logs[0]?.trim(200);
+    logs[1]?.trim(100);
+    // The third node keeps everything until it is dead.
+    let needed = 200;
+    await expect
+      .poll(() => {
+        logs[0]?.trim(++needed);
+        return logs[1]?.floor;
+      })
+      .toBe(100);
+    expect(dying.head).toBe(300);
+    const rows = await place.redis.connect("test").xlen(key("publications"));
+    expect(rows).toBeLessThanOrEqual(200);
+    expect(logs[0]?.bytes).toBe(logs[1]?.bytes);
+    expect(await readLog(mqttOf(one).publications)).toMatchObject({ missing: [], read: { length: 200 } });
+    // A node whose view is outdated does not take removed publications for lost ones.
+    expect((await mqttOf(dying).publications.read(0)).missing).toBeUndefined();
+    const late = await openNode();
+    expect(mqttOf(late).publications.floor).toBe(100);
+    expect(mqttOf(late).publications.bytes).toBe(logs[0]?.bytes);
+  });
+
+  test("another node reports the unfinished commands of a dead node, but not of a live node", async () => {
+    const waits = { heartbeatMs: 20, deadAfterMs: 2_500 };
+    const [dying, living, successor] = await Promise.all([
+      openNode({ waits: { heartbeatMs: 3_600_000 } }),
+      openNode({ waits }),
+      openNode({ waits }),
+    ]);
+    await living.append(command("live"));
+    await dying.append(command("finished"));
+    await dying.append(command("lost"));
+    dying.delivered(2);
+    // Deletes the finished command.
+    await dying.append(message());
+    const informed = await Promise.race(
+      [living, successor].map((node) => new Promise<Journal>((resolve) => node.onUndelivered(() => resolve(node)))),
+    );
+    await expect.poll(async () => texts(await undelivered(informed))).toEqual(["lost"]);
+    informed.delivered(3);
+    expect(await undelivered(informed)).toEqual([]);
+    const fields = () => place.redis.connect("test").keys(key("open:*"));
+    await expect.poll(fields).toHaveLength(1);
+    living.delivered(1);
+    await expect.poll(fields).toEqual([]);
+  });
+
+  test("a restarted node that has a name reports the commands of its last run at once", async () => {
+    const died = await openNode({ nodeName: "a" });
+    await died.append(command("1"));
+    const other = await openNode({ nodeName: "b" });
+    expect(await undelivered(other)).toEqual([]);
+    const again = await openNode({ nodeName: "a" });
+    expect(texts(await undelivered(again))).toEqual(["1"]);
+    expect(await readLog(mqttOf(again).publications)).toMatchObject({ read: [] });
+  });
+
+  test("the id of a QoS 2 publication is stored with the message, expires, and is removed", async () => {
+    const [journal, redis] = [await openNode(), place.redis.connect("test")];
+    const append = (messageId: number, session = "user:a\u001fb") =>
+      journal.append(message({ incomingId: { session, messageId } }));
+    await Promise.all([append(7), append(65_535), append(7, "other")]);
+    const set = key("incoming:user:a\u001fb");
+    expect((await redis.smembers(set)).sort()).toEqual(["65535", "7"]);
+    expect(await redis.ttl(set)).toBeGreaterThan(6 * 86_400);
+    await mqttOf(journal).removeIncomingIds([{ session: "user:a\u001fb", messageId: 7 }]);
+    expect(await redis.smembers(set)).toEqual(["65535"]);
+    expect(await redis.smembers(key("incoming:other"))).toEqual(["7"]);
+  });
+
+  test("a publication that names a preview comes with its picture at every node", async () => {
+    const previews = openRedisPreviews({ redis: place.redis });
+    onTestFinished(() => previews.close());
+    const [one, other] = await Promise.all([openNode({ previews }), openNode({ previews })]);
+    const followed = [follow(one), follow(other)];
+    const jpeg = smallJpeg("c1");
+    await previews.save("north", "c1", jpeg);
+    const etag = (await previews.newest(["north"])).get("north")?.etag ?? "";
+    const reference = encodeReference({ camera: "north", capture: "c1", etag });
+    await publish(one, jpeg.toString("latin1"), { payload: jpeg, reference });
+    await expect.poll(() => other.head).toBe(1);
+    for (const publications of followed) expect(publications[0]?.payload).toEqual(jpeg);
+    const row = await place.redis.connect("test").xrangeBuffer(key("publications"), "-", "+");
+    expect(row[0]?.[1][3]?.includes(jpeg)).toBe(false);
+  });
+});
+
+describe("faults of Redis", () => {
+  const PATIENT = { blockMs: 50, heartbeatMs: 50 };
+  let own: RedisServer;
+
+  beforeEach(async () => {
+    own = await startRedis();
+    place = await createRedisPlace(own.url);
+  });
+  afterEach(async () => {
+    own.process.kill("SIGCONT");
+    await place.dispose();
+    await own.remove();
+  });
+
+  /** Like a camera, sends the message again until it is acknowledged. @returns whether it was acknowledged at once */
+  async function deliver(journal: Journal, seq: number, text = `${seq}`): Promise<boolean> {
+    const publication = { payload: Buffer.from(text), qos: 1 as const, retain: false };
+    for (let isFirst = true; ; isFirst = false) {
+      try {
+        await journal.append({ ...message(from("device:north", "s", seq)), publish: publication });
+        return isFirst;
+      } catch (error) {
+        expect(error).toMatchObject({ name: "StoreUnavailableError" });
+        await expect.poll(() => journal.unavailableReason, { interval: 10 }).toBeUndefined();
+      }
+    }
+  }
+
+  test("when Redis is killed during appends of three nodes, followers get every publication once", async () => {
+    const nodes = await Promise.all(range(1, 3).map(() => openNode({ waits: PATIENT })));
+    const followed = nodes.map(follow);
+    let next = 0;
+    const work = nodes.flatMap((node) =>
+      range(1, 5).map(async () => {
+        while (next < 1_500) await deliver(node, ++next);
+      }),
+    );
+    await expect.poll(() => next, { interval: 1 }).toBeGreaterThan(500);
+    await own.stop("SIGKILL");
+    await own.start();
+    await Promise.all(work);
+    await expect.poll(() => new Set(nodes.map(({ head }) => head)).size).toBe(1);
+    const sent = range(1, next).map(String).sort();
+    for (const one of followed) expect(texts(one).sort()).toEqual(sent);
+    const { read, missing } = await readLog(mqttOf(nodes[0] as Journal).publications);
+    expect(missing).toEqual([]);
+    for (const one of followed) expect(lines(one)).toEqual(lines(read));
+  });
+
+  test("a publication and a command whose append had no answer are followed, and the command is reported", async () => {
+    const journal = await openNode({ waits: { ...PATIENT, commandTimeoutMs: 400 } });
+    const followed = follow(journal);
+    // From now on Redis has the script cached.
+    await deliver(journal, 1);
+    let seq = 1;
+    let wasCarriedOut = false;
+    // Tries several times, because Redis may drop the unread input of a closed connection: then Redis executes nothing.
+    while (!wasCarriedOut && seq < 6) {
+      const { origin } = from("device:north", "s", ++seq);
+      const sent = { ...command("c"), origin, publish: { payload: Buffer.from("p"), qos: 1 as const, retain: false } };
+      own.process.kill("SIGSTOP");
+      await expect(journal.append(sent)).rejects.toThrow(/does not answer|cannot be reached/);
+      own.process.kill("SIGCONT");
+      await expect.poll(() => journal.unavailableReason).toBeUndefined();
+      wasCarriedOut = (await journal.append(sent)).duplicate;
+    }
+    expect(wasCarriedOut).toBe(true);
+    await expect.poll(() => followed.length).toBe(seq);
+    await expect.poll(async () => positions(await undelivered(journal))).toEqual([journal.head]);
+  });
+
+  test("when Redis is rolled back to a copy, the log begins again at its end", async () => {
+    const [one, other] = await Promise.all([openNode({ waits: PATIENT }), openNode({ waits: PATIENT })]);
+    const [, folder = ""] = (await place.redis.connect("test").config("GET", "dir")) as [string, string];
+    for (const seq of range(1, 5)) await deliver(one, seq);
+    await own.stop();
+    await cp(join(folder, "appendonlydir"), join(folder, "old"), { recursive: true });
+    await own.start();
+    for (const seq of range(6, 10)) await deliver(one, seq);
+    await expect.poll(() => mqttOf(other).publications.head).toBe(10);
+    const { epoch } = one;
+    const told = [one, other].map((node) => new Promise<void>((resolve) => mqttOf(node).onReset(resolve)));
+    await own.stop();
+    await rm(join(folder, "appendonlydir"), { recursive: true });
+    await cp(join(folder, "old"), join(folder, "appendonlydir"), { recursive: true });
+    await own.start();
+    await Promise.all(told);
+    for (const node of [one, other]) {
+      const { publications } = mqttOf(node);
+      expect(publications.epoch).not.toBe(epoch);
+      expect(publications.head).toBe(5);
+      expect(publications.recent(4)).toBeUndefined();
+    }
+    const followed: LoggedPublication[] = [];
+    mqttOf(other).publications.follow((batch) => followed.push(...batch));
+    await deliver(one, 11, "after");
+    await expect.poll(() => texts(followed)).toEqual(["after"]);
+    const { read, missing } = await readLog(mqttOf(other).publications);
+    expect(texts(read)).toEqual(["1", "2", "3", "4", "5", "after"]);
+    expect(missing).toEqual([]);
+  });
 });

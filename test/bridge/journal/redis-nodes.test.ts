@@ -1,11 +1,10 @@
-import { once } from "node:events";
-import { connect, createServer } from "node:net";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import type { Entry, Journal, Undelivered } from "../../../bridge/journal/journal.ts";
 import { openRedis } from "../../../deploy/redis/redis.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { from, message, positions, range, readAll, state, withId } from "./messages.ts";
+import { startReadCutter } from "./read-cutter.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
 
 let server: RedisServer;
@@ -159,38 +158,6 @@ test("reads that fail again and again after a node has seen a newer head cause n
   expect(positions(followed)).toEqual([1, 2, 3]);
   expect(cutter.left()).toBe(0);
 });
-
-/** A proxy in front of Redis that closes a connection instead of passing on a read of new entries. */
-async function startReadCutter(redisPort: number) {
-  let left = 0;
-  const proxy = createServer((client) => {
-    const upstream = connect(redisPort, "127.0.0.1");
-    for (const [socket, peer] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      socket.on("error", () => undefined);
-      socket.on("close", () => peer.destroy());
-    }
-    upstream.on("data", (bytes) => client.write(bytes));
-    client.on("data", (bytes) => {
-      if (left > 0 && bytes.includes("xread")) {
-        left--;
-        client.destroy();
-      } else upstream.write(bytes);
-    });
-  });
-  await once(proxy.listen(0, "127.0.0.1"), "listening");
-  const address = proxy.address();
-  return {
-    url: `redis://127.0.0.1:${typeof address === "object" ? address?.port : ""}`,
-    cutReads: (count: number) => {
-      left = count;
-    },
-    left: () => left,
-    close: () => proxy.close(),
-  };
-}
 
 async function ready(journal: Journal): Promise<void> {
   await expect.poll(() => journal.unavailableReason, { interval: 5 }).toBeUndefined();
