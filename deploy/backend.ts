@@ -20,6 +20,7 @@ import { type BackendConfig, simulatedIds } from "./config/backend-config.ts";
 import { startSimulatedCameras } from "./simulator/simulated-cameras.ts";
 import { DamageLog } from "./stores/damage-log.ts";
 import { importDevices } from "./stores/import-devices.ts";
+import { earlierSessionsPath } from "./stores/store-folders.ts";
 import { openStores, type Stores } from "./stores/stores.ts";
 
 export interface Backend {
@@ -72,7 +73,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
 
     if (journal.mqtt !== undefined)
       await takeOverEarlierSessions({
-        ...{ path: join(dataPath, "mqtt"), log: journal.mqtt, onDamage, logger: partLogger("broker") },
+        ...{ path: earlierSessionsPath(dataPath), log: journal.mqtt, onDamage, logger: partLogger("broker") },
         isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
       });
 

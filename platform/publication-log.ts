@@ -136,7 +136,7 @@ export interface BrokerRows {
 export interface EarlierRows {
   /**
    * Publications that the earlier version accepted and did not deliver to all MQTT subscribers, in order of position.
-   * One that was to be retained, and is not the newest of its topic any more, has `retain: false`.
+   * A retained one that is not the newest of its topic any more has `retain: false`.
    */
   undelivered(): AsyncIterable<LoggedPublication>;
   /** Stores rows that the earlier version kept elsewhere. Resolves when they are durable. @throws {StoreUnavailableError} */

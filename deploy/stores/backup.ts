@@ -13,7 +13,7 @@ import { scanStore } from "../../platform/level/scan.ts";
 import { copyArchive } from "./archive-file.ts";
 import { BackupError } from "./backup-error.ts";
 import { damageFile } from "./damage-log.ts";
-import { storeFolders } from "./store-folders.ts";
+import { isSetAside, storeFolders } from "./store-folders.ts";
 import { demandFinishedRestore, restoring } from "./unfinished-restore.ts";
 
 /** The most rounds of copying a store while a server writes to the store. Each round copies only new files and logs. */
@@ -21,8 +21,8 @@ const MAX_ROUNDS = 50;
 const CATALOG = "backup.json";
 /** LevelDB files that a copy does not need, and unfinished writes. */
 const NOT_COPIED = /^(LOCK|LOG|LOG\.old|probe|repairing|lost)$|\.new$|\.tmp$/;
-/** The simulated cameras create their data again. */
-const NOT_BACKED_UP = new Set(["simulator"]);
+/** The simulated cameras create their data again, and what an earlier version has left is in the journal. */
+const isNotBackedUp = (path: string) => path === "simulator" || isSetAside(path);
 
 const catalogSchema = z.object({
   version: z.literal(1),
@@ -32,8 +32,7 @@ const catalogSchema = z.object({
 type Catalog = z.infer<typeof catalogSchema>;
 
 /**
- * Copies a DATA_PATH, even while the server runs. Copies the journal before the MQTT sessions: the next start publishes
- * an event again that is only in the journal. In the reverse order, the journal could lack an event of the sessions.
+ * Copies a DATA_PATH, even while the server runs.
  * @throws {BackupError}
  */
 export async function backUp(dataPath: string, target: string): Promise<Catalog> {
@@ -51,7 +50,7 @@ export async function backUp(dataPath: string, target: string): Promise<Catalog>
   await copyFiles(
     dataPath,
     target,
-    (path) => stores.includes(path) || path.startsWith(archive) || NOT_BACKED_UP.has(relative(dataPath, path)),
+    (path) => stores.includes(path) || path.startsWith(archive) || isNotBackedUp(relative(dataPath, path)),
   );
   if (existsSync(archive)) copyArchive(archive, archiveFile(target));
   // The record describes damage of this server, not of the copy.

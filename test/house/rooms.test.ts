@@ -24,6 +24,7 @@ const DOORS: Record<string, readonly string[]> = {
   "bridge/http": ["server.ts", "metrics.ts", "callers.ts", "in-process-api.ts", "config.ts"],
   "bridge/journal/stores/redis": ["redis.ts"],
   "bridge/websocket": ["server.ts", "sockets.ts", "config.ts"],
+  "broker/sessions/earlier": ["take-over.ts"],
   "broker/sessions/level": ["level.ts"],
   "broker/sessions/redis": ["redis.ts"],
 };

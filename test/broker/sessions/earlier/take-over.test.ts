@@ -1,13 +1,12 @@
 import { cpSync, existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
-import { connect, type MqttClient } from "mqtt";
 import { expect, it } from "vitest";
 import type { Damage } from "../../../../platform/level/damage.ts";
 import { startChildProgram } from "../../../support/child-program.ts";
-import { type BrokerUnderTest, connected, NORTH, startTestBroker, topic } from "../../broker-under-test.ts";
+import { NORTH, startTestBroker, topic } from "../../broker-under-test.ts";
 import { idPacket, publishPacket, rawSession, TYPE } from "../../raw-client.ts";
-import { earlierData } from "./earlier-data.ts";
+import { EVENT, earlierData, earlierEnv, expectEverything, nameOf, rejoin } from "./earlier-data.ts";
 import type { TakeOverReport, TakeOverRequest } from "./take-over-child.ts";
 
 const CHILD = "broker/sessions/earlier/take-over-child";
@@ -25,86 +24,14 @@ const POINTS: TakeOverRequest["killAt"][] = [
   { step: "flush", count: 1, when: "after" },
   { step: "end", count: 1, when: "before" },
 ];
-const EVENT = topic("cameras/north/events/capture.completed");
-/** Sessions of the data are older than the time after which sessions are discarded. */
-const env = { MQTT_SESSION_HOURS: "1000000", MQTT_HEARTBEAT_MS: "100" };
-
-/** A session of the data, after its client has connected again. */
-interface Rejoined {
-  client: MqttClient;
-  /** PUBLISH and PUBREL packets, in the order of their arrival. */
-  packets: Packet[];
-  /** Resolves when the publication has arrived. @returns the names and QoS of all publications */
-  until(last: string): Promise<string[]>;
-}
-
-type Packet = { cmd: string; messageId?: number; dup?: boolean; retain?: boolean; name: string };
-
-async function rejoin(test: BrokerUnderTest, userId: string, clientId: string, permission = "camera:read") {
-  const password = test.token([permission], 60_000, { userId });
-  const client = connect(test.url, { reconnectPeriod: 0, username: userId, password, clientId, clean: false });
-  const packets: Packet[] = [];
-  let look = () => {};
-  client.on("packetreceive", (packet) => {
-    if (packet.cmd === "publish") packets.push({ ...packet, name: `${nameOf(String(packet.payload))} ${packet.qos}` });
-    if (packet.cmd === "pubrel") packets.push({ ...packet, name: "PUBREL" });
-    look();
-  });
-  const until = (last: string) =>
-    new Promise<string[]>((resolve) => {
-      look = () => {
-        const names = packets.map(({ name }) => name);
-        if (names.some((name) => name.startsWith(`${last} `)))
-          resolve(names.filter((name, index) => name !== "PUBREL" || index === 0));
-      };
-      look();
-    });
-  await connected(client);
-  return { client, packets, until } satisfies Rejoined;
-}
-
-/** The id of an event, or else the whole payload. */
-function nameOf(payload: string): string {
-  return payload.startsWith("{") ? JSON.parse(payload).id : payload;
-}
-
-/** Checks that each session of the data gets exactly what it must, in order. */
-async function expectEverything(test: BrokerUnderTest): Promise<void> {
-  const archive = await rejoin(test, "alice", "archive");
-  const slow = await rejoin(test, "bob", "slow");
-  const exact = await rejoin(test, "bob", "exact");
-  const late = await rejoin(test, "dave", "late");
-  const watch = await rejoin(test, "carol", "watch", "admin");
-  await (await test.client(NORTH)).publishAsync(EVENT, JSON.stringify({ v: 1, id: "last" }), { qos: 2 });
-  // The will of the client that was connected when the earlier version was killed.
-  await watch.until("gone");
-  const writer = { username: "carol", password: test.token(["admin"], 60_000, { userId: "carol" }) };
-  await (await test.client(writer)).publishAsync("garden/a", "last", { qos: 1 });
-
-  const accepted = ["u2 2", "u3 1", "last 2"];
-  const queued = ["e1 2", "e2 1", "e3 2", "e4 1", "e5 2", "s1 1", "e6 2", "e7 2"];
-  expect(await archive.until("last")).toEqual([...queued, ...accepted]);
-  expect(await late.until("last")).toEqual(["e6 2", "e7 2", ...accepted]);
-  const slowly = ["e1 1", "e3 1", "e4 1", "e5 1", "e6 1", "e7 1", "u2 1", "u3 1", "last 1"];
-  expect(await slow.until("last")).toEqual(slowly);
-  expect(slow.packets.map(({ dup }) => dup).slice(0, 3)).toEqual([true, true, false]);
-  expect(await exact.until("last")).toEqual(["PUBREL", "e2 1", "e3 2", "e4 1", "e5 2", "e6 2", "e7 2", ...accepted]);
-  const [pubrel, e2, e3, e4] = exact.packets;
-  // The version before gave consecutive ids.
-  const id = pubrel?.messageId ?? 0;
-  expect([e2?.messageId, e3?.messageId]).toEqual([id + 1, id + 2]);
-  expect([e2?.dup, e3?.dup, e4?.dup]).toEqual([true, true, false]);
-  expect(await watch.until("last")).toEqual(["1 1", "on 1", "slow 1", " 1", "2 1", "gone 1", "last 1"]);
-  expect(watch.packets.some(({ retain }) => retain)).toBe(false);
-}
 
 it("each session gets what it had in its queue, then what was accepted and not queued, in order", async () => {
-  await expectEverything(await startTestBroker({ dataPath: earlierData(), env }));
+  await expectEverything(await startTestBroker({ dataPath: earlierData(), env: earlierEnv }));
 });
 
 it("what was acknowledged is not sent again after a restart, and the earlier store is not read again", async () => {
   const dataPath = earlierData();
-  const before = await startTestBroker({ dataPath, env });
+  const before = await startTestBroker({ dataPath, env: earlierEnv });
   const session = await rejoin(before, "alice", "archive");
   await session.until("u3");
   await expect.poll(() => session.packets.filter(({ cmd }) => cmd === "pubrel").length).toBe(6);
@@ -112,14 +39,14 @@ it("what was acknowledged is not sent again after a restart, and the earlier sto
   expect(existsSync(join(dataPath, "mqtt"))).toBe(false);
   expect(existsSync(join(dataPath, "mqtt-before-one-log"))).toBe(true);
   await before.broker.stop();
-  const after = await startTestBroker({ dataPath, env });
+  const after = await startTestBroker({ dataPath, env: earlierEnv });
   const again = await rejoin(after, "alice", "archive");
   await (await after.client(NORTH)).publishAsync(EVENT, JSON.stringify({ v: 1, id: "last" }), { qos: 2 });
   expect(await again.until("last")).toEqual(["last 2"]);
 });
 
 it("retained messages, wills, and message ids of incoming publications are taken over, and all is counted", async () => {
-  const test = await startTestBroker({ dataPath: earlierData(), env });
+  const test = await startTestBroker({ dataPath: earlierData(), env: earlierEnv });
   const counts = { sessions: 8, queued: 13, undelivered: 3, commands: 1, retained: 7, wills: 1, incomingIds: 1 };
   expect(await test.logged("took over the MQTT sessions")).toMatchObject(counts);
   const admin = { username: "carol", password: test.token(["admin"], 60_000, { userId: "carol" }) };
@@ -169,7 +96,7 @@ it("a take-over that was killed at any point begins again, and loses and doubles
     const report = await takeOverInChild(dataPath, killAt === undefined ? {} : { killAt });
     expect(report, `the process was not killed at ${JSON.stringify(killAt)}`).toEqual({ kind: "open" });
   }
-  const test = await startTestBroker({ dataPath, env });
+  const test = await startTestBroker({ dataPath, env: earlierEnv });
   // The last process was killed when everything had been taken over.
   expect(test.log.some(({ msg }) => msg.startsWith("took over"))).toBe(false);
   expect(existsSync(join(dataPath, "mqtt"))).toBe(false);
@@ -180,7 +107,7 @@ it("a full disk ends the start with the remedy, and the next start takes over ev
   const dataPath = earlierData();
   const report = await takeOverInChild(dataPath, {}, 6_000);
   expect(report?.error).toMatch(/cannot be taken over: .*file size.* Nothing is lost: start again/s);
-  await expectEverything(await startTestBroker({ dataPath, env }));
+  await expectEverything(await startTestBroker({ dataPath, env: earlierEnv }));
 });
 
 it("a store that another process uses, or that is no store, ends the start with the remedy", async () => {
@@ -195,7 +122,7 @@ it("a store that another process uses, or that is no store, ends the start with 
   expect((await takeOverInChild(dataPath, {}))?.error).toMatch(/the store of MQTT sessions in .*mqtt cannot be opened/);
   rmSync(path);
   renameSync(`${path}-away`, path);
-  await expectEverything(await startTestBroker({ dataPath, env }));
+  await expectEverything(await startTestBroker({ dataPath, env: earlierEnv }));
 });
 
 it("damaged rows are named and counted, and everything else is taken over", async () => {
@@ -213,7 +140,7 @@ it("damaged rows are named and counted, and everything else is taken over", asyn
   await db.put("session:user:dave\u001flate", garbage);
   await db.close();
   const damages: Damage[] = [];
-  const test = await startTestBroker({ dataPath, env, onDamage: (damage) => damages.push(damage) });
+  const test = await startTestBroker({ dataPath, env: earlierEnv, onDamage: (damage) => damages.push(damage) });
   expect(damages.map(({ store, missing }) => `${store}: ${missing}`)).toEqual([
     "mqtt: the sessions late (user:dave) are lost: their clients must subscribe again",
     `mqtt: lost: the filter ${topic("cameras/north/events/#")} of archive (user:alice), ` +
@@ -227,12 +154,12 @@ it("damaged rows are named and counted, and everything else is taken over", asyn
 it("what the earlier version has stored after a return to it is taken over as well", async () => {
   const dataPath = earlierData();
   const path = join(dataPath, "mqtt");
-  await (await startTestBroker({ dataPath, env })).broker.stop();
+  await (await startTestBroker({ dataPath, env: earlierEnv })).broker.stop();
   cpSync(`${path}-before-one-log`, path, { recursive: true });
   const db = new ClassicLevel(path);
   await db.put("boot", String(Number(await db.get("boot")) + 1));
   await db.close();
-  const test = await startTestBroker({ dataPath, env });
+  const test = await startTestBroker({ dataPath, env: earlierEnv });
   expect(await test.logged("took over the MQTT sessions")).toMatchObject({ sessions: 8, undelivered: 0 });
   expect(existsSync(`${path}-before-one-log-2`)).toBe(true);
   const late = await rejoin(test, "dave", "late");
