@@ -58,20 +58,24 @@ function measure(start: () => Promise<MqttServer>, options: BenchOptions): Promi
   );
 }
 
-/** @param redisCpuSeconds CPU time of the store, if it is a separate process */
+/**
+ * @param redisCpuSeconds CPU time of the store, if it is a separate process
+ * @param inFlight unacknowledged messages of each publisher
+ */
 export async function ingestCost(
   server: MqttServer,
   generator: Generator,
-  { seconds }: BenchOptions,
+  { seconds }: Pick<BenchOptions, "seconds">,
   redisCpuSeconds = () => 0,
+  { payloadBytes, inFlight } = { payloadBytes: PAYLOAD_BYTES, inFlight: IN_FLIGHT },
 ): Promise<{ messages: number; redisSeconds: number; sample: Sample }> {
   await generator.call("startIngest", {
-    inFlight: IN_FLIGHT,
+    inFlight,
     publishers: Array.from({ length: PUBLISHERS }, (_, index) => ({
       ...server.login(`bench-${index}`),
       port: server.mqttPort,
       topic: benchTopic(`bench-${index}`),
-      payloadBytes: PAYLOAD_BYTES,
+      payloadBytes,
     })),
   });
   await sleep(WARM_UP_SECONDS);

@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { MOSQUITTO } from "../support/programs.ts";
 import { agent } from "./agent.ts";
+import { awaySessions } from "./away-sessions.ts";
 import { cameraData } from "./camera-data.ts";
 import { catchUp } from "./catch-up.ts";
 import { fanOutBurst } from "./fan-out-burst.ts";
@@ -12,12 +13,14 @@ import { fanOutSingle } from "./fan-out-single.ts";
 import { idleMemory } from "./idle-memory.ts";
 import { ingestArchive, ingestQos1 } from "./ingest-qos1.ts";
 import { mqttFanOut } from "./mqtt-fan-out.ts";
+import { persistentSubscribers } from "./persistent-subscribers.ts";
 import { redisFanOut, redisIngest, redisNodes } from "./redis.ts";
 import { figureResults, type RowResult, renderRow, type SideResult } from "./report.ts";
 import { resume } from "./resume.ts";
 import type { BenchOptions, Row, Sample } from "./row.ts";
 import { scale } from "./scale.ts";
 import { packageVersion } from "./servers/package-version.ts";
+import { sessionBehind } from "./session-behind.ts";
 import { slowReader } from "./slow-reader.ts";
 import { snapshot } from "./snapshot.ts";
 
@@ -28,6 +31,9 @@ const ROWS: readonly Row[] = [
   ingestQos1,
   ingestArchive,
   mqttFanOut,
+  persistentSubscribers,
+  awaySessions,
+  sessionBehind,
   resume,
   scale,
   catchUp,
@@ -48,6 +54,8 @@ const USAGE = `Measures this system beside its peers, each round on new servers,
     --rounds n      default 5, quick 2
     --json file     write every value as JSON
     --profile dir   let servers on Node write CPU profiles there; figures are then too high
+
+  SERVER_DIST=path      measure another build of this server, such as the dist folder of an earlier version
 `;
 
 const { values: flags } = parseArgs({

@@ -1,6 +1,7 @@
 import { perDelivery, WARM_UP_SECONDS } from "./fan-out.ts";
 import { FIRST_NUMBER } from "./load/event.ts";
 import type { Generator } from "./load/generator.ts";
+import type { SubscribersOptions } from "./load/subscribers.ts";
 import { type BenchOptions, costOf, type Figure, onServer, type Row, type Sample } from "./row.ts";
 import { startMosquitto } from "./servers/mosquitto.ts";
 import type { MqttServer } from "./servers/server.ts";
@@ -35,7 +36,13 @@ function measure(start: () => Promise<MqttServer>, options: BenchOptions): Promi
     const sample: Record<string, number> = {};
     for (const qos of QOS) {
       const generator = await newGenerator();
-      const { cpuMicros, perSecond, serverLoad, generatorMicros } = await costOfStream(server, generator, qos, options);
+      const logins = Array.from({ length: SUBSCRIBERS }, (_, index) => server.login(`reader-${qos}-${index}`));
+      const { cpuMicros, perSecond, serverLoad, generatorMicros } = await costOfStream(
+        server,
+        generator,
+        { qos, logins },
+        options,
+      );
       sample[`qos${qos}PerSecond`] = perSecond ?? Number.NaN;
       sample[`qos${qos}CpuMicros`] = cpuMicros ?? Number.NaN;
       sample[`qos${qos}ServerLoad`] = serverLoad ?? Number.NaN;
@@ -46,18 +53,23 @@ function measure(start: () => Promise<MqttServer>, options: BenchOptions): Promi
   });
 }
 
-async function costOfStream(
+/**
+ * The cost of a delivery to the subscribers.
+ * @param redisCpuSeconds CPU time of the store, if it is a separate process
+ */
+export async function costOfStream(
   server: MqttServer,
   generator: Generator,
-  qos: 0 | 1,
+  { qos, logins }: Pick<SubscribersOptions, "qos" | "logins">,
   { seconds }: BenchOptions,
+  redisCpuSeconds = () => 0,
 ): Promise<Sample> {
   const { mqttPort: port } = server;
   await generator.call("openSubscribers", {
     port,
     filter: benchTopic(),
     qos,
-    logins: Array.from({ length: SUBSCRIBERS }, (_, index) => server.login(`reader-${qos}-${index}`)),
+    logins,
     first: FIRST_NUMBER,
   });
   const publisher = server.login(`writer-${qos}`);
@@ -71,5 +83,8 @@ async function costOfStream(
   });
   const stream = { size: WINDOW / 5, window: WINDOW };
   await generator.call("publishBursts", { ...stream, seconds: WARM_UP_SECONDS });
-  return perDelivery(await costOf(server, generator, () => generator.call("publishBursts", { ...stream, seconds })));
+  const redisBefore = redisCpuSeconds();
+  const cost = await costOf(server, generator, () => generator.call("publishBursts", { ...stream, seconds }));
+  const redisMicros = ((redisCpuSeconds() - redisBefore) / cost.result.deliveries) * 1e6;
+  return { ...perDelivery(cost), redisMicros };
 }

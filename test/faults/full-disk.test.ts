@@ -6,6 +6,7 @@ import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
+import { SessionCrowd } from "./session-client.ts";
 
 const EVENTS = 1_000;
 
@@ -15,7 +16,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it("acknowledges nothing while the disk is full, reports the full disk at /readyz, and resumes when space is free", async () => {
+it("acknowledges nothing while the disk is full, reports the full disk at /readyz, and resumes when space is free, without a loss", async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   const env = {
@@ -53,6 +54,11 @@ it("acknowledges nothing while the disk is full, reports the full disk at /ready
   // Waits for the subscription, because the dashboard gets no event from before the subscription.
   await expect.poll(() => live).toBe(true);
 
+  const sessions = new SessionCrowd(Number(new URL(skylapse.mqtt).port));
+  cleanUps.push(() => sessions.stop());
+  await sessions.subscribed();
+  sessions.toggle();
+
   const publisher = new Publisher(skylapse.mqtt, "north", EVENTS);
   cleanUps.push(() => publisher.stop());
   await expect.poll(() => publisher.acknowledged.size, { interval: 2 }).toBeGreaterThan(EVENTS / 10);
@@ -70,6 +76,8 @@ it("acknowledges nothing while the disk is full, reports the full disk at /ready
   limitFiles(skylapse.process.pid, undefined);
   await expect.poll(async () => (await ready()).status).toBe(200);
   await publisher.done;
+  sessions.comeAll();
+  await sessions.expectNoFaults([publisher]);
   const all = Array.from({ length: EVENTS }, (_, n) => n + 1);
   await expect.poll(() => shown.length).toBe(EVENTS);
   expect(shown).toEqual(all);

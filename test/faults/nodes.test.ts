@@ -1,4 +1,3 @@
-import mqtt from "mqtt";
 import { afterEach, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createClient } from "../../dashboard-client/index.ts";
@@ -7,13 +6,16 @@ import { type RedisServer, startRedis } from "../support/redis.ts";
 import { startRoundRobin } from "../support/round-robin.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
+import { SessionCrowd } from "./session-client.ts";
 
 /** The short form. `npm run test:long` does the long form. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const NODES = 3;
 const DASHBOARDS = LONG ? 30 : 6;
-const EVENTS_PER_PUBLISHER = LONG ? 5_000 : 700;
-const PUBLISHERS = ["north", "south", "west"];
+const MESSAGES_PER_PUBLISHER = LONG ? 12_500 : 500;
+const CAMERAS = ["north", "south"];
+/** How often each node and Redis are killed. */
+const KILLS = LONG ? 5 : 1;
 
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
 
@@ -27,19 +29,23 @@ interface Deployment {
   startNode(index: number): Promise<void>;
 }
 
-const PLANS: readonly (readonly [what: string, blows: readonly ((deployment: Deployment) => Promise<void>)[]])[] = [
+type Blow = (deployment: Deployment) => Promise<void>;
+
+const killAll: Blow[] = [
+  ...Array.from({ length: NODES }, (_, index) => async ({ nodes, startNode }: Deployment) => {
+    await nodes[index]?.end("SIGKILL");
+    await startNode(index);
+  }),
+  async ({ redis }) => {
+    await redis.stop("SIGKILL");
+    await redis.start();
+  },
+];
+
+const PLANS: readonly (readonly [what: string, blows: readonly Blow[]])[] = [
   [
-    `each of ${NODES} nodes is killed and Redis is killed`,
-    [
-      ...Array.from({ length: NODES }, (_, index) => async ({ nodes, startNode }: Deployment) => {
-        await nodes[index]?.end("SIGKILL");
-        await startNode(index);
-      }),
-      async ({ redis }) => {
-        await redis.stop("SIGKILL");
-        await redis.start();
-      },
-    ],
+    `each of ${NODES} nodes is killed and Redis is killed, ${KILLS} times`,
+    Array.from({ length: KILLS }, () => killAll).flat(),
   ],
   [
     `${NODES} nodes are restarted one after the other`,
@@ -51,7 +57,7 @@ const PLANS: readonly (readonly [what: string, blows: readonly ((deployment: Dep
 ];
 
 it.each(PLANS)(
-  "loses no acknowledged event and shows no event twice while %s",
+  "loses nothing and sends no event or publication of QoS 2 twice while %s",
   {
     timeout: 600_000,
   },
@@ -87,7 +93,7 @@ it.each(PLANS)(
     for (let index = 0; index < NODES; index++) await startNode(index);
 
     const dashboards = Array.from({ length: DASHBOARDS }, (_, index) => {
-      const shown = new Map<string, number[]>(PUBLISHERS.map((camera) => [camera, []]));
+      const shown = new Map<string, number[]>(CAMERAS.map((camera) => [camera, []]));
       const gaps: unknown[] = [];
       const client = createClient({
         url: `ws://127.0.0.1:${web.port}/ws`,
@@ -107,41 +113,34 @@ it.each(PLANS)(
     });
     for (const { subscription } of dashboards) await expect.poll(() => subscription.state.status).toBe("live");
 
-    // A subscriber with a persistent session, whose queue is available on every node.
-    const received = new Map<string, Set<number>>(PUBLISHERS.map((camera) => [camera, new Set()]));
-    const subscriber = mqtt.connect(`mqtt://127.0.0.1:${broker.port}`, {
-      clientId: "watcher",
-      clean: false,
-      username: "watcher",
-      password: signToken("watcher", ["camera:read"]),
-      reconnectPeriod: 50,
-    });
-    subscriber.on("error", () => {});
-    cleanUps.push(() => subscriber.endAsync(true));
-    subscriber.on("message", (topic, payload) => {
-      received.get(topic.split("/")[3] ?? "")?.add(JSON.parse(String(payload)).data.n);
-    });
-    await new Promise<void>((resolve) => subscriber.once("connect", () => resolve()));
-    await subscriber.subscribeAsync("skylapse/v1/cameras/+/events/#", { qos: 1 });
+    const sessions = new SessionCrowd(broker.port);
+    cleanUps.push(() => sessions.stop());
+    await sessions.subscribed();
 
-    const publishers = PUBLISHERS.map(
-      (camera) => new Publisher(`mqtt://127.0.0.1:${broker.port}`, camera, EVENTS_PER_PUBLISHER),
-    );
+    const url = `mqtt://127.0.0.1:${broker.port}`;
+    const publishers = [
+      new Publisher(url, "north", MESSAGES_PER_PUBLISHER),
+      new Publisher(url, "south", MESSAGES_PER_PUBLISHER, { qos: 2 }),
+      new Publisher(url, "east", MESSAGES_PER_PUBLISHER, { isOutside: true }),
+      new Publisher(url, "west", MESSAGES_PER_PUBLISHER, { isOutside: true, qos: 2 }),
+    ];
     cleanUps.push(() => {
       for (const publisher of publishers) publisher.stop();
     });
-    const total = publishers.length * EVENTS_PER_PUBLISHER;
+    const total = publishers.length * MESSAGES_PER_PUBLISHER;
     const acknowledged = () => publishers.reduce((sum, publisher) => sum + publisher.acknowledged.size, 0);
     for (const [index, blow] of blows.entries()) {
       const moment = ((index + Math.random()) / blows.length) * total * 0.95;
       await expect.poll(acknowledged, { interval: 2 }).toBeGreaterThanOrEqual(moment);
+      sessions.toggle();
       await blow({ nodes, redis, startNode });
     }
     await Promise.all(publishers.map((publisher) => publisher.done));
+    sessions.comeAll();
 
-    const all = Array.from({ length: EVENTS_PER_PUBLISHER }, (_, n) => n + 1);
-    for (const camera of PUBLISHERS) {
-      await expect.poll(() => received.get(camera)?.size).toBe(all.length);
+    const all = Array.from({ length: MESSAGES_PER_PUBLISHER }, (_, n) => n + 1);
+    await sessions.expectNoFaults(publishers);
+    for (const camera of CAMERAS) {
       for (const { shown, gaps } of dashboards) {
         await expect.poll(() => shown.get(camera)?.length).toBe(all.length);
         expect(shown.get(camera)).toEqual(all);

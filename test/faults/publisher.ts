@@ -1,29 +1,46 @@
-import mqtt, { type MqttClient } from "mqtt";
+import type { Packet } from "mqtt-packet";
 import { signToken } from "../support/dashboard.ts";
+import { MqttWire } from "../support/mqtt-wire.ts";
 
 const IN_FLIGHT = 20;
 const RECONNECT_MS = 50;
 
+export interface PublisherOptions {
+  /** Default 1. */
+  qos?: 1 | 2;
+  /** Whether the topics are outside the root. Default false: events of a camera. */
+  isOutside?: boolean;
+}
+
 /**
- * Publishes numbered events, each until it is acknowledged, over as many connections as needed. Resends unacknowledged
- * events itself, in order: MQTT.js gives up its store if the connection is cut while MQTT.js resends from the store.
+ * Publishes numbered messages, each until it is acknowledged, over as many connections as needed. Resends messages in
+ * order, and keeps the message ids of QoS 2 over connections.
  */
 export class Publisher {
+  readonly source: string;
+  readonly qos: 1 | 2;
+  /** The numbers of all messages that the server has accepted. */
   readonly acknowledged = new Set<number>();
   readonly done: Promise<void>;
-  readonly #url: string;
-  readonly #camera: string;
+  readonly #port: number;
   readonly #total: number;
-  readonly #waiting = new Set<number>();
+  readonly #topic: string;
+  readonly #isOutside: boolean;
+  /** In order: the messages that are not completed, and whether PUBREC has arrived. */
+  readonly #waiting = new Map<number, "sent" | "released">();
   #next = 0;
-  #client: MqttClient | undefined;
+  #wire: MqttWire | undefined;
   #done: (() => void) | undefined;
   #stopped = false;
 
-  constructor(url: string, camera: string, total: number) {
-    this.#url = url;
-    this.#camera = camera;
+  /** @param url of the MQTT server */
+  constructor(url: string, source: string, total: number, { qos = 1, isOutside = false }: PublisherOptions = {}) {
+    this.source = source;
+    this.qos = qos;
+    this.#port = Number(new URL(url).port);
     this.#total = Math.floor(total);
+    this.#isOutside = isOutside;
+    this.#topic = isOutside ? `outside/${source}` : `skylapse/v1/cameras/${source}/events/capture.completed`;
     this.done = new Promise((resolve) => {
       this.#done = resolve;
     });
@@ -32,47 +49,69 @@ export class Publisher {
 
   stop(): void {
     this.#stopped = true;
-    this.#client?.end(true);
+    this.#wire?.cut();
   }
 
   #connect(): void {
     if (this.#stopped) return;
-    const password = signToken(this.#camera, [`device:${this.#camera}`]);
-    const client = mqtt.connect(this.#url, {
-      clientId: `publisher-${this.#camera}`,
-      username: this.#camera,
-      password,
-      reconnectPeriod: 0,
+    this.#wire = new MqttWire({
+      port: this.#port,
+      clientId: `publisher-${this.source}`,
+      password: signToken(this.source, [this.#isOutside ? "admin" : `device:${this.source}`]),
+      // The ids of QoS 2 belong to the session.
+      clean: this.qos === 1,
+      onPacket: (packet) => this.#take(packet),
+      onClose: () => setTimeout(() => this.#connect(), RECONNECT_MS),
     });
-    this.#client = client;
-    client.on("error", () => {});
-    client.on("connect", () => {
-      for (const n of this.#waiting) this.#publish(client, n);
-      this.#fill(client);
-    });
-    client.on("close", () => setTimeout(() => this.#connect(), RECONNECT_MS));
   }
 
-  #fill(client: MqttClient): void {
-    while (this.#next < this.#total && this.#waiting.size < IN_FLIGHT) {
-      this.#waiting.add(++this.#next);
-      this.#publish(client, this.#next);
+  #take(packet: Packet): void {
+    if (packet.cmd === "connack") {
+      const again = [...this.#waiting].map(([n, state]) => (state === "sent" ? this.#publish(n, true) : release(n)));
+      this.#wire?.send(...again, ...this.#new());
+      return;
     }
+    const n = this.#numberOf(packet.messageId);
+    if (n === undefined) return;
+    if (packet.cmd === "puback" || packet.cmd === "pubrec") this.acknowledged.add(n);
+    if (packet.cmd === "pubrec") {
+      this.#waiting.set(n, "released");
+      this.#wire?.send(release(n));
+    }
+    if (packet.cmd !== "puback" && packet.cmd !== "pubcomp") return;
+    this.#waiting.delete(n);
+    if (this.#waiting.size === 0 && this.#next === this.#total) this.#done?.();
+    else this.#wire?.send(...this.#new());
   }
 
-  #publish(client: MqttClient, n: number): void {
+  #numberOf(messageId: number | undefined): number | undefined {
+    for (const n of this.#waiting.keys()) if (idOf(n) === messageId) return n;
+    return undefined;
+  }
+
+  #new(): Packet[] {
+    const packets: Packet[] = [];
+    while (this.#next < this.#total && this.#waiting.size < IN_FLIGHT) {
+      this.#waiting.set(++this.#next, "sent");
+      packets.push(this.#publish(this.#next, false));
+    }
+    return packets;
+  }
+
+  #publish(n: number, dup: boolean): Packet {
     const event = "capture.completed";
     const timestamp = new Date().toISOString();
-    const session = this.#camera;
+    const session = this.source;
     const envelope = { v: 1, id: `${session}-${n}`, timestamp, session, seq: n, event, data: { n } };
-    const topic = `skylapse/v1/cameras/${this.#camera}/events/${event}`;
-    client.publish(topic, JSON.stringify(envelope), { qos: 1 }, (error) => {
-      // The connection was cut before the acknowledgement, so the next connection sends the event again.
-      if (error) return;
-      this.#waiting.delete(n);
-      this.acknowledged.add(n);
-      if (this.acknowledged.size === this.#total) this.#done?.();
-      else if (client.connected) this.#fill(client);
-    });
+    const payload = JSON.stringify(envelope);
+    return { cmd: "publish", topic: this.#topic, payload, qos: this.qos, messageId: idOf(n), dup, retain: false };
   }
+}
+
+function idOf(n: number): number {
+  return 1 + (n % 65_535);
+}
+
+function release(n: number): Packet {
+  return { cmd: "pubrel", messageId: idOf(n) };
 }

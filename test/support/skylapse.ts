@@ -6,7 +6,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 
-const PROGRAM = fileURLToPath(new URL("../../dist/deploy/start.js", import.meta.url));
+/** The folder of the build under test, to run the tests against another version. Default: `dist`. */
+const DIST = process.env.SERVER_DIST ?? fileURLToPath(new URL("../../dist", import.meta.url));
+const PROGRAM = join(DIST, "deploy/start.js");
 
 /** The log line of a server that has started, in a log of JSON. */
 const READY = /^\{.*"msg":"ready"\}$/m;

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import type { Socket } from "node:net";
 import {
   CONNACK,
@@ -53,6 +54,13 @@ export class MqttConnection {
   end(): void {
     this.#ended = true;
     this.#socket?.end(DISCONNECT);
+  }
+
+  /** Ends the connection. Resolves when the server has closed it. */
+  async ended(): Promise<void> {
+    const closed = this.#socket === undefined ? undefined : once(this.#socket, "close");
+    this.end();
+    await closed;
   }
 
   async #ask(request: Buffer, reply: number, what: string, wanted = 0): Promise<void> {

@@ -12,10 +12,12 @@ export interface Login {
   clientId: string;
   username?: string | undefined;
   password?: string | undefined;
+  /** Whether the server forgets the session at the end of the connection. Default true. */
+  clean?: boolean | undefined;
 }
 
-export function connectPacket({ clientId, username, password }: Login): Buffer {
-  const flags = 0x02 | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40);
+export function connectPacket({ clientId, username, password, clean = true }: Login): Buffer {
+  const flags = (clean ? 0x02 : 0) | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40);
   const fields = [clientId, username, password].filter((field) => field !== undefined);
   const head = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 4, flags, ...uint16(KEEP_ALIVE_SECONDS)]);
   return packet(0x10, Buffer.concat([head, ...fields.map(string)]));

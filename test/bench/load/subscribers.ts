@@ -9,12 +9,18 @@ export interface SubscribersOptions {
   qos: 0 | 1;
   logins: readonly Login[];
   first: number;
+  /** Whether the server knows the subscriptions from earlier connections. Default false. */
+  isSubscribed?: boolean;
 }
 
+/** Connections that are opened together: fewer than a server's listen backlog of 511. */
+const MAX_OPENING = 200;
+
 /** MQTT subscribers that count received events. */
-export async function openSubscribers({ port, filter, qos, logins, first }: SubscribersOptions): Promise<Tally> {
+export async function openSubscribers(options: SubscribersOptions): Promise<Tally> {
+  const { port, filter, qos, logins, first, isSubscribed = false } = options;
   const tally = new Tally("subscriber", logins.length, first);
-  for (const [index, login] of logins.entries()) {
+  await openEach(logins, async (login, index) => {
     const connection = new MqttConnection({
       ...login,
       port,
@@ -25,7 +31,33 @@ export async function openSubscribers({ port, filter, qos, logins, first }: Subs
       onClose: (reason) => tally.fail(`subscriber ${index} lost its connection: ${reason}`),
     });
     await connection.open();
-    await connection.subscribe(filter, qos);
-  }
+    if (!isSubscribed) await connection.subscribe(filter, qos);
+  });
   return tally;
+}
+
+/** Creates sessions of clients that are away. */
+export async function openAwaySessions({
+  port,
+  filter,
+  qos,
+  logins,
+}: Omit<SubscribersOptions, "first">): Promise<void> {
+  await openEach(logins, async (login) => {
+    const connection = new MqttConnection({ ...login, clean: false, port, onClose: () => {} });
+    await connection.open();
+    await connection.subscribe(filter, qos);
+    await connection.ended();
+  });
+}
+
+async function openEach(logins: readonly Login[], open: (login: Login, index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const openSome = async () => {
+    for (let index = next++; index < logins.length; index = next++) {
+      const login = logins[index];
+      if (login !== undefined) await open(login, index);
+    }
+  };
+  await Promise.all(Array.from({ length: MAX_OPENING }, openSome));
 }

@@ -6,7 +6,7 @@ import { type Feed, publishAll, publishPaced } from "./feed.ts";
 import { Ingest, type IngestOptions } from "./ingest.ts";
 import { type MqttFeedOptions, openMqttFeed } from "./mqtt-feed.ts";
 import { openSocketIoFeed } from "./socket-io-feed.ts";
-import { openSubscribers, type SubscribersOptions } from "./subscribers.ts";
+import { openAwaySessions, openSubscribers, type SubscribersOptions } from "./subscribers.ts";
 import type { Latencies, Tally } from "./tally.ts";
 
 export type FeedOptions =
@@ -65,6 +65,19 @@ const calls = {
 
   async openSubscribers(options: SubscribersOptions): Promise<void> {
     receivers = await openSubscribers(options);
+  },
+
+  async openAwaySessions(options: Omit<SubscribersOptions, "first">): Promise<void> {
+    await openAwaySessions(options);
+  },
+
+  /** Connects to all sessions at once. Resolves when each has everything that it has missed. */
+  async resumeSessions(options: SubscribersOptions & { missed: number }): Promise<Delivered> {
+    const begin = clockMicros();
+    await calls.openSubscribers({ ...options, isSubscribed: true });
+    const deliveries = options.missed * options.logins.length;
+    await needed(receivers, "receivers").reached(deliveries, 240_000);
+    return { events: options.missed, deliveries, seconds: (clockMicros() - begin) / 1e6 };
   },
 
   async openFeed(options: FeedOptions): Promise<void> {

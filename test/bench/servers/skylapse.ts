@@ -1,3 +1,5 @@
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { topicTree } from "../../../contract/topics.ts";
 import { EVENT_NAME } from "../load/event.ts";
 import { temporaryFolder } from "./leftovers.ts";
@@ -8,6 +10,9 @@ import { JWT_SECRET, signToken, viewerTokens } from "./tokens.ts";
 export function benchTopic(camera = "bench"): string {
   return topicTree().build({ kind: "camera-event", camera, event: EVENT_NAME });
 }
+
+/** The folder of the build to measure. Default: `dist`. */
+const DIST = process.env.SERVER_DIST ?? fileURLToPath(new URL("../../..", import.meta.url));
 
 export interface SkylapseOptions {
   env?: Record<string, string>;
@@ -21,7 +26,7 @@ export interface SkylapseOptions {
 export async function startSkylapse({ env = {}, profileTo }: SkylapseOptions = {}): Promise<EventServer & MqttServer> {
   const folder = temporaryFolder();
   const server = await startNodeServer({
-    program: new URL("../../../deploy/start.js", import.meta.url),
+    program: pathToFileURL(join(DIST, "deploy/start.js")),
     env: {
       DATA_PATH: folder.path,
       WS_PORT: "0",

@@ -1,0 +1,119 @@
+import type { IPublishPacket, Packet } from "mqtt-packet";
+import { afterEach, expect, it } from "vitest";
+import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { MqttWire } from "../support/mqtt-wire.ts";
+import { startRedis } from "../support/redis.ts";
+import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
+
+/** The short form. `npm run test:long` tries each kind 1,000 times. */
+const TIMES = process.env.LONG_TESTS === undefined ? 8 : 1_000;
+
+interface Kind {
+  clean: boolean;
+  qos: 1 | 2;
+  isOutside: boolean;
+}
+
+const KINDS: readonly Kind[] = [true, false].flatMap((clean) =>
+  ([1, 2] as const).flatMap((qos) => [true, false].map((isOutside) => ({ clean, qos, isOutside }))),
+);
+
+const cleanUps: (() => Promise<unknown> | unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+it.each(["LevelDB", "Redis"])(
+  "delivers a message that arrives together with the SUBSCRIBE before it, on %s",
+  {
+    timeout: 600_000,
+  },
+  async (store) => {
+    const dataPath = makeDataPath();
+    cleanUps.push(() => removeDataPath(dataPath));
+    const env: Record<string, string> = {
+      JWT_SECRET,
+      LOG_LEVEL: "warn",
+      MAX_MQTT_SESSIONS_PER_USER: "0",
+      MAX_MQTT_USER_CONNECTS_PER_MINUTE: "0",
+      MAX_MQTT_CONNECTS_PER_MINUTE: "0",
+    };
+    if (store === "Redis") {
+      const redis = await startRedis();
+      cleanUps.push(() => redis.remove());
+      env.REDIS_URL = redis.url;
+    }
+    const skylapse = await startSkylapse({ dataPath, env });
+    cleanUps.push(() => skylapse.end());
+    const port = Number(new URL(skylapse.mqtt).port);
+
+    const missed = await Promise.all(
+      KINDS.map(async (kind) => {
+        let count = 0;
+        for (let n = 1; n <= TIMES; n++) if ((await subscribeAndPublish(port, kind, n)) !== "first second") count++;
+        return { ...kind, count };
+      }),
+    );
+    expect(missed).toEqual(KINDS.map((kind) => ({ ...kind, count: 0 })));
+  },
+);
+
+/**
+ * Sends SUBSCRIBE and a message in one write, and a second message after both are acknowledged.
+ * @returns what arrived until the second message
+ */
+async function subscribeAndPublish(port: number, { clean, qos, isOutside }: Kind, n: number): Promise<string> {
+  const name = `${isOutside ? "outside" : "inside"}-${clean ? "clean" : "kept"}-${qos}`;
+  const topic = isOutside ? `outside/${name}/${n}` : `skylapse/v1/cameras/${name}-${n}/events/capture.completed`;
+  const publish = (text: string, messageId: number): Packet => {
+    const event = "capture.completed";
+    const timestamp = new Date().toISOString();
+    const envelope = { v: 1, id: `${n}-${text}`, timestamp, session: `${n}`, seq: messageId, event, data: { text } };
+    return { cmd: "publish", topic, payload: JSON.stringify(envelope), qos, messageId, dup: false, retain: false };
+  };
+  const arrived: string[] = [];
+  const held = new Set<number>();
+  /** Of SUBSCRIBE and both messages. */
+  let completed = 0;
+
+  return new Promise((resolve, reject) => {
+    const arrive = ({ topic: of, payload }: IPublishPacket) => {
+      const { data }: { data: { text: string } } = JSON.parse(String(payload));
+      if (of === topic) arrived.push(data.text);
+    };
+    const complete = () => {
+      if (++completed === 2) wire.send(publish("second", 2));
+    };
+    const wire = new MqttWire({
+      port,
+      // A kept session is used again: it also has the filters of the times before.
+      clientId: `${name}-${Math.floor(n / 20)}`,
+      password: signToken(name, ["admin"]),
+      clean,
+      onClose: () => reject(new Error(`the connection ended after: ${arrived.join(" ")}`)),
+      onPacket: (packet) => {
+        const { messageId = 0 } = packet;
+        if (packet.cmd === "connack") {
+          const subscriptions = [{ topic, qos }];
+          wire.send({ cmd: "subscribe", messageId: 1, subscriptions }, publish("first", 1));
+        } else if (packet.cmd === "suback" || packet.cmd === "puback" || packet.cmd === "pubcomp") complete();
+        else if (packet.cmd === "pubrec") wire.send({ cmd: "pubrel", messageId });
+        else if (packet.cmd === "publish" && packet.qos === 2) {
+          if (!held.has(messageId)) arrive(packet);
+          held.add(messageId);
+          wire.send({ cmd: "pubrec", messageId });
+        } else if (packet.cmd === "publish") {
+          arrive(packet);
+          wire.send({ cmd: "puback", messageId });
+        } else if (packet.cmd === "pubrel") {
+          held.delete(messageId);
+          wire.send({ cmd: "pubcomp", messageId });
+        }
+        if (completed < 3 || held.size > 0 || !arrived.includes("second")) return;
+        resolve(arrived.join(" "));
+        wire.disconnect();
+      },
+    });
+  });
+}

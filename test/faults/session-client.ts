@@ -1,0 +1,250 @@
+import type { IPublishPacket, Packet } from "mqtt-packet";
+import { expect } from "vitest";
+import { signToken } from "../support/dashboard.ts";
+import { MqttWire } from "../support/mqtt-wire.ts";
+import type { Publisher } from "./publisher.ts";
+
+const RECONNECT_MS = 50;
+
+export interface SessionClientOptions {
+  port: number;
+  name: string;
+  filters: readonly string[];
+  qos: 1 | 2;
+  /** Default `admin`. */
+  permissions?: readonly string[];
+}
+
+/** What went wrong with the deliveries to a session. All but `repeatedQos1` are faults of the server. */
+export interface DeliveryFaults {
+  lost: number;
+  /** First arrivals of a source that came after a later one. */
+  outOfOrder: number;
+  /** Publications of QoS 2 that arrived twice. */
+  twiceQos2: number;
+  /** Publications of QoS 1 that arrived again on another connection. */
+  repeatedQos1: number;
+  /** Publications of QoS 1 that arrived again on the same connection. */
+  repeatedOnConnection: number;
+  wrongQos: number;
+  /** Connections to which the server had no session. */
+  sessionsLost: number;
+}
+
+/**
+ * A subscriber with a persistent session, which reconnects until it is stopped. It keeps the client's part of the
+ * session: the message ids of QoS 2 that the server has not released. Expects the messages of {@link Publisher}s.
+ */
+export class SessionClient {
+  readonly name: string;
+  /** Resolves when the server has confirmed the subscription. */
+  readonly subscribed: Promise<void>;
+  readonly #options: SessionClientOptions;
+  readonly #arrived = new Map<string, Set<number>>();
+  readonly #newest = new Map<string, number>();
+  readonly #held = new Set<number>();
+  /** What arrived on this connection, by source and number. */
+  readonly #onConnection = new Set<string>();
+  readonly #faults: Omit<DeliveryFaults, "lost"> = {
+    outOfOrder: 0,
+    twiceQos2: 0,
+    repeatedQos1: 0,
+    repeatedOnConnection: 0,
+    wrongQos: 0,
+    sessionsLost: 0,
+  };
+  #wire: MqttWire | undefined;
+  #answers: Packet[] = [];
+  #isAway = false;
+  #isNew = true;
+  #subscribed: (() => void) | undefined;
+
+  constructor(options: SessionClientOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.subscribed = new Promise((resolve) => {
+      this.#subscribed = resolve;
+    });
+    this.#connect();
+  }
+
+  get isAway(): boolean {
+    return this.#isAway;
+  }
+
+  /** Ends the connection until {@link come} is called. */
+  leave(how: "cut" | "disconnect"): void {
+    this.#isAway = true;
+    this.#wire?.[how]();
+  }
+
+  come(): void {
+    if (!this.#isAway) return;
+    this.#isAway = false;
+    this.#connect();
+  }
+
+  stop(): void {
+    this.leave("cut");
+  }
+
+  /** The number of different messages of the source that have arrived. */
+  count(source: string): number {
+    return this.#arrived.get(source)?.size ?? 0;
+  }
+
+  /** Compares the deliveries with everything that the publishers were acknowledged. */
+  faults(publishers: readonly Publisher[]): DeliveryFaults {
+    let lost = 0;
+    for (const { source, acknowledged } of publishers)
+      for (const n of acknowledged) if (this.#arrived.get(source)?.has(n) !== true) lost++;
+    return { lost, ...this.#faults };
+  }
+
+  #connect(): void {
+    const { port, name, permissions = ["admin"] } = this.#options;
+    const wire: MqttWire = new MqttWire({
+      port,
+      clientId: name,
+      password: signToken(name, permissions),
+      clean: false,
+      onPacket: (packet) => {
+        if (wire === this.#wire) this.#take(packet);
+      },
+      onClose: () =>
+        setTimeout(() => {
+          if (wire === this.#wire && !this.#isAway) this.#connect();
+        }, RECONNECT_MS),
+    });
+    this.#wire = wire;
+    this.#answers = [];
+    this.#onConnection.clear();
+  }
+
+  #take(packet: Packet): void {
+    if (packet.cmd === "connack") this.#begin(packet.sessionPresent);
+    else if (packet.cmd === "suback") this.#subscribed?.();
+    else if (packet.cmd === "publish") this.#receive(packet);
+    else if (packet.cmd === "pubrel") {
+      this.#held.delete(packet.messageId ?? 0);
+      this.#answer({ cmd: "pubcomp", messageId: packet.messageId ?? 0 });
+    }
+  }
+
+  #begin(sessionPresent: boolean): void {
+    if (sessionPresent) return;
+    if (!this.#isNew) this.#faults.sessionsLost++;
+    this.#isNew = false;
+    this.#held.clear();
+    const { filters, qos } = this.#options;
+    this.#wire?.send({ cmd: "subscribe", messageId: 1, subscriptions: filters.map((topic) => ({ topic, qos })) });
+  }
+
+  #receive(packet: IPublishPacket): void {
+    const { qos, messageId = 0 } = packet;
+    if (qos === 1) {
+      this.#arrive(packet);
+      this.#answer({ cmd: "puback", messageId });
+    } else if (qos === 2) {
+      // A repetition of what the client has and the server has not released.
+      if (!this.#held.has(messageId)) this.#arrive(packet);
+      this.#held.add(messageId);
+      this.#answer({ cmd: "pubrec", messageId });
+    } else this.#faults.wrongQos++;
+  }
+
+  #arrive({ topic, payload, qos }: IPublishPacket): void {
+    const source = topic.startsWith("outside/") ? topic.slice("outside/".length) : (topic.split("/")[3] ?? "");
+    const n = numberIn(payload);
+    let arrived = this.#arrived.get(source);
+    if (arrived === undefined) {
+      arrived = new Set();
+      this.#arrived.set(source, arrived);
+    }
+    const id = `${source} ${n}`;
+    if (arrived.has(n)) {
+      if (this.#onConnection.has(id)) this.#faults.repeatedOnConnection++;
+      else if (qos === 2) this.#faults.twiceQos2++;
+      else this.#faults.repeatedQos1++;
+    } else {
+      arrived.add(n);
+      if (n < (this.#newest.get(source) ?? 0)) this.#faults.outOfOrder++;
+      else this.#newest.set(source, n);
+    }
+    this.#onConnection.add(id);
+  }
+
+  /** Sends the answers to packets that arrived together in one write. */
+  #answer(packet: Packet): void {
+    this.#answers.push(packet);
+    const wire = this.#wire;
+    if (this.#answers.length > 1) return;
+    setImmediate(() => {
+      if (wire === this.#wire) wire?.send(...this.#answers.splice(0));
+    });
+  }
+}
+
+function numberIn(payload: string | Buffer): number {
+  const { data }: { data: { n: number } } = JSON.parse(String(payload));
+  return data.n;
+}
+
+/** One session that is always connected and one that is away half of the time, of each QoS. */
+export class SessionCrowd {
+  readonly always: readonly SessionClient[];
+  readonly flapping: readonly SessionClient[];
+
+  constructor(port: number) {
+    const filters = ["skylapse/v1/cameras/+/events/#", "outside/#"];
+    const client = (name: string, qos: 1 | 2) => new SessionClient({ port, name: `${name}-${qos}`, filters, qos });
+    this.always = [client("always", 1), client("always", 2)];
+    this.flapping = [client("flapping", 1), client("flapping", 2)];
+  }
+
+  get all(): readonly SessionClient[] {
+    return [...this.always, ...this.flapping];
+  }
+
+  async subscribed(): Promise<void> {
+    await Promise.all(this.all.map(({ subscribed }) => subscribed));
+  }
+
+  /** Lets the flapping sessions leave or come. */
+  toggle(): void {
+    for (const client of this.flapping) {
+      if (client.isAway) client.come();
+      else client.leave(Math.random() < 0.5 ? "cut" : "disconnect");
+    }
+  }
+
+  comeAll(): void {
+    for (const client of this.flapping) client.come();
+  }
+
+  stop(): void {
+    for (const client of this.all) client.stop();
+  }
+
+  /**
+   * Waits until each session has everything that the publishers were acknowledged. Prints how many publications of
+   * QoS 1 were repeated.
+   */
+  async expectNoFaults(publishers: readonly Publisher[]): Promise<void> {
+    const faults = () => this.all.map((client) => ({ name: client.name, ...client.faults(publishers) }));
+    try {
+      await expect.poll(() => faults().reduce((sum, { lost }) => sum + lost, 0)).toBe(0);
+    } finally {
+      process.stdout.write(`${faults().map(summary).join("\n")}\n`);
+    }
+    const none: Omit<DeliveryFaults, "repeatedQos1"> = {
+      ...{ lost: 0, outOfOrder: 0, twiceQos2: 0, repeatedOnConnection: 0, wrongQos: 0, sessionsLost: 0 },
+    };
+    for (const found of faults()) expect(found).toMatchObject(none);
+  }
+}
+
+function summary({ name, ...faults }: DeliveryFaults & { name: string }): string {
+  const found = Object.entries(faults).filter(([, count]) => count > 0);
+  return `${name}: ${found.map(([what, count]) => `${what} ${count}`).join(", ") || "everything once and in order"}`;
+}
