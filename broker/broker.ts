@@ -301,7 +301,10 @@ async function startAedes(parts: Parts): Promise<void> {
   aedes.authorizeSubscribe = parts.subscribing.hook;
   aedes.authorizeForward = parts.forwarding.hook;
   aedes.on("connackSent", ({ returnCode }, client) => {
-    if (returnCode === 0) connections.accepted(client.conn);
+    if (returnCode !== 0) return;
+    connections.accepted(client.conn);
+    const access = registry.get(client);
+    if (access !== undefined) access.isAccepted = true;
   });
   aedes.on("client", lifecycle.connected);
   aedes.on("clientError", lifecycle.failed);

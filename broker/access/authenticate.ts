@@ -111,6 +111,7 @@ export class Authenticate {
       rateLimiter: registry.rateLimiterOf(identity) ?? new RateLimiter(this.#options.rateLimits),
       lastForwarded: 0,
       awaitsSession: true,
+      isAccepted: false,
       disconnectReason: undefined,
       expectedAcks: 0,
       address,

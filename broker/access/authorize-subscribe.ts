@@ -48,9 +48,10 @@ export class AuthorizeSubscribe {
           : access.set.subscribeProblem(filter);
     if (access !== undefined && why === undefined) {
       access.filters.set(filter, subscription.qos);
-      if (!client.clean && client.connected) this.#options.onGranted(client, filter, subscription.qos);
-      // Aedes restores a session's filters before the CONNACK, and sends no retained messages for them.
-      if (client.connected) {
+      // Aedes restores a session's filters before the CONNACK, and sends no retained messages for them. It sets
+      // `client.connected` only some time after the CONNACK, when SUBSCRIBEs may have arrived.
+      if (access.isAccepted) {
+        if (!client.clean) this.#options.onGranted(client, filter, subscription.qos);
         const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
         access.rateLimiter.spend(messages / RETAINED_PER_MESSAGE, bytes);
       }

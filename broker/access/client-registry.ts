@@ -34,6 +34,8 @@ export interface ClientAccess extends Bearer {
   lastForwarded: number;
   /** The client is connecting, and the store has not decided yet whether its session is at this node. */
   awaitsSession: boolean;
+  /** CONNACK has been sent: the client's own SUBSCRIBEs follow. */
+  isAccepted: boolean;
   /** Why the connection ends, for the log; undefined until a reason is known. */
   disconnectReason: string | undefined;
   readonly address: string;

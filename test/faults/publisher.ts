@@ -19,6 +19,8 @@ export interface PublisherOptions {
 export class Publisher {
   readonly source: string;
   readonly qos: 1 | 2;
+  /** Whether the server takes a message that is sent again for a new one: QoS 1 without an event's id. */
+  readonly isRepeating: boolean;
   /** The numbers of all messages that the server has accepted. */
   readonly acknowledged = new Set<number>();
   readonly done: Promise<void>;
@@ -37,6 +39,7 @@ export class Publisher {
   constructor(url: string, source: string, total: number, { qos = 1, isOutside = false }: PublisherOptions = {}) {
     this.source = source;
     this.qos = qos;
+    this.isRepeating = isOutside && qos === 1;
     this.#port = Number(new URL(url).port);
     this.#total = Math.floor(total);
     this.#isOutside = isOutside;

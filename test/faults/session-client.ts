@@ -31,6 +31,12 @@ export interface DeliveryFaults {
   sessionsLost: number;
 }
 
+interface Repeats {
+  qos1: number;
+  qos2: number;
+  onConnection: number;
+}
+
 /**
  * A subscriber with a persistent session, which reconnects until it is stopped. It keeps the client's part of the
  * session: the message ids of QoS 2 that the server has not released. Expects the messages of {@link Publisher}s.
@@ -45,14 +51,9 @@ export class SessionClient {
   readonly #held = new Set<number>();
   /** What arrived on this connection, by source and number. */
   readonly #onConnection = new Set<string>();
-  readonly #faults: Omit<DeliveryFaults, "lost"> = {
-    outOfOrder: 0,
-    twiceQos2: 0,
-    repeatedQos1: 0,
-    repeatedOnConnection: 0,
-    wrongQos: 0,
-    sessionsLost: 0,
-  };
+  /** By source. */
+  readonly #repeats = new Map<string, Repeats>();
+  readonly #faults = { outOfOrder: 0, wrongQos: 0, sessionsLost: 0 };
   #wire: MqttWire | undefined;
   #answers: Packet[] = [];
   #isAway = false;
@@ -95,10 +96,15 @@ export class SessionClient {
 
   /** Compares the deliveries with everything that the publishers were acknowledged. */
   faults(publishers: readonly Publisher[]): DeliveryFaults {
-    let lost = 0;
-    for (const { source, acknowledged } of publishers)
-      for (const n of acknowledged) if (this.#arrived.get(source)?.has(n) !== true) lost++;
-    return { lost, ...this.#faults };
+    const faults = { lost: 0, twiceQos2: 0, repeatedQos1: 0, repeatedOnConnection: 0, ...this.#faults };
+    for (const { source, acknowledged, isRepeating } of publishers) {
+      for (const n of acknowledged) if (this.#arrived.get(source)?.has(n) !== true) faults.lost++;
+      const { qos1 = 0, qos2 = 0, onConnection = 0 } = this.#repeats.get(source) ?? {};
+      faults.twiceQos2 += qos2;
+      faults.repeatedQos1 += isRepeating ? qos1 + onConnection : qos1;
+      faults.repeatedOnConnection += isRepeating ? 0 : onConnection;
+    }
+    return faults;
   }
 
   #connect(): void {
@@ -163,9 +169,9 @@ export class SessionClient {
     }
     const id = `${source} ${n}`;
     if (arrived.has(n)) {
-      if (this.#onConnection.has(id)) this.#faults.repeatedOnConnection++;
-      else if (qos === 2) this.#faults.twiceQos2++;
-      else this.#faults.repeatedQos1++;
+      const repeats = this.#repeats.get(source) ?? { qos1: 0, qos2: 0, onConnection: 0 };
+      repeats[qos === 2 ? "qos2" : this.#onConnection.has(id) ? "onConnection" : "qos1"]++;
+      this.#repeats.set(source, repeats);
     } else {
       arrived.add(n);
       if (n < (this.#newest.get(source) ?? 0)) this.#faults.outOfOrder++;
