@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { Counts } from "../../platform/counts.ts";
 import { messageOf } from "../../platform/errors.ts";
-import type { LoggedPublication, MqttLog } from "../../platform/publication-log.ts";
+import type { LoggedPublication, MqttLog, PublicationPage } from "../../platform/publication-log.ts";
 import type { PermissionSet } from "../access/permission-sets.ts";
 import { sessionName } from "../access/session-names.ts";
 import { ownerOf, type SessionOwner, sessionOwnerSchema } from "../access/session-owner.ts";
@@ -11,6 +11,7 @@ import { SessionGroups, sizeOf } from "./session-groups.ts";
 
 /** The start of the keys of the sessions' rows. The rest of a key is the session's key. */
 export const SESSION_ROW = "session:";
+const MAY_HAVE_MISSED = "session may have missed messages: the store has lost some";
 const WINDOW = 2_048;
 /** A session that is far behind takes turns with others: it waits after this many unwritten publications. */
 const MAX_UNWRITTEN = 64;
@@ -50,6 +51,8 @@ export interface LogSession {
   isElsewhere: boolean;
   /** Whether it has been logged that the session loses publications. */
   isDropping: boolean;
+  /** It has been logged that the session may have missed publications up to this position. */
+  toldUntil: number;
   savedAt: number;
 }
 
@@ -87,16 +90,17 @@ export class LogSessions {
     this.#groups = new SessionGroups({ maxMessages, maxBytes }, () => this.#edge);
   }
 
-  /** @returns the keys of the sessions whose rows are unreadable */
-  async load(): Promise<string[]> {
+  /** @returns the keys of the sessions whose rows are unreadable, and of those that may have missed publications */
+  async load(): Promise<{ unreadable: string[]; missed: string[] }> {
     const { log } = this.#options;
     const stored: [key: string, row: string][] = [];
     for await (const [rowKey, row] of log.rows.load(SESSION_ROW)) stored.push([rowKey.slice(SESSION_ROW.length), row]);
     const unreadable: string[] = [];
+    const missed = new Set<LogSession>();
     this.#edge = log.publications.head;
     let lowest = this.#edge;
     for (const [key, row] of stored) {
-      const record = this.#read(key, row);
+      const record = readRecord(row);
       if (record === undefined) {
         unreadable.push(key);
         continue;
@@ -104,12 +108,18 @@ export class LogSessions {
       const session = this.#add(key, record, record);
       session.isElsewhere = log.rows.writerOf(key) === "other";
       if (session.isElsewhere) continue;
+      if (record.epoch !== log.publications.epoch) {
+        missed.add(session);
+        session.toldUntil = this.#edge;
+        if (log.rows.writerOf(key) === "this") this.#note(session);
+      }
       this.#place(session, 0);
       lowest = Math.min(lowest, session.cursor.sent);
     }
     // One pass for all sessions, to know which of them have something behind them. Other nodes may append meanwhile.
     for (let after = lowest; this.#sessions.size > 0 && after < log.publications.head; ) {
-      const { publications, next } = await log.publications.scan(after);
+      const { publications, next, missing } = await log.publications.scan(after);
+      if (missing !== undefined) for (const session of this.#missedBy(missing)) missed.add(session);
       for (const publication of publications)
         for (const group of this.#groups.match(publication)) group.note(publication);
       after = next;
@@ -121,11 +131,20 @@ export class LogSessions {
     );
     this.#sweep();
     this.#sweepTimer = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS).unref();
-    return unreadable;
+    for (const { key } of missed) this.#options.logger.warn(sessionName(key), MAY_HAVE_MISSED);
+    return { unreadable, missed: [...missed].map(({ key }) => key) };
+  }
+
+  *#missedBy({ before }: NonNullable<PublicationPage["missing"]>): Generator<LogSession> {
+    for (const session of this.#sessions.values()) {
+      if (session.cursor.sent >= before - 1 || this.#groups.groupOf(session.cursor) === undefined) continue;
+      session.toldUntil = Math.max(session.toldUntil, before);
+      yield session;
+    }
   }
 
   /** Loads everything again. The cursors from before have no effect any more. @returns as {@link load} */
-  async reload(): Promise<string[]> {
+  async reload(): ReturnType<LogSessions["load"]> {
     clearInterval(this.#sweepTimer);
     for (const end of this.#ends.splice(0)) end();
     for (const session of this.entries()) this.forget(session.key);
@@ -265,7 +284,7 @@ export class LogSessions {
 
   #add(key: string, { seenAt, ...owner }: SessionOwner & { seenAt: number }, record: Stored): LogSession {
     const cursor = this.#cursorOf(key, record);
-    const fresh = { isElsewhere: false, isDropping: false, savedAt: 0 };
+    const fresh = { isElsewhere: false, isDropping: false, toldUntil: 0, savedAt: 0 };
     const session: LogSession = { key, owner: ownerOf(owner), seenAt, cursor, ...fresh };
     this.#sessions.set(key, session);
     this.#ofCursor.set(cursor, session);
@@ -284,8 +303,11 @@ export class LogSessions {
         const session = this.#ofCursor.get(cursor);
         if (session !== undefined) this.#note(session);
       },
-      onMissing: (missing) =>
-        logger.error({ ...sessionName(key), ...missing }, "session may have missed messages: the store has lost some"),
+      onMissing: (missing) => {
+        const session = this.#sessions.get(key);
+        if (session !== undefined && missing.before > session.toldUntil)
+          logger.error({ ...sessionName(key), ...missing }, MAY_HAVE_MISSED);
+      },
       onReadFailed: (error) =>
         logger.warn({ why: messageOf(error) }, "messages for a session are unreadable, retrying"),
     });

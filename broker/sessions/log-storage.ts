@@ -41,6 +41,8 @@ const FULL_BYTES = 256 * 1024;
 const RELOAD_PAUSE_MS = 1_000;
 /** A CONNECT waits this long for its session. After that, the client is refused and should try another node. */
 const CONNECT_TIMEOUT_MS = 5_000;
+/** Sessions that a report of damage names. The log names all. */
+const MAX_NAMED = 10;
 
 /** A client of Aedes, as far as the store uses it. */
 interface LogClient extends Session {
@@ -150,9 +152,9 @@ class LogStorage implements BrokerStorage {
     log.onReset(() => {
       this.#loading = this.#loading.then(() => this.#reload());
     });
-    const unreadable = await this.#sessions.load();
+    const loaded = await this.#sessions.load();
     await Promise.all([this.retained.load(), this.#wills.load(), this.#loadIncomingIds()]);
-    this.#reportUnreadable(unreadable);
+    this.#reportLosses(loaded);
   }
 
   /** This node has missed publications. Its clients reconnect immediately, and their sessions continue. */
@@ -160,7 +162,7 @@ class LogStorage implements BrokerStorage {
     this.#options.closeClients(undefined);
     for (let isLoaded = false; !isLoaded && !this.#isClosed; ) {
       try {
-        this.#reportUnreadable(await this.#sessions.reload());
+        this.#reportLosses(await this.#sessions.reload());
         this.#incoming.clearAll();
         await Promise.all([this.retained.load(), this.#loadIncomingIds()]);
         isLoaded = true;
@@ -171,7 +173,8 @@ class LogStorage implements BrokerStorage {
     }
   }
 
-  #reportUnreadable(unreadable: readonly string[]): void {
+  #reportLosses({ unreadable, missed }: { unreadable: readonly string[]; missed: readonly string[] }): void {
+    if (missed.length > 0) this.#reportMissed(missed);
     const { log, logger, onDamage } = this.#options;
     if (unreadable.length === 0) return;
     for (const key of unreadable) log.rows.set(`session:${key}`, undefined);
@@ -181,6 +184,16 @@ class LogStorage implements BrokerStorage {
       store: "journal",
       found: "sessions whose records are unreadable",
       missing: `the sessions ${named.join(", ")} are lost: their clients must subscribe again`,
+    });
+  }
+
+  #reportMissed(missed: readonly string[]): void {
+    const named = missed.slice(0, MAX_NAMED).map(describeSession).join(", ");
+    const rest = missed.length > MAX_NAMED ? `, and ${missed.length - MAX_NAMED} more` : "";
+    this.#options.onDamage?.({
+      store: "journal",
+      found: "publications are lost that MQTT sessions had not received",
+      missing: `${missed.length} sessions may have missed messages: ${named}${rest}`,
     });
   }
 

@@ -49,6 +49,8 @@ export const retainedKey = (topic: string) => `r${topic}`;
 export const incomingKey = ({ session, messageId }: IncomingId) => `x${session.length}:${session}${messageId}`;
 
 export const positionOfKey = (key: string) => Number(key.slice(-DIGITS));
+/** The position of a key that LevelDB may have shortened to a prefix: digits that are missing are zeros. */
+export const positionOfPrefix = (key: string) => Number.parseInt(key.slice(1).padEnd(DIGITS, "0").slice(0, DIGITS), 10);
 export const channelOfSpanKey = (key: string) => key.slice(1, key.indexOf("!"));
 
 export function partsOfSessionKey(key: string): { sender: string; name: string } {

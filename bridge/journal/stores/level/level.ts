@@ -161,7 +161,9 @@ class LevelJournal implements Journal {
     this.#store = new Store(db, { path, sync, logger, truth, proof, isRestored });
     this.#reader = new Reader(channels, this.#store, this.#recentEntries, knownGaps);
     const writer = () => this.#writer;
-    this.#rows = new LevelBrokerRows(() => this.#store.db, writer);
+    this.#rows = new LevelBrokerRows({
+      ...{ db: () => this.#store.db, writer, path, nextVersion: loaded.nextRowVersion, logger },
+    });
     this.#log = new LevelPublicationLog({
       ...{ start: log, store: this.#store, writer, previews: settings.previews, logger },
       epoch: () => this.epoch,
@@ -351,7 +353,7 @@ class LevelJournal implements Journal {
     clearTimeout(this.#openTimer);
     await this.#trimming;
     await this.#log.idle();
-    this.#rows.close();
+    this.#rows.end();
     await this.#writer.idle();
     const rest = this.#writer.deferredRows;
     this.#rows.putChanged(rest);
@@ -363,6 +365,7 @@ class LevelJournal implements Journal {
     } catch (err) {
       this.#settings.logger.warn({ err }, "journal not closed cleanly");
     }
+    await this.#rows.close();
     await this.#store.close();
   }
 

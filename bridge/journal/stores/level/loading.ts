@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { OnDamage } from "../../../../platform/level/damage.ts";
 import { openDatabase, repairDatabase } from "../../../../platform/level/database.ts";
 import type { Loss } from "../../../../platform/level/open-store.ts";
+import type { KeyRange } from "../../../../platform/level/table-file.ts";
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import type { JournalLimits } from "../limits.ts";
 import { ChannelLogs, type MetaRow } from "./channel-logs.ts";
@@ -12,7 +13,9 @@ import { Deduplicator } from "./deduplicator.ts";
 import type { Waiting } from "./group.ts";
 import { HEAD_KEY, META_KEY, positionOfKey, rowsOf } from "./keys.ts";
 import type { KnownGaps } from "./known-gaps.ts";
+import { concerns, isOfLog, lostOfLog, lostPublicationsUntil, restoreRows } from "./log-damage.ts";
 import { type LogStart, logStart } from "./publication-log.ts";
+import { beginDoubt, endDoubt, readRow } from "./row-copies.ts";
 import { StateTable } from "./state-table.ts";
 
 export interface LoadedJournal {
@@ -22,6 +25,8 @@ export interface LoadedJournal {
   states: StateTable;
   head: number;
   log: LogStart;
+  /** All versions of the broker's rows are below this number. */
+  nextRowVersion: number;
 }
 
 interface LoadOptions {
@@ -38,11 +43,13 @@ interface LoadOptions {
  * names another entry. A restored copy also gets a new epoch: it may be older than the cursors of clients.
  * @throws {StoreUnusableError} the journal cannot be repaired
  */
-export async function loadJournal({ path, limits, knownGaps, onDamage, logger }: LoadOptions): Promise<LoadedJournal> {
+export async function loadJournal(options: LoadOptions): Promise<LoadedJournal> {
+  const { path, limits, knownGaps, onDamage, logger } = options;
+  const areRowsInDoubt = await beginDoubt(path);
   const checkpoint = await readCheckpoint(path);
   const boot = await bootOfMachine();
   let { db, loss } = await openDatabase(path, WHAT);
-  let loaded: Omit<LoadedJournal, "db">;
+  let loaded: Omit<LoadedJournal, "db" | "nextRowVersion">;
   try {
     loaded = await load(db, limits);
   } catch (error) {
@@ -55,7 +62,7 @@ export async function loadJournal({ path, limits, knownGaps, onDamage, logger }:
   }
   warnOfSkippedStates(loaded.states, logger);
   const known = await db.get(META_KEY);
-  const isBounded = loss !== undefined && (await concernsEntriesOnly(loss, db));
+  const isBounded = loss !== undefined && (await isLossKnown(loss, db));
   const behind = lossSince(checkpoint, loaded.channels.epoch, loaded.head, boot);
   const copied = loss === undefined && behind === undefined ? await copiedSince(path, checkpoint) : undefined;
   if (known === undefined || (loss !== undefined && !isBounded) || behind !== undefined || copied !== undefined) {
@@ -76,8 +83,14 @@ export async function loadJournal({ path, limits, knownGaps, onDamage, logger }:
       onDamage({ store: "journal", found: lost, missing });
     }
   }
-  if (loss !== undefined) await reportMissing(db, loss, loaded.channels, { knownGaps, onDamage, logger, isBounded });
-  return { db, ...loaded };
+  if (loss !== undefined) {
+    loaded.log.last = Math.max(loaded.log.last, lostPublicationsUntil(loss, loaded.head));
+    await reportMissing(db, loss, loaded.channels, { knownGaps, onDamage, logger, isBounded });
+  }
+  const areRowsLost = loss !== undefined && concerns(loss, "c");
+  if (areRowsInDoubt || areRowsLost) await restoreRowsOf(db, options, areRowsLost);
+  await endDoubt(path);
+  return { db, ...loaded, nextRowVersion: await nextRowVersion(db) };
 }
 
 /** Logs that some state was not loaded. Starting without it is better than running out of memory. */
@@ -90,12 +103,44 @@ export function warnOfSkippedStates({ skipped }: StateTable, logger: Logger): vo
 }
 
 const WHAT = "the journal";
+const MAX_NAMED = 10;
 
-/** Whether only entries are lost, and newer entries exist. The counts in the newer rows then show what is missing. */
-async function concernsEntriesOnly({ isBounded, ranges }: Loss, db: Database): Promise<boolean> {
+/**
+ * Whether only entries with newer entries after them are lost, and rows for MQTT sessions. The counts in the newer rows
+ * then show which events are missing.
+ */
+async function isLossKnown({ isBounded, ranges }: Loss, db: Database): Promise<boolean> {
   const { gte, lt } = rowsOf("m");
   const [newest] = await db.keys({ gte, lt, reverse: true, limit: 1 }).all();
-  return isBounded && newest !== undefined && ranges.every(({ from, to }) => from >= gte && to < newest);
+  const isOfEntries = ({ from, to }: KeyRange) => newest !== undefined && from >= gte && to < newest;
+  return isBounded && ranges.every((range) => isOfEntries(range) || isOfLog(range));
+}
+
+async function restoreRowsOf(
+  db: Database,
+  { path, onDamage, logger }: LoadOptions,
+  areRowsLost: boolean,
+): Promise<void> {
+  const { restored, isComplete } = await restoreRows(db, path);
+  if (restored.length > 0) {
+    const rows = restored.slice(0, MAX_NAMED);
+    logger.warn(
+      { restored: restored.length, rows },
+      "rows of MQTT sessions were lost and are restored from their copy",
+    );
+    const missing = `nothing: ${restored.length} rows of MQTT sessions and wills are restored from their copy`;
+    onDamage({ store: "journal", found: "rows of MQTT sessions were lost", missing });
+  }
+  if (isComplete || !areRowsLost) return;
+  logger.error("the copy of the MQTT sessions is incomplete: sessions may be missing");
+  const missing = "sessions may be missing: their clients must subscribe again";
+  onDamage({ store: "journal", found: "the copy of the MQTT sessions is incomplete too", missing });
+}
+
+async function nextRowVersion(db: Database): Promise<number> {
+  let newest = 0;
+  for await (const text of db.values(rowsOf("c"))) newest = Math.max(newest, readRow(text).version);
+  return newest + 1;
 }
 
 async function reportMissing(
@@ -112,14 +157,16 @@ async function reportMissing(
     ({ channel, gap, count }) => `${count} of ${channel || "no channel"} between ${gap.after} and ${gap.before}`,
   );
   const { length } = descriptions;
-  const summary = length === 0 ? "no event is missing" : `events are missing: ${descriptions.slice(0, 10).join(", ")}`;
-  const rest = length > 10 ? `, and ${length - 10} more` : "";
+  const named = descriptions.slice(0, MAX_NAMED).join(", ");
+  const summary = length === 0 ? "no event is missing" : `events are missing: ${named}`;
+  const rest = length > MAX_NAMED ? `, and ${length - MAX_NAMED} more` : "";
   logger.error({ loss: loss.reason, missing: length }, `journal is damaged: ${summary}${rest}`);
-  const missingText = `${summary}${rest}; clients that request them are told of the gap`;
+  const told = length === 0 ? "" : "; clients that request them are told of the gap";
+  const missingText = [`${summary}${rest}${told}`, ...lostOfLog(loss)].join("; ");
   onDamage({ store: "journal", found: loss.reason, missing: missingText });
 }
 
-async function load(db: Database, limits: JournalLimits): Promise<Omit<LoadedJournal, "db">> {
+async function load(db: Database, limits: JournalLimits): Promise<Omit<LoadedJournal, "db" | "nextRowVersion">> {
   const row = await db.get(META_KEY);
   const meta: MetaRow = row === undefined ? { epoch: newEpoch(), forgottenFloor: 0 } : JSON.parse(row);
   const channels = new ChannelLogs(meta, limits.maxChannels);
