@@ -7,6 +7,7 @@ import { readCopies, readRow, rowText, type VersionedRow } from "./row-copies.ts
 const OF_THE_LOG = [
   ["c", "d"],
   ["k", "m"],
+  ["p", "q"],
   ["r", "s"],
   ["u", "y"],
 ] as const;
@@ -24,7 +25,7 @@ export function concerns({ isBounded, ranges }: Loss, letter: string): boolean {
 
 /** The highest position of a lost row of publications; 0 if there is none. */
 export function lostPublicationsUntil({ ranges }: Loss, head: number): number {
-  const { gte, lt } = rowsOf("u");
+  const { gte, lt } = rowsOf("p");
   let until = 0;
   for (const { from, to } of ranges) {
     if (from >= lt || to <= gte) continue;
@@ -36,7 +37,7 @@ export function lostPublicationsUntil({ ranges }: Loss, head: number): number {
 /** What may be missing besides events, for an operator. */
 export function lostOfLog(loss: Loss): string[] {
   const texts: string[] = [];
-  if (concerns(loss, "u")) texts.push("messages of MQTT sessions may be missing: the log names the sessions");
+  if (concerns(loss, "p")) texts.push("messages of MQTT sessions may be missing: the log names the sessions");
   if (concerns(loss, "r"))
     texts.push("retained messages may be missing for MQTT clients until they are published again");
   if (concerns(loss, "k")) texts.push("commands that no camera has received yet may be missing");
