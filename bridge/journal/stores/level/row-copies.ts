@@ -101,7 +101,7 @@ export class RowCopies {
   constructor(options: RowCopiesOptions) {
     this.#options = options;
     this.#file = join(options.path, FILE);
-    // The first write creates the file anew.
+    // The first write replaces the file.
     this.#schedule(WRITE_DELAY_MS);
   }
 
