@@ -29,7 +29,7 @@ async function open(path: string, found: Damage[] = [], logged: string[] = []) {
   const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(line) });
   const retention = { retentionEvents: 10_000, retentionHours: 24 };
   const onDamage = (damage: Damage) => void found.push(damage);
-  const journal = await openLevelJournal({ path, sync: false, logger, keepsMqttLog: true, onDamage, ...retention });
+  const journal = await openLevelJournal({ path, sync: false, logger, onDamage, ...retention });
   const log = journal.mqtt;
   if (log === undefined) throw new Error("the journal keeps no log");
   const sessions = new LogSessions({
