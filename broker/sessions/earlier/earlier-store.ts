@@ -210,7 +210,8 @@ const SESSION_KEY_START = /(?:session|subscriptions|outgoing|incoming|will):/g;
 
 function concernedBy({ logParts, ranges, isBounded }: Loss): string {
   const rows = ranges.map(({ from, to }) => `rows from ${from || "the first"} to ${to}`);
-  const which = [...namesIn(logParts, SESSION_KEY_START, sessionOf), ...rows].join(", ");
+  const sessions = namesIn(logParts, SESSION_KEY_START, sessionOf).map(describeSession);
+  const which = [...sessions, ...rows].join(", ");
   return which === "" || !isBounded ? `any session, certainly ${which || "none"}` : which;
 }
 

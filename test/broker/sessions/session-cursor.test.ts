@@ -1,5 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { type CursorRecord, SessionCursor, type SessionDelivery } from "../../../broker/sessions/session-cursor.ts";
+import type { LoggedPublication } from "../../../platform/publication-log.ts";
 import { turn, WINDOW, World } from "./cursor-model.ts";
 
 /** Steps with their weights. */
@@ -82,4 +84,46 @@ test("a publication stays in the log while a newer connection will send it again
 test("a publication whose PUBREC comes before it is sent again is not sent again", async () => {
   const { client } = await scenario(["disconnect", "connect", "earlyPubrec", "serverReads", "durable", "clientReads"]);
   expect(client.delivered.length).toBe(1);
+});
+
+/** A session with this record in a log of as many publications as are given, whose client is connected. */
+function connectedTo(open: CursorRecord["open"], count: number) {
+  const publications = Array.from({ length: count }, (_, index): LoggedPublication => {
+    return { position: index + 1, topic: "a", payload: Buffer.from("x"), qos: 1, retain: false };
+  });
+  const recent = (after: number) => ({ publications: publications.slice(after), next: count });
+  const cursor = new SessionCursor(
+    { sent: count, open, filters: [] },
+    {
+      ...{ log: { recent, read: async (after) => recent(after) }, edge: () => count, window: 2, maxUnwritten: 100 },
+      ...{ wantsReceipt: () => false, onChange: () => {}, onMissing: () => {}, onReadFailed: () => {}, now: () => 0 },
+    },
+  );
+  const sent: string[] = [];
+  const send = ({ publication, messageId, dup }: SessionDelivery) =>
+    void sent.push(`${publication.position} as ${messageId}${dup ? " again" : ""}`);
+  const connection = { isFull: false, mayReceive: () => true, send };
+  cursor.connect(connection);
+  cursor.start(connection);
+  return { cursor, connection, sent };
+}
+
+test("publications of an earlier version that were not sent follow within the window, when their ids are free", () => {
+  // The usual id of a position is the position plus one.
+  const record: CursorRecord["open"] = [
+    [1, 1, 0, 4],
+    [2, 1, 0, 0],
+    [3, 1, 0, 0],
+    [4, 1, 0, 0],
+  ];
+  const { cursor, connection, sent } = connectedTo(record, 4);
+  expect(sent).toEqual(["1 as 4 again", "2 as 3"]);
+  cursor.acknowledge(connection, 3);
+  expect(sent.slice(2)).toEqual([]);
+  cursor.acknowledge(connection, 4);
+  expect(sent.slice(2)).toEqual(["3 as 4", "4 as 5"]);
+  expect(cursor.record().open).toEqual([
+    [3, 1, 0],
+    [4, 1, 0],
+  ]);
 });

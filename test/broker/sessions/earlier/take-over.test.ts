@@ -1,4 +1,4 @@
-import { cpSync, existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { expect, it } from "vitest";
@@ -149,6 +149,24 @@ it("damaged rows are named and counted, and everything else is taken over", asyn
   expect(damages.at(-1)?.found).toBe("4 unreadable rows");
   const slow = await rejoin(test, "bob", "slow");
   expect(await slow.until("u3")).toEqual(["e1 1", "e3 1", "e5 1", "e6 1", "e7 1", "u2 1", "u3 1"]);
+});
+
+it("flipped bytes are reported, and lose no message that the journal still holds", async () => {
+  const dataPath = earlierData();
+  const folder = join(dataPath, "mqtt");
+  const log = join(folder, readdirSync(folder).find((name) => name.endsWith(".log")) ?? "");
+  const bytes = readFileSync(log);
+  // The copies of e7 in the queues come after the will.
+  const at = bytes.indexOf("will:user%3Acarol") + 60;
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+  writeFileSync(log, bytes);
+  const damages: Damage[] = [];
+  const test = await startTestBroker({ dataPath, env: earlierEnv, onDamage: (damage) => damages.push(damage) });
+  expect(damages).toHaveLength(1);
+  expect(damages[0]).toMatchObject({ store: "mqtt", found: expect.stringMatching(/unreadable records/) });
+  expect(damages[0]?.missing).toMatch(/certainly .*goodbye \(user:carol\)/);
+  const late = await rejoin(test, "dave", "late");
+  expect(await late.until("u3")).toEqual(["e6 2", "e7 2", "u2 2", "u3 1"]);
 });
 
 it("what the earlier version has stored after a return to it is taken over as well", async () => {
