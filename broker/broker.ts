@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
@@ -36,7 +35,6 @@ import type { BrokerConfig } from "./config.ts";
 import { IngestGate } from "./ingest-gate.ts";
 import { Connections } from "./listeners/connections.ts";
 import { type OpenListeners, openListeners, PEER_ADDRESSES, type Ports } from "./listeners/listeners.ts";
-import { openLevelStorage } from "./sessions/level/level.ts";
 import { openLogStorage } from "./sessions/log-storage.ts";
 import { SessionCleanup } from "./sessions/session-cleanup.ts";
 import type { BrokerStorage } from "./sessions/storage.ts";
@@ -169,6 +167,11 @@ function ofRegistry(registry: ClientRegistry) {
   };
 }
 
+function logOf(mqttLog: MqttLog | undefined): MqttLog {
+  if (mqttLog === undefined) throw new TypeError("a broker without Redis needs the log of the journal");
+  return mqttLog;
+}
+
 type Parts = Awaited<ReturnType<typeof composed>>;
 
 async function composed(options: BrokerOptions) {
@@ -188,14 +191,10 @@ async function composed(options: BrokerOptions) {
   };
   const cluster =
     redis && (await (await import("./sessions/redis/redis.ts")).openRedisStorage({ ...storageOptions, redis }));
-  const path = join(config.dataPath, "mqtt");
   const mayReceive = (client: object, { topic, payload }: LoggedPublication) =>
     registry.find(client)?.set.mayReceive(topic, payload) ?? false;
-  const storage: BrokerStorage =
-    cluster ??
-    (mqttLog &&
-      (await openLogStorage({ ...storageOptions, log: mqttLog, mayReceive, onDamage, ...ofRegistry(registry) }))) ??
-    (await openLevelStorage({ ...storageOptions, path, onDamage }));
+  const logged = () => ({ log: logOf(mqttLog), mayReceive, onDamage, ...ofRegistry(registry) });
+  const storage: BrokerStorage = cluster ?? (await openLogStorage({ ...storageOptions, ...logged() }));
 
   const maxPacketBytes = config.maxPayloadBytes + PACKET_OVERHEAD_BYTES;
   const limits = { maxConnectBytes: config.maxConnectBytes, maxPacketBytes, maxFilters: config.maxSubscriptions };

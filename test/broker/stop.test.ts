@@ -1,8 +1,5 @@
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
-import { ClassicLevel } from "classic-level";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
 import { closed, NORTH, startTestBroker, temporaryFolder, topic } from "./broker-under-test.ts";
@@ -108,34 +105,6 @@ describe("the broker's start", () => {
   it("names an address that does not belong to this machine", async () => {
     await expect(startTestBroker({ env: { HOST: "192.0.2.1" } })).rejects.toThrow(
       /HOST 192\.0\.2\.1 is not an address/,
-    );
-  });
-
-  it("names a data path in use", async () => {
-    const dataPath = temporaryFolder();
-    await startTestBroker({ keepsLog: false, dataPath });
-    await expect(startTestBroker({ keepsLog: false, dataPath })).rejects.toThrow(
-      /mqtt is in use: another process has it open\. Stop that process, or set another DATA_PATH for this one/,
-    );
-  });
-
-  it("discards a session with a damaged record", async () => {
-    const dataPath = temporaryFolder();
-    const db = new ClassicLevel<string, string>(join(dataPath, "mqtt"));
-    await db.put("session:north", "not a record");
-    await db.close();
-    await startTestBroker({ keepsLog: false, dataPath });
-  });
-
-  it("names a data path that cannot be written", async () => {
-    const dataPath = temporaryFolder();
-    writeFileSync(join(dataPath, "mqtt"), "not a folder");
-    await expect(startTestBroker({ keepsLog: false, dataPath })).rejects.toThrow(
-      /the store of MQTT sessions in .*mqtt cannot be opened: (EEXIST|ENOTDIR)/,
-    );
-    const file = join(dataPath, "mqtt");
-    await expect(startTestBroker({ keepsLog: false, dataPath: file })).rejects.toThrow(
-      /the store of MQTT sessions in .*mqtt cannot be opened: (EEXIST|ENOTDIR)/,
     );
   });
 });

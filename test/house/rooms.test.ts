@@ -25,7 +25,6 @@ const DOORS: Record<string, readonly string[]> = {
   "bridge/journal/stores/redis": ["redis.ts"],
   "bridge/websocket": ["server.ts", "sockets.ts", "config.ts"],
   "broker/sessions/earlier": ["take-over.ts"],
-  "broker/sessions/level": ["level.ts"],
   "broker/sessions/redis": ["redis.ts"],
 };
 

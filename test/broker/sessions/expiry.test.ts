@@ -1,16 +1,23 @@
 import pino from "pino";
 import { expect, it, onTestFinished } from "vitest";
+import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
 import { PermissionSets } from "../../../broker/access/permission-sets.ts";
 import { Wills } from "../../../broker/access/wills.ts";
-import { openLevelStorage } from "../../../broker/sessions/level/level.ts";
+import { openLogStorage } from "../../../broker/sessions/log-storage.ts";
 import { topicTree } from "../../../contract/topics.ts";
 import { ROOT, temporaryFolder } from "../broker-under-test.ts";
 
 it("the session store keeps a session whose client reconnects while other sessions are being discarded", async () => {
   let now = 0;
   const sets = new PermissionSets({ tree: topicTree(ROOT), channels: new Map() });
-  const storage = await openLevelStorage({
-    path: temporaryFolder(),
+  const logger = pino({ level: "silent" });
+  const retention = { retentionEvents: 10, retentionHours: 1 };
+  const journal = await openLevelJournal({ path: temporaryFolder(), sync: false, logger, ...retention });
+  onTestFinished(() => journal.close());
+  const { mqtt } = journal;
+  if (mqtt === undefined) throw new Error("the journal has no log");
+  const storage = await openLogStorage({
+    ...{ log: mqtt, mayReceive: () => true, isConnected: () => false, closeClients: () => {} },
     permissionsOf: (permissions) => sets.of(permissions),
     wantsReceipt: () => false,
     takeReceipt: () => undefined,
@@ -23,7 +30,7 @@ it("the session store keeps a session whose client reconnects while other sessio
     maxOfflineBytes: 10_000,
     maxRetainedMessages: 10,
     now: () => now,
-    logger: pino({ level: "silent" }),
+    logger,
   });
   onTestFinished(() => storage.destroy());
   const owner = { identity: "user:alice", permissions: [] };
