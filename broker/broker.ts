@@ -25,12 +25,12 @@ import { PermissionSets } from "./access/permission-sets.ts";
 import type { RefusedDevice } from "./access/refused-devices.ts";
 import { RefusedPublications } from "./access/refused-publications.ts";
 import { reservedFor, sessionKey, sessionName } from "./access/session-names.ts";
-import { TakeOvers } from "./access/take-overs.ts";
 import { WillAdmission } from "./access/will-admission.ts";
 import { Wills } from "./access/wills.ts";
 import { acknowledgedMessage } from "./aedes/delivery-receipts.ts";
 import { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 import { aedesOptions } from "./aedes/options.ts";
+import { QosZeroBus } from "./cluster/redis-qos-zero.ts";
 import type { BrokerConfig } from "./config.ts";
 import { IngestGate } from "./ingest-gate.ts";
 import { Connections } from "./listeners/connections.ts";
@@ -57,7 +57,7 @@ interface BrokerOptions {
   ingest: Ingest;
   /** Finds a client's address behind trusted proxies, for MQTT over WebSocket. Default: the peer's address. */
   addresses?: ClientAddresses;
-  /** Stores sessions, retained messages and wills for any number of nodes. Default: LevelDB, for one node. */
+  /** Connects this node with others: messages of QoS 0. Default: a single node. */
   redis?: RedisConnections;
   /** The log in the journal's store, where sessions, retained messages and wills are kept too. Default: a store of the broker. */
   mqttLog?: MqttLog;
@@ -142,6 +142,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     await startAedes(parts);
     parts.cleanup.start();
   } catch (error) {
+    parts.bus?.close();
     await parts.storage.destroy();
     throw error;
   }
@@ -168,7 +169,7 @@ function ofRegistry(registry: ClientRegistry) {
 }
 
 function logOf(mqttLog: MqttLog | undefined): MqttLog {
-  if (mqttLog === undefined) throw new TypeError("a broker without Redis needs the log of the journal");
+  if (mqttLog === undefined) throw new TypeError("the broker needs the log of the journal");
   return mqttLog;
 }
 
@@ -189,12 +190,12 @@ async function composed(options: BrokerOptions) {
     ...config,
     ...{ wills, now, logger },
   };
-  const cluster =
-    redis && (await (await import("./sessions/redis/redis.ts")).openRedisStorage({ ...storageOptions, redis }));
   const mayReceive = (client: object, { topic, payload }: LoggedPublication) =>
     registry.find(client)?.set.mayReceive(topic, payload) ?? false;
-  const logged = () => ({ log: logOf(mqttLog), mayReceive, onDamage, ...ofRegistry(registry) });
-  const storage: BrokerStorage = cluster ?? (await openLogStorage({ ...storageOptions, ...logged() }));
+  const storage: BrokerStorage = await openLogStorage({
+    ...storageOptions,
+    ...{ log: logOf(mqttLog), mayReceive, onDamage, ...ofRegistry(registry) },
+  });
 
   const maxPacketBytes = config.maxPayloadBytes + PACKET_OVERHEAD_BYTES;
   const limits = { maxConnectBytes: config.maxConnectBytes, maxPacketBytes, maxFilters: config.maxSubscriptions };
@@ -218,10 +219,9 @@ async function composed(options: BrokerOptions) {
   const refusedPublications = new RefusedPublications(logger);
   const gate = new IngestGate({
     ...{ broker: aedes, ingest, refusedPublications, logger, log: mqttLog },
-    unavailableReason: () => cluster?.unavailableReason,
     isIncoming: (clientId, messageId) => storage.isIncoming(clientId, messageId),
   });
-  // A function, because the Redis storage replaces this object after Redis has lost data.
+  // A function, because the storage replaces this object when it loads the retained messages again.
   const retainedTopics = () => storage.retained.topics;
   const publishing = new AuthorizePublish({
     ...config,
@@ -251,10 +251,12 @@ async function composed(options: BrokerOptions) {
     isDeliveredFromQueue: (client, brokerCounter) => storage.isDeliveredFromQueue?.(client, brokerCounter) ?? false,
     isNewestRetained: (topic, payload) => storage.retained.isNewest(topic, payload),
   });
-  const takeOvers = cluster && new TakeOvers({ registry, announce: (client) => cluster.announce(client) });
+  const { brokerId } = storage;
+  const bus = redis && new QosZeroBus({ redis, brokerId, onPacket: (packet) => aedes.deliver(packet), logger });
+  if (bus !== undefined) aedes.shareQosZero(bus);
   const lifecycle = new ClientLifecycle({
     ...config,
-    ...{ registry, takeOvers, originOf, logger },
+    ...{ registry, originOf, logger },
     bar: (client, access) => publishing.bar(client, access),
     sessionLeft: (key) => storage.left(key),
   });
@@ -271,7 +273,7 @@ async function composed(options: BrokerOptions) {
       registry,
       storage,
       mqttLog,
-      cluster,
+      bus,
       refusals,
       acts,
       deliveries,
@@ -279,21 +281,14 @@ async function composed(options: BrokerOptions) {
       maxPacketBytes,
     },
     ...{ admission, connections, connectRefusals, willAdmission, authenticate, refusedPublications, gate },
-    ...{ publishing, subscribing, forwarding, takeOvers, lifecycle, cleanup },
+    ...{ publishing, subscribing, forwarding, lifecycle, cleanup },
   };
 }
 
 /** Installs the hooks of Aedes and starts it. */
 async function startAedes(parts: Parts): Promise<void> {
-  const { aedes, registry, storage, cluster, connections, takeOvers, lifecycle, logger } = parts;
+  const { aedes, registry, storage, connections, lifecycle, logger } = parts;
   registry.unused.add((key) => storage.release(key));
-  cluster?.listen({
-    onClient: (client, here) => takeOvers?.announced(client, here),
-    // The clients may have missed messages. They reconnect immediately and resume their sessions.
-    onMissed: () => {
-      for (const [client] of [...registry.entries()]) client.close();
-    },
-  });
   aedes.preConnect = parts.authenticate.preConnect;
   aedes.authenticate = parts.authenticate.authenticate;
   aedes.authorizePublish = parts.publishing.hook;
@@ -405,6 +400,7 @@ async function stopParts(parts: Parts, stopListening: () => void): Promise<void>
   await until(() => closed, STOP_CLOSE_MS);
   admission.destroyAll();
   parts.refusedPublications.stop();
+  parts.bus?.close();
   await parts.storage.destroy();
 }
 

@@ -7,18 +7,12 @@ import { NotAcceptedError } from "./access/errors.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
 import { namesOf } from "./access/session-names.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
-import { StorageUnavailableError } from "./cluster/redis-connection.ts";
 
 interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
   /** The log of publications, which subscribers follow. Undefined: the broker forwards each publication itself. */
   log: Pick<MqttLog, "append"> | undefined;
-  /**
-   * Why publications cannot be forwarded at present; undefined when they can. Until then, publications are refused: if
-   * they waited, they would fill the memory.
-   */
-  unavailableReason(): string | undefined;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
   refusedPublications: RefusedPublications;
@@ -163,9 +157,7 @@ export class IngestGate {
     packet: PublishPacket,
     { incomingId, isForeign }: Acceptable = {},
   ): Promise<Acceptance> {
-    const { ingest, log, unavailableReason } = this.#options;
-    const why = unavailableReason();
-    if (why !== undefined) throw new StorageUnavailableError(why);
+    const { ingest, log } = this.#options;
     const publication = publicationOf(sender.identity, packet);
     if (isForeign !== true) return await ingest.accept({ ...publication, incomingId });
     const { identity: _, ...rest } = publication;

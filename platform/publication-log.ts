@@ -71,6 +71,8 @@ export interface PublicationLog {
 
 /** A client's rows as they were when this node became their writer. */
 export interface TakenRows {
+  /** Whether this node has the session's newest row in memory. */
+  isNewest: boolean;
   /** The session's row; undefined when there is none. */
   session: string | undefined;
   /** The session's message ids of QoS 2 publications whose PUBREL has not arrived. */
@@ -79,8 +81,8 @@ export interface TakenRows {
 
 /** What other nodes do with the rows of clients. A store for a single node calls nothing. */
 export interface BrokerRowsListener {
-  /** Another node writes the client's rows from now on: the client has connected there, or has lost its session. */
-  onTaken(client: string): void;
+  /** The client has connected to another node, which writes its rows from now on. @param session the row of a new session */
+  onTaken(client: string, session: string | undefined): void;
   /** The client is connected to no node, and this is its session's row. */
   onLeft(client: string, session: string): void;
   /** The client has no session any more. */
@@ -114,7 +116,7 @@ export interface BrokerRows {
   /**
    * The client connects to this node, which writes its rows from now on. The will of its earlier connection is removed
    * if that connection's node has ended. When this resolves, this node has followed the log up to this moment.
-   * @returns undefined when this node has the newest rows in memory @throws {StoreUnavailableError}
+   * @returns undefined when this node has everything in memory @throws {StoreUnavailableError}
    */
   take(client: string): Promise<TakenRows | undefined>;
   /** The client has disconnected from this node and has no will. Any node may write its rows. */

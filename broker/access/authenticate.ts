@@ -29,8 +29,6 @@ export interface SessionOwners {
   keep(key: string, owner: SessionOwner): Promise<NotKept | undefined>;
   /** Deletes the session with its subscriptions and queued messages. */
   discard(key: string): Promise<void>;
-  /** No connection uses the key any more. */
-  release(key: string): void;
 }
 
 interface AuthenticateOptions extends IdentityChecks {
@@ -131,7 +129,6 @@ export class Authenticate {
       else await this.#keep(key, owner);
     } finally {
       access.awaitsSession = false;
-      if (registry.identityAt(key) === undefined) sessions.release(key);
     }
   }
 

@@ -5,7 +5,6 @@ import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { NotAcceptedError, RefusedConnectionError } from "./errors.ts";
 import { watchLink } from "./link-watch.ts";
 import { namesOf, sessionName } from "./session-names.ts";
-import type { TakeOvers } from "./take-overs.ts";
 
 /** The longest wait of `setTimeout`, which waits 1 ms when given a longer one. */
 const MAX_TIMER_MS = 2_147_483_647;
@@ -16,8 +15,6 @@ const CLOSED = "its connection was closed without DISCONNECT";
 
 interface ClientLifecycleOptions {
   registry: ClientRegistry;
-  /** Undefined with a single node. */
-  takeOvers: TakeOvers | undefined;
   originOf(client: Client): Origin;
   /** See `AuthorizePublish.bar`. */
   bar(client: Client, access: ClientAccess): void;
@@ -40,7 +37,7 @@ export class ClientLifecycle {
   }
 
   readonly connected = (client: Client): void => {
-    const { registry, takeOvers, originOf, heartbeatMs, logger } = this.#options;
+    const { registry, originOf, heartbeatMs, logger } = this.#options;
     const access = registry.get(client);
     if (access === undefined) {
       // The connection closed during authentication, so the registry has removed the client.
@@ -48,9 +45,6 @@ export class ClientLifecycle {
       return;
     }
     registry.register(client);
-    takeOvers?.connected(client, access).catch((error: unknown) => {
-      logger.error({ err: error, ...namesOf(access) }, "client could not be announced to the other nodes");
-    });
     const { address, transport, expiresAt, keepaliveS } = access;
     const { probe } = originOf(client);
     if (keepaliveS === 0 && probe !== undefined) watchLink(client.conn, probe, heartbeatMs);

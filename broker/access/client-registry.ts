@@ -10,7 +10,6 @@ import type { TopicCache } from "../../platform/topic-cache.ts";
 import type { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
 import type { Transport } from "./admission.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
-import { sessionKey } from "./session-names.ts";
 
 /** The identity and permissions of a connected MQTT client, and the state of its connection. */
 export interface ClientAccess extends Bearer {
@@ -166,21 +165,6 @@ export class ClientRegistry {
     }
     if (isReplaced && takenOver !== undefined)
       this.takeOvers.call({ clientId: takenOver.clientId, identity: takenOver.identity });
-  }
-
-  /** Closes this node's older connections of a client that has connected to another node. */
-  closeOlderThan({ clientId, identity }: TakeOver, isOlder: (client: Client) => boolean): void {
-    let tookOver = false;
-    // Earlier versions identified a session by its client id alone.
-    const keys = new Set([sessionKey(identity, clientId), clientId]);
-    for (const client of [...keys].flatMap((key) => [...(this.#bySession.get(key) ?? [])])) {
-      if (!this.#registered.has(client) || this.get(client)?.identity !== identity || !isOlder(client)) continue;
-      tookOver = true;
-      const access = this.get(client);
-      if (access !== undefined) access.disconnectReason ??= "it has connected to another node";
-      client.close();
-    }
-    if (tookOver) this.takeOvers.call({ clientId, identity });
   }
 
   /** Keeps the limiter of an identity without connections until the limiter is rested. */

@@ -84,6 +84,12 @@ export class TopicEmitter extends SubscriptionIndex<Message> {
     for (const listener of listeners) listener(message, nothing);
   }
 
+  /** Dispatches a publication of another node. */
+  deliver(message: Message): void {
+    if (this.#closed) return;
+    for (const listener of this.listeners.match(message.topic)) listener(message, nothing);
+  }
+
   close(done: () => void = nothing): this {
     this.#closed = true;
     setImmediate(done);

@@ -90,8 +90,18 @@ export class LogSessions {
     this.#groups = new SessionGroups({ maxMessages, maxBytes }, () => this.#edge);
   }
 
-  /** @returns the keys of the sessions whose rows are unreadable, and of those that may have missed publications */
+  /**
+   * Loads everything, or loads it again. Cursors from before have no effect any more.
+   * @returns the keys of the sessions whose rows are unreadable, and of those that may have missed publications
+   */
   async load(): Promise<{ unreadable: string[]; missed: string[] }> {
+    clearInterval(this.#sweepTimer);
+    for (const end of this.#ends.splice(0)) end();
+    for (const session of this.entries()) this.forget(session.key);
+    return await this.#load();
+  }
+
+  async #load(): ReturnType<LogSessions["load"]> {
     const { log } = this.#options;
     const stored: [key: string, row: string][] = [];
     for await (const [rowKey, row] of log.rows.load(SESSION_ROW)) stored.push([rowKey.slice(SESSION_ROW.length), row]);
@@ -141,14 +151,6 @@ export class LogSessions {
       session.toldUntil = Math.max(session.toldUntil, before);
       yield session;
     }
-  }
-
-  /** Loads everything again. The cursors from before have no effect any more. @returns as {@link load} */
-  async reload(): ReturnType<LogSessions["load"]> {
-    clearInterval(this.#sweepTimer);
-    for (const end of this.#ends.splice(0)) end();
-    for (const session of this.entries()) this.forget(session.key);
-    return await this.load();
   }
 
   async stop(): Promise<void> {
@@ -215,8 +217,9 @@ export class LogSessions {
     this.#detach(session);
   }
 
-  /** The session's client has connected to another node. */
-  taken(key: string): void {
+  /** The session's client has connected to another node. @param row the row of a session that is new there */
+  taken(key: string, row: string | undefined): void {
+    if (row !== undefined) this.replace(key, row);
     const session = this.#sessions.get(key);
     if (session === undefined) return;
     this.#detach(session);

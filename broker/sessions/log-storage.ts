@@ -109,6 +109,7 @@ class LogStorage implements BrokerStorage {
   /** Resolves when what the log has is loaded. */
   #loading: Promise<void> = Promise.resolve();
   #isClosed = false;
+  #stopFollowing = () => {};
   readonly retained: LogRetained;
   readonly deliveries: LogDeliveries;
   readonly brokerId = `b${randomBytes(9).toString("base64url")}`;
@@ -143,18 +144,24 @@ class LogStorage implements BrokerStorage {
 
   async load(): Promise<void> {
     const { log } = this.#options;
-    log.rows.follow({
-      onTaken: (client) => this.#onTaken(client),
-      onLeft: (client, row) => this.#onLeft(client, row),
-      onRemoved: (client) => this.#onTaken(client, false),
-      onWill: (client, row) => this.#wills.adopt(client, row),
-    });
     log.onReset(() => {
       this.#loading = this.#loading.then(() => this.#reload());
     });
-    const loaded = await this.#sessions.load();
+    const loaded = await this.#loadSessions();
     await Promise.all([this.retained.load(), this.#wills.load(), this.#loadIncomingIds()]);
     this.#reportLosses(loaded);
+  }
+
+  async #loadSessions(): ReturnType<LogSessions["load"]> {
+    this.#stopFollowing();
+    const loaded = await this.#sessions.load();
+    this.#stopFollowing = this.#options.log.rows.follow({
+      onTaken: (client, row) => this.#onTaken(client, row),
+      onLeft: (client, row) => this.#onLeft(client, row),
+      onRemoved: (client) => this.#onRemoved(client),
+      onWill: (client, row) => this.#wills.adopt(client, row),
+    });
+    return loaded;
   }
 
   /** This node has missed publications. Its clients reconnect immediately, and their sessions continue. */
@@ -162,7 +169,7 @@ class LogStorage implements BrokerStorage {
     this.#options.closeClients(undefined);
     for (let isLoaded = false; !isLoaded && !this.#isClosed; ) {
       try {
-        this.#reportLosses(await this.#sessions.reload());
+        this.#reportLosses(await this.#loadSessions());
         this.#incoming.clearAll();
         await Promise.all([this.retained.load(), this.#loadIncomingIds()]);
         isLoaded = true;
@@ -216,7 +223,7 @@ class LogStorage implements BrokerStorage {
   }
 
   keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
-    return answered(this.#lifetimes.run(key, () => this.#keep(key, owner)));
+    return this.#connecting(key, () => this.#keep(key, owner));
   }
 
   async #keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
@@ -239,11 +246,17 @@ class LogStorage implements BrokerStorage {
   }
 
   discard(key: string): Promise<void> {
-    const discarding = this.#lifetimes.run(key, async () => {
+    return this.#connecting(key, async () => {
       await this.#take(key);
       await this.#discard(key);
     });
-    return answered(discarding);
+  }
+
+  /** @throws {RefusedConnectionError} the store does not answer in time */
+  #connecting<Result>(key: string, task: () => Promise<Result>): Promise<Result> {
+    // If the store answers too late, no connection uses the key any more.
+    const running = this.#lifetimes.run(key, () => task().finally(() => this.release(key)));
+    return inTime(running, CONNECT_TIMEOUT_MS, () => unavailable("the store does not answer"));
   }
 
   /** No connection to this node uses the key any more. */
@@ -261,7 +274,7 @@ class LogStorage implements BrokerStorage {
     });
     this.#assertWriter(key);
     if (taken === undefined) return;
-    this.#sessions.replace(key, taken.session);
+    if (!taken.isNewest) this.#sessions.replace(key, taken.session);
     this.#incoming.clear(key);
     for (const messageId of taken.incomingIds) this.#incoming.add(key, messageId);
   }
@@ -271,12 +284,18 @@ class LogStorage implements BrokerStorage {
     if (this.#options.log.rows.writerOf(key) !== "this") throw unavailable("the client has connected to another node");
   }
 
-  #onTaken(key: string, isReplaced = true): void {
-    if (isReplaced) this.#sessions.taken(key);
-    else this.#sessions.forget(key);
+  #onTaken(key: string, row: string | undefined): void {
+    this.#sessions.taken(key, row);
     this.#incoming.clear(key);
     this.#wills.forget(key);
-    this.#options.closeClients(key, isReplaced);
+    this.#options.closeClients(key, true);
+  }
+
+  #onRemoved(key: string): void {
+    this.#sessions.forget(key);
+    this.#incoming.clear(key);
+    this.#wills.forget(key);
+    this.#options.closeClients(key);
   }
 
   #onLeft(key: string, row: string): void {
@@ -510,11 +529,6 @@ const PUBREL = {
 /** @throws {Error} the session continues at another connection */
 function assertNewest(cursor: SessionCursor | undefined, connection: LogConnection): asserts cursor is SessionCursor {
   if (cursor?.isNewest(connection) !== true) throw new Error("the session continues at another connection");
-}
-
-/** @throws {RefusedConnectionError} the store does not answer in time */
-function answered<Result>(task: Promise<Result>): Promise<Result> {
-  return inTime(task, CONNECT_TIMEOUT_MS, () => unavailable("the store does not answer"));
 }
 
 function unavailable(why: string): RefusedConnectionError {

@@ -114,6 +114,8 @@ export interface BrokerStorage extends SessionOwners {
     /** Whether the payload is still that of the topic's retained message. */
     isNewest(topic: string, payload: Uint8Array): boolean;
   };
+  /** No connection to this node uses the session key any more. */
+  release(key: string): void;
   /** The session's client has disconnected. The session's age counts from now. */
   left(clientId: string): Promise<void>;
   /** Discards disconnected sessions that were last used before the moment (ms since 1970). @returns how many */

@@ -6,6 +6,7 @@ import pino from "pino";
 import { onTestFinished } from "vitest";
 import type { DeviceStore } from "../../bridge/auth/devices.ts";
 import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
+import { openRedisJournal, type RedisJournalOptions } from "../../bridge/journal/stores/redis/redis.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
 import { takeOverEarlierSessions } from "../../broker/sessions/earlier/take-over.ts";
@@ -73,6 +74,8 @@ export interface BrokerUnderTestOptions {
   redis?: RedisConnections;
   onDamage?: OnDamage;
   isRevoked?: (bearer: Bearer) => boolean;
+  /** Timeouts and intervals of the journal in Redis, milliseconds. */
+  waits?: RedisJournalOptions["waits"];
   /** Whether sessions are cursors over a log. If false, the broker has a store of its own. Default: true. */
   keepsLog?: boolean;
 }
@@ -137,10 +140,12 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   await devices.set({ id: "stacker", kind: "processing", secret: SECRET });
   const retention = { retentionEvents: 10_000, retentionHours: 24 };
   const journalPath = join(dataPath, "journal");
-  const journal =
-    redis === undefined && keepsLog
-      ? await openLevelJournal({ path: journalPath, sync: false, logger, ...retention })
-      : undefined;
+  const kept = { logger, ...retention };
+  const journal = !keepsLog
+    ? undefined
+    : redis === undefined
+      ? await openLevelJournal({ path: journalPath, sync: false, ...kept })
+      : await openRedisJournal({ redis, keepsMqttLog: true, waits: options.waits ?? {}, ...kept });
   if (journal !== undefined) onTestFinished(() => journal.close());
   ingest.log = journal?.mqtt;
   if (journal?.mqtt !== undefined)

@@ -16,7 +16,7 @@ let count = 0;
 
 export interface Nodes {
   server: RedisServer;
-  /** The prefix of all keys, `{name}:mqtt:`. */
+  /** The prefix of the journal's keys, `{name}:journal:`. */
   prefix: string;
   /** Starts another broker on the same Redis. */
   start(env?: Record<string, string>, options?: BrokerUnderTestOptions): Promise<BrokerUnderTest>;
@@ -45,7 +45,7 @@ export async function nodes({ on, cluster = false }: { on?: RedisServer; cluster
   onTestFinished(() => redis.disconnect());
   return {
     server,
-    prefix: `{${name}}:mqtt:`,
+    prefix: `{${name}}:journal:`,
     redis,
     keys: async () => (await redis.keys(`{${name}}:*`)).sort(),
     start: (env = {}, options = {}) => {

@@ -1,34 +1,344 @@
-import type { BrokerRows } from "../../../../platform/publication-log.ts";
+import type { Logger } from "pino";
+import { StoreUnavailableError } from "../../../../platform/errors.ts";
+import type { BrokerRows, BrokerRowsListener, TakenRows } from "../../../../platform/publication-log.ts";
+import type { Connection } from "./connection.ts";
+import type { JournalKeys } from "./keys.ts";
+import { type RowChange, readRowChange } from "./row-changes.ts";
+import { RowWriter } from "./row-writer.ts";
 
-/** A placeholder: the rows of the broker are still in the broker's own store. */
+const FIELDS_PER_READ = 500;
+/** Clients of a dead run that one heartbeat takes over. */
+const CLIENTS_PER_BEAT = 200;
+const SESSION = "session:";
+const WILL = "will:";
+
+interface Writer {
+  readonly generation: string;
+  /** Empty: the client is connected to no node. */
+  readonly run: string;
+}
+
+/** A client that connects to this node, until this node has read its own change. */
+interface Taking {
+  readonly client: string;
+  /** Whether this node has read the change. */
+  isApplied: boolean;
+  /** Whether this node had the newest session row in memory at the moment of the change. */
+  isNewest: boolean;
+  taken: Omit<TakenRows, "isNewest"> | undefined;
+  resolve: (rows: TakenRows) => void;
+}
+
+interface RedisBrokerRowsOptions {
+  writing: Connection;
+  reading: Connection;
+  keys: JournalKeys;
+  run: string;
+  epoch: () => string;
+  /** The newest position that this node has passed to all followers. */
+  head: () => number;
+  /** Called when changes are missing, so that everything must be loaded again. */
+  onGap: () => void;
+  heartbeatMs: number;
+  deadAfterMs: number;
+  logger: Logger;
+}
+
+/**
+ * The rows of the broker's clients in Redis. Every node reads all changes of who writes them, in one order: the order of
+ * `mqtt-changes`, and each change after the publications that were in the log before it.
+ */
 export class RedisBrokerRows implements BrokerRows {
-  readonly isFirstNode = true;
+  readonly #options: RedisBrokerRowsOptions;
+  readonly #writer: RowWriter;
+  readonly #writers = new Map<string, Writer>();
+  /** Takes without a result, by token. */
+  readonly #taking = new Map<string, Taking>();
+  /** Clients that this run took without knowing their rows, because the reply was lost. */
+  readonly #unknown = new Set<string>();
+  /** Loaded wills of this run's clients, for the listener. */
+  readonly #wills = new Map<string, string>();
+  /** Undefined while the rows are loaded: changes wait. */
+  #listener: BrokerRowsListener | undefined;
+  /** Loads that wait until this node has followed the log up to the head. */
+  readonly #followers = new Set<{ head: number; resolve: () => void }>();
+  /** Changes that were read, and wait for the log or for {@link load}. */
+  #waiting: RowChange[] = [];
+  /** The number of the newest change that was read. */
+  #read = 0;
+  /** The number of the newest change that was applied. */
+  applied = 0;
+  #tokens = 0;
+  #beatTimer: NodeJS.Timeout | undefined;
+  /** The start of the current time in which Redis has answered without a long pause, by `performance.now()`. */
+  #answeringSince = Number.POSITIVE_INFINITY;
+  #answeredAt = Number.NEGATIVE_INFINITY;
+  isFirstNode = false;
 
-  async *load(): AsyncGenerator<readonly [key: string, value: string]> {}
-
-  set(): void {
-    throw new Error("rows of the broker cannot be stored in the journal in Redis yet");
+  constructor(options: RedisBrokerRowsOptions) {
+    this.#options = options;
+    const { writing: connection, keys, run, epoch, logger } = options;
+    this.#writer = new RowWriter({
+      ...{ connection, keys, run, epoch, logger },
+      writerOf: (client) => {
+        const known = this.#writers.get(client);
+        return known && { generation: known.generation, isThis: known.run === run };
+      },
+      onRefused: (client) => this.#lost(client),
+      onGone: (client, generation) => {
+        if (this.#writers.get(client)?.generation === generation) this.#writers.delete(client);
+      },
+    });
   }
 
-  beforeWrite(): () => void {
-    return () => {};
+  /** Begins to read changes. Call this before the log is read. @throws {StoreUnavailableError} */
+  async start(): Promise<void> {
+    this.#read = await this.#newestChange();
+    await this.#writer.register();
+    this.#beatTimer = setInterval(() => void this.#beat(), this.#options.heartbeatMs).unref();
+    await this.#beat();
   }
 
-  async flush(): Promise<void> {}
-
-  async take(): Promise<undefined> {}
-
-  release(): void {}
-
-  writerOf(): "this" {
-    return "this";
+  async *load(prefix: string): AsyncGenerator<readonly [key: string, value: string]> {
+    if (prefix !== SESSION) return;
+    const { reading, keys, run } = this.#options;
+    const newest = await this.#newestChange();
+    const writers = new Map<string, Writer>();
+    for await (const [client, value] of this.#fields(keys.rowWriters)) {
+      const [generation = "", other = ""] = value.split(" ");
+      writers.set(client, { generation, run: other === "-" ? "" : other });
+    }
+    const rows: [string, string][] = [];
+    const wills = new Map<string, string>();
+    for await (const [key, row] of this.#fields(keys.rows)) {
+      if (key.startsWith(SESSION)) rows.push([key, row]);
+      else if (key.startsWith(WILL)) wills.set(key.slice(WILL.length), row);
+    }
+    const [head] = await reading.do((redis) => redis.hmget(keys.meta, "head"));
+    await this.#followed(Number(head));
+    this.#writers.clear();
+    for (const [client, writer] of writers) {
+      this.#writers.set(client, writer);
+      if (writer.run !== run) continue;
+      const will = wills.get(client);
+      if (will !== undefined) this.#wills.set(client, will);
+      // From before this node has missed something: its clients were disconnected.
+      else this.#writer.release(client);
+    }
+    this.#read = Math.max(this.#read, newest);
+    this.applied = newest;
+    yield* rows;
   }
 
-  async removeSession(): Promise<boolean> {
-    return true;
+  set(key: string, value: string | undefined): void {
+    this.#writer.set(key, value);
   }
 
-  follow(): () => void {
-    return () => {};
+  beforeWrite(collect: () => void): () => void {
+    return this.#writer.beforeWrite(collect);
+  }
+
+  flush(): Promise<void> {
+    return this.#writer.flush();
+  }
+
+  async take(client: string): Promise<TakenRows> {
+    const token = String(++this.#tokens);
+    const taking: Taking = { client, isApplied: false, isNewest: false, taken: undefined, resolve: () => {} };
+    const applied = new Promise<TakenRows>((resolve) => {
+      taking.resolve = resolve;
+    });
+    this.#taking.set(token, taking);
+    try {
+      const { session, incomingIds } = await this.#writer.take(client, token);
+      taking.taken = { session: session === "" ? undefined : session, incomingIds };
+    } catch (error) {
+      this.#taking.delete(token);
+      throw error;
+    }
+    this.#settle(token, taking);
+    return await applied;
+  }
+
+  release(client: string): void {
+    if (this.writerOf(client) === "this") this.#writer.release(client);
+  }
+
+  writerOf(client: string): "this" | "other" | "nobody" {
+    const run = this.#writers.get(client)?.run ?? "";
+    return run === "" ? "nobody" : run === this.#options.run ? "this" : "other";
+  }
+
+  removeSession(client: string): Promise<boolean> {
+    return this.#writer.remove(client);
+  }
+
+  follow(listener: BrokerRowsListener): () => void {
+    this.#listener = listener;
+    for (const [client, will] of this.#wills) listener.onWill(client, will);
+    this.#wills.clear();
+    this.advance();
+    return () => {
+      if (this.#listener === listener) this.#listener = undefined;
+    };
+  }
+
+  // Reading
+
+  /** The stream of changes, and the id after which it must be read. */
+  get stream(): { key: string; after: string } {
+    return { key: this.#options.keys.rowChanges, after: `${this.#read}-0` };
+  }
+
+  /** Takes entries of {@link stream}. */
+  arrived(entries: readonly (readonly [id: Buffer, fields: readonly Buffer[]])[]): void {
+    for (const [id, fields] of entries) {
+      const change = readRowChange(id, fields);
+      if (change.number <= this.#read) continue;
+      const isContinuous = change.previous === this.#read;
+      this.#read = change.number;
+      if (!isContinuous) {
+        this.#options.onGap();
+        return;
+      }
+      this.#waiting.push(change);
+    }
+    this.advance();
+  }
+
+  /** Applies changes for which the log has been followed far enough. Call this when the log has been followed. */
+  advance(): void {
+    const head = this.#options.head();
+    for (const waiting of [...this.#followers]) {
+      if (waiting.head > head) continue;
+      this.#followers.delete(waiting);
+      waiting.resolve();
+    }
+    let count = 0;
+    for (const change of this.#waiting) {
+      if (change.head > head || this.#listener === undefined) break;
+      count++;
+      if (change.number <= this.applied) continue;
+      this.applied = change.number;
+      this.#apply(change, this.#listener);
+    }
+    if (count > 0) this.#waiting.splice(0, count);
+  }
+
+  /** Forgets everything until {@link load} is called. */
+  reset(): void {
+    this.#listener = undefined;
+    this.#waiting = [];
+    this.#writers.clear();
+    this.#unknown.clear();
+    this.#writer.reset();
+    for (const [token, taking] of [...this.#taking]) {
+      this.#taking.delete(token);
+      // The client is refused, because this node is not its writer.
+      taking.resolve({ isNewest: true, session: undefined, incomingIds: [] });
+    }
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#beatTimer);
+    await this.#writer.close();
+  }
+
+  #followed(head: number): Promise<void> {
+    if (head <= this.#options.head()) return Promise.resolve();
+    return new Promise((resolve) => this.#followers.add({ head, resolve }));
+  }
+
+  #apply({ kind, client, generation, run, details }: RowChange, listener: BrokerRowsListener): void {
+    const isOwn = run === this.#options.run;
+    const before = this.#writers.get(client);
+    const [detail = "", will = ""] = details;
+    switch (kind) {
+      case "t":
+        // Of other nodes' clients, only those with a session are of interest.
+        if (isOwn || before !== undefined) this.#writers.set(client, { generation, run });
+        if (isOwn) this.#applyOwnTake(detail, client, before);
+        else listener.onTaken(client, undefined);
+        return;
+      case "c":
+        this.#writers.set(client, { generation, run });
+        if (!isOwn) listener.onTaken(client, detail);
+        return;
+      case "l":
+        this.#writers.set(client, { generation, run: "" });
+        if (!isOwn || this.#unknown.delete(client)) listener.onLeft(client, detail);
+        return;
+      case "a":
+      case "w":
+        this.#writers.set(client, { generation, run: kind === "a" ? "" : run });
+        if (detail !== "") listener.onLeft(client, detail);
+        else listener.onRemoved(client);
+        if (kind === "w" && isOwn) listener.onWill(client, will);
+        return;
+      case "d":
+        if (!isOwn || before?.run !== run) this.#writers.delete(client);
+        if (!isOwn) listener.onRemoved(client);
+    }
+  }
+
+  #applyOwnTake(token: string, client: string, before: Writer | undefined): void {
+    this.#writer.applied(client);
+    const taking = this.#taking.get(token);
+    if (taking === undefined) {
+      // The reply was lost, and the client was refused.
+      this.#unknown.add(client);
+      this.#writer.release(client);
+      return;
+    }
+    const isOther = before !== undefined && before.run !== "" && before.run !== this.#options.run;
+    taking.isNewest = !isOther && !this.#unknown.delete(client);
+    taking.isApplied = true;
+    this.#settle(token, taking);
+  }
+
+  #settle(token: string, taking: Taking): void {
+    if (!taking.isApplied || taking.taken === undefined) return;
+    this.#taking.delete(token);
+    taking.resolve({ isNewest: taking.isNewest, ...taking.taken });
+  }
+
+  /** Redis has refused a row of this node. The change that says why is read soon. */
+  #lost(client: string): void {
+    this.#writers.set(client, { generation: "", run: "?" });
+    this.#listener?.onTaken(client, undefined);
+  }
+
+  async #newestChange(): Promise<number> {
+    const { reading, keys } = this.#options;
+    const [newest] = await reading.do((redis) => redis.hmget(keys.meta, "rowChange"));
+    return Number(newest ?? 0);
+  }
+
+  async *#fields(key: string): AsyncGenerator<readonly [string, string]> {
+    let cursor = "0";
+    do {
+      const from: string = cursor;
+      const [next, fields] = await this.#options.reading.do((redis) =>
+        redis.hscan(key, from, "COUNT", FIELDS_PER_READ),
+      );
+      for (let at = 0; at + 1 < fields.length; at += 2) yield [fields[at] ?? "", fields[at + 1] ?? ""];
+      cursor = next;
+    } while (cursor !== "0");
+  }
+
+  /** Takes over the clients of dead runs. */
+  async #beat(): Promise<void> {
+    const { heartbeatMs, deadAfterMs, logger } = this.#options;
+    const now = performance.now();
+    // After an outage of Redis, every run has the whole time to send its next heartbeat.
+    const mayAdopt = now - this.#answeringSince > deadAfterMs;
+    try {
+      this.isFirstNode = await this.#writer.beat(deadAfterMs, mayAdopt, CLIENTS_PER_BEAT);
+      if (now - this.#answeredAt > Math.max(2 * heartbeatMs, deadAfterMs / 3)) this.#answeringSince = now;
+      this.#answeredAt = now;
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      logger.debug({ err: error }, "clients of ended nodes not looked for");
+    }
   }
 }

@@ -51,7 +51,7 @@ export class Heartbeat {
     const { connection, keys, run, nodeName, deadAfterMs, mqttOutbox, open, log, view } = this.#options;
     const known = view();
     const { head } = known;
-    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, log.neededAfter];
+    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, log.needs];
     args.push(...mqttOutbox.claimedRuns);
     const [epoch, headNow, ...claimed] = partsOf(await connection.run(BEAT, keys.meta, args));
     this.#options.onWorked();

@@ -16,10 +16,10 @@
  * | `lingering` | list | chunks that no channel keeps and that will be deleted soon |
  * | `readers` | hash | reader of the whole journal → its position, how many entries are kept for it, and when it was seen |
  * | `trims` | stream | floors of channels (`f`) and of publications (`p`) that were raised, for the other nodes |
-| `publications` | stream | publications for MQTT subscribers, one row for each chunk that has some; the id is the id of the chunk |
-| `publication-floors` | hash | run → the position up to which the run needs no publications |
-| `retained` | hash | topic → its retained message for MQTT subscribers |
-| `incoming:{session}` | set | message ids of QoS 2 publications of the session whose PUBREL has not arrived; expires |
+ * | `publications` | stream | publications for MQTT subscribers, one row for each chunk that has some; the id is the id of the chunk |
+ * | `publication-floors` | hash | run → the position up to which the run needs no publications, and the newest change of rows that it knew of then |
+ * | `retained` | hash | topic → its retained message for MQTT subscribers |
+ * | `incoming:{session}` | set | message ids of QoS 2 publications of the session whose PUBREL has not arrived; expires |
  * | `ids` | hash | ids of messages without session and sequence number |
  * | `sessions:{sender}` | hash | session → ranges of received sequence numbers |
  * | `sessions-used:{sender}` | sorted set | the sender's sessions by the position of their last use |
@@ -27,7 +27,13 @@
  * | `state` | hash | retained topic → its newest value |
  * | `estates` | sorted set | runs of nodes by the time of their last heartbeat |
  * | `instances` | hash | run → the name of its node |
-| `open:{run}` | hash | the position of a command that the relay has not finished → the command |
+ * | `beats` | hash | run → the time of its last heartbeat; a run that ends removes its own |
+ * | `mqtt-rows` | hash | `session:{client}` and `will:{client}` → the broker's row |
+ * | `mqtt-writers` | hash | client → its generation, and the run to which it is connected, or `-` |
+ * | `mqtt-held:{run}` | set | the clients that are connected to the run |
+ * | `mqtt-taken` | hash | run → the newest generation that it took |
+ * | `mqtt-changes` | stream | who writes a client's rows: see `scripts/rows.lua` |
+ * | `open:{run}` | hash | the position of a command that the relay has not finished → the command |
  * | `unemitted:{run}` | hash | the position before a batch → the publications of the batch for MQTT subscribers |
  * | `partial:{run}` | hash | the position before a batch → its undelivered positions, if some positions are delivered |
  */
@@ -49,6 +55,9 @@ export function journalKeys(commonPrefix: string) {
     retained: `${prefix}retained`,
     channel: (name: string) => `${prefix}channel:${name}`,
     incoming: (session: string) => `${prefix}incoming:${session}`,
+    rows: `${prefix}mqtt-rows`,
+    rowWriters: `${prefix}mqtt-writers`,
+    rowChanges: `${prefix}mqtt-changes`,
     open: (run: string) => `${prefix}open:${run}`,
     undelivered: (run: string) => `${prefix}unemitted:${run}`,
     partial: (run: string) => `${prefix}partial:${run}`,

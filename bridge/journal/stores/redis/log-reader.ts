@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
+import type { RedisBrokerRows } from "./broker-rows.ts";
 import type { MovedFloor } from "./channels.ts";
 import { type Chunk, readChunk } from "./chunk.ts";
 import { Connection } from "./connection.ts";
@@ -28,6 +29,8 @@ interface LogReaderOptions {
   publicationsOf: (chunks: readonly Chunk[], connection: Connection) => Promise<ChunkPublications>;
   onChunks: (chunks: readonly Chunk[], publications: ChunkPublications) => Continuity;
   onFloors: (floors: readonly MovedFloor[]) => void;
+  /** Changes of the broker's rows, which are read with the log. */
+  rows: Pick<RedisBrokerRows, "stream" | "arrived">;
   /** Publications up to the floor were removed: all removed rows have this size. */
   onPublicationFloor: (floor: number, trimmedBytes: number) => void;
   /** Reloads the journal. Resolves when the new view is loaded. */
@@ -100,19 +103,28 @@ export class LogReader {
   }
 
   async #read(): Promise<Continuity> {
-    const { keys, blockMs, cursor } = this.#options;
+    const { keys, blockMs, cursor, rows: changes } = this.#options;
     const { epoch, head } = cursor();
     const from = `${head}-0`;
     const options = ["COUNT", CHUNKS_PER_READ, "BLOCK", blockMs, "STREAMS"] as const;
     const found = await this.#connection.do((redis) =>
-      redis.xreadBuffer(...options, keys.log, keys.trims, from, this.#trimsId),
+      redis.xreadBuffer(
+        ...options,
+        keys.log,
+        keys.trims,
+        changes.stream.key,
+        from,
+        this.#trimsId,
+        changes.stream.after,
+      ),
     );
     if (found === null) return await this.#check();
     // The journal was reloaded meanwhile: the reply belongs to the old journal.
     if (cursor().epoch !== epoch) return "continues";
     let chunks: Chunk[] = [];
     for (const [name, rows] of found) {
-      if (name.toString() === keys.log) chunks = rows.map(([id, fields]) => readChunk(id, fields));
+      if (name.toString() === changes.stream.key) changes.arrived(rows);
+      else if (name.toString() === keys.log) chunks = rows.map(([id, fields]) => readChunk(id, fields));
       else for (const [id, fields] of rows) this.#trimmed(id, fields);
     }
     if (chunks.length === 0) return "continues";

@@ -36,6 +36,10 @@ interface RedisPublicationLogOptions {
   keys: JournalKeys;
   run: string;
   view: () => JournalView;
+  /** The number of the newest change of rows that this node has applied. */
+  rowChange: () => number;
+  /** Called after the followers. */
+  onFollowed: () => void;
   /** A run without a heartbeat for this long is dead: publications are not kept for it. */
   deadAfterMs: number;
   /** Default: publications of previews are left out of reads. */
@@ -53,8 +57,10 @@ export class RedisPublicationLog implements PublicationLog {
   #rowBytes = BYTES_PER_READ / MAX_ROWS_PER_READ;
   #trimming: Promise<void> | undefined;
   head: number;
-  /** This node needs no publications up to this position. */
-  neededAfter = 0;
+  /** This node needs no publications up to this position, by what it knew of sessions at {@link #knownChange}. */
+  #neededAfter = 0;
+  /** The number of a change of rows. */
+  #knownChange = 0;
   /** The last position for which a trim succeeded. */
   #trimmedTo = 0;
 
@@ -82,6 +88,11 @@ export class RedisPublicationLog implements PublicationLog {
   follow: PublicationLog["follow"] = (onPublications) => this.#followers.add(onPublications);
   recent: PublicationLog["recent"] = (after) => this.#recent.read(after);
 
+  /** The run's entry in `publication-floors`. */
+  get needs(): string {
+    return `${this.#neededAfter} ${this.#knownChange}`;
+  }
+
   /** Calls back when this node has missed publications, or another epoch has begun. @returns stops that */
   onReset(listener: () => void): () => void {
     return this.#resetListeners.add(listener);
@@ -96,6 +107,7 @@ export class RedisPublicationLog implements PublicationLog {
     this.head = head;
     this.#recent.push(publications, head);
     this.#followers.call(publications, head);
+    this.#options.onFollowed();
   }
 
   /** Reports publications above `after` and below `before`, which the followers cannot get. */
@@ -108,7 +120,7 @@ export class RedisPublicationLog implements PublicationLog {
   /** Begins again at the head of the view, which is of another epoch. */
   reset(): void {
     this.head = this.#options.view().head;
-    this.neededAfter = 0;
+    this.#neededAfter = 0;
     this.#trimmedTo = 0;
     this.#recent = new RecentPublications(this.head);
     this.#resetListeners.call();
@@ -210,8 +222,9 @@ export class RedisPublicationLog implements PublicationLog {
   }
 
   trim(upTo: number): void {
+    this.#neededAfter = upTo;
+    this.#knownChange = this.#options.rowChange();
     if (upTo <= this.#trimmedTo) return;
-    this.neededAfter = Math.max(this.neededAfter, upTo);
     this.#trimming ??= this.#trim()
       .catch((err: unknown) => {
         this.#options.logger.debug({ err }, "publications not removed, retrying later");
@@ -230,13 +243,13 @@ export class RedisPublicationLog implements PublicationLog {
     const { writing, keys, run, deadAfterMs } = this.#options;
     for (let more = true; more; ) {
       const view = this.#options.view();
-      const wanted = this.neededAfter;
-      const args = [keys.prefix, view.epoch, run, wanted, deadAfterMs, ROWS_PER_TRIM];
+      const wanted = this.#neededAfter;
+      const args = [keys.prefix, view.epoch, run, this.needs, deadAfterMs, ROWS_PER_TRIM];
       const [verdict, floor, trimmedBytes, rest] = partsOf(await writing.run(TRIM_PUBLICATIONS, keys.meta, args));
       // The heartbeat and the reader of the log find out about another epoch.
       if (verdict !== "ok") return;
       view.publications.trimmed(Number(floor), Number(trimmedBytes));
-      this.#trimmedTo = wanted;
+      this.#trimmedTo = Math.min(wanted, Number(floor));
       more = rest === 1;
     }
   }

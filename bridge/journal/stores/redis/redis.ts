@@ -143,6 +143,7 @@ class RedisJournal implements Journal {
   readonly #mqttOutbox: MqttOutbox;
   readonly #open: OpenPublications;
   readonly #publications: RedisPublicationLog;
+  readonly #rows: RedisBrokerRows;
   readonly mqtt: RedisMqttLog | undefined;
   readonly #writer: Writer;
   readonly #publisher: Publisher;
@@ -181,7 +182,16 @@ class RedisJournal implements Journal {
     const log = new RedisPublicationLog({
       ...{ reading, writing, keys, run, view, logger },
       ...{ deadAfterMs: waits.deadAfterMs, previews: settings.previews },
+      rowChange: () => this.#rows.applied,
+      onFollowed: () => this.#rows.advance(),
     });
+    this.#rows = new RedisBrokerRows({
+      ...{ writing, reading, keys, run, ...waits, logger },
+      epoch: () => this.epoch,
+      head: () => log.head,
+      onGap: () => log.reset(),
+    });
+    log.onReset(() => this.#rows.reset());
     const context: WriterContext = {
       ...{ connection: writing, keys, run, mqttOutbox, open, log, keepsMqttLog, view },
       onJournalChanged: (isRolledBack) => this.#reload(isRolledBack),
@@ -193,7 +203,7 @@ class RedisJournal implements Journal {
     this.#publications = log;
     if (keepsMqttLog)
       this.mqtt = new RedisMqttLog({
-        ...{ publications: log, rows: new RedisBrokerRows(), connection: writing, keys },
+        ...{ publications: log, rows: this.#rows, connection: writing, keys },
         append: (message) => this.append(message),
       });
     this.#publisher = new Publisher({
@@ -215,6 +225,7 @@ class RedisJournal implements Journal {
       publicationsOf: (chunks, connection) => log.publicationsOf(chunks, connection),
       onChunks: (chunks, publications) => this.#publisher.arrived(chunks, publications),
       onFloors: (floors) => view().channels.moved(floors),
+      rows: this.#rows,
       onPublicationFloor: (floor, bytes) => view().publications.trimmed(floor, bytes),
       onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
       onFailed: (error) => health.failed("reading", error),
@@ -237,6 +248,7 @@ class RedisJournal implements Journal {
     await this.#retention.schedule(this.#loaded.excess);
     redis.on("close", () => this.#health.failed("writing", new Error("Connection is closed.")));
     redis.on("ready", () => this.#heartbeat.beat());
+    if (this.mqtt !== undefined) await this.#rows.start();
     this.#log.start();
     this.#trimTimer = setInterval(() => this.#trimInBackground(), BACKGROUND.trimIntervalMs).unref();
   }
@@ -381,6 +393,7 @@ class RedisJournal implements Journal {
     clearTimeout(this.#outboxTimer);
     this.#health.close();
     await Promise.all([this.#retention.idle(), this.#publications.idle()]);
+    await this.#rows.close();
     await this.#heartbeat.stop();
     await this.#writer.idle();
     try {

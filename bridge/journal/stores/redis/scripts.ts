@@ -9,3 +9,4 @@ export const TRIM = load("trim");
 export const BEAT = load("beat");
 export const LEAVE = load("leave");
 export const TRIM_PUBLICATIONS = load("trim-publications");
+export const ROWS = load("rows");

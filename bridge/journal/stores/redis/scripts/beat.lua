@@ -2,8 +2,7 @@
 -- delivers their undelivered messages. The heartbeat is a write, so it also proves that writing works.
 --
 -- Arguments: prefix; run; name of the node or ""; the milliseconds without a heartbeat after which a run is dead; 1 to
--- claim earlier runs of this node; the position up to which the run needs no publications; then the runs that were
--- claimed before.
+-- claim earlier runs of this node; the run's entry in `publication-floors`; then the runs that were claimed before.
 -- Returns the epoch or "", the head, and the newly claimed runs.
 
 local prefix, run, node, deadAfter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -12,6 +11,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local runs, instances = prefix .. 'estates', prefix .. 'instances'
 redis.call('ZADD', runs, now, run)
 if node ~= '' then redis.call('HSET', instances, run, node) end
+redis.call('HSET', prefix .. 'beats', run, now)
 redis.call('HSET', prefix .. 'publication-floors', run, ARGV[6])
 local mine = {[run] = true}
 for i = 7, #ARGV do
@@ -22,7 +22,6 @@ local taken = {}
 local function take(other)
   if mine[other] then return end
   mine[other] = true
-  redis.call('HDEL', prefix .. 'publication-floors', other)
   if redis.call('EXISTS', prefix .. 'unemitted:' .. other, prefix .. 'open:' .. other) > 0 then
     redis.call('ZADD', runs, now, other)
     taken[#taken + 1] = other

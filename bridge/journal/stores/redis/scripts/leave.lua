@@ -3,7 +3,7 @@
 local prefix = ARGV[1]
 for i = 2, #ARGV do
   local run = ARGV[i]
-  redis.call('HDEL', prefix .. 'publication-floors', run)
+  redis.call('HDEL', prefix .. 'beats', run)
   if redis.call('EXISTS', prefix .. 'unemitted:' .. run, prefix .. 'open:' .. run) > 0 then
     redis.call('ZADD', prefix .. 'estates', 0, run)
   else

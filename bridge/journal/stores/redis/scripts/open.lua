@@ -12,13 +12,15 @@ redis.call('UNLINK', prefix .. 'sessions', prefix .. 'sessions-used')
 if meta[1] then return {meta[1], meta[2], meta[3], meta[4] or '0', meta[5] or '0', meta[6] or '0'} end
 for _, channel in ipairs(redis.call('HKEYS', prefix .. 'kept')) do redis.call('UNLINK', prefix .. 'channel:' .. channel) end
 for _, run in ipairs(redis.call('ZRANGE', prefix .. 'estates', 0, -1)) do
-  redis.call('UNLINK', prefix .. 'unemitted:' .. run, prefix .. 'partial:' .. run, prefix .. 'open:' .. run)
+  redis.call('UNLINK', prefix .. 'unemitted:' .. run, prefix .. 'partial:' .. run, prefix .. 'open:' .. run,
+    prefix .. 'mqtt-held:' .. run)
 end
 for _, sender in ipairs(redis.call('ZRANGE', prefix .. 'senders', 0, -1)) do
   redis.call('UNLINK', prefix .. 'sessions:' .. sender, prefix .. 'sessions-used:' .. sender)
 end
 for _, name in ipairs({'log', 'kept', 'floors', 'oldest', 'excess', 'held', 'chunk-ids', 'lingering', 'trims', 'ids',
-    'senders', 'state', 'estates', 'instances', 'publications', 'publication-floors', 'retained'}) do
+    'senders', 'state', 'estates', 'instances', 'publications', 'publication-floors', 'retained', 'beats',
+    'mqtt-rows', 'mqtt-writers', 'mqtt-taken', 'mqtt-changes'}) do
   redis.call('UNLINK', prefix .. name)
 end
 redis.call('HSET', prefix .. 'meta', 'epoch', candidate, 'head', '0', 'stamp', '-')
