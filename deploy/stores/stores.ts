@@ -74,7 +74,7 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
           })
         : await openRedisJournal({
             ...{ redis, retentionEvents, retentionHours, now, logger },
-            nodeName: nodeNameOf(dataPath),
+            ...{ nodeName: nodeNameOf(dataPath), keepsMqttLog: true, previews },
           });
     parts.add({ stop: () => journal.close() });
     const sharedJournal = withFairShares(journal, bridge.journal);
