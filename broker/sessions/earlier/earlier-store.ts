@@ -12,9 +12,9 @@ import { decodeMessage, type QueuedMessage } from "./queued-message.ts";
 
 const LEVEL = { keyEncoding: "utf8", valueEncoding: "buffer" } as const;
 /** Rows that are read at once. */
-const PAGE = 64;
+const PAGE = 128;
 /** The least that LevelDB reads ahead for each of the sessions' queues, which are read side by side. */
-const BYTES_PER_READ = 8 * 1024;
+const BYTES_PER_READ = 32 * 1024;
 
 const qosSchema = z.union([z.literal(0), z.literal(1), z.literal(2)]);
 const recordSchema = sessionOwnerSchema.extend({ seenAt: z.number() });
@@ -124,14 +124,18 @@ export class EarlierStore {
     yield* merged(names.map((name) => this.#queue(name)));
   }
 
-  async *#queue(name: string): AsyncGenerator<QueuedCopy> {
+  async *#queue(name: string): AsyncGenerator<QueuedCopy[]> {
     const prefix = `outgoing:${name}:`;
     const session = decoded(name);
-    for await (const [key, row] of this.#range({ gte: prefix, lt: `outgoing:${name};` })) {
-      const message = readMessage(row);
-      const isUsable = message !== undefined && !(message.isPubrel && message.messageId === undefined);
-      if (isUsable) yield { session, order: key.slice(prefix.length), message };
-      else this.damage.rows.push(`a queued message of ${describeSession(session)}`);
+    for await (const page of this.#pages({ gte: prefix, lt: `outgoing:${name};` })) {
+      const copies: QueuedCopy[] = [];
+      for (const [key, row] of page) {
+        const message = readMessage(row);
+        const isUsable = message !== undefined && !(message.isPubrel && message.messageId === undefined);
+        if (isUsable) copies.push({ session, order: key.slice(prefix.length), message });
+        else this.damage.rows.push(`a queued message of ${describeSession(session)}`);
+      }
+      yield copies;
     }
   }
 
@@ -154,17 +158,18 @@ export class EarlierStore {
   /** The rows of one kind, with the rest of their keys. */
   async *#rows(kind: string): AsyncGenerator<[string, Buffer]> {
     const prefix = `${kind}:`;
-    for await (const [key, row] of this.#range({ gte: prefix, lt: `${kind};` })) yield [key.slice(prefix.length), row];
+    for await (const page of this.#pages({ gte: prefix, lt: `${kind};` }))
+      for (const [key, row] of page) yield [key.slice(prefix.length), row];
   }
 
-  async *#range(range: { gte: string; lt: string }): AsyncGenerator<[string, Buffer]> {
+  async *#pages(range: { gte: string; lt: string }): AsyncGenerator<[string, Buffer][]> {
     const rows = this.#db.iterator({ ...range, highWaterMarkBytes: BYTES_PER_READ });
     try {
       for (;;) {
         const page = await rows.nextv(PAGE);
         // Fewer rows than requested are not the end.
         if (page.length === 0) return;
-        yield* page;
+        yield page;
       }
     } finally {
       await rows.close();

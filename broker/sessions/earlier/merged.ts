@@ -4,19 +4,24 @@ interface Ordered {
 
 interface Source<Item> {
   next: Item;
-  readonly items: AsyncIterator<Item>;
+  page: readonly Item[];
+  /** The place after `next` in the page. */
+  at: number;
+  readonly pages: AsyncIterator<readonly Item[]>;
 }
 
 /**
- * Merges sorted sources.
+ * Merges sorted sources, which come in pages.
  * @returns groups of the items with equal `order`, sorted
  */
-export async function* merged<Item extends Ordered>(sources: readonly AsyncIterator<Item>[]): AsyncGenerator<Item[]> {
+export async function* merged<Item extends Ordered>(
+  sources: readonly AsyncIterator<readonly Item[]>[],
+): AsyncGenerator<Item[]> {
   const heap: Source<Item>[] = [];
-  for (const items of sources) {
-    const first = await items.next();
-    if (first.done === true) continue;
-    heap.push({ next: first.value, items });
+  for (const pages of sources) {
+    const page = await nextPage(pages);
+    if (page?.[0] === undefined) continue;
+    heap.push({ next: page[0], page, at: 1, pages });
     rise(heap, heap.length - 1);
   }
   let group: Item[] = [];
@@ -26,8 +31,13 @@ export async function* merged<Item extends Ordered>(sources: readonly AsyncItera
       group = [];
     }
     group.push(top.next);
-    const following = await top.items.next();
-    if (following.done !== true) top.next = following.value;
+    if (top.at === top.page.length) {
+      // Nothing is awaited within a page: there may be millions of items.
+      top.page = (await nextPage(top.pages)) ?? [];
+      top.at = 0;
+    }
+    const following = top.page[top.at++];
+    if (following !== undefined) top.next = following;
     else {
       const last = heap.pop();
       if (last !== undefined && last !== top) heap[0] = last;
@@ -35,6 +45,15 @@ export async function* merged<Item extends Ordered>(sources: readonly AsyncItera
     sink(heap);
   }
   if (group.length > 0) yield group;
+}
+
+/** The next page with an item. */
+async function nextPage<Item>(pages: AsyncIterator<readonly Item[]>): Promise<readonly Item[] | undefined> {
+  for (;;) {
+    const page = await pages.next();
+    if (page.done === true) return undefined;
+    if (page.value.length > 0) return page.value;
+  }
 }
 
 function isBefore<Item extends Ordered>(heap: readonly Source<Item>[], one: number, other: number): boolean {
