@@ -145,7 +145,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
     ? undefined
     : redis === undefined
       ? await openLevelJournal({ path: journalPath, sync: false, ...kept })
-      : await openRedisJournal({ redis, keepsMqttLog: true, waits: options.waits ?? {}, ...kept });
+      : await openRedisJournal({ redis, waits: options.waits ?? {}, ...kept });
   if (journal !== undefined) onTestFinished(() => journal.close());
   ingest.log = journal?.mqtt;
   if (journal?.mqtt !== undefined)

@@ -16,8 +16,8 @@ export const BACKGROUND = {
   trimEveryAppends: 1_000,
   /** Retention also runs at this interval, because entries expire without any append. */
   trimIntervalMs: 60_000,
-  /** How long updates of the MQTT outbox wait for an append to join. After that, they are written on their own. */
-  outboxFlushDelayMs: 200,
+  /** How long the removal of finished commands waits for an append to join. After that, it is written on its own. */
+  openFlushDelayMs: 200,
 };
 
 /** Limits on the journal's queues and tables. A normal installation does not reach the defaults. */
@@ -42,8 +42,6 @@ export interface JournalLimits {
   maxStateTopics: number;
   /** The largest total size of state loaded at the start, characters. Further state stays in the store, unused. */
   maxLoadedStateChars: number;
-  /** The largest number of writes with undelivered messages. Beyond it, the oldest are delivered again later. */
-  maxUndeliveredGroups: number;
   /** The size of the newest entries kept in memory, characters. Clients that lag a little read only these. */
   maxRecentChars: number;
 }
@@ -59,6 +57,5 @@ export const DEFAULT_JOURNAL_LIMITS: JournalLimits = {
   maxChannels: 50_000,
   maxStateTopics: 100_000,
   maxLoadedStateChars: 128 * 1024 * 1024,
-  maxUndeliveredGroups: 10_000,
   maxRecentChars: 8 * 1024 * 1024,
 };

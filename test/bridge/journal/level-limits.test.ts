@@ -186,7 +186,6 @@ test("the default limits equal the documented limits", () => {
     maxChannels: 50_000,
     maxStateTopics: 100_000,
     maxLoadedStateChars: 134_217_728,
-    maxUndeliveredGroups: 10_000,
     maxRecentChars: 8_388_608,
   });
 });

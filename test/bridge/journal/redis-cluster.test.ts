@@ -32,8 +32,8 @@ test("the journal works in a Redis Cluster, with all keys in one slot", async ()
   const place = await createRedisPlace(`redis+cluster://127.0.0.1:${server.port}`);
   try {
     const [one, other] = await Promise.all([
-      place.openNode({ keepsMqttLog: true, retentionEvents: 100 }),
-      place.openNode({ keepsMqttLog: true, retentionEvents: 100, limits: { maxRecentChars: 0 } }),
+      place.openNode({ retentionEvents: 100 }),
+      place.openNode({ retentionEvents: 100, limits: { maxRecentChars: 0 } }),
     ]);
     const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: true };
     await Promise.all([

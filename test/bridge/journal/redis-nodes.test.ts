@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
-import type { Entry, Journal, Undelivered } from "../../../bridge/journal/journal.ts";
+import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
 import { openRedis } from "../../../deploy/redis/redis.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { from, message, positions, range, readAll, state, withId } from "./messages.ts";
@@ -23,12 +23,6 @@ function follow(journal: Journal): Entry[] {
   const followed: Entry[] = [];
   journal.follow((entries) => followed.push(...entries));
   return followed;
-}
-
-async function undelivered(journal: Journal): Promise<Undelivered[]> {
-  const found: Undelivered[] = [];
-  for await (const one of journal.undelivered()) found.push(one);
-  return found;
 }
 
 test("two nodes that append at the same time see the same entries at the same positions", async () => {
@@ -162,55 +156,6 @@ test("reads that fail again and again after a node has seen a newer head cause n
 async function ready(journal: Journal): Promise<void> {
   await expect.poll(() => journal.unavailableReason, { interval: 5 }).toBeUndefined();
 }
-
-test("another node takes over the undelivered publications of a dead node, but not of a live node", async () => {
-  const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
-  const waits = { heartbeatMs: 20, deadAfterMs: 2_500 };
-  const [dying, living, successor] = await Promise.all([
-    place.openNode({ waits: { heartbeatMs: 3_600_000 } }),
-    place.openNode({ waits }),
-    place.openNode({ waits }),
-  ]);
-  await living.append(message({ publish }));
-  await dying.append(message({ publish }));
-  const { position } = await dying.append(message({ publish }));
-  dying.delivered(2);
-  // The dead node is the only one that sends no further heartbeats.
-  const informed = await Promise.race(
-    [living, successor].map((node) => new Promise<Journal>((resolve) => node.onUndelivered(() => resolve(node)))),
-  );
-  await expect.poll(async () => positions(await undelivered(informed))).toContain(position);
-  expect(positions(await undelivered(informed))).not.toContain(1);
-  for (const one of await undelivered(informed)) informed.delivered(one.position);
-  await expect.poll(async () => positions(await undelivered(informed))).toEqual([]);
-});
-
-test("a restarted node that has a name takes over the undelivered messages of its last run at once", async () => {
-  const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
-  const died = await place.openNode({ nodeName: "a" });
-  await died.append(message({ publish }));
-  const other = await place.openNode({ nodeName: "b" });
-  expect(await undelivered(other)).toEqual([]);
-  const again = await place.openNode({ nodeName: "a" });
-  expect(positions(await undelivered(again))).toEqual([1]);
-});
-
-test("an undelivered message does not become the retained message when a newer message exists", async () => {
-  const publish = (text: string) => ({ payload: Buffer.from(text), qos: 1 as const, retain: true });
-  const died = await place.open();
-  await died.append({ ...state("north", "power"), publish: publish("old") });
-  await died.append({ ...state("north", "storage"), publish: publish("last") });
-  await died.append({ ...state("north", "schedule"), publish: publish("cleared since") });
-  const living = await place.openNode();
-  await living.append({ ...state("north", "power"), publish: publish("new") });
-  await living.append({ ...state("north", "schedule", "clear"), publish: publish("") });
-  const successor = await place.open();
-  expect((await undelivered(successor)).map(({ position, retain }) => [position, retain])).toEqual([
-    [1, false],
-    [2, true],
-    [3, false],
-  ]);
-});
 
 test("a node that was suspended while the log was trimmed reports a gap and continues", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);

@@ -265,7 +265,7 @@ class LevelJournal implements Journal {
       // If this write fails, the rows join a later write.
       if (this.#writer.deferredRows.size > 0 && this.#closing === undefined)
         this.#writer.flushDeferredRows().catch(() => {});
-    }, BACKGROUND.outboxFlushDelayMs).unref();
+    }, BACKGROUND.openFlushDelayMs).unref();
   }
 
   async trim(): Promise<number> {

@@ -4,8 +4,7 @@ import { NO_CHANNEL } from "../channels.ts";
 import { loggedPublication } from "../publication-frames.ts";
 import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, MAX_CHUNK_PAYLOAD_BYTES } from "./chunk.ts";
 import type { Waiting } from "./dedup-key.ts";
-import { type EncodedRow, encodeOpen, encodeRow } from "./publication-rows.ts";
-import { encodePublications } from "./publications.ts";
+import { encodeOpen, encodeRow } from "./publication-rows.ts";
 
 /** How long the id of a QoS 2 publication is kept when its PUBREL does not arrive, seconds. */
 const INCOMING_ID_SECONDS = 7 * 24 * 3_600;
@@ -17,23 +16,14 @@ export class Batch {
   readonly acceptedAt: number;
   /** For each chunk: the index of its first message. */
   readonly starts: readonly number[];
-  /** The numbers in the batch, from 1, of the messages for MQTT subscribers. */
-  readonly undelivered: readonly number[];
   /** For each chunk: the size of the row with its publications. */
   readonly rowBytes: number[] = [];
-  readonly #keepsLog: boolean;
-  readonly #publications: Buffer;
 
-  /** @param keepsLog whether publications are stored in the log for MQTT sessions, not in the outbox */
-  constructor(number: number, messages: readonly Waiting[], acceptedAt: number, keepsLog: boolean) {
+  constructor(number: number, messages: readonly Waiting[], acceptedAt: number) {
     this.number = number;
-    this.#keepsLog = keepsLog;
     this.messages = messages;
     this.acceptedAt = acceptedAt;
     this.starts = chunkStarts(messages);
-    const { bytes, places } = encodePublications(keepsLog ? [] : messages.map(({ message }) => message));
-    this.#publications = bytes;
-    this.undelivered = places;
   }
 
   get size(): number {
@@ -60,7 +50,6 @@ export class Batch {
   /** The publications from the index `from` to below `until`. @param base the position before the batch */
   publications(base: number, from: number, until: number): LoggedPublication[] {
     const publications: LoggedPublication[] = [];
-    if (!this.#keepsLog) return publications;
     for (let index = from; index < until; index++) {
       const { topic, publish } = this.messages[index]?.message ?? {};
       if (topic !== undefined && publish !== undefined)
@@ -77,7 +66,6 @@ export class Batch {
   /** Adds the arguments of the `APPEND` script that describe the batch. */
   putArguments(args: (string | number | Buffer)[]): void {
     const messages = this.messages.map(({ message }) => message);
-    args.push(this.#publications.length === 0 ? "" : this.#publications);
     this.#putDedupKeys(args);
     args.push(this.starts.length);
     for (const [index, start] of this.starts.entries())
@@ -161,14 +149,13 @@ export class Batch {
   }
 
   #putPublications(start: number, end: number, args: (string | number | Buffer)[]): void {
-    const row = this.#keepsLog ? encodeRow(this.messages, start, end) : NO_ROW;
+    const row = encodeRow(this.messages, start, end);
     this.rowBytes.push(row.bytes.length);
     args.push(row.bytes.length === 0 ? "" : row.bytes, row.retained.length);
     for (const [topic, index, first, last] of row.retained) args.push(topic, index + 1, first, last);
   }
 }
 
-const NO_ROW: EncodedRow = { bytes: Buffer.alloc(0), retained: [] };
 const NO_CHANNELS = [NO_CHANNEL];
 
 function chunkStarts(messages: readonly Waiting[]): number[] {

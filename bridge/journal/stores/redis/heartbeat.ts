@@ -6,8 +6,8 @@ interface HeartbeatOptions extends WriterContext {
   nodeName: string;
   heartbeatMs: number;
   deadAfterMs: number;
-  /** This node now delivers the undelivered messages of a dead node. */
-  onClaimed: () => void;
+  /** This node now reports the commands that a dead node has not finished. */
+  onClaimed: (runs: readonly string[]) => void;
 }
 
 /**
@@ -48,18 +48,15 @@ export class Heartbeat {
   }
 
   async #beatOnce(isFirst: boolean): Promise<void> {
-    const { connection, keys, run, nodeName, deadAfterMs, mqttOutbox, open, log, view } = this.#options;
+    const { connection, keys, run, nodeName, deadAfterMs, open, log, view } = this.#options;
     const known = view();
     const { head } = known;
     const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, log.needs];
-    args.push(...mqttOutbox.claimedRuns);
+    args.push(...open.claimedRuns);
     const [epoch, headNow, ...claimed] = partsOf(await connection.run(BEAT, keys.meta, args));
     this.#options.onWorked();
-    for (const other of claimed.map(String)) {
-      mqttOutbox.claimedRuns.add(other);
-      open.claimedRuns.add(other);
-    }
-    if (claimed.length > 0 && !isFirst) this.#options.onClaimed();
+    for (const other of claimed) open.claimedRuns.add(String(other));
+    if (claimed.length > 0) this.#options.onClaimed(claimed.map(String));
     if (view() !== known) return;
     if (epoch !== known.epoch) await this.#options.onJournalChanged(false);
     else if (Number(headNow) < head) await this.#options.onJournalChanged(true);

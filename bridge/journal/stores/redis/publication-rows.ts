@@ -17,16 +17,16 @@ const VERSION = 1;
 const NO_ROW = Buffer.alloc(0);
 
 /** A retained message in a row: the topic, its index in the batch, and its frame's first and last byte, from 1. */
-export type RetainedSpan = [topic: string, index: number, first: number, last: number];
+type RetainedSpan = [topic: string, index: number, first: number, last: number];
 
-export interface EncodedRow {
+interface EncodedRow {
   /** Empty when the chunk has no publications. */
   bytes: Buffer;
   retained: RetainedSpan[];
 }
 
 /** A row as it was read. */
-export interface PublicationsRow {
+interface PublicationsRow {
   /** The last position of the previous row. */
   previous: number;
   /** The bytes of all rows before this row. */

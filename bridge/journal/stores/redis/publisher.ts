@@ -8,7 +8,7 @@ import type { Continuity } from "./log-reader.ts";
 import type { ChunkPublications } from "./publication-log.ts";
 import type { Writer, WriterContext } from "./writer.ts";
 
-interface PublisherOptions extends Pick<WriterContext, "run" | "mqttOutbox" | "open" | "log" | "view"> {
+interface PublisherOptions extends Pick<WriterContext, "run" | "open" | "log" | "view"> {
   writer: () => Writer;
   followers: Listeners<[entries: readonly Entry[]]>;
   /** Called when `undelivered` has new messages. */
@@ -61,7 +61,7 @@ export class Publisher {
 
   /** Publishes chunks that were read from the log. */
   arrived(chunks: readonly Chunk[], publicationsOf: ChunkPublications): Continuity {
-    const { view, run, mqttOutbox, open, log } = this.#options;
+    const { view, run, open, log } = this.#options;
     const entries: Entry[] = [];
     const publications: LoggedPublication[] = [];
     const completed: [Batch, number][] = [];
@@ -90,7 +90,6 @@ export class Publisher {
         else publications.push(...read);
         entries.push(...entriesOf(chunk));
         if (chunk.run === run) {
-          mqttOutbox.orphans.add(base);
           open.addOrphan(chunk.base + 1, last);
           hasOrphan = true;
         }
@@ -122,17 +121,14 @@ export class Publisher {
   }
 
   #completed(batch: Batch, base: number): void {
-    const { writer, mqttOutbox, open, logger } = this.#options;
+    const { writer, open } = this.#options;
     this.#published.add(batch);
     if (writer().sent.get(batch.number) !== batch) {
       // The appends of this batch were already rejected. The senders retry, and the retries are duplicates.
-      mqttOutbox.orphans.add(base);
       open.addOrphan(base + 1, base + batch.size);
       this.#options.onOrphan();
       return;
     }
-    if (batch.undelivered.length > 0 && !mqttOutbox.add(base, batch.undelivered))
-      logger.warn("too many undelivered messages, the oldest will be delivered again after this run");
     for (const position of batch.openPositions(base)) open.add(position);
     writer().published(batch, base);
     this.#options.onAppended(batch.size);

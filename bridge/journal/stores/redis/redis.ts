@@ -6,9 +6,9 @@
 // - `journal-view` is the memory of this node: channels, state and recent entries. `loading` fills it.
 // - `pages` reads older entries; `retention` removes old entries; `health` says why the journal is unavailable.
 // - `publication-log` and `publication-rows` hold the publications for MQTT subscribers; `broker-rows` holds the broker's
-//   sessions; `mqtt-log` puts them together. `open-publications` holds the commands that the relay has not finished,
-//   `mqtt-outbox` what MQTT subscribers have not received.
-// - `heartbeat` shows that this node lives, and claims the commands and the outbox of dead nodes.
+//   sessions; `mqtt-log` puts them together. `open-publications` holds the commands that the relay has not finished;
+//   `earlier-publications` takes over what the version before the log has left.
+// - `heartbeat` shows that this node lives, and claims the commands of dead nodes.
 //
 // The steps of an append: `append` checks the channels and queues the message. At the end of the turn of the event
 // loop, the queue becomes one batch. The script APPEND checks it for duplicates, assigns positions and writes the
@@ -28,6 +28,7 @@ import { warnOfSkippedStates } from "../level/loading.ts";
 import { assertRetention, BACKGROUND, type RetentionLimits } from "../limits.ts";
 import { RedisBrokerRows } from "./broker-rows.ts";
 import { Connection } from "./connection.ts";
+import { EarlierPublications } from "./earlier-publications.ts";
 import { Health } from "./health.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { type JournalKeys, journalKeys } from "./keys.ts";
@@ -35,7 +36,6 @@ import { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.
 import { type Loaded, load, renewEpoch } from "./loading.ts";
 import { LogReader } from "./log-reader.ts";
 import { RedisMqttLog } from "./mqtt-log.ts";
-import { MqttOutbox } from "./mqtt-outbox.ts";
 import { OpenPublications } from "./open-publications.ts";
 import { PageReader } from "./pages.ts";
 import { RedisPublicationLog } from "./publication-log.ts";
@@ -50,7 +50,7 @@ const DEFAULT_WAITS = {
   /** How long Redis blocks a read of the log when nothing is new. */
   blockMs: 1_000,
   heartbeatMs: 2_000,
-  /** A node without a heartbeat for this long is dead. Other nodes deliver its undelivered messages. */
+  /** A node without a heartbeat for this long is dead. Other nodes report the commands that it has not finished. */
   deadAfterMs: 10_000,
 };
 
@@ -59,11 +59,11 @@ export interface RedisJournalOptions extends RetentionLimits {
   logger: Logger;
   /**
    * A name of this node that stays the same over restarts. Only one process may use it at a time. A new run with the
-   * name delivers the messages of the previous run at once, instead of after `deadAfterMs`. Default: none.
+   * name reports the unfinished commands of the previous run at once, instead of after `deadAfterMs`. Default: none.
    */
   nodeName?: string;
-  /** Whether the journal keeps the log for MQTT sessions: see {@link Journal.mqtt}. Default: false. */
-  keepsMqttLog?: boolean;
+  /** Whether the topic is that of a command, which the relay sends in its own name. Default: no topic is. */
+  isCommand?: (topic: string) => boolean;
   /** The pictures of publications that name previews. Default: subscribers who were away get no previews. */
   previews?: ReferencedPreviews;
   now?: () => number;
@@ -140,11 +140,11 @@ class RedisJournal implements Journal {
   readonly #settings: Settings;
   readonly #links: Links;
   readonly #health: Health;
-  readonly #mqttOutbox: MqttOutbox;
   readonly #open: OpenPublications;
   readonly #publications: RedisPublicationLog;
   readonly #rows: RedisBrokerRows;
-  readonly mqtt: RedisMqttLog | undefined;
+  readonly #earlier: EarlierPublications;
+  readonly mqtt: RedisMqttLog;
   readonly #writer: Writer;
   readonly #publisher: Publisher;
   readonly #log: LogReader;
@@ -158,11 +158,12 @@ class RedisJournal implements Journal {
   #reloading: Promise<void> | undefined;
   #untrimmedAppends = 0;
   #trimTimer: NodeJS.Timeout | undefined;
-  #outboxTimer: NodeJS.Timeout | undefined;
+  #openTimer: NodeJS.Timeout | undefined;
+  #isStarted = false;
   #closing: Promise<void> | undefined;
 
   constructor(loaded: Loaded, links: Links, settings: Settings) {
-    const { redis, limits, waits, logger, nodeName = "", keepsMqttLog = false } = settings;
+    const { redis, waits, logger, nodeName = "" } = settings;
     const { writing, reading, keys } = links;
     this.#settings = settings;
     this.#links = links;
@@ -174,10 +175,6 @@ class RedisJournal implements Journal {
     const run = randomBytes(9).toString("base64url");
     const health = this.#health;
     const view = () => this.#loaded.view;
-    const mqttOutbox = new MqttOutbox({
-      ...{ run, keys, maxBatches: limits.maxUndeliveredGroups },
-      isSuperseded: (topic, position, isClear) => this.#isSuperseded(topic, position, isClear),
-    });
     const open = new OpenPublications(run, keys);
     const log = new RedisPublicationLog({
       ...{ reading, writing, keys, run, view, logger },
@@ -193,21 +190,21 @@ class RedisJournal implements Journal {
     });
     log.onReset(() => this.#rows.reset());
     const context: WriterContext = {
-      ...{ connection: writing, keys, run, mqttOutbox, open, log, keepsMqttLog, view },
+      ...{ connection: writing, keys, run, open, log, view },
       onJournalChanged: (isRolledBack) => this.#reload(isRolledBack),
       onFailed: (error) => health.failed("writing", error),
       onWorked: () => health.worked("writing"),
     };
-    this.#mqttOutbox = mqttOutbox;
     this.#open = open;
     this.#publications = log;
-    if (keepsMqttLog)
-      this.mqtt = new RedisMqttLog({
-        ...{ publications: log, rows: this.#rows, connection: writing, keys },
-        append: (message) => this.append(message),
-      });
+    const append: Journal["append"] = (message) => this.append(message);
+    this.mqtt = new RedisMqttLog({ publications: log, rows: this.#rows, append, connection: writing, keys });
+    this.#earlier = new EarlierPublications({
+      ...{ connection: writing, keys, append, isCommand: settings.isCommand ?? (() => false), logger },
+      isSuperseded: (topic, position, isClear) => this.#isSuperseded(topic, position, isClear),
+    });
     this.#publisher = new Publisher({
-      ...{ run, mqttOutbox, open, log, view, followers: this.#followers, logger },
+      ...{ run, open, log, view, followers: this.#followers, logger },
       writer: () => this.#writer,
       onOrphan: () => this.#undeliveredListeners.call(),
       onAppended: (count) => this.#countAppends(count),
@@ -238,7 +235,10 @@ class RedisJournal implements Journal {
       nodeName,
       isClosing: () => this.#closing !== undefined,
     });
-    const onClaimed = () => this.#undeliveredListeners.call();
+    const onClaimed = (runs: readonly string[]) => {
+      for (const other of runs) this.#earlier.add(other);
+      if (this.#isStarted) void this.#takeOver();
+    };
     this.#heartbeat = new Heartbeat({ ...context, ...waits, nodeName, onClaimed });
   }
 
@@ -248,9 +248,14 @@ class RedisJournal implements Journal {
     await this.#retention.schedule(this.#loaded.excess);
     redis.on("close", () => this.#health.failed("writing", new Error("Connection is closed.")));
     redis.on("ready", () => this.#heartbeat.beat());
-    if (this.mqtt !== undefined) await this.#rows.start();
+    await this.#rows.start();
     this.#log.start();
-    this.#trimTimer = setInterval(() => this.#trimInBackground(), BACKGROUND.trimIntervalMs).unref();
+    this.#isStarted = true;
+    await this.#takeOver();
+    this.#trimTimer = setInterval(() => {
+      this.#trimInBackground();
+      if (this.#earlier.isPending) void this.#takeOver();
+    }, BACKGROUND.trimIntervalMs).unref();
   }
 
   get epoch(): string {
@@ -270,8 +275,7 @@ class RedisJournal implements Journal {
   state: Journal["state"] = (topic) => this.#loaded.view.states.get(topic);
   hasChannel: Journal["hasChannel"] = (channel) => this.#loaded.view.channels.has(channel);
   channelNames: Journal["channelNames"] = () => this.#loaded.view.channels.names();
-  undelivered: Journal["undelivered"] = () =>
-    (this.mqtt === undefined ? this.#mqttOutbox : this.#open).undelivered(this.#links.reading);
+  undelivered: Journal["undelivered"] = () => this.#open.undelivered(this.#links.reading);
   onUndelivered: Journal["onUndelivered"] = (listener) => this.#undeliveredListeners.add(listener);
   onReset: Journal["onReset"] = (listener) => this.#resetListeners.add(listener);
 
@@ -304,13 +308,12 @@ class RedisJournal implements Journal {
   }
 
   delivered(position: number): void {
-    const outbox = this.mqtt === undefined ? this.#mqttOutbox : this.#open;
-    if (!outbox.delivered(position) || this.#outboxTimer !== undefined) return;
-    this.#outboxTimer = setTimeout(() => {
-      this.#outboxTimer = undefined;
+    if (!this.#open.delivered(position) || this.#openTimer !== undefined) return;
+    this.#openTimer = setTimeout(() => {
+      this.#openTimer = undefined;
       // If this write fails, the updates join a later write.
-      if (this.#closing === undefined) outbox.flush(this.#links.writing).catch(() => {});
-    }, BACKGROUND.outboxFlushDelayMs).unref();
+      if (this.#closing === undefined) this.#open.flush(this.#links.writing).catch(() => {});
+    }, BACKGROUND.openFlushDelayMs).unref();
   }
 
   async trim(): Promise<number> {
@@ -340,16 +343,12 @@ class RedisJournal implements Journal {
     warnOfSkippedStates(loaded.view.states, logger);
     const { epoch, head } = loaded.view;
     const isOther = epoch !== before.epoch;
-    const ownRows = isOther ? await this.#mqttOutbox.ownRows(reading) : [];
     if (isOther) await this.#open.reset(reading, head);
     else await this.#publications.continueTo(loaded.view);
     this.#loaded = loaded;
-    if (isOther) this.#mqttOutbox.reset();
-    for (const base of ownRows) this.#mqttOutbox.orphans.add(base);
     for (const batch of this.#writer.abandonSent()) {
       const base = this.#publisher.bases.get(batch);
       if (base === undefined || isOther) continue;
-      this.#mqttOutbox.orphans.add(base);
       this.#open.addOrphan(base + 1, base + batch.size);
     }
     logger.warn(
@@ -362,6 +361,16 @@ class RedisJournal implements Journal {
     if (isOther) this.#publications.reset();
     this.#undeliveredListeners.call();
     await this.#retention.schedule(loaded.excess);
+  }
+
+  /** Takes over what runs of an earlier version have left. If this fails, the rest follows later. */
+  async #takeOver(): Promise<void> {
+    try {
+      await this.#earlier.takeOver();
+    } catch (err) {
+      this.#settings.logger.warn({ err }, "undelivered messages of an earlier version not taken over yet");
+    }
+    this.#undeliveredListeners.call();
   }
 
   #countAppends(count: number): void {
@@ -390,14 +399,13 @@ class RedisJournal implements Journal {
   async #close(): Promise<void> {
     const { writing, reading } = this.#links;
     clearInterval(this.#trimTimer);
-    clearTimeout(this.#outboxTimer);
+    clearTimeout(this.#openTimer);
     this.#health.close();
     await Promise.all([this.#retention.idle(), this.#publications.idle()]);
     await this.#rows.close();
     await this.#heartbeat.stop();
     await this.#writer.idle();
     try {
-      await this.#mqttOutbox.flush(writing);
       await this.#open.flush(writing);
       await this.#open.leave(writing);
     } catch (err) {

@@ -8,7 +8,6 @@ import { type DedupKey, dedupKeyOf, type Waiting } from "./dedup-key.ts";
 import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
-import type { MqttOutbox } from "./mqtt-outbox.ts";
 import type { OpenPublications } from "./open-publications.ts";
 import type { RedisPublicationLog } from "./publication-log.ts";
 import { APPEND } from "./scripts.ts";
@@ -18,11 +17,8 @@ export interface WriterContext {
   connection: Connection;
   keys: JournalKeys;
   run: string;
-  mqttOutbox: MqttOutbox;
   open: OpenPublications;
   log: RedisPublicationLog;
-  /** Whether publications are stored in the log, not in the outbox. */
-  keepsMqttLog: boolean;
   view: () => JournalView;
   /**
    * Reloads the journal, because Redis holds another epoch or, if `isRolledBack`, lost the end of this epoch. Resolves
@@ -122,21 +118,19 @@ export class Writer {
 
   /** Never rejects. */
   async #write(taken: Waiting[]): Promise<void> {
-    const { connection, keys, run, limits, retentionEvents, now, mqttOutbox, open, keepsMqttLog } = this.#options;
+    const { connection, keys, run, limits, retentionEvents, now, open } = this.#options;
     let messages = taken;
     for (let attempt = 0; messages.length > 0; attempt++) {
-      const batch = new Batch(++this.#batches, messages, now(), keepsMqttLog);
+      const batch = new Batch(++this.#batches, messages, now());
       if (attempt >= MAX_ATTEMPTS) {
         this.#refuse(batch, new StoreUnavailableError("the journal in Redis kept changing while it was written"));
         return;
       }
-      const delivered = mqttOutbox.takeDone();
       const { epoch, head, stamp } = this.#options.view();
       const args: (string | number | Buffer)[] = [keys.prefix, epoch, run, batch.number, head, stamp, batch.acceptedAt];
       args.push(limits.maxStateTopics, Number.isFinite(retentionEvents) ? retentionEvents : -1);
       args.push(limits.maxSessions, limits.maxSessionsPerSender, limits.maxSeqRanges);
       batch.putArguments(args);
-      args.push(delivered.length, ...delivered);
       batch.putOpen(args);
       const finished = open.takeDone();
       args.push(finished.length, ...finished);
@@ -148,7 +142,6 @@ export class Writer {
         if (refused !== undefined) throw new StoreUnavailableError(refused);
         answer = await connection.run(APPEND, keys.meta, args);
       } catch (error) {
-        mqttOutbox.restoreDone(delivered);
         open.restoreDone(finished);
         this.#options.onFailed(error);
         this.#refuse(batch, asUnavailable(error));
@@ -160,7 +153,6 @@ export class Writer {
         this.#accepted(batch, Number(details[0]), String(details[1]));
         return;
       }
-      mqttOutbox.restoreDone(delivered);
       open.restoreDone(finished);
       this.sent.delete(batch.number);
       if (verdict === "repeated") messages = this.#withoutRepeated(messages, details);

@@ -4,11 +4,10 @@
 -- Arguments; each list begins with its length:
 -- prefix, epoch, run, batch      the caller's head and stamp      now
 -- limits: state topics, events per channel, sessions, sessions per sender, ranges per session
--- publications
 -- sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
 -- chunks: size, text, holders, ids, publications, retained (topic, place in the batch, first and last byte in the
 --   publications; 0 and 0 clear), channels (name, distances from the last position)
--- states: topic, place in the batch, value ("" clears)      rows of delivered publications
+-- states: topic, place in the batch, value ("" clears)
 -- open publications: place in the batch, value      positions of finished ones
 -- incoming ids: session, id      how long they are kept, seconds
 --
@@ -30,7 +29,6 @@ local function whole(n) return string.format('%.0f', n) end
 local prefix, epoch, run, batch = text(), text(), text(), text()
 local knownHead, knownStamp, now = number(), text(), text()
 local maxTopics, maxEvents, maxSessions, maxOfSender, maxRanges = number(), number(), number(), number(), number()
-local publications = text()
 
 local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten', 'sessions', 'changes',
   'published', 'publishedBytes')
@@ -169,9 +167,6 @@ for _ = 1, count do
     redis.call('HSET', prefix .. 'state', topic, whole(base + place) .. ' ' .. now .. '\n' .. value)
   end
 end
-
-if publications ~= '' then redis.call('HSET', prefix .. 'unemitted:' .. run, whole(base), publications) end
-for _ = 1, number() do redis.call('HDEL', prefix .. 'unemitted:' .. run, text()) end
 
 for _ = 1, number() do
   local place, value = number(), text()
