@@ -106,6 +106,13 @@ export const brokerSettings = {
   ),
   MAX_OFFLINE_MESSAGES: limitSetting(10_000, "Messages that wait for one MQTT session whose client is disconnected."),
   MAX_OFFLINE_BYTES: limitSetting(33_554_432, "Size of those messages on disk."),
+  MAX_OFFLINE_LOG_BYTES: setting(
+    "Size of the messages that wait for all MQTT sessions together. Sessions that wait for the same message share it. " +
+      "Above this, the oldest messages are dropped. The default has room for 32 sessions with different filters that " +
+      "each wait for `MAX_OFFLINE_BYTES`.",
+    limitVariable.default(1_073_741_824),
+  ),
+  MAX_OFFLINE_HOURS: limitSetting(168, "Age of a message that waits for an MQTT session. Older ones are dropped."),
   MAX_RETAINED_MESSAGES: setting(
     "Topics with a retained message. Further messages are delivered and not retained.",
     limitVariable.default(100_000),
@@ -162,6 +169,8 @@ export function readBrokerConfig(source: EnvironmentSource) {
     maxUnsentBytes: read.MAX_MQTT_UNSENT_BYTES,
     maxOfflineMessages: read.MAX_OFFLINE_MESSAGES,
     maxOfflineBytes: read.MAX_OFFLINE_BYTES,
+    maxOfflineLogBytes: read.MAX_OFFLINE_LOG_BYTES,
+    maxOfflineHours: read.MAX_OFFLINE_HOURS,
     maxRetainedMessages: read.MAX_RETAINED_MESSAGES,
     maxRetainedPerDevice: read.MAX_RETAINED_MESSAGES_PER_DEVICE,
     maxRetainedBytes: read.MAX_RETAINED_BYTES,

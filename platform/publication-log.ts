@@ -25,6 +25,8 @@ export interface PublicationPage {
   readonly next: number;
   /** The store has lost publications above `after` and below `before`. Undefined: nothing is missing. */
   readonly missing?: { readonly after: number; readonly before: number };
+  /** When the first publication was stored, milliseconds since 1970, if the store knows. */
+  readonly writtenAt?: number;
 }
 
 /** A message id of a QoS 2 publication whose PUBREL has not arrived. */
@@ -61,6 +63,15 @@ export interface PublicationLog {
   read(after: number): Promise<PublicationPage>;
   /** As {@link read}, for counting: all publications that name a payload are in the page, with an empty payload. */
   scan(after: number): Promise<PublicationPage>;
+  /**
+   * Removes publications above `after` and up to `upTo` that are not wanted, as far as this is worth a write. Readers see
+   * no loss. Undefined: this store keeps them. @returns whether the unwanted ones are removed
+   * @throws {StoreUnavailableError}
+   */
+  compact?(
+    range: { readonly after: number; readonly upTo: number },
+    isWanted: (publication: LoggedPublication) => boolean,
+  ): Promise<boolean>;
   /** Removes publications up to and including the position. Retained messages stay. */
   trim(upTo: number): void;
   /** The topics with a retained message, with the message's size and position. Read once, at the start. */

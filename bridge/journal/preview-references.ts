@@ -42,14 +42,8 @@ export async function withPictures(
   page: PublicationPage,
   previews: ReferencedPreviews | undefined,
 ): Promise<PublicationPage> {
-  const references = referencesIn(page.publications);
-  if (references.size === 0) return page;
-  const cameras = new Set([...references.values()].map(({ camera }) => camera));
-  const newest = await previews?.newest([...cameras]);
-  const isNewest = ({ camera, capture, etag }: PreviewReference) => {
-    const found = newest?.get(camera);
-    return found?.capture === capture && found.etag === etag;
-  };
+  if (page.publications.every(({ reference }) => reference === undefined)) return page;
+  const newest = await newestOf(page.publications, previews);
   const publications: LoggedPublication[] = [];
   let bytes = 0;
   for (const publication of page.publications) {
@@ -57,8 +51,8 @@ export async function withPictures(
       publications.push(publication);
       continue;
     }
-    const reference = references.get(publication);
-    if (reference === undefined || !isNewest(reference)) continue;
+    const reference = newest.get(publication);
+    if (reference === undefined) continue;
     if (bytes >= MAX_PAGE_BYTES) return { ...page, publications, next: publication.position - 1 };
     const found = await previews?.read(reference.camera, reference.capture);
     // Replaced since it was looked up.
@@ -67,6 +61,22 @@ export async function withPictures(
     publications.push({ ...publication, payload: found.jpeg });
   }
   return { ...page, publications };
+}
+
+/** The publications that name the newest preview of a camera. @throws the error of the previews' store */
+export async function newestOf(
+  publications: readonly LoggedPublication[],
+  previews: ReferencedPreviews | undefined,
+): Promise<ReadonlyMap<LoggedPublication, PreviewReference>> {
+  const references = referencesIn(publications);
+  if (references.size === 0) return references;
+  const cameras = new Set([...references.values()].map(({ camera }) => camera));
+  const newest = await previews?.newest([...cameras]);
+  for (const [publication, { camera, capture, etag }] of references) {
+    const found = newest?.get(camera);
+    if (found?.capture !== capture || found.etag !== etag) references.delete(publication);
+  }
+  return references;
 }
 
 function referencesIn(publications: readonly LoggedPublication[]): Map<LoggedPublication, PreviewReference> {

@@ -6,12 +6,15 @@ import type { LoggedPublication, MqttLog, PublicationPage } from "../../platform
 import type { PermissionSet } from "../access/permission-sets.ts";
 import { sessionName } from "../access/session-names.ts";
 import { ownerOf, type SessionOwner, sessionOwnerSchema } from "../access/session-owner.ts";
+import { LogBounds } from "./log-bounds.ts";
+import { above, publicationsUpTo } from "./lost-publications.ts";
 import { SessionCursor } from "./session-cursor.ts";
 import { SessionGroups, sizeOf } from "./session-groups.ts";
 
 /** The start of the keys of the sessions' rows. The rest of a key is the session's key. */
 export const SESSION_ROW = "session:";
 const MAY_HAVE_MISSED = "session may have missed messages: the store has lost some";
+const NOTHING = { messages: 0, bytes: 0 };
 const WINDOW = 2_048;
 /** A session that is far behind takes turns with others: it waits after this many unwritten publications. */
 const MAX_UNWRITTEN = 64;
@@ -63,6 +66,9 @@ export interface LogSessionsOptions {
   wantsReceipt(topic: string): boolean;
   maxOfflineMessages: number;
   maxOfflineBytes: number;
+  /** The largest size and age of all publications that sessions have behind them. Infinity: no limit. */
+  maxOfflineLogBytes: number;
+  maxOfflineHours: number;
   /** The time by which sessions expire, milliseconds since 1970. */
   now: () => number;
   logger: Logger;
@@ -76,9 +82,11 @@ export class LogSessions {
   /** Sessions per identity. */
   readonly #counts = new Counts();
   readonly #groups: SessionGroups;
+  readonly #bounds: LogBounds;
   readonly #changed = new Set<LogSession>();
   readonly #ends: (() => void)[] = [];
   #edge: number;
+  #isGivingUp = false;
   #sweepTimer: NodeJS.Timeout | undefined;
   /** Publications that sessions have lost because they had too many behind them. */
   dropped = 0;
@@ -88,6 +96,14 @@ export class LogSessions {
     const { log, maxOfflineMessages: maxMessages, maxOfflineBytes: maxBytes } = options;
     this.#edge = log.publications.head;
     this.#groups = new SessionGroups({ maxMessages, maxBytes }, () => this.#edge);
+    this.#bounds = new LogBounds({
+      ...{ log: log.publications, now: options.now, logger: options.logger },
+      maxBytes: options.maxOfflineLogBytes,
+      maxAgeMs: options.maxOfflineHours * 3_600_000,
+      lowest: () => this.#groups.lowest(),
+      match: (publication) => this.#groups.match(publication),
+      open: () => new Set(this.entries().flatMap(({ cursor }) => [...cursor.unacknowledged()])),
+    });
   }
 
   /**
@@ -98,6 +114,7 @@ export class LogSessions {
     clearInterval(this.#sweepTimer);
     for (const end of this.#ends.splice(0)) end();
     for (const session of this.entries()) this.forget(session.key);
+    this.#bounds.clear();
     return await this.#load();
   }
 
@@ -128,7 +145,8 @@ export class LogSessions {
     }
     // One pass for all sessions, to know which of them have something behind them. Other nodes may append meanwhile.
     for (let after = lowest; this.#sessions.size > 0 && after < log.publications.head; ) {
-      const { publications, next, missing } = await log.publications.scan(after);
+      const { publications, next, missing, writtenAt } = await log.publications.scan(after);
+      this.#bounds.add(publications, next, writtenAt);
       if (missing !== undefined) for (const session of this.#missedBy(missing)) missed.add(session);
       for (const publication of publications)
         for (const group of this.#groups.match(publication)) group.note(publication);
@@ -156,6 +174,7 @@ export class LogSessions {
   async stop(): Promise<void> {
     clearInterval(this.#sweepTimer);
     for (const end of this.#ends.splice(0)) end();
+    await this.#bounds.stop();
     this.#putChanged(true);
     await this.#options.log.rows.flush();
   }
@@ -352,6 +371,7 @@ export class LogSessions {
       this.#edge = publication.position;
     }
     this.#edge = head;
+    this.#bounds.add(publications, head);
   }
 
   #note(session: LogSession): void {
@@ -389,12 +409,38 @@ export class LogSessions {
       floor = Math.min(floor, cursor.floor);
     }
     const { publications } = this.#options.log;
-    if (publications.bytes >= TRIM_BYTES) publications.trim(floor);
+    if (publications.bytes >= TRIM_BYTES || this.#bounds.excess() > 0) publications.trim(floor);
+    this.#bounds.trim(publications.floor);
+    const excess = this.#bounds.excess();
+    if (excess > 0) void this.#giveUp(excess);
+    else this.#bounds.compact();
+  }
+
+  /** Removes the oldest publications, although sessions have them behind them. */
+  async #giveUp(upTo: number): Promise<void> {
+    if (this.#isGivingUp) return;
+    this.#isGivingUp = true;
+    const { log, logger } = this.#options;
+    try {
+      const lost = await publicationsUpTo(upTo, log.publications, (publication) => this.#groups.match(publication));
+      for (const session of this.#sessions.values()) {
+        const { cursor, isElsewhere } = session;
+        if (isElsewhere || cursor.floor >= upTo) continue;
+        const group = this.#groups.groupOf(cursor);
+        const unsent = cursor.isLive || group === undefined ? NOTHING : above(cursor.sent, lost.get(group));
+        group?.lose(cursor, upTo, unsent);
+        cursor.skipTo(upTo);
+        this.#dropped(session, unsent.messages + cursor.giveUp(upTo), "the log of messages is too large or too old");
+      }
+      log.publications.trim(upTo);
+      this.#bounds.trim(upTo);
+    } catch (error) {
+      logger.warn({ why: messageOf(error) }, "old messages of MQTT sessions cannot be removed, retrying");
+    }
+    this.#isGivingUp = false;
   }
 
   #cut(cursor: SessionCursor): void {
-    const { maxOfflineMessages, maxOfflineBytes, logger } = this.#options;
-    const { rows } = this.#options.log;
     const session = this.#ofCursor.get(cursor);
     const dropped = this.#groups.groupOf(cursor)?.cut(cursor) ?? 0;
     if (session === undefined) return;
@@ -402,14 +448,22 @@ export class LogSessions {
       if (cursor.isLive) session.isDropping = false;
       return;
     }
+    this.#dropped(session, dropped, "session queue full");
+  }
+
+  #dropped(session: LogSession, dropped: number, reason: string): void {
+    if (dropped === 0) return;
+    const { maxOfflineMessages: maxMessages, maxOfflineBytes: maxBytes, logger } = this.#options;
+    const { maxOfflineLogBytes: maxLogBytes, maxOfflineHours: maxHours } = this.#options;
+    const { rows } = this.#options.log;
     this.#note(session);
     // Each node moves a session without a connection forward, and one node counts and tells.
     if (rows.writerOf(session.key) === "nobody" && !rows.isFirstNode) return;
     this.dropped += dropped;
     if (session.isDropping) return;
     session.isDropping = true;
-    const fields = { ...sessionName(session.key), dropped, maxMessages: maxOfflineMessages, maxBytes: maxOfflineBytes };
-    logger.warn(fields, "session queue full: oldest messages dropped");
+    const fields = { ...sessionName(session.key), dropped, maxMessages, maxBytes, maxLogBytes, maxHours };
+    logger.warn(fields, `${reason}: oldest messages dropped`);
   }
 }
 

@@ -334,6 +334,29 @@ export class SessionCursor {
     return this.#byId.has(messageId);
   }
 
+  /**
+   * Closes what was sent and not acknowledged up to the position, because the log does not have it any more. Only for a
+   * session without a connection. @returns how many publications the client may not have
+   */
+  giveUp(position: number): number {
+    if (this.#state !== "away") return 0;
+    let count = 0;
+    for (const flight of [...this.#open.values()]) {
+      if (flight.position > position || flight.state === "released") continue;
+      count++;
+      // The client may hold the message id: the next connection frees it with PUBREL.
+      if (flight.qos === 2) flight.state = "released";
+      else this.#close(flight);
+    }
+    if (count > 0) this.#options.onChange();
+    return count;
+  }
+
+  /** The positions of what was sent and may have to be sent again. */
+  *unacknowledged(): Generator<number> {
+    for (const { position, state } of this.#open.values()) if (state !== "released") yield position;
+  }
+
   /** The message id of the publication; undefined when it is not being sent, or was acknowledged. */
   messageIdAt(position: number): number | undefined {
     return this.#open.get(position)?.messageId;

@@ -22,8 +22,8 @@ interface Mark {
 }
 
 /** The approximate size of a publication in the log. */
-export function sizeOf({ topic, payload }: LoggedPublication): number {
-  return payload.length + topic.length + PUBLICATION_BYTES;
+export function sizeOf({ topic, payload, reference }: LoggedPublication): number {
+  return (reference?.length ?? payload.length) + topic.length + PUBLICATION_BYTES;
 }
 
 interface GroupFilters {
@@ -124,6 +124,17 @@ export class SessionGroup {
     return kept.count - before.count;
   }
 
+  /** Moves a session to the position, because publications up to there are removed. @param lost what it had before it */
+  lose(cursor: SessionCursor, position: number, lost: { messages: number; bytes: number }): void {
+    const { count, bytes } = this.#placeOf(cursor);
+    cursor.skipTo(position);
+    const mark = {
+      count: Math.min(this.#count, count + lost.messages),
+      bytes: Math.min(this.#bytes, bytes + lost.bytes),
+    };
+    this.#parked.set(cursor, { ...mark, position: cursor.sent });
+  }
+
   #placeOf(cursor: SessionCursor): Mark {
     const parked = this.#parked.get(cursor);
     return parked?.position === cursor.sent ? parked : this.#markBefore(cursor.sent);
@@ -203,6 +214,17 @@ export class SessionGroups {
     if (known.group.members.size > 0) return;
     for (const [filter, entry] of known.entries) this.#index.remove(filter, entry);
     this.#groups.delete(key);
+  }
+
+  /** For each group, the lowest position to which one of its sessions has got. */
+  lowest(): Map<SessionGroup, number> {
+    const lowest = new Map<SessionGroup, number>();
+    for (const { group } of this.#groups.values()) {
+      let position = Number.POSITIVE_INFINITY;
+      for (const cursor of group.members) if (!cursor.isLive) position = Math.min(position, cursor.sent);
+      lowest.set(group, position);
+    }
+    return lowest;
   }
 
   /** The groups that get the publication, each with the QoS of its deliveries in `qos`. */

@@ -87,6 +87,8 @@ export interface StorageOptions {
   maxSubscriptions: number;
   maxOfflineMessages: number;
   maxOfflineBytes: number;
+  maxOfflineLogBytes: number;
+  maxOfflineHours: number;
   maxRetainedMessages: number;
   /** The time by which sessions expire, milliseconds since 1970. */
   now: () => number;

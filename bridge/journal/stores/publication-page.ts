@@ -9,6 +9,8 @@ export interface LogRow {
     | {
         /** The last position of the previous row. Undefined in rows of earlier versions. */
         readonly previous: number | undefined;
+        /** Milliseconds since 1970. */
+        readonly writtenAt?: number | undefined;
         readonly publications: readonly LoggedPublication[];
       }
     | undefined;
@@ -31,7 +33,12 @@ export function publicationPage(rows: readonly LogRow[], { from, head, last }: P
   const publications: LoggedPublication[] = [];
   let next = from;
   let missing: PublicationPage["missing"];
-  const page = (): PublicationPage => ({ publications, next, ...(missing === undefined ? {} : { missing }) });
+  const writtenAt = rows[0]?.content?.writtenAt;
+  const page = (): PublicationPage => ({
+    ...{ publications, next },
+    ...(missing === undefined ? {} : { missing }),
+    ...(writtenAt === undefined ? {} : { writtenAt }),
+  });
   for (const { last: end, content } of rows) {
     // The row after an unreadable row shows which positions are missing.
     if (content === undefined) continue;

@@ -28,6 +28,8 @@ it("the session store keeps a session whose client reconnects while other sessio
     maxSubscriptions: 10,
     maxOfflineMessages: 10,
     maxOfflineBytes: 10_000,
+    maxOfflineLogBytes: 10_000,
+    maxOfflineHours: 168,
     maxRetainedMessages: 10,
     now: () => now,
     logger,

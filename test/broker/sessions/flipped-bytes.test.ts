@@ -33,7 +33,16 @@ async function open(path: string, found: Damage[] = [], logged: string[] = []) {
   const log = journal.mqtt;
   if (log === undefined) throw new Error("the journal keeps no log");
   const sessions = new LogSessions({
-    ...{ log, logger, wantsReceipt: () => false, now: Date.now, maxOfflineMessages: 10_000, maxOfflineBytes: 1e9 },
+    ...{
+      log,
+      logger,
+      wantsReceipt: () => false,
+      now: Date.now,
+      maxOfflineMessages: 10_000,
+      maxOfflineBytes: 1e9,
+      maxOfflineLogBytes: 1e9,
+      maxOfflineHours: 168,
+    },
     permissionsOf: () => ({
       ...{ grants: { permissions: [] } as never, mayReceive: () => true, mayRead: () => true },
       ...{ subscribeProblem: () => undefined, decidePublish: () => ({ kind: "plain" }) as const },

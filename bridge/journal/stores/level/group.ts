@@ -89,7 +89,7 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
   deduplicator.putSessions(waiting, position, set);
   states.put(changes, set);
   if (publications.publications.length > 0) {
-    const row = publications.toBytes(lastPublication);
+    const row = publications.toBytes(lastPublication, acceptedAt);
     set.put(publicationsKey(position), row);
     group.publicationBytes = row.length;
   }

@@ -14,6 +14,7 @@ import { publicationPage } from "../publication-page.ts";
 import { RecentPublications } from "../recent-publications.ts";
 import type { GroupCommit } from "./group-commit.ts";
 import { LOG_FLOOR_KEY, positionOfKey, publicationsKey, retainedKey, rowsOf } from "./keys.ts";
+import { compactRange } from "./log-compaction.ts";
 import { type PublicationsRow, readPublications } from "./publications.ts";
 
 /** One row may be as large as a whole write. */
@@ -129,6 +130,27 @@ export class LevelPublicationLog implements PublicationLog {
       .catch((err: unknown) => {
         this.#options.logger.debug({ err }, "publications not removed, retrying later");
       });
+  }
+
+  /** Waits for removals. The removals after it wait for the compaction. */
+  async compact(...[range, isWanted]: Parameters<NonNullable<PublicationLog["compact"]>>): Promise<boolean> {
+    const compacting = this.#trimming.then(() => this.#compact(range, isWanted));
+    this.#trimming = compacting.then(
+      () => {},
+      () => {},
+    );
+    return await compacting;
+  }
+
+  async #compact(...[range, isWanted]: Parameters<NonNullable<PublicationLog["compact"]>>): Promise<boolean> {
+    const { store, writer, previews } = this.#options;
+    const after = Math.max(range.after, this.floor);
+    const set = await store.read((db) => compactRange({ db, range: { ...range, after }, isWanted, previews }));
+    if (set === undefined) return false;
+    writer().deferredRows.add(set);
+    await writer().flushDeferredRows();
+    this.bytes = await sizeAbove(store.db, this.floor);
+    return true;
   }
 
   /** Resolves when no removal runs. */

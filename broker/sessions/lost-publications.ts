@@ -1,0 +1,48 @@
+import type { LoggedPublication, PublicationLog } from "../../platform/publication-log.ts";
+import { type SessionGroup, sizeOf } from "./session-groups.ts";
+
+/** The publications of a group in a part of the log. */
+export interface GroupPublications {
+  readonly positions: number[];
+  /** The total size up to each position. */
+  readonly sizes: number[];
+}
+
+/** Reads the log up to the position, to count what sessions lose. @throws {StoreUnavailableError} */
+export async function publicationsUpTo(
+  upTo: number,
+  log: PublicationLog,
+  match: (publication: LoggedPublication) => readonly SessionGroup[],
+): Promise<Map<SessionGroup, GroupPublications>> {
+  const found = new Map<SessionGroup, GroupPublications>();
+  for (let after = log.floor; after < upTo; ) {
+    const { publications, next } = await log.scan(after);
+    for (const publication of publications) {
+      if (publication.position > upTo) break;
+      // A session that was away gets the newest of these only: an older one is not lost.
+      if (publication.reference !== undefined) continue;
+      for (const group of match(publication)) {
+        const { positions, sizes } = found.get(group) ?? { positions: [], sizes: [] };
+        positions.push(publication.position);
+        sizes.push((sizes.at(-1) ?? 0) + sizeOf(publication));
+        found.set(group, { positions, sizes });
+      }
+    }
+    after = next;
+  }
+  return found;
+}
+
+/** The number and size of the publications above the position. */
+export function above(position: number, found: GroupPublications | undefined): { messages: number; bytes: number } {
+  if (found === undefined) return { messages: 0, bytes: 0 };
+  const { positions, sizes } = found;
+  let low = 0;
+  let high = positions.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((positions[middle] ?? 0) > position) high = middle;
+    else low = middle + 1;
+  }
+  return { messages: positions.length - low, bytes: (sizes.at(-1) ?? 0) - (sizes[low - 1] ?? 0) };
+}
