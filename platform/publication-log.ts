@@ -25,8 +25,8 @@ export interface PublicationPage {
   readonly next: number;
   /** The store has lost publications above `after` and below `before`. Undefined: nothing is missing. */
   readonly missing?: { readonly after: number; readonly before: number };
-  /** When the first publication was stored, milliseconds since 1970, if the store knows. */
-  readonly writtenAt?: number;
+  /** When the publications up to each position were stored, milliseconds since 1970, if the store knows. */
+  readonly stored?: readonly { readonly upTo: number; readonly at: number }[];
 }
 
 /** A message id of a QoS 2 publication whose PUBREL has not arrived. */

@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import { messageOf } from "../../platform/errors.ts";
-import type { LoggedPublication, PublicationLog } from "../../platform/publication-log.ts";
+import type { LoggedPublication, PublicationLog, PublicationPage } from "../../platform/publication-log.ts";
 import { type SessionGroup, sizeOf } from "./session-groups.ts";
 
 /** Compaction begins at this size of the log, or at a quarter of the largest size. */
@@ -66,12 +66,18 @@ export class LogBounds {
     this.#segmentBytes = Math.min(SEGMENT_BYTES, this.softBytes / SEGMENTS_PER_LIMIT);
   }
 
-  /** The log has these publications next, up to the position. @param at when they were stored */
-  add(publications: readonly LoggedPublication[], upTo: number, at = this.#options.now()): void {
-    if (publications.length === 0) return;
-    let bytes = 0;
-    for (const publication of publications) bytes += sizeOf(publication);
+  /** The log has these publications next. @param stored when they were stored. Default: now */
+  add(publications: readonly LoggedPublication[], stored: PublicationPage["stored"] = []): void {
+    const now = this.#options.now();
+    let next = 0;
+    for (const publication of publications) {
+      while ((stored[next]?.upTo ?? Infinity) < publication.position) next++;
+      this.#add(publication.position, sizeOf(publication), stored[next]?.at ?? now);
+    }
     this.#added += publications.length;
+  }
+
+  #add(upTo: number, bytes: number, at: number): void {
     this.bytes += bytes;
     const last = this.#segments.at(-1);
     if (last === undefined || last.bytes >= this.#segmentBytes || at - last.since >= SEGMENT_MS)

@@ -145,8 +145,8 @@ export class LogSessions {
     }
     // One pass for all sessions, to know which of them have something behind them. Other nodes may append meanwhile.
     for (let after = lowest; this.#sessions.size > 0 && after < log.publications.head; ) {
-      const { publications, next, missing, writtenAt } = await log.publications.scan(after);
-      this.#bounds.add(publications, next, writtenAt);
+      const { publications, next, missing, stored: times } = await log.publications.scan(after);
+      this.#bounds.add(publications, times);
       if (missing !== undefined) for (const session of this.#missedBy(missing)) missed.add(session);
       for (const publication of publications)
         for (const group of this.#groups.match(publication)) group.note(publication);
@@ -371,7 +371,7 @@ export class LogSessions {
       this.#edge = publication.position;
     }
     this.#edge = head;
-    this.#bounds.add(publications, head);
+    this.#bounds.add(publications);
   }
 
   #note(session: LogSession): void {

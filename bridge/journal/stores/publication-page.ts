@@ -33,11 +33,11 @@ export function publicationPage(rows: readonly LogRow[], { from, head, last }: P
   const publications: LoggedPublication[] = [];
   let next = from;
   let missing: PublicationPage["missing"];
-  const writtenAt = rows[0]?.content?.writtenAt;
+  const stored: { upTo: number; at: number }[] = [];
   const page = (): PublicationPage => ({
     ...{ publications, next },
     ...(missing === undefined ? {} : { missing }),
-    ...(writtenAt === undefined ? {} : { writtenAt }),
+    ...(stored.length === 0 ? {} : { stored }),
   });
   for (const { last: end, content } of rows) {
     // The row after an unreadable row shows which positions are missing.
@@ -48,6 +48,7 @@ export function publicationPage(rows: readonly LogRow[], { from, head, last }: P
     }
     for (const publication of content.publications) if (publication.position > from) publications.push(publication);
     next = end;
+    if (content.writtenAt !== undefined) stored.push({ upTo: end, at: content.writtenAt });
   }
   if (next === from) {
     // All rows are unreadable, or the newest rows are lost. Fewer rows than requested would not show this.

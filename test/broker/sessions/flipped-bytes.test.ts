@@ -2,16 +2,13 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
-import { pino } from "pino";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { Journal } from "../../../bridge/journal/journal.ts";
-import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
-import { type LogSession, LogSessions } from "../../../broker/sessions/log-sessions.ts";
-import type { SessionDelivery } from "../../../broker/sessions/session-cursor.ts";
 import type { Damage } from "../../../platform/level/damage.ts";
 import type { MqttLog } from "../../../platform/publication-log.ts";
 import { asLeftBehind } from "../../bridge/journal/level-place.ts";
 import { temporaryFolder } from "../broker-under-test.ts";
+import { drain, openSessions } from "./sessions-over-journal.ts";
 
 const SESSIONS = 12;
 const PUBLICATIONS = 120;
@@ -24,33 +21,6 @@ const keyOf = (n: number) => `user:u${n}\u001fviewer`;
 const noise = (seed: number, repeats: number) =>
   Array.from({ length: repeats }, (_, n) => Math.sin(seed * 1_000 + n).toString(36)).join("");
 const topicOf = (n: number) => `cameras/c${n % SESSIONS}/events/x`;
-
-async function open(path: string, found: Damage[] = [], logged: string[] = []) {
-  const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(line) });
-  const retention = { retentionEvents: 10_000, retentionHours: 24 };
-  const onDamage = (damage: Damage) => void found.push(damage);
-  const journal = await openLevelJournal({ path, sync: false, logger, onDamage, ...retention });
-  const log = journal.mqtt;
-  if (log === undefined) throw new Error("the journal keeps no log");
-  const sessions = new LogSessions({
-    ...{
-      log,
-      logger,
-      wantsReceipt: () => false,
-      now: Date.now,
-      maxOfflineMessages: 10_000,
-      maxOfflineBytes: 1e9,
-      maxOfflineLogBytes: 1e9,
-      maxOfflineHours: 168,
-    },
-    permissionsOf: () => ({
-      ...{ grants: { permissions: [] } as never, mayReceive: () => true, mayRead: () => true },
-      ...{ subscribeProblem: () => undefined, decidePublish: () => ({ kind: "plain" }) as const },
-    }),
-  });
-  const { missed } = await sessions.load();
-  return { journal, log, sessions, missed };
-}
 
 async function publish(journal: Journal, from: number, to: number): Promise<void> {
   for (let n = from; n <= to; n++) {
@@ -83,7 +53,7 @@ beforeAll(async () => {
     [0, SESSIONS / 2],
     [SESSIONS / 2, SESSIONS],
   ] as const) {
-    const { journal, sessions } = await open(path);
+    const { journal, sessions } = await openSessions(path);
     for (let n = first; n < last; n++) {
       const session = sessions.keep(keyOf(n), owner(n));
       sessions.subscribe(session, `cameras/c${n}/#`, n % 2 === 0 ? 1 : 2);
@@ -107,27 +77,6 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Connects a client that acknowledges everything. @returns the numbers of the publications that it gets */
-async function drain(session: LogSession, edge: number): Promise<number[]> {
-  const received: number[] = [];
-  const connection = {
-    isFull: false,
-    mayReceive: () => true,
-    send: ({ publication, messageId, onWritten }: SessionDelivery) => {
-      received.push(Number(publication.payload.toString().split(" ")[0]));
-      setImmediate(() => {
-        onWritten();
-        session.cursor.acknowledge(connection, messageId);
-      });
-    },
-  };
-  session.cursor.connect(connection);
-  session.cursor.start(connection);
-  await expect.poll(() => session.cursor.isLive && session.cursor.open === 0, { interval: 2 }).toBe(true);
-  expect(session.cursor.sent).toBeGreaterThanOrEqual(edge);
-  return received;
-}
-
 async function heldBy(log: MqttLog): Promise<number[][]> {
   const held: number[][] = Array.from({ length: SESSIONS }, () => []);
   for (let after = 0; after < log.publications.head; ) {
@@ -147,14 +96,15 @@ async function check(name: string, damage: (path: string) => unknown) {
   await damage(path);
   const found: Damage[] = [];
   const logged: string[] = [];
-  const { journal, log, sessions, missed } = await open(path, found, logged);
+  const { journal, log, sessions, missed } = await openSessions(path, { found, logged });
   const held = await heldBy(log);
   const { epoch } = journal;
   const told = `${name}: ${JSON.stringify(found)} ${logged.join("")}`;
   for (let n = 0; n < SESSIONS; n++) {
     const session = sessions.get(keyOf(n));
     if (session === undefined) throw new Error(`session ${n} is lost: ${told}`);
-    const sent = await drain(session, log.publications.head);
+    const payloads = await drain(session, log.publications.head);
+    const sent = payloads.map((payload) => Number(payload.split(" ")[0]));
     // Session n was created before publication n * 10 at the latest.
     const expected = (held[n] ?? []).filter((number) => number > (n < SESSIONS / 2 ? 0 : SESSIONS * 5));
     expect(sent, told).toEqual(expected);
