@@ -127,8 +127,9 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
   const { node, cluster } = statsSchema.parse((await get(url, "/stats", key)).body);
   const dropped = node.broker?.droppedOfflineMessages ?? 0;
   const unavailableReason = node.journal.trouble ?? cluster.trouble;
-  const losses = `${dropped} messages were dropped, because the queues of disconnected clients were full`;
-  const advice = "let those clients reconnect sooner, or raise MAX_OFFLINE_MESSAGES and MAX_OFFLINE_BYTES";
+  const losses = `${dropped} messages for disconnected clients were dropped, because they were too many or too old`;
+  const advice =
+    "let those clients reconnect sooner, or raise MAX_OFFLINE_MESSAGES, MAX_OFFLINE_BYTES and MAX_OFFLINE_LOG_BYTES";
   return [
     ...(node.broker?.refusedDevices ?? []).map(({ id, times, address, why, last_refused }) =>
       warn(`camera ${id}`, `refused ${times} times, last at ${last_refused} from ${address}: ${why}`),

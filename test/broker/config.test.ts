@@ -29,6 +29,8 @@ describe("the broker's configuration", () => {
       maxUnsentBytes: 4_194_304,
       maxOfflineMessages: 10_000,
       maxOfflineBytes: 33_554_432,
+      maxOfflineLogBytes: 1_073_741_824,
+      maxOfflineHours: 168,
       maxRetainedMessages: 100_000,
       maxRetainedPerDevice: 1000,
       maxRetainedBytes: 67_108_864,
