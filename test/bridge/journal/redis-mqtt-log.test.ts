@@ -265,6 +265,13 @@ describe("several nodes", () => {
     const [retained] = await mqttOf(nodes[1]).publications.retained(["skylapse/v1/cameras/north/state/power"]);
     expect(retained?.payload.toString()).toBe("newest");
     expect(place.logged.join()).not.toContain("not taken over");
+    // As if the node had been killed before it removed what it has appended.
+    const left = Object.entries(values).filter(([name]) => /unemitted|partial/.test(name));
+    for (const [name, value] of left) await admin.restore(place.prefix + name, 0, Buffer.from(value, "base64"));
+    await admin.zadd(key("estates"), 0, left[0]?.[0].split(":").at(-1) ?? "");
+    const third = await openNode({ isCommand });
+    await expect.poll(() => admin.keys(key("unemitted:*"))).toEqual([]);
+    expect(lines((await readLog(mqttOf(third).publications)).read)).toEqual(lines(read));
   });
 
   test("the id of a QoS 2 publication is stored with the message, expires, and is removed", async () => {
