@@ -1,3 +1,4 @@
+import { decode } from "@msgpack/msgpack";
 import type { ClassicLevel } from "classic-level";
 import { z } from "zod";
 import { type Loss, openStore } from "../../../platform/level/open-store.ts";
@@ -7,7 +8,6 @@ import { describeSession } from "../../access/session-names.ts";
 import { type SessionOwner, sessionOwnerSchema } from "../../access/session-owner.ts";
 import { storedWillSchema } from "../storage.ts";
 import { merged } from "./merged.ts";
-import { decodeMsgpack } from "./msgpack.ts";
 import { decodeMessage, type QueuedMessage } from "./queued-message.ts";
 
 const LEVEL = { keyEncoding: "utf8", valueEncoding: "buffer" } as const;
@@ -196,7 +196,7 @@ function readMessage(row: Buffer): QueuedMessage | undefined {
 }
 
 function decodedRow(row: Buffer): unknown {
-  return attempt(() => decodeMsgpack(row));
+  return attempt(() => decode(row));
 }
 
 function decoded(name: string): string {
