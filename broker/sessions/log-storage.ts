@@ -41,6 +41,8 @@ const FULL_BYTES = 256 * 1024;
 const RELOAD_PAUSE_MS = 1_000;
 /** A CONNECT waits this long for its session. After that, the client is refused and should try another node. */
 const CONNECT_TIMEOUT_MS = 5_000;
+/** Stopping waits this long for the last rows. */
+const STOP_TIMEOUT_MS = 1_000;
 /** Sessions that a report of damage names. The log names all. */
 const MAX_NAMED = 10;
 
@@ -514,7 +516,8 @@ class LogStorage implements BrokerStorage {
 
   async destroy(): Promise<void> {
     this.#isClosed = true;
-    await this.#sessions.stop().catch((err: unknown) => {
+    const stopping = inTime(this.#sessions.stop(), STOP_TIMEOUT_MS, () => new Error("the store does not answer"));
+    await stopping.catch((err: unknown) => {
       this.#options.logger.warn({ err }, "sessions not stored at the end: messages will be repeated");
     });
   }

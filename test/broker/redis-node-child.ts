@@ -1,4 +1,5 @@
 import pino from "pino";
+import { openRedisJournal, type RedisJournalOptions } from "../../bridge/journal/stores/redis/redis.ts";
 import { startBroker } from "../../broker/broker.ts";
 import { readBrokerConfig } from "../../broker/config.ts";
 import { topicTree } from "../../contract/topics.ts";
@@ -9,16 +10,21 @@ export interface ChildOptions {
   url: string;
   name: string;
   env: Record<string, string>;
+  waits: RedisJournalOptions["waits"];
   dataPath: string;
 }
 
-/** The first report has the MQTT port. Each further report has the number of a publication that was forwarded. */
-export type ChildReport = { port: number } | { emitted: number };
+export interface ChildReport {
+  /** The MQTT port. */
+  port: number;
+}
 
-const { url, name, env, dataPath }: ChildOptions = JSON.parse(process.argv.at(-1) ?? "");
+const { url, name, env, waits = {}, dataPath }: ChildOptions = JSON.parse(process.argv.at(-1) ?? "");
 const logger = pino({ level: "silent" });
-const report = (sent: ChildReport) => process.send?.(sent);
-let position = 0;
+const redis = openRedis({ url, prefix: name, logger });
+const retention = { retentionEvents: 10_000, retentionHours: 24 };
+const { mqtt } = await openRedisJournal({ redis, logger, keepsMqttLog: true, waits, ...retention });
+if (mqtt === undefined) throw new Error("the journal has no log for MQTT");
 
 // The secret of `north` has the same creation time at all nodes of these tests.
 const { devices } = await openDevicesOf(dataPath, () => 1);
@@ -39,12 +45,17 @@ const broker = await startBroker({
   }),
   devices,
   ingest: {
-    accept: async () => ({ position: ++position, forward: true }),
-    delivered: (emitted) => report({ emitted }),
+    async accept({ identity: _, ...publication }) {
+      const position = publication.qos > 0 ? await mqtt.append(publication) : undefined;
+      return { position, forward: true };
+    },
+    delivered: () => {},
   },
-  redis: openRedis({ url, prefix: name, logger }),
+  redis,
+  mqttLog: mqtt,
   logger,
 });
 process.once("disconnect", () => process.exit());
 await broker.listen();
-report({ port: broker.ports.mqtt ?? 0 });
+const report: ChildReport = { port: broker.ports.mqtt ?? 0 };
+process.send?.(report);

@@ -21,7 +21,7 @@ export interface Nodes {
   /** Starts another broker on the same Redis. */
   start(env?: Record<string, string>, options?: BrokerUnderTestOptions): Promise<BrokerUnderTest>;
   /** Starts another broker in a separate process, which can be killed. */
-  startProcess(env?: Record<string, string>): Promise<NodeProcess>;
+  startProcess(env?: Record<string, string>, waits?: ChildOptions["waits"]): Promise<NodeProcess>;
   /** A connection of the test itself. */
   redis: Redis;
   keys(): Promise<string[]>;
@@ -29,8 +29,6 @@ export interface Nodes {
 
 export interface NodeProcess {
   url: string;
-  /** The numbers of the publications that were forwarded. */
-  readonly emitted: readonly number[];
   kill(): Promise<void>;
 }
 
@@ -53,7 +51,7 @@ export async function nodes({ on, cluster = false }: { on?: RedisServer; cluster
       onTestFinished(() => access.close());
       return startTestBroker({ ...options, env, redis: access });
     },
-    startProcess: (env = {}) => startNodeProcess({ url, name, env, dataPath: temporaryFolder() }),
+    startProcess: (env = {}, waits = {}) => startNodeProcess({ url, name, env, waits, dataPath: temporaryFolder() }),
   };
 }
 
@@ -66,13 +64,9 @@ export async function ownRedis(): Promise<RedisServer> {
 async function startNodeProcess(options: ChildOptions): Promise<NodeProcess> {
   const child = startChildProgram<never, ChildReport>("broker/redis-node-child", JSON.stringify(options));
   onTestFinished(child.kill);
-  const emitted: number[] = [];
   const port = await new Promise<number>((resolve, reject) => {
-    child.onMessage((report) => {
-      if ("port" in report) resolve(report.port);
-      else emitted.push(report.emitted);
-    });
+    child.onMessage((report) => resolve(report.port));
     void child.ended.then(reject);
   });
-  return { url: `mqtt://127.0.0.1:${port}`, emitted, kill: child.kill };
+  return { url: `mqtt://127.0.0.1:${port}`, kill: child.kill };
 }

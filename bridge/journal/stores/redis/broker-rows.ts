@@ -7,10 +7,12 @@ import { type RowChange, readRowChange } from "./row-changes.ts";
 import { RowWriter } from "./row-writer.ts";
 
 const FIELDS_PER_READ = 500;
-/** Clients of a dead run that one heartbeat takes over. */
-const CLIENTS_PER_BEAT = 200;
+/** Clients of a dead run that are taken over at once. */
+const CLIENTS_PER_LOOK = 200;
 const SESSION = "session:";
 const WILL = "will:";
+/** A read after this id of a stream waits, and finds nothing. */
+const LAST_ID = "18446744073709551615-0";
 
 interface Writer {
   readonly generation: string;
@@ -64,15 +66,12 @@ export class RedisBrokerRows implements BrokerRows {
   readonly #followers = new Set<{ head: number; resolve: () => void }>();
   /** Changes that were read, and wait for the log or for {@link load}. */
   #waiting: RowChange[] = [];
-  /** The number of the newest change that was read. */
-  #read = 0;
+  /** The number of the newest change that was read. Undefined after {@link reset}, until {@link load} is called. */
+  #read: number | undefined;
   /** The number of the newest change that was applied. */
   applied = 0;
   #tokens = 0;
-  #beatTimer: NodeJS.Timeout | undefined;
-  /** The start of the current time in which Redis has answered without a long pause, by `performance.now()`. */
-  #answeringSince = Number.POSITIVE_INFINITY;
-  #answeredAt = Number.NEGATIVE_INFINITY;
+  #lookTimer: NodeJS.Timeout | undefined;
   isFirstNode = false;
 
   constructor(options: RedisBrokerRowsOptions) {
@@ -95,14 +94,16 @@ export class RedisBrokerRows implements BrokerRows {
   async start(): Promise<void> {
     this.#read = await this.#newestChange();
     await this.#writer.register();
-    this.#beatTimer = setInterval(() => void this.#beat(), this.#options.heartbeatMs).unref();
-    await this.#beat();
+    this.#lookTimer = setInterval(() => void this.#look(), this.#options.heartbeatMs).unref();
+    await this.#look();
   }
 
   async *load(prefix: string): AsyncGenerator<readonly [key: string, value: string]> {
     if (prefix !== SESSION) return;
     const { reading, keys, run } = this.#options;
     const newest = await this.#newestChange();
+    // From now on, changes are read and wait.
+    this.#read ??= newest;
     const writers = new Map<string, Writer>();
     for await (const [client, value] of this.#fields(keys.rowWriters)) {
       const [generation = "", other = ""] = value.split(" ");
@@ -125,7 +126,6 @@ export class RedisBrokerRows implements BrokerRows {
       // From before this node has missed something: its clients were disconnected.
       else this.#writer.release(client);
     }
-    this.#read = Math.max(this.#read, newest);
     this.applied = newest;
     yield* rows;
   }
@@ -187,13 +187,14 @@ export class RedisBrokerRows implements BrokerRows {
 
   /** The stream of changes, and the id after which it must be read. */
   get stream(): { key: string; after: string } {
-    return { key: this.#options.keys.rowChanges, after: `${this.#read}-0` };
+    return { key: this.#options.keys.rowChanges, after: this.#read === undefined ? LAST_ID : `${this.#read}-0` };
   }
 
   /** Takes entries of {@link stream}. */
   arrived(entries: readonly (readonly [id: Buffer, fields: readonly Buffer[]])[]): void {
     for (const [id, fields] of entries) {
       const change = readRowChange(id, fields);
+      if (this.#read === undefined) return;
       if (change.number <= this.#read) continue;
       const isContinuous = change.previous === this.#read;
       this.#read = change.number;
@@ -228,6 +229,7 @@ export class RedisBrokerRows implements BrokerRows {
   /** Forgets everything until {@link load} is called. */
   reset(): void {
     this.#listener = undefined;
+    this.#read = undefined;
     this.#waiting = [];
     this.#writers.clear();
     this.#unknown.clear();
@@ -240,7 +242,7 @@ export class RedisBrokerRows implements BrokerRows {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#beatTimer);
+    clearInterval(this.#lookTimer);
     await this.#writer.close();
   }
 
@@ -326,16 +328,12 @@ export class RedisBrokerRows implements BrokerRows {
     } while (cursor !== "0");
   }
 
-  /** Takes over the clients of dead runs. */
-  async #beat(): Promise<void> {
+  /** Takes over the clients of ended runs. */
+  async #look(): Promise<void> {
     const { heartbeatMs, deadAfterMs, logger } = this.#options;
-    const now = performance.now();
-    // After an outage of Redis, every run has the whole time to send its next heartbeat.
-    const mayAdopt = now - this.#answeringSince > deadAfterMs;
+    const pauseMs = Math.max(2 * heartbeatMs, deadAfterMs / 3);
     try {
-      this.isFirstNode = await this.#writer.beat(deadAfterMs, mayAdopt, CLIENTS_PER_BEAT);
-      if (now - this.#answeredAt > Math.max(2 * heartbeatMs, deadAfterMs / 3)) this.#answeringSince = now;
-      this.#answeredAt = now;
+      this.isFirstNode = await this.#writer.look(deadAfterMs, pauseMs, CLIENTS_PER_LOOK);
     } catch (error) {
       if (!(error instanceof StoreUnavailableError)) throw error;
       logger.debug({ err: error }, "clients of ended nodes not looked for");

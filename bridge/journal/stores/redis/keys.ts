@@ -32,6 +32,7 @@
  * | `mqtt-writers` | hash | client → its generation, and the run to which it is connected, or `-` |
  * | `mqtt-held:{run}` | set | the clients that are connected to the run |
  * | `mqtt-taken` | hash | run → the newest generation that it took |
+ * | `mqtt-looks` | hash | run → when it last looked for runs that have ended, and the start of the time without a long pause between such looks |
  * | `mqtt-changes` | stream | who writes a client's rows: see `scripts/rows.lua` |
  * | `open:{run}` | hash | the position of a command that the relay has not finished → the command |
  * | `unemitted:{run}` | hash | the position before a batch → the publications of the batch for MQTT subscribers |

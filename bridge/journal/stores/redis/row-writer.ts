@@ -118,8 +118,9 @@ export class RowWriter {
     await this.#run(["O"]);
   }
 
-  async beat(deadAfterMs: number, mayAdopt: boolean, limit: number): Promise<boolean> {
-    return (await this.#run(["B", deadAfterMs, mayAdopt ? 1 : 0, limit])) === 1;
+  /** Takes over clients of ended runs. @returns whether this run is the first of the living ones */
+  async look(deadAfterMs: number, pauseMs: number, limit: number): Promise<boolean> {
+    return (await this.#run(["B", deadAfterMs, Math.round(pauseMs), limit])) === 1;
   }
 
   /** Forgets what is not written: the rows may belong to other runs. */

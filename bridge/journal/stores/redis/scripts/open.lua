@@ -20,7 +20,7 @@ for _, sender in ipairs(redis.call('ZRANGE', prefix .. 'senders', 0, -1)) do
 end
 for _, name in ipairs({'log', 'kept', 'floors', 'oldest', 'excess', 'held', 'chunk-ids', 'lingering', 'trims', 'ids',
     'senders', 'state', 'estates', 'instances', 'publications', 'publication-floors', 'retained', 'beats',
-    'mqtt-rows', 'mqtt-writers', 'mqtt-taken', 'mqtt-changes'}) do
+    'mqtt-rows', 'mqtt-writers', 'mqtt-taken', 'mqtt-looks', 'mqtt-changes'}) do
   redis.call('UNLINK', prefix .. name)
 end
 redis.call('HSET', prefix .. 'meta', 'epoch', candidate, 'head', '0', 'stamp', '-')

@@ -8,8 +8,9 @@
 -- - `D client generation`: removes the client's session. Result: 1 or 0.
 -- - `L client generation`: the client has left the run. Result: 1; 2 when it has no session; 0 when it is refused.
 -- - `O`: registers the run.
--- - `B deadAfter adopts limit`: takes up to `limit` clients of runs that have ended: without a heartbeat for `deadAfter`
---   milliseconds, if `adopts` is 1. Result: 1 when this run is the first of the living runs, 0 when not.
+-- - `B deadAfter pause limit`: takes up to `limit` clients of runs that have ended: without a heartbeat for `deadAfter`
+--   milliseconds. After a pause of `pause` milliseconds, in which Redis may have been away, each run has this time again
+--   to send its next heartbeat. Result: 1 when this run is the first of the living runs, 0 when not.
 --
 -- Each change has a number, which grows. An entry of the stream `mqtt-changes` has this number as its id. Its fields:
 -- the number before; the newest position; the kind; the client; its generation; the run; then, by kind:
@@ -136,7 +137,13 @@ end
 
 op.B = function()
   call('HSETNX', taken, run, '0')
-  local dead_after, adopts, limit = tonumber(text()), text() == '1', tonumber(text())
+  local dead_after, pause, limit = tonumber(text()), tonumber(text()), tonumber(text())
+  local last, since = string.match(call('HGET', prefix .. 'mqtt-looks', run) or '', '^(%d+) (%d+)$')
+  last, since = tonumber(last or '0'), tonumber(since or '0')
+  -- The clock may have been set back.
+  if now - last > pause or now < last then since = now end
+  call('HSET', prefix .. 'mqtt-looks', run, string.format('%.0f %.0f', now, since))
+  local adopts = now - since > dead_after
   local is_first = 1
   for _, other in ipairs(call('HKEYS', taken)) do
     -- A run that ends removes its heartbeat.
@@ -151,6 +158,7 @@ op.B = function()
         call('HDEL', taken, other)
         call('HDEL', prefix .. 'publication-floors', other)
         call('HDEL', prefix .. 'beats', other)
+        call('HDEL', prefix .. 'mqtt-looks', other)
       end
     end
   end
