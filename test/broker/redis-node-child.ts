@@ -23,7 +23,7 @@ const { url, name, env, waits = {}, dataPath }: ChildOptions = JSON.parse(proces
 const logger = pino({ level: "silent" });
 const redis = openRedis({ url, prefix: name, logger });
 const retention = { retentionEvents: 10_000, retentionHours: 24 };
-const { mqtt } = await openRedisJournal({ redis, logger, keepsMqttLog: true, waits, ...retention });
+const { mqtt } = await openRedisJournal({ redis, logger, waits, ...retention });
 if (mqtt === undefined) throw new Error("the journal has no log for MQTT");
 
 // The secret of `north` has the same creation time at all nodes of these tests.

@@ -1,15 +1,28 @@
 import { Store } from "mqtt";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { z } from "zod";
 import { sessionKey } from "../../../broker/access/session-names.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { type BrokerUnderTest, closed, inboxOf, NORTH, SECRET, topic } from "../broker-under-test.ts";
 import { idPacket, rawSession, subscribePacket, TYPE } from "../raw-client.ts";
-import { nodes } from "../redis-nodes.ts";
+import { type Nodes, nodes } from "../redis-nodes.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
 
 /** The session key of the test user's client. */
 const named = (clientId: string) => sessionKey("user:alice", clientId);
+
+/** The session as it is stored. */
+async function stored({ redis, prefix }: Nodes, key: string) {
+  return JSON.parse((await redis.hget(`${prefix}mqtt-rows`, `session:${key}`)) ?? "{}");
+}
+
+const recordSchema = z.object({ open: z.array(z.tuple([z.number(), z.number(), z.number()])) });
+
+/** What the session has sent and its client has not acknowledged: position, QoS, 1 after PUBREC. */
+async function openOf(cluster: Nodes, key: string) {
+  return recordSchema.parse(await stored(cluster, key)).open;
+}
 
 let server: RedisServer;
 beforeAll(async () => {
@@ -73,7 +86,10 @@ describe("a persistent session", () => {
     while (seen.at(-1) !== count - 1) {
       const node = visits++ % 2 === 0 ? b : a;
       const { client, inbox } = await node.join({ ...archive(node), incomingStore });
-      await Promise.race([inbox.has(150), publishing.then(() => inbox.has(count - 1 - (seen.at(-1) ?? 0)))]);
+      const next = Math.min((seen.at(-1) ?? -1) + 150, count - 1);
+      await expect
+        .poll(() => Number(inbox.messages.at(-1)?.payload ?? -1), { interval: 2 })
+        .toBeGreaterThanOrEqual(next);
       client.stream.destroy();
       await closed(client);
       // Unacknowledged messages are resent.
@@ -111,12 +127,7 @@ describe("a persistent session", () => {
       await camera.publishAsync(EVENT, "one", { qos });
       const sent = await first.next(TYPE.publish);
       const id = sent.readUInt16BE(2 + EVENT.length);
-      await expect
-        .poll(() => cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`))
-        .toMatchObject({ bytes: /\d/ });
-      await expect
-        .poll(async () => Object.values(await cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`)))
-        .toContain(String(id));
+      await expect.poll(() => openOf(cluster, named("raw"))).toEqual([[1, qos, 0]]);
       first.socket.destroy();
       const second = await rawSession(b.broker.ports.mqtt, session);
       expect(await second.next(TYPE.publish)).toEqual(sent);
@@ -129,7 +140,7 @@ describe("a persistent session", () => {
         expect(third.packets).toEqual([]);
         third.send(idPacket(TYPE.pubcomp, id));
       } else second.send(idPacket(TYPE.puback, id));
-      await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named("raw")}`)).toBe(0);
+      await expect.poll(() => openOf(cluster, named("raw"))).toEqual([]);
     },
   );
 
@@ -177,7 +188,7 @@ describe("a persistent session", () => {
       const first = Number(inbox.messages[0]?.payload);
       const expected = Array.from({ length: published - first }, (_, index) => String(first + index));
       expect(inbox.messages.map(({ payload }) => payload)).toEqual(expected);
-      await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named(`round-${round}`)}`)).toBe(0);
+      await expect.poll(() => openOf(cluster, named(`round-${round}`))).toEqual([]);
     }
   });
 
@@ -193,26 +204,21 @@ describe("a persistent session", () => {
     expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["kept"]);
   });
 
-  it.each([
-    ["the node that has it in memory", 1],
-    ["a node that does not", 0],
-  ])("of another identity with a camera's client id is discarded when the camera connects to %s", async (_, at) => {
+  it("of another identity with a camera's client id is discarded when the camera connects", async () => {
     const cluster = await nodes({ on: server });
-    const before = await cluster.start();
-    // Writes the session in the form of the previous version, which let any identity use this client id.
-    const owner = JSON.stringify({ identity: "user:mallory", permissions: ["camera:read"] });
-    await cluster.redis.hset(`${cluster.prefix}owners`, "camera-north", owner);
-    const filters = JSON.stringify([[topic("cameras/#"), 1]]);
-    await cluster.redis.hset(`${cluster.prefix}filters`, "camera-north", filters);
-    await cluster.redis.zadd(`${cluster.prefix}seen`, Date.now(), "camera-north");
-    const after = await cluster.start();
-    const node = at === 1 ? after : before;
-    const camera = await node.client({ ...NORTH, clientId: "camera-north", clean: false });
+    // Writes the session as a version stored it that let any identity use this client id.
+    const owner = { v: 1, identity: "user:mallory", permissions: ["camera:read"], seenAt: Date.now(), epoch: "?" };
+    const row = JSON.stringify({ ...owner, sent: 0, open: [], filters: [[topic("cameras/#"), 1, 0]] });
+    await cluster.redis.hset(`${cluster.prefix}mqtt-rows`, "session:camera-north", row);
+    await cluster.redis.hset(`${cluster.prefix}mqtt-writers`, "camera-north", "1 -");
+    await cluster.redis.hset(`${cluster.prefix}meta`, { epoch: "e", head: "0", stamp: "-" });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const camera = await a.client({ ...NORTH, clientId: "camera-north", clean: false });
     await camera.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
     await camera.publishAsync(EVENT, "not for mallory", { qos: 1 });
-    const stored = JSON.parse((await cluster.redis.hget(`${cluster.prefix}owners`, "camera-north")) ?? "{}");
-    expect(stored.identity).toBe("device:north");
-    expect(await cluster.redis.zcard(`${cluster.prefix}queue:camera-north`)).toBe(0);
+    expect((await stored(cluster, "camera-north")).identity).toBe("device:north");
+    await expect.poll(() => [a, b].map(({ broker }) => broker.stats().sessions)).toEqual([1, 1]);
+    expect(await openOf(cluster, "camera-north")).toEqual([]);
   });
 
   it("is discarded at all nodes when the owner's token is revoked, unless the owner has reconnected", async () => {
@@ -255,10 +261,9 @@ describe("a persistent session", () => {
     await inbox.has(1);
     await camera.publishAsync(topic("cameras/north/alerts/hot"), "hot", { qos: 1 });
     expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["cold", "hot"]);
-    const filters = JSON.parse((await cluster.redis.hget(`${cluster.prefix}filters`, named("raw"))) ?? "");
-    expect(filters).toEqual([
-      [topic("cameras/+/alerts/#"), 1],
-      [topic("cameras/south/alerts/#"), 0],
+    expect((await stored(cluster, named("raw"))).filters).toEqual([
+      [topic("cameras/+/alerts/#"), 1, 0],
+      [topic("cameras/south/alerts/#"), 0, 0],
     ]);
   });
 });
@@ -274,18 +279,14 @@ describe("the queue of a disconnected session", () => {
     const cameras = [await a.client(NORTH), await b.client({ ...NORTH, username: "south" })];
     for (let index = 0; index < 25; index++) {
       const [name, camera] = index % 2 === 0 ? ["north", cameras[0]] : ["south", cameras[1]];
-      const before = a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages;
       await camera?.publishAsync(topic(`cameras/${name}/events/x`), `${index} ${"x".repeat(10_000)}`, { qos: 1 });
-      // The PUBACK is sent before the message is queued. The wait ensures that the next message, which goes to the
-      // other node, is queued later.
-      await expect
-        .poll(() => a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages)
-        .toBe(index < kept ? 0 : before + 1);
-      if (index < kept)
-        await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named("archive")}`)).toBe(index + 1);
     }
+    const dropped = () => [a, b].map(({ broker }) => broker.stats().droppedOfflineMessages).sort();
+    await expect.poll(dropped).toEqual([0, 25 - kept]);
+    // Both nodes move the session forward, and one of them tells.
+    for (const { broker } of [a, b]) await expect.poll(() => broker.stats().offlineMessages).toBe(kept);
     const lines = [...a.log, ...b.log].filter(({ msg }) => msg.includes("session queue full"));
-    expect(lines).toMatchObject([{ clientId: "archive", messages: kept + 1 }]);
+    expect(lines).toMatchObject([{ clientId: "archive" }]);
     const { inbox } = await b.join(archive(b));
     const received = await inbox.has(kept);
     const expected = Array.from({ length: kept }, (_, index) => 25 - kept + index);
@@ -302,7 +303,7 @@ describe("the queue of a disconnected session", () => {
     await expect.poll(() => before.broker.stats().offlineMessages).toBe(20);
     await before.broker.stop();
     const after = await cluster.start({ MAX_OFFLINE_MESSAGES: "5" });
-    expect(after.broker.stats().offlineMessages).toBe(5);
+    await expect.poll(() => after.broker.stats().offlineMessages).toBe(5);
   });
 });
 
@@ -320,14 +321,12 @@ describe("the data in Redis", () => {
       const client = await a.client({ ...options, clean: true });
       await client.endAsync();
     }
-    const left = ["boot", "changed", "log", "nodes", `sender:${await nodeName()}`, "seq", "totals"];
-    expect(await cluster.keys()).toEqual(left.map((key) => cluster.prefix + key));
-    expect(await cluster.redis.hgetall(`${cluster.prefix}totals`)).toMatchObject({ messages: "0", bytes: "0" });
-    expect(await cluster.redis.ttl(`${cluster.prefix}sender:${await nodeName()}`)).toBeGreaterThan(0);
-
-    async function nodeName(): Promise<string> {
-      return (await cluster.redis.zrange(`${cluster.prefix}nodes`, 0, -1)).join();
-    }
+    const rows = async () =>
+      (await cluster.keys())
+        .map((key) => key.slice(cluster.prefix.length))
+        .filter((key) => /^(mqtt-|incoming)/.test(key));
+    // What is left has one entry for each living node, or is bounded.
+    await expect.poll(rows).toEqual(["mqtt-changes", "mqtt-looks", "mqtt-taken"]);
   });
 
   it("of an unused session is discarded after MQTT_SESSION_HOURS, unlike the data of a session in use", async () => {
@@ -341,8 +340,9 @@ describe("the data in Redis", () => {
     const camera = await b.client(NORTH);
     await camera.publishAsync(EVENT, "x", { qos: 1 });
     await expect.poll(() => b.broker.stats().offlineMessages).toBe(1);
-    const seen = Number(await cluster.redis.zscore(`${cluster.prefix}seen`, named("archive")));
-    await cluster.redis.zadd(`${cluster.prefix}seen`, seen - 7_200_001, named("archive"));
+    const row = await stored(cluster, named("archive"));
+    const unused = JSON.stringify({ ...row, seenAt: row.seenAt - 7_200_001 });
+    await cluster.redis.hset(`${cluster.prefix}mqtt-rows`, `session:${named("archive")}`, unused);
     const later = await cluster.start({ MQTT_SESSION_HOURS: "2" });
     await later.logged("expired sessions discarded");
     await expect.poll(() => a.broker.stats()).toMatchObject({ sessions: 1 });
@@ -379,15 +379,18 @@ describe("a client that connects to another node", () => {
     expect(takenOver).toEqual(["north"]);
     expect(second.connected).toBe(true);
     // The will of the remaining connection is still stored.
-    const stored = async () =>
-      JSON.parse((await cluster.redis.hget(`${cluster.prefix}wills`, sessionKey("device:north", "north"))) ?? "null");
-    expect(Buffer.from((await stored()).payload, "base64").toString()).toBe("second");
+    const payload = async () => {
+      const key = `will:${sessionKey("device:north", "north")}`;
+      const row = JSON.parse((await cluster.redis.hget(`${cluster.prefix}mqtt-rows`, key)) ?? "null");
+      return row === null ? undefined : Buffer.from(row.payload, "base64").toString();
+    };
+    await expect.poll(payload).toBe("second");
     const third = await b.client({ ...NORTH, clientId: "north", will: will("third") });
     await closed(second);
     await expect.poll(() => b.ingest.accepted.length).toBe(1);
-    expect(Buffer.from((await stored()).payload, "base64").toString()).toBe("third");
+    await expect.poll(payload).toBe("third");
     await third.endAsync();
-    await expect.poll(stored).toBe(null);
+    await expect.poll(payload).toBe(undefined);
     expect(b.ingest.accepted.map(({ payload }) => payload.toString())).toEqual(["second"]);
   });
 
