@@ -183,6 +183,11 @@ export class LogSessions {
     return this.#sessions.size;
   }
 
+  /** The size of all publications that sessions have behind them, approximate. */
+  get logBytes(): number {
+    return this.#bounds.bytes;
+  }
+
   get(key: string): LogSession | undefined {
     return this.#sessions.get(key);
   }

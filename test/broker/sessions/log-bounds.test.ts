@@ -127,3 +127,24 @@ test("a session that wants little holds only what it wants, and gets it, also wh
   expect(second.sessions.dropped).toBe(0);
   await second.close();
 });
+
+test("what a client has not acknowledged is counted when the log gives it up, and the session continues", async () => {
+  const path = join(temporaryFolder(), "journal");
+  const { log, sessions, close } = await openSessions(path, { maxOfflineLogBytes: 200_000 });
+  await keepAll(sessions, { a: "cameras/#" });
+  const a = sessions.get("a");
+  if (a === undefined) throw new Error("the session is lost");
+  const silent = { isFull: false, mayReceive: () => true, send: () => {} };
+  a.cursor.connect(silent);
+  a.cursor.start(silent);
+  await publish(log, 1, 5);
+  expect(a.cursor.open).toBe(5);
+  a.cursor.disconnect(silent);
+  await publish(log, 6, 400);
+  await expect.poll(async () => (await heldBy(log)).length).toBeLessThan(200);
+  const held = await heldBy(log);
+  expect(sessions.dropped).toBe((held[0] ?? 0) - 1);
+  expect(a.cursor.open).toBe(0);
+  expect(numbersOf(await drain(a, log.publications.head))).toEqual(held);
+  await close();
+});
