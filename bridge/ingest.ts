@@ -7,14 +7,13 @@ import type { Topic, TopicTree } from "../contract/topics.ts";
 import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "../platform/publications.ts";
 import { TopicCache } from "../platform/topic-cache.ts";
 import { MAX_DEVICES } from "./auth/devices.ts";
-import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { BackendEvent, Publish } from "./broker-link/publish.ts";
 import { SenderClocks } from "./cameras/sender-clocks.ts";
 import type { MqttCommands } from "./commands/mqtt-commands.ts";
 import { type EventTimes, EventTimesLog } from "./event-times.ts";
 import type { Appended, Journal, JournalMessage } from "./journal/journal.ts";
 import { clearedData, envelopePayload, journalMessage, type TopicFacts, topicFacts } from "./journal-message.ts";
-import { MqttForwarding } from "./mqtt-forwarding.ts";
+import { LostCommands } from "./lost-commands.ts";
 import { PreviewIngest } from "./preview-ingest.ts";
 import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
 import { createLatencies, type Latencies } from "./stats/latencies.ts";
@@ -77,21 +76,18 @@ type TopicOf<Kind extends Topic["kind"]> = Extract<Topic, { kind: Kind }>;
 export interface BridgeIngest extends Ingest {
   /**
    * Publishes an event of the backend or of `POST /broadcast`. Resolves when the event is durable. MQTT subscribers
-   * receive the event once a link is attached.
+   * follow the log of the journal.
    * @throws {RangeError} the topic is not part of the contract
    * @throws {StoreUnavailableError} the event was not kept
    */
   publish: Publish;
   /** From now on, commands of MQTT clients go to the command relay, not directly to the camera. */
   attachCommands(commands: CommandSink): void;
-  /** Sends the waiting events of the backend to MQTT subscribers, and from now on each event at once. */
-  attach(link: Pick<BrokerLink, "publish">): void;
   /**
-   * Publishes the messages that an earlier run accepted but did not deliver to MQTT subscribers. Called at start-up.
-   * @param options.afterStart also publish messages accepted since this run began. Set it when the journal calls
-   * `onUndelivered`: such messages come from other nodes.
+   * Reports the commands that earlier runs have accepted and not finished, and from now on those of dead nodes.
+   * @throws {StoreUnavailableError} the store cannot be read
    */
-  publishUndelivered(options?: { afterStart?: boolean }): Promise<void>;
+  reportLostCommands(): Promise<void>;
   /** When this node worked on an event; undefined when another node did, or when this is no longer known. */
   timesOf(position: number): EventTimes | undefined;
   stats(): IngestStats;
@@ -108,7 +104,7 @@ class JournalIngest implements BridgeIngest {
   readonly #latencies: Pick<Latencies, "cameraToServer" | "append">;
   readonly #nextId = monotonicFactory();
   readonly #topics: TopicCache<TopicFacts | "foreign" | "malformed">;
-  readonly #forwarding: MqttForwarding;
+  readonly #lostCommands: LostCommands;
   readonly #previews: PreviewIngest;
   readonly #senderClocks = new SenderClocks();
   readonly #times = new EventTimesLog();
@@ -121,7 +117,7 @@ class JournalIngest implements BridgeIngest {
     this.#options = options;
     this.#now = now;
     this.#latencies = latencies;
-    this.#forwarding = new MqttForwarding({ ...options, delivered: (position) => this.delivered(position) });
+    this.#lostCommands = new LostCommands(options);
     options.journal.onReset(() => this.#times.clear());
     this.#previews = new PreviewIngest({ previews, now });
     this.#topics = new TopicCache((name) => this.#factsOf(name), CACHED_TOPICS);
@@ -164,11 +160,6 @@ class JournalIngest implements BridgeIngest {
     return acceptance;
   }
 
-  delivered(position: number): void {
-    this.#times.noteForwarded(position);
-    this.#options.journal.delivered(position);
-  }
-
   async publish(message: BackendEvent): Promise<{ position: number | undefined }> {
     const { tree, journal } = this.#options;
     const { topic, event, data, retain = false, historical = false, sender = BACKEND } = message;
@@ -192,23 +183,16 @@ class JournalIngest implements BridgeIngest {
       if (message.id === undefined) throw new Error("an event of the backend was taken for a duplicate");
       return { position };
     }
-    // With a log of publications, MQTT subscribers get the event from there.
-    if (journal.mqtt === undefined)
-      this.#forwarding.publish(position, { topic: name, payload, qos: 1, retain: retain && !historical });
     return { position };
   }
 
   attachCommands(commands: CommandSink): void {
     this.#commands = commands;
-    this.#forwarding.attachCommands(commands);
+    this.#lostCommands.attach(commands);
   }
 
-  attach(link: Pick<BrokerLink, "publish">): void {
-    this.#forwarding.attach(link);
-  }
-
-  publishUndelivered(options: { afterStart?: boolean } = {}): Promise<void> {
-    return this.#forwarding.publishUndelivered(options);
+  reportLostCommands(): Promise<void> {
+    return this.#lostCommands.start();
   }
 
   timesOf(position: number): EventTimes | undefined {
@@ -237,7 +221,6 @@ class JournalIngest implements BridgeIngest {
     const message = content.data === null ? { ...content, data: clearedData(topic) } : content;
     const { journal } = this.#options;
     const entry = journalMessage(publication, facts, message, journal);
-    if (journal.mqtt === undefined) return entry;
     const { payload, qos, incomingId } = publication;
     if (qos === 0 && entry.state !== undefined) entry.publish = { payload, qos, retain: true };
     return { ...entry, incomingId };
@@ -258,8 +241,7 @@ class JournalIngest implements BridgeIngest {
     else {
       this.#times.noteDurable(appended.position, startedAt, durableAt);
       // MQTT subscribers follow the log, which has called them.
-      if (message.publish !== undefined && this.#options.journal.mqtt !== undefined)
-        this.#times.noteForwarded(appended.position);
+      if (message.publish !== undefined) this.#times.noteForwarded(appended.position);
       this.#stats.accepted++;
       this.#stats.bytes += bytes;
     }
@@ -294,11 +276,9 @@ class JournalIngest implements BridgeIngest {
   ): Promise<Acceptance> {
     const { identity, payload } = publication;
     const message = this.#messageOf(publication, facts);
-    if (this.#options.journal.mqtt !== undefined) {
-      // Subscribers get the command that the relay sends.
-      message.open = message.publish;
-      message.publish = undefined;
-    }
+    // Subscribers get the command that the relay sends.
+    message.open = message.publish;
+    message.publish = undefined;
     const { position } = await this.#append(message, payload.length);
     let isOpen = position !== undefined;
     const settled = () => {
@@ -320,7 +300,6 @@ class JournalIngest implements BridgeIngest {
       this.#stats.failed++;
       throw error;
     }
-    if (this.#options.journal.mqtt === undefined) message.publish = undefined;
     const { duplicate } = await this.#append(message, publication.payload.length);
     return { position: undefined, forward: !duplicate };
   }

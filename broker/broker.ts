@@ -59,8 +59,8 @@ interface BrokerOptions {
   addresses?: ClientAddresses;
   /** Connects this node with others: messages of QoS 0. Default: a single node. */
   redis?: RedisConnections;
-  /** The log in the journal's store, where sessions, retained messages and wills are kept too. Default: a store of the broker. */
-  mqttLog?: MqttLog;
+  /** The log in the journal's store, where sessions, retained messages and wills are kept too. */
+  mqttLog: MqttLog;
   /** Called when the store is found to be damaged, which is also logged. */
   onDamage?: OnDamage;
   /** The clock by which sessions expire, in milliseconds since 1970. Default: `Date.now`. */
@@ -168,11 +168,6 @@ function ofRegistry(registry: ClientRegistry) {
   };
 }
 
-function logOf(mqttLog: MqttLog | undefined): MqttLog {
-  if (mqttLog === undefined) throw new TypeError("the broker needs the log of the journal");
-  return mqttLog;
-}
-
 type Parts = Awaited<ReturnType<typeof composed>>;
 
 async function composed(options: BrokerOptions) {
@@ -186,16 +181,13 @@ async function composed(options: BrokerOptions) {
     permissionsOf: (permissions: readonly string[]) => permissionSets.of(permissions),
     wantsReceipt: (topic: string) => tree.parse(topic)?.kind === "camera-command",
     takeReceipt: (client: object, messageId: number) => registry.find(client)?.receipts?.take(messageId),
-    wasForwarded: (client: object, brokerCounter: number) => registry.find(client)?.lastForwarded === brokerCounter,
     ...config,
     ...{ wills, now, logger },
   };
   const mayReceive = (client: object, { topic, payload }: LoggedPublication) =>
     registry.find(client)?.set.mayReceive(topic, payload) ?? false;
-  const storage: BrokerStorage = await openLogStorage({
-    ...storageOptions,
-    ...{ log: logOf(mqttLog), mayReceive, onDamage, ...ofRegistry(registry) },
-  });
+  const logged = { log: mqttLog, mayReceive, onDamage, ...ofRegistry(registry) };
+  const storage: BrokerStorage = await openLogStorage({ ...storageOptions, ...logged });
 
   const maxPacketBytes = config.maxPayloadBytes + PACKET_OVERHEAD_BYTES;
   const limits = { maxConnectBytes: config.maxConnectBytes, maxPacketBytes, maxFilters: config.maxSubscriptions };
@@ -235,7 +227,7 @@ async function composed(options: BrokerOptions) {
   const subscribing = new AuthorizeSubscribe({
     ...config,
     ...{ registry, retainedTopics, onRefused, logger },
-    onGranted: (client, filter, qos) => storage.subscribed?.(client.id, filter, qos),
+    onGranted: (client, filter, qos) => storage.subscribed(client.id, filter, qos),
     removeSubscription: (client, filter) => {
       storage.removeSubscriptions(client, [filter]).catch((error: unknown) => {
         logger.error(
@@ -248,7 +240,6 @@ async function composed(options: BrokerOptions) {
   const forwarding = new AuthorizeForward({
     ...config,
     ...{ tree, registry, logger, deliveries: storage.deliveries },
-    isDeliveredFromQueue: (client, brokerCounter) => storage.isDeliveredFromQueue?.(client, brokerCounter) ?? false,
     isNewestRetained: (topic, payload) => storage.retained.isNewest(topic, payload),
   });
   const { brokerId } = storage;
@@ -313,7 +304,7 @@ async function startAedes(parts: Parts): Promise<void> {
   });
   aedes.addListener("error", (error) => logger.error({ err: error }, "MQTT broker failed"));
   await aedes.listen();
-  if (parts.mqttLog !== undefined) aedes.follow(parts.mqttLog.publications);
+  aedes.follow(parts.mqttLog.publications);
 }
 
 function brokerOf(parts: Parts): Broker {
@@ -330,7 +321,7 @@ function brokerOf(parts: Parts): Broker {
       listeners ??= await openListeners({ ...parts, onConnection: connections.open });
     },
     async publish({ topic, payload, qos, retain }) {
-      if (parts.mqttLog !== undefined && (qos > 0 || retain)) {
+      if (qos > 0 || retain) {
         await parts.mqttLog.append({ topic, payload, qos, retain });
         return;
       }
@@ -392,7 +383,7 @@ async function stopParts(parts: Parts, stopListening: () => void): Promise<void>
   parts.willAdmission.stop();
   parts.publishing.stop();
   parts.subscribing.stop();
-  await until(() => gate.pending === 0 && aedes.unfinished === 0, STOP_DRAIN_MS);
+  await until(() => gate.pending === 0, STOP_DRAIN_MS);
   let closed = false;
   aedes.close(() => {
     closed = true;

@@ -5,14 +5,13 @@ import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "
 import type { PublishCallbacks, Sender } from "./access/authorize-publish.ts";
 import { NotAcceptedError } from "./access/errors.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
-import { namesOf } from "./access/session-names.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 
 interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
-  /** The log of publications, which subscribers follow. Undefined: the broker forwards each publication itself. */
-  log: Pick<MqttLog, "append"> | undefined;
+  /** For publications that ingest does not know. */
+  log: Pick<MqttLog, "append">;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
   refusedPublications: RefusedPublications;
@@ -38,7 +37,7 @@ export class IngestGate {
   }
 
   submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void {
-    if (callbacks.isForeign === true && !this.#isLogged(packet)) {
+    if (callbacks.isForeign === true && !isLogged(packet)) {
       packet.dup = false;
       callbacks.callback(null);
       return;
@@ -120,36 +119,10 @@ export class IngestGate {
     if (historical || notRetained !== undefined) packet.retain = false;
     // The publisher's DUP flag is not passed on: each transmission to a subscriber has its own DUP flag [MQTT-3.3.1-3].
     packet.dup = false;
-    const startForwarding =
-      this.#options.log === undefined ? this.#prepareForwarding(sender, packet, acceptance) : undefined;
-    // Subscribers have the publications of the log before this.
-    if (!forward || this.#isLogged(packet)) broker.skip(packet);
+    // Subscribers follow the log, which has called them.
+    if (!forward || isLogged(packet)) broker.skip(packet);
     // A clean session that has ended needs no acknowledgement and no stored message id.
     if (client === null || packet.qos < 2 || !client.closed || !client.clean) callback(null);
-    startForwarding?.();
-  }
-
-  /** Without a log: @returns a function that forwards the publication, to be called after its acknowledgement. */
-  #prepareForwarding(
-    sender: Sender,
-    packet: PublishPacket,
-    { position, forward }: Acceptance,
-  ): (() => void) | undefined {
-    const { broker, ingest, logger } = this.#options;
-    if (!forward) {
-      if (position !== undefined) ingest.delivered(position);
-      return undefined;
-    }
-    return broker.forward(packet, (error) => {
-      if (error !== undefined)
-        logger.error({ err: error, ...namesOf(sender), topic: packet.topic }, "publication could not be forwarded");
-      else if (position !== undefined) ingest.delivered(position);
-    });
-  }
-
-  /** Whether the publication is in the log once it is accepted. `$` topics are internal. */
-  #isLogged({ topic, qos, retain }: PublishPacket): boolean {
-    return this.#options.log !== undefined && (qos > 0 || retain) && !topic.startsWith("$");
   }
 
   async #accept(
@@ -161,7 +134,7 @@ export class IngestGate {
     const publication = publicationOf(sender.identity, packet);
     if (isForeign !== true) return await ingest.accept({ ...publication, incomingId });
     const { identity: _, ...rest } = publication;
-    await log?.append({ ...rest, incomingId });
+    await log.append({ ...rest, incomingId });
     return { position: undefined, forward: true };
   }
 
@@ -195,6 +168,11 @@ export class IngestGate {
     const { logger } = this.#options;
     logger.error({ err: error }, "publications cannot be made durable: not acknowledged, senders disconnected");
   }
+}
+
+/** Whether the publication is in the log once it is accepted. `$` topics are internal. */
+function isLogged({ topic, qos, retain }: PublishPacket): boolean {
+  return (qos > 0 || retain) && !topic.startsWith("$");
 }
 
 function isPermanent(error: unknown): error is PermanentRefusal {

@@ -6,8 +6,7 @@ import { isRevoked } from "../bridge/auth/enforcement.ts";
 import { createTokens } from "../bridge/auth/tokens.ts";
 import { type Bridge, startBridge } from "../bridge/bridge.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
-import { type BridgeIngest, createIngest } from "../bridge/ingest.ts";
-import type { Journal } from "../bridge/journal/journal.ts";
+import { createIngest } from "../bridge/ingest.ts";
 import { createLatencies } from "../bridge/stats/latencies.ts";
 import { TokenUndecidedError } from "../broker/access/errors.ts";
 import { type Broker, startBroker } from "../broker/broker.ts";
@@ -71,11 +70,10 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
     stopSignal.throwIfAborted();
     await importDevices({ path: join(dataPath, "devices.json"), devices, logger });
 
-    if (journal.mqtt !== undefined)
-      await takeOverEarlierSessions({
-        ...{ path: earlierSessionsPath(dataPath), log: journal.mqtt, onDamage, logger: partLogger("broker") },
-        isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
-      });
+    await takeOverEarlierSessions({
+      ...{ path: earlierSessionsPath(dataPath), log: journal.mqtt, onDamage, logger: partLogger("broker") },
+      isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
+    });
 
     const registry = new Registry();
     const latencies = createLatencies(registry);
@@ -86,9 +84,8 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
     });
     const broker = parts.add(
       await startBroker({
-        ...{ config: brokerConfig, tree, channels, devices, ingest, onDamage },
+        ...{ config: brokerConfig, tree, channels, devices, ingest, mqttLog: journal.mqtt, onDamage },
         ...(redis === undefined ? {} : { redis }),
-        ...(journal.mqtt === undefined ? {} : { mqttLog: journal.mqtt }),
         verifyToken: (token) => verifyToken(authority, token),
         isRevoked: (bearer) => isRevoked(authority, bearer),
         addresses: clientAddresses(bridgeConfig.trustedProxies),
@@ -101,9 +98,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
     const identities = () => broker.clients().map(({ identity }) => identity);
     const link =
       redis === undefined ? broker : parts.add(await shareLink({ link: broker, identities, cluster, logger }));
-    ingest.attach(broker);
-    await ingest.publishUndelivered();
-    publishUndelivered(journal, ingest, logger);
+    await ingest.reportLostCommands();
 
     const bridge = parts.add(
       await startBridge({
@@ -181,35 +176,6 @@ async function verifyToken(authority: Authority, token: string) {
     throw new TokenUndecidedError("the identity provider does not answer", { cause });
   });
   return authority.verify(token);
-}
-
-/**
- * Publishes journal events to MQTT whose publication failed: a node died after the append, or the answer to the append
- * was lost. Only one replay runs at a time. A notice that arrives during a replay causes another replay afterwards.
- */
-function publishUndelivered(
-  journal: Pick<Journal, "onUndelivered">,
-  ingest: Pick<BridgeIngest, "publishUndelivered">,
-  logger: Logger,
-): void {
-  let isPending = false;
-  let isRunning = false;
-  const replay = async () => {
-    isRunning = true;
-    try {
-      while (isPending) {
-        isPending = false;
-        await ingest.publishUndelivered({ afterStart: true });
-      }
-    } catch (error) {
-      logger.warn({ err: error }, "accepted events are not published to MQTT yet");
-    }
-    isRunning = false;
-  };
-  journal.onUndelivered(() => {
-    isPending = true;
-    if (!isRunning) void replay();
-  });
 }
 
 function addressesOf(

@@ -15,9 +15,9 @@ export interface IncomingPublication {
 
 /** What the broker does with a publication after ingest accepted it. */
 export interface Acceptance {
-  /** For {@link Ingest.delivered}. Undefined when the delivery is not tracked. */
+  /** In the journal. Undefined for a duplicate, and for a publication that is not awaited or not recorded. */
   position: number | undefined;
-  /** False for a duplicate, which the broker acknowledges and does not forward. */
+  /** False for a duplicate and for a command: the broker acknowledges the publication, and does not forward it. */
   forward: boolean;
   /** The publication is from a backlog and replaces no retained message. */
   historical?: boolean;
@@ -33,13 +33,11 @@ export interface PermanentRefusal extends Error {
 
 export interface Ingest {
   /**
-   * Resolves when the publication is durable. The broker then acknowledges and forwards it.
+   * Resolves when the publication is durable. The broker then acknowledges it, and forwards it if it is not in the log.
    * @throws {PermanentRefusal} the broker acknowledges and drops the publication
    * @throws any other error: the broker does not acknowledge, so the client resends the publication
    */
   accept(publication: IncomingPublication): Promise<Acceptance>;
-  /** Called when the publication has reached MQTT subscribers or their queues. Not called with a log of publications. */
-  delivered(position: number): void;
 }
 
 /** A publication by the backend to MQTT subscribers. */

@@ -15,11 +15,11 @@ export interface JournalMessage {
   /** Whether the message sets or clears the state of its topic. Undefined: the state stays as it is. */
   state: "set" | "clear" | undefined;
   origin: MessageOrigin;
-  /** Kept until {@link Journal.delivered}. Undefined when the message is not forwarded to MQTT subscribers. */
+  /** What MQTT subscribers get: part of the log. Undefined when they get nothing from there. */
   publish: Publication | undefined;
   /**
-   * Kept until {@link Journal.delivered}, and no part of the log for MQTT sessions: a command, which the relay sends on
-   * in its own name. Only with {@link Journal.mqtt}. Default: none.
+   * Kept until {@link Journal.delivered}, and no part of the log: a command, which the relay sends on in its own name.
+   * Default: none.
    */
   open?: Publication | undefined;
   /** Stored together with the message. Default: none. */
@@ -188,11 +188,11 @@ export interface Journal {
   channelNames(): Iterable<string>;
   /** The number of channels that can still be added. */
   readonly freeChannels: number;
-  /** Notes that the message was delivered to the MQTT subscribers. */
+  /** Notes that the relay has finished a command. */
   delivered(position: number): void;
-  /** The messages that earlier runs may not have delivered, in order of position. */
+  /** The commands that earlier runs and dead nodes have not finished, in order of position. */
   undelivered(): AsyncIterable<Undelivered>;
-  /** Calls back when `undelivered` has new messages. With several nodes only: a node died, or a reply was lost. */
+  /** Calls back when `undelivered` has new commands. With several nodes only: a node died, or a reply was lost. */
   onUndelivered(listener: () => void): () => void;
   /**
    * Calls back after `epoch`, `head` and the state were reloaded, because the store lost data or this node was
@@ -207,11 +207,8 @@ export interface Journal {
   keepFor(reader: JournalReader): () => void;
   /** Removes expired entries, as the journal also does by itself. Resolves to the number of removed entries. */
   trim(): Promise<number>;
-  /**
-   * The log for MQTT sessions. Undefined: the store keeps publications only until {@link Journal.delivered}, and the
-   * broker keeps its sessions in a store of its own.
-   */
-  readonly mqtt: MqttLog | undefined;
+  /** The log of publications for MQTT subscribers, and the rows of MQTT sessions. */
+  readonly mqtt: MqttLog;
   /** Why writing fails, for an operator. Undefined while writing works. */
   readonly unavailableReason: string | undefined;
   /** Completes the pending appends. Idempotent. */

@@ -107,7 +107,6 @@ export class Authenticate {
       filters: new Map(),
       receipts: packet.clean === true && identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
       rateLimiter: registry.rateLimiterOf(identity) ?? new RateLimiter(this.#options.rateLimits),
-      lastForwarded: 0,
       awaitsSession: true,
       isAccepted: false,
       disconnectReason: undefined,

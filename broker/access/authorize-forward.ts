@@ -20,10 +20,8 @@ interface LogDeliveries {
 interface AuthorizeForwardOptions {
   tree: TopicTree;
   registry: ClientRegistry;
-  /** Without {@link deliveries}: whether the client will get the publication from its queue. */
-  isDeliveredFromQueue(client: Client, brokerCounter: number): boolean;
-  /** How publications of the log are delivered. Undefined: messages are queued for each session. */
-  deliveries: LogDeliveries | undefined;
+  /** How sessions send publications of the log. */
+  deliveries: LogDeliveries;
   /** Whether the payload is still that of the topic's retained message. */
   isNewestRetained(topic: string, payload: Uint8Array): boolean;
   maxQueuedBytes: number;
@@ -33,12 +31,12 @@ interface AuthorizeForwardOptions {
 
 /**
  * Aedes' hook for each delivery to a client. Checks the client's permissions at every delivery, because subscriptions
- * and queued messages may have been stored with earlier permissions.
+ * may have been stored with earlier permissions.
  *
  * Bounds what is buffered for a slow client. Messages of QoS 0 are dropped while more than `maxQueuedBytes` wait for
  * the connection. Messages of QoS 1 and 2 may not be dropped, so the connection is closed when more than
- * `maxUnsentBytes` wait. A persistent session then gets every message from its queue. A clean session learns from the
- * closed connection that it has missed messages.
+ * `maxUnsentBytes` wait: a client with a clean session learns from the closed connection that it has missed messages. A
+ * persistent session stays behind in the log instead.
  */
 export class AuthorizeForward {
   readonly #options: AuthorizeForwardOptions;
@@ -52,14 +50,14 @@ export class AuthorizeForward {
     this.#options = options;
   }
 
-  /** Called for live, retained and queued messages. @returns null when the message is not delivered */
+  /** Called for live and retained messages, and for those that a session sends. @returns null when the message is not delivered */
   readonly hook = (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null => {
     const access = this.#options.registry.get(client);
-    // The connection has just ended. If this returned null, Aedes would remove the message from the session's queue.
+    // The connection has just ended. If this returned null, the session would take the message for refused.
     if (access === undefined) return client.conn.destroyed ? packet : null;
     if (!access.set.mayReceive(packet.topic, packet.payload)) return null;
     const { deliveries } = this.#options;
-    if (deliveries !== undefined && packet.brokerId === deliveries.logId) {
+    if (packet.brokerId === deliveries.logId) {
       const messageId = deliveries.messageIdAt(client, packet.brokerCounter);
       if (messageId === undefined) return null;
       this.#deliver(client, access, packet);
@@ -67,38 +65,30 @@ export class AuthorizeForward {
     }
     const { topic, payload } = packet;
     if (packet.retain && typeof payload !== "string" && !this.#options.isNewestRetained(topic, payload)) return null;
-    // Retained and queued messages need no limit: they are read only as fast as the client takes them. A queued message
-    // has a message id.
-    if (!packet.retain && packet.messageId === undefined) {
+    // Retained messages need no limit: they are read only as fast as the client takes them.
+    if (!packet.retain) {
       const { maxQueuedBytes } = this.#options;
-      if (packet.qos > 0 && this.#isForSession(client, packet) && grantedQos(access, packet.topic) > 0) return null;
+      // The client's session sends it, if a filter grants QoS 1 or 2.
+      const isForSession = packet.brokerId === LIVE_LOG_ID && packet.qos > 0 && !client.clean;
+      if (isForSession && grantedQos(access, packet.topic) > 0) return null;
       if (client.conn.writableLength > maxQueuedBytes) {
         this.#batch.release(client.conn);
         if (client.conn.writableLength > maxQueuedBytes && this.#isDropped(client, access, packet)) return null;
       }
-      // Set only for live deliveries: a queued message may come from an earlier run, whose numbers this run uses again.
-      access.lastForwarded = packet.brokerCounter;
     }
     this.#deliver(client, access, packet);
     if (packet.qos === 0) return packet;
-    if (!client.clean && deliveries !== undefined) {
+    if (!client.clean) {
       const qos = packet.qos === 2 && grantedQos(access, packet.topic) === 1 ? 1 : packet.qos;
       return { ...packet, qos, messageId: deliveries.nextUnloggedId(client) };
     }
-    if (packet.qos === 2 && packet.messageId === undefined && grantedQos(access, packet.topic) === 1) {
+    if (packet.qos === 2 && grantedQos(access, packet.topic) === 1) {
       // Aedes lowers the QoS only for a filter without wildcards [MQTT-3.8.4-6].
       return { ...packet, qos: 1 };
     }
     if (access.receipts !== undefined && this.#isCommand(packet.topic)) return access.receipts.track(packet);
     return packet;
   };
-
-  /** Whether the client's session sends the publication, so that a filter that grants QoS 1 or 2 gets it from there. */
-  #isForSession(client: Client, { brokerId, brokerCounter }: AedesPublishPacket): boolean {
-    const { deliveries, isDeliveredFromQueue } = this.#options;
-    if (deliveries === undefined) return isDeliveredFromQueue(client, brokerCounter);
-    return brokerId === LIVE_LOG_ID && !client.clean;
-  }
 
   #deliver(client: Client, access: ClientAccess, { qos }: AedesPublishPacket): void {
     this.delivered++;
@@ -122,7 +112,6 @@ export class AuthorizeForward {
       const why = `it reads too slowly: ${unsentBytes} bytes are unsent, and no message may be dropped`;
       client.conn.destroy(new SlowClientError(why));
     }
-    // The message is kept: Aedes would remove a dropped message from the session's queue.
     return false;
   }
 }

@@ -29,8 +29,6 @@ export interface ClientAccess extends Bearer {
   readonly rateLimiter: RateLimiter;
   /** PUBACKs, PUBRECs and PUBCOMPs that the client has yet to send for delivered messages. */
   expectedAcks: number;
-  /** The number of the last live publication that was delivered to the client. */
-  lastForwarded: number;
   /** The client is connecting, and the store has not decided yet whether its session is at this node. */
   awaitsSession: boolean;
   /** CONNACK has been sent: the client's own SUBSCRIBEs follow. */

@@ -5,12 +5,6 @@ import type { PermissionSet } from "../access/permission-sets.ts";
 import type { RetainedLookup } from "../access/retained-topics.ts";
 import { bearerSchema, type SessionOwner } from "../access/session-owner.ts";
 import type { Wills } from "../access/wills.ts";
-import type { KeptPacket } from "../aedes/packet-codec.ts";
-
-/** The store could not be opened. The message says what to do. */
-export class StorageError extends Error {
-  override name = "StorageError";
-}
 
 /** A client as the store identifies it. */
 export interface Session {
@@ -26,17 +20,15 @@ export interface StoredSubscription {
 }
 
 /** A message as Aedes passes it to the store. */
-export interface StoredPacket extends Omit<KeptPacket, "cmd" | "payload" | "messageId"> {
+export interface StoredPacket {
   cmd: "publish";
+  topic: string;
   payload: Buffer | string;
+  qos: 0 | 1 | 2;
+  retain: boolean;
+  brokerId: string;
+  brokerCounter: number;
   messageId?: number | undefined;
-}
-
-/** The message without the fields that only Aedes uses. */
-export function kept(packet: StoredPacket): KeptPacket & { cmd: "publish" } {
-  const { topic, qos, retain, dup, brokerId, brokerCounter, messageId } = packet;
-  const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
-  return { cmd: "publish", topic, payload, qos, retain, dup, brokerId, brokerCounter, messageId };
 }
 
 /** Ends on errors. Aedes does not handle the errors of a stream, which would crash the process. */
@@ -76,11 +68,9 @@ export interface StorageOptions {
   wantsReceipt(topic: string): boolean;
   /**
    * Returns the message that was sent with this id to a client with a clean session, if {@link wantsReceipt} holds for
-   * its topic. (A clean session has no stored queue.)
+   * its topic. (A clean session has no record of it.)
    */
   takeReceipt(client: Session, messageId: number): unknown;
-  /** Whether this was the last publication delivered to the client, through any of its subscriptions. */
-  wasForwarded(client: Session, brokerCounter: number): boolean;
   wills: Wills;
   maxSessions: number;
   maxSessionsPerUser: number;
@@ -126,11 +116,9 @@ export interface BrokerStorage extends SessionOwners {
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
   removeSubscriptions(client: Session, filters: string[]): Promise<void>;
   /** The client of a persistent session has sent a SUBSCRIBE, and the filter is granted. */
-  subscribed?(key: string, filter: string, qos: 0 | 1 | 2): void;
-  /** How publications of the log are delivered. Undefined: messages are queued for each session. */
-  readonly deliveries?: LogDeliveries;
-  /** Whether the client will get the publication from the session's queue. Only without {@link deliveries}. */
-  isDeliveredFromQueue?(client: Session, brokerCounter: number): boolean;
+  subscribed(key: string, filter: string, qos: 0 | 1 | 2): void;
+  /** How sessions send publications of the log. */
+  readonly deliveries: LogDeliveries;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
   destroy(): Promise<void>;

@@ -283,7 +283,7 @@ describe("an event of the backend", () => {
     await first.journal.close();
 
     const second = await openIngest(first.folder);
-    await second.ingest.publishUndelivered();
+    await second.ingest.reportLostCommands();
     await second.ingest.publish({ ...status, data: "new" });
     expect(second.published).toMatchObject([{ position: 3 }]);
   });
@@ -302,7 +302,7 @@ it("a command that the relay has not finished is reported as lost after a restar
 
   const second = await openIngest(first.folder);
   const reportLost = vi.fn();
-  await second.ingest.publishUndelivered();
+  await second.ingest.reportLostCommands();
   second.ingest.attachCommands({ run, reportLost });
   const { payload } = command("open");
   expect(reportLost.mock.calls).toEqual([[{ camera: "north", name: "reboot", payload }]]);
@@ -310,7 +310,7 @@ it("a command that the relay has not finished is reported as lost after a restar
 
   const third = await openIngest(first.folder);
   third.ingest.attachCommands({ run, reportLost });
-  await third.ingest.publishUndelivered();
+  await third.ingest.reportLostCommands();
   expect(reportLost).toHaveBeenCalledTimes(1);
 });
 

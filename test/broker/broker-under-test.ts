@@ -26,7 +26,6 @@ export type LogLine = Record<string, unknown> & { msg: string };
 /** Records publications. Accepts all unless `answer` is replaced. */
 export class RecordingIngest implements Ingest {
   readonly accepted: IncomingPublication[] = [];
-  readonly emittedPositions: number[] = [];
   answer: (publication: IncomingPublication) => Promise<Acceptance> = async () => ({
     position: this.accepted.length,
     forward: true,
@@ -42,10 +41,6 @@ export class RecordingIngest implements Ingest {
     const retain = rest.retain && answer.historical !== true;
     if (answer.forward && (rest.qos > 0 || retain)) await this.log?.append({ ...rest, retain, incomingId });
     return answer;
-  }
-
-  delivered(position: number): void {
-    this.emittedPositions.push(position);
   }
 }
 
@@ -76,8 +71,6 @@ export interface BrokerUnderTestOptions {
   isRevoked?: (bearer: Bearer) => boolean;
   /** Timeouts and intervals of the journal in Redis, milliseconds. */
   waits?: RedisJournalOptions["waits"];
-  /** Whether sessions are cursors over a log. If false, the broker has a store of its own. Default: true. */
-  keepsLog?: boolean;
 }
 
 let redisFor: ((dataPath: string) => RedisConnections) | undefined;
@@ -117,7 +110,7 @@ export function testConfig(dataPath: string, env: Record<string, string> = {}): 
  */
 export async function startTestBroker(options: BrokerUnderTestOptions = {}): Promise<BrokerUnderTest> {
   const { env = {}, dataPath = temporaryFolder(), verifyToken = readToken, redis = redisFor?.(dataPath) } = options;
-  const { isRevoked, keepsLog = true } = options;
+  const { isRevoked } = options;
   const log: LogLine[] = [];
   const watchers = new Set<() => void>();
   const logger = pino(
@@ -141,18 +134,16 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const retention = { retentionEvents: 10_000, retentionHours: 24 };
   const journalPath = join(dataPath, "journal");
   const kept = { logger, ...retention };
-  const journal = !keepsLog
-    ? undefined
-    : redis === undefined
+  const journal =
+    redis === undefined
       ? await openLevelJournal({ path: journalPath, sync: false, ...kept })
       : await openRedisJournal({ redis, waits: options.waits ?? {}, ...kept });
-  if (journal !== undefined) onTestFinished(() => journal.close());
-  ingest.log = journal?.mqtt;
-  if (journal?.mqtt !== undefined)
-    await takeOverEarlierSessions({
-      ...{ path: join(dataPath, "mqtt"), log: journal.mqtt, onDamage: options.onDamage, logger },
-      isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
-    });
+  onTestFinished(() => journal.close());
+  ingest.log = journal.mqtt;
+  await takeOverEarlierSessions({
+    ...{ path: join(dataPath, "mqtt"), log: journal.mqtt, onDamage: options.onDamage, logger },
+    isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
+  });
   const broker = await startBroker({
     config,
     tree,
@@ -162,14 +153,14 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
     ingest,
     logger,
     ...(redis === undefined ? {} : { redis }),
-    ...(journal?.mqtt === undefined ? {} : { mqttLog: journal.mqtt }),
+    mqttLog: journal.mqtt,
     ...(options.onDamage === undefined ? {} : { onDamage: options.onDamage }),
     ...(isRevoked === undefined ? {} : { isRevoked }),
   });
   const stop = broker.stop.bind(broker);
   let stopping: Promise<void> | undefined;
   broker.stop = () => {
-    stopping ??= stop().then(() => journal?.close());
+    stopping ??= stop().then(() => journal.close());
     return stopping;
   };
   onTestFinished(() => broker.stop());

@@ -10,7 +10,6 @@ import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
 import { openPreviews } from "../../../bridge/previews/previews.ts";
 import { topicTree } from "../../../contract/topics.ts";
-import { recordingLink } from "../support/recording-link.ts";
 
 export const tree = topicTree();
 export const logger = pino({ level: "silent" });
@@ -54,7 +53,6 @@ export async function openFixture(): Promise<Fixture> {
     const previews = await openPreviews({ path: join(path, "previews") });
     const channels = new Map();
     const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes: 262_144, logger });
-    ingest.attach(recordingLink());
     const entries: Entry[] = [];
     journal.follow((batch) => void entries.push(...batch));
     close = async () => {

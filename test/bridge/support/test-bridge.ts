@@ -113,7 +113,6 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   const latencies = createLatencies(registry);
   const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes, latencies, logger });
   const link = recordingLink();
-  ingest.attach(link);
   const provider = config.jwks === undefined ? undefined : createIdentityProvider({ ...config.jwks, logger });
   const tokens = createTokens({ secrets: config.jwtSecrets, provider, audience: config.jwtAudience });
   const { simulated = ["north"] } = options;

@@ -21,7 +21,6 @@ it("the session store keeps a session whose client reconnects while other sessio
     permissionsOf: (permissions) => sets.of(permissions),
     wantsReceipt: () => false,
     takeReceipt: () => undefined,
-    wasForwarded: () => false,
     wills: new Wills(() => false),
     maxSessions: 10,
     maxSessionsPerUser: 10,
