@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { WebSocket } from "ws";
+import type { LoggedPublication } from "../../../platform/publication-log.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 
 /** Numbers that a double cannot hold: parsed and serialized, they become 12345678901234567000 and null. */
@@ -48,9 +49,11 @@ describe("numbers that a double cannot hold", () => {
     ["wrapped", `{"channel":"dashboard","message":{"event":"hut.wrapped","data":${DATA}}}`, "hut.wrapped"],
     ["bare", `{"event":"hut.bare","data":${DATA}}`, "hut.bare"],
   ])("in a %s broadcast reach dashboards and MQTT clients unchanged", async (_, body, event) => {
+    const published: LoggedPublication[] = [];
+    bridge.journal.mqtt.publications.follow((publications) => published.push(...publications));
     expect((await bridge.call("/broadcast", { method: "POST", body, token: OPERATOR_KEY })).status).toBe(200);
     expect(await frameOf(event)).toContain(`"data":${DATA}`);
-    const sent = bridge.link.publications.find(({ topic }) => topic.endsWith(`/events/${event}`));
+    const sent = published.find(({ topic }) => topic.endsWith(`/events/${event}`));
     expect(String(sent?.payload)).toContain(`"data":${DATA}`);
   });
 });
