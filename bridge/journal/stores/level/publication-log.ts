@@ -20,6 +20,7 @@ import { type PublicationsRow, readPublications } from "./publications.ts";
 /** One row may be as large as a whole write. */
 const ROWS_PER_READ = 64;
 const BYTES_PER_READ = 512 * 1024;
+const RECLAIM_BYTES = 64 * 1024 * 1024;
 const BYTES = { valueEncoding: "view" } as const;
 
 /** The place in the log at which a run begins. */
@@ -61,6 +62,8 @@ export class LevelPublicationLog implements PublicationLog {
   readonly #followers: Listeners<[publications: readonly LoggedPublication[], head: number]>;
   readonly #recent: RecentPublications;
   #trimming: Promise<void> = Promise.resolve();
+  /** The size of removed rows since the files were last compacted. */
+  #removedBytes = 0;
   /** The last position of the newest durable row. */
   last: number;
   floor: number;
@@ -147,10 +150,20 @@ export class LevelPublicationLog implements PublicationLog {
     const after = Math.max(range.after, this.floor);
     const set = await store.read((db) => compactRange({ db, range: { ...range, after }, isWanted, previews }));
     if (set === undefined) return false;
+    const removed = await store.db.approximateSize(publicationsKey(after), publicationsKey(range.upTo));
     writer().deferredRows.add(set);
     await writer().flushDeferredRows();
+    await this.#reclaim(removed, range.upTo);
     this.bytes = await sizeAbove(store.db, this.floor);
     return true;
+  }
+
+  /** LevelDB keeps removed rows in its files for long: many of them are worth a compaction of the files. */
+  async #reclaim(removed: number, upTo: number): Promise<void> {
+    this.#removedBytes += removed;
+    if (this.#removedBytes < RECLAIM_BYTES) return;
+    this.#removedBytes = 0;
+    await this.#options.store.db.compactRange(rowsOf("p").gte, publicationsKey(upTo));
   }
 
   /** Resolves when no removal runs. */
@@ -163,7 +176,10 @@ export class LevelPublicationLog implements PublicationLog {
     // First the floor, so that removed rows never seem to be missing.
     writer().deferredRows.put(LOG_FLOOR_KEY, String(floor));
     await writer().flushDeferredRows();
-    await store.db.clear({ gte: rowsOf("p").gte, lte: publicationsKey(floor) });
+    const range = { gte: rowsOf("p").gte, lte: publicationsKey(floor) };
+    const removed = await store.db.approximateSize(range.gte, range.lte);
+    await store.db.clear(range);
+    await this.#reclaim(removed, floor);
     this.bytes = await sizeAbove(store.db, floor);
   }
 
