@@ -388,18 +388,27 @@ export class LogSessions {
     this.#changed.add(session);
   }
 
+  /** The client leaves this node: its session's last changes join the next write, because later ones are not stored. */
+  saveBeforeRelease(key: string): void {
+    const session = this.#sessions.get(key);
+    if (session !== undefined && this.#changed.delete(session)) this.#put(session);
+  }
+
   /** @param all false: only sessions that were not saved recently, because the journal may write after every message */
   #putChanged(all: boolean): void {
-    const { log } = this.#options;
     const moment = performance.now();
     for (const session of this.#changed) {
       if (!all && moment - session.savedAt < SAVE_INTERVAL_MS) continue;
       session.savedAt = moment;
       this.#changed.delete(session);
-      // What moves on a session without a connection is not stored: any node may do the same.
-      if (log.rows.writerOf(session.key) !== "this") continue;
-      log.rows.set(SESSION_ROW + session.key, rowOf(session, log.publications.epoch));
+      this.#put(session);
     }
+  }
+
+  #put(session: LogSession): void {
+    const { rows, publications } = this.#options.log;
+    // What moves on a session without a connection is not stored: any node may do the same.
+    if (rows.writerOf(session.key) === "this") rows.set(SESSION_ROW + session.key, rowOf(session, publications.epoch));
   }
 
   #sweep(): void {

@@ -264,7 +264,9 @@ class LogStorage implements BrokerStorage {
   /** No connection to this node uses the key any more. */
   release(key: string): void {
     // As long as the client's will is stored, this node has to publish the will.
-    if (!this.#options.isConnected(key) && !this.#wills.has(key)) this.#options.log.rows.release(key);
+    if (this.#options.isConnected(key) || this.#wills.has(key)) return;
+    this.#sessions.saveBeforeRelease(key);
+    this.#options.log.rows.release(key);
   }
 
   /** The client connects to this node, and continues the session that another node may have written. */

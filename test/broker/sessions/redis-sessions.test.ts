@@ -144,6 +144,26 @@ describe("a persistent session", () => {
     },
   );
 
+  it("gets nothing again that it had acknowledged when its node released it", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    await leaveSession(a, 1);
+    const camera = await b.client(NORTH);
+    for (let round = 0; round < 20; round++) {
+      const node = round % 2 === 0 ? a : b;
+      const { client, inbox } = await node.join(archive(node));
+      const names = Array.from({ length: 20 }, (_, index) => `${round}-${index}`);
+      await Promise.all(names.map((name) => camera.publishAsync(EVENT, name, { qos: 1 })));
+      expect((await inbox.has(20)).map(({ payload }) => payload)).toEqual(names);
+      // The reply comes after the acknowledgements.
+      await client.unsubscribeAsync("none");
+      await client.endAsync();
+      // Until the node has released the session, its newest acknowledgements may not be stored.
+      const writer = () => cluster.redis.hget(`${cluster.prefix}mqtt-writers`, named("archive"));
+      await expect.poll(writer, { interval: 5 }).toMatch(/ -$/);
+    }
+  });
+
   it("misses no message that is published to another node after its SUBACK", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
