@@ -282,7 +282,7 @@ class JournalIngest implements BridgeIngest {
     const { position } = await this.#append(message, payload.length);
     let isOpen = position !== undefined;
     const settled = () => {
-      if (isOpen && position !== undefined) this.#options.journal.delivered(position);
+      if (isOpen && position !== undefined) this.#options.journal.finished(position);
       isOpen = false;
     };
     // After the acknowledgement. The relay already has the command of a duplicate publication.

@@ -4,7 +4,7 @@ import type { LostCommand, MqttCommands } from "./commands/mqtt-commands.ts";
 import type { Journal } from "./journal/journal.ts";
 
 interface LostCommandsOptions {
-  journal: Pick<Journal, "delivered" | "undelivered" | "onUndelivered">;
+  journal: Pick<Journal, "finished" | "unfinished" | "onUnfinished">;
   tree: TopicTree;
   logger: Logger;
 }
@@ -32,7 +32,7 @@ export class LostCommands {
   async start(): Promise<void> {
     const { journal, logger } = this.#options;
     await this.#read();
-    journal.onUndelivered(() => {
+    journal.onUnfinished(() => {
       this.#isPending = true;
       if (this.#isReading) return;
       this.#isReading = true;
@@ -53,11 +53,11 @@ export class LostCommands {
 
   async #read(): Promise<void> {
     const { journal, tree } = this.#options;
-    for await (const { position, topic: name, payload } of journal.undelivered()) {
+    for await (const { position, topic: name, payload } of journal.unfinished()) {
       const topic = tree.parse(name);
       if (topic?.kind !== "camera-command") {
         // TOPIC_ROOT has changed: nobody waits for an answer below the former root.
-        journal.delivered(position);
+        journal.finished(position);
         continue;
       }
       const command = { payload: Buffer.from(payload), camera: topic.camera, name: topic.command };
@@ -68,6 +68,6 @@ export class LostCommands {
 
   #report(commands: Pick<MqttCommands, "reportLost">, position: number, command: LostCommand): void {
     commands.reportLost(command);
-    this.#options.journal.delivered(position);
+    this.#options.journal.finished(position);
   }
 }

@@ -18,7 +18,7 @@ export interface JournalMessage {
   /** What MQTT subscribers get: part of the log. Undefined when they get nothing from there. */
   publish: Publication | undefined;
   /**
-   * Kept until {@link Journal.delivered}, and no part of the log: a command, which the relay sends on in its own name.
+   * Kept until {@link Journal.finished}, and no part of the log: a command, which the relay sends on in its own name.
    * Default: none.
    */
   open?: Publication | undefined;
@@ -64,7 +64,7 @@ export interface Entry {
 /** The last value of a retained topic. */
 export type StateEntry = Omit<Entry, "state">;
 
-export interface Undelivered extends Publication {
+export interface OpenPublication extends Publication {
   position: number;
   topic: string;
 }
@@ -189,11 +189,11 @@ export interface Journal {
   /** The number of channels that can still be added. */
   readonly freeChannels: number;
   /** Notes that the relay has finished a command. */
-  delivered(position: number): void;
+  finished(position: number): void;
   /** The commands that earlier runs and dead nodes have not finished, in order of position. */
-  undelivered(): AsyncIterable<Undelivered>;
-  /** Calls back when `undelivered` has new commands. With several nodes only: a node died, or a reply was lost. */
-  onUndelivered(listener: () => void): () => void;
+  unfinished(): AsyncIterable<OpenPublication>;
+  /** Calls back when `unfinished` has new commands. With several nodes only: a node died, or a reply was lost. */
+  onUnfinished(listener: () => void): () => void;
   /**
    * Calls back after `epoch`, `head` and the state were reloaded, because the store lost data or this node was
    * disconnected from the store for too long. Holders of a cursor must call `recovery` again. With several nodes only.

@@ -70,9 +70,9 @@ class SharedChannels implements Journal {
   follow: Journal["follow"] = (onEntries) => this.#journal.follow(() => onEntries(this.#visibleEntries));
   hasChannel: Journal["hasChannel"] = (channel) => this.#journal.hasChannel(channel);
   channelNames: Journal["channelNames"] = () => this.#journal.channelNames();
-  delivered: Journal["delivered"] = (position) => this.#journal.delivered(position);
-  undelivered: Journal["undelivered"] = () => this.#journal.undelivered();
-  onUndelivered: Journal["onUndelivered"] = (listener) => this.#journal.onUndelivered(listener);
+  finished: Journal["finished"] = (position) => this.#journal.finished(position);
+  unfinished: Journal["unfinished"] = () => this.#journal.unfinished();
+  onUnfinished: Journal["onUnfinished"] = (listener) => this.#journal.onUnfinished(listener);
   onReset: Journal["onReset"] = (listener) => this.#journal.onReset(listener);
   keepFor: Journal["keepFor"] = (reader) => this.#journal.keepFor(reader);
   trim: Journal["trim"] = () => this.#journal.trim();

@@ -124,7 +124,6 @@ const messageArbitrary = fc
       body,
       state: kind === "set" || kind === "clear" ? kind : undefined,
       origin: { id: undefined, session: undefined, seq: undefined, ...origin },
-      // `publish` is for stores that have no log of publications yet.
       publish: publication,
       open: publication,
     };
@@ -200,7 +199,7 @@ async function compare(place: JournalPlace, operations: readonly Operation[]): P
         break;
       case "deliver":
         for (const position of operation.positions) {
-          journal.delivered(position);
+          journal.finished(position);
           model.undelivered.delete(position);
         }
         break;
@@ -231,7 +230,7 @@ function compareState(journal: Journal, model: Model): void {
 /** Checks that all undelivered messages are returned in order, and no message that never was open. */
 async function compareUndelivered(journal: Journal, model: Model): Promise<void> {
   const found: number[] = [];
-  for await (const { position, payload } of journal.undelivered()) {
+  for await (const { position, payload } of journal.unfinished()) {
     found.push(position);
     expect(Buffer.from(payload).toString()).toBe(model.entries[position - 1]?.body);
   }

@@ -540,27 +540,26 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
       });
     });
 
-    // `publish` is for stores that have no log of publications yet.
-    describe("what is open until it is delivered", () => {
+    describe("open commands", () => {
       const open = (text: string) => kept({ payload: Buffer.from(text), qos: 1, retain: true });
-      const kept = (publication: Publication) => ({ publish: publication, open: publication });
-      const undelivered = async () => {
+      const kept = (publication: Publication) => ({ open: publication });
+      const unfinished = async () => {
         const found: string[] = [];
-        for await (const { position, payload } of journal.undelivered())
+        for await (const { position, payload } of journal.unfinished())
           found.push(`${position} ${Buffer.from(payload)}`);
         return found;
       };
 
-      test("returns undelivered messages in the next run, in order, with unchanged payloads", async () => {
+      test("are unfinished in the next run, in order, with unchanged payloads", async () => {
         const payload = Buffer.from([0, 255, 128, 10]);
         await journal.append(message(kept({ payload, qos: 2, retain: false })));
         const wide = message({ topic: "skylapse/v1/überall/🏔", ...open("b") });
         await Promise.all([journal.append(wide), journal.append(message()), journal.append(message(open("d")))]);
-        expect(await undelivered()).toEqual([]);
+        expect(await unfinished()).toEqual([]);
         journal = await place.open();
         await journal.append(message(open("of this run")));
         const found = [];
-        for await (const one of journal.undelivered()) found.push({ ...one, payload: Buffer.from(one.payload) });
+        for await (const one of journal.unfinished()) found.push({ ...one, payload: Buffer.from(one.payload) });
         expect(found).toEqual([
           { position: 1, topic: message().topic, payload, qos: 2, retain: false },
           { position: 2, topic: wide.topic, payload: Buffer.from("b"), qos: 1, retain: true },
@@ -568,30 +567,30 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         ]);
       });
 
-      test("does not return delivered messages again, whatever the order of delivery", async () => {
+      test("are not returned again once they are finished, in any order", async () => {
         await Promise.all(["a", "b", "c", "d"].map((text) => journal.append(message(open(text)))));
-        journal.delivered(4);
-        journal.delivered(1);
-        journal.delivered(1);
-        journal.delivered(99);
+        journal.finished(4);
+        journal.finished(1);
+        journal.finished(1);
+        journal.finished(99);
         journal = await place.open();
-        expect(await undelivered()).toEqual(["2 b", "3 c"]);
-        journal.delivered(2);
-        expect(await undelivered()).toEqual(["3 c"]);
+        expect(await unfinished()).toEqual(["2 b", "3 c"]);
+        journal.finished(2);
+        expect(await unfinished()).toEqual(["3 c"]);
         journal = await place.open();
-        expect(await undelivered()).toEqual(["3 c"]);
-        journal.delivered(3);
+        expect(await unfinished()).toEqual(["3 c"]);
+        journal.finished(3);
         journal = await place.open();
-        expect(await undelivered()).toEqual([]);
+        expect(await unfinished()).toEqual([]);
       });
 
-      test("keeps messages whose entries retention removed", async () => {
+      test("are kept when retention has removed their entries", async () => {
         journal = await place.open({ retentionEvents: 1 });
         await journal.append(message(open("a")));
         for (const _ of range(1, 5)) await journal.append(message());
         await journal.trim();
         journal = await place.open();
-        expect(await undelivered()).toEqual(["1 a"]);
+        expect(await unfinished()).toEqual(["1 a"]);
       });
     });
 

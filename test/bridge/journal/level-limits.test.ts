@@ -160,13 +160,13 @@ test("an open publication is removed soon after its delivery, without an append"
   const journal = await place.open();
   const open = { payload: Buffer.from("x"), qos: 1 as const, retain: false };
   await Promise.all(range(1, 2).map(() => journal.append(message({ open }))));
-  journal.delivered(1);
+  journal.finished(1);
   const other = await createLevelPlace();
   const left = async () => {
     await other.copyOf(place);
     const image = await other.open();
     const found: number[] = [];
-    for await (const { position } of image.undelivered()) found.push(position);
+    for await (const { position } of image.unfinished()) found.push(position);
     await image.close();
     return found;
   };

@@ -77,7 +77,7 @@ test("retention leaves no rows of removed entries behind", async () => {
   let now = 1_000 * HOUR_MS;
   const journal = await place.open({ now: () => now, limits: { maxLingeringChunks: 0 } });
   await exercise(journal);
-  for (const position of range(1, journal.head)) journal.delivered(position);
+  for (const position of range(1, journal.head)) journal.finished(position);
   now += 25 * HOUR_MS;
   expect(await journal.trim()).toBe(journal.head);
   // The remaining keys hold positions, floors, sequence numbers and state, and what is kept for MQTT subscribers.

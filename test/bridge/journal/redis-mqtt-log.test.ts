@@ -52,7 +52,7 @@ function resets(journal: Journal): () => number {
 
 async function undelivered(journal: Journal): Promise<LoggedPublication[]> {
   const found: LoggedPublication[] = [];
-  for await (const { payload, ...one } of journal.undelivered()) found.push({ ...one, payload: Buffer.from(payload) });
+  for await (const { payload, ...one } of journal.unfinished()) found.push({ ...one, payload: Buffer.from(payload) });
   return found;
 }
 
@@ -219,18 +219,18 @@ describe("several nodes", () => {
     await living.append(command("live"));
     await dying.append(command("finished"));
     await dying.append(command("lost"));
-    dying.delivered(2);
+    dying.finished(2);
     // Deletes the finished command.
     await dying.append(message());
     const informed = await Promise.race(
-      [living, successor].map((node) => new Promise<Journal>((resolve) => node.onUndelivered(() => resolve(node)))),
+      [living, successor].map((node) => new Promise<Journal>((resolve) => node.onUnfinished(() => resolve(node)))),
     );
     await expect.poll(async () => texts(await undelivered(informed))).toEqual(["lost"]);
-    informed.delivered(3);
+    informed.finished(3);
     expect(await undelivered(informed)).toEqual([]);
     const fields = () => place.redis.connect("test").keys(key("open:*"));
     await expect.poll(fields).toHaveLength(1);
-    living.delivered(1);
+    living.finished(1);
     await expect.poll(fields).toEqual([]);
   });
 

@@ -246,8 +246,8 @@ class LevelJournal implements Journal {
   state: Journal["state"] = (topic) => this.#states.get(topic);
   hasChannel: Journal["hasChannel"] = (channel) => this.#channels.get(channel) !== undefined;
   channelNames: Journal["channelNames"] = () => this.#channels.names();
-  undelivered: Journal["undelivered"] = () => this.#open.undelivered(this.#store, this.#startHead);
-  onUndelivered: Journal["onUndelivered"] = () => () => {};
+  unfinished: Journal["unfinished"] = () => this.#open.unfinished(this.#store, this.#startHead);
+  onUnfinished: Journal["onUnfinished"] = () => () => {};
   onReset: Journal["onReset"] = () => () => {};
   keepFor: Journal["keepFor"] = (reader) => {
     this.#readers.add(reader);
@@ -258,8 +258,8 @@ class LevelJournal implements Journal {
     return this.#channels.free;
   }
 
-  delivered(position: number): void {
-    if (!this.#open.delivered(position, this.#writer.deferredRows) || this.#openTimer !== undefined) return;
+  finished(position: number): void {
+    if (!this.#open.finished(position, this.#writer.deferredRows) || this.#openTimer !== undefined) return;
     this.#openTimer = setTimeout(() => {
       this.#openTimer = undefined;
       // If this write fails, the rows join a later write.

@@ -15,14 +15,14 @@ export class OpenPublications {
   }
 
   /** Removes the row. @returns whether the store must be written */
-  delivered(position: number, set: WriteSet): boolean {
+  finished(position: number, set: WriteSet): boolean {
     if (!this.#positions.delete(position)) return false;
     set.del(openKey(position));
     return true;
   }
 
   /** Those that earlier runs have not finished, up to and including the position `until`. */
-  async *undelivered(store: Pick<Store, "read">, until: number): AsyncGenerator<LoggedPublication> {
+  async *unfinished(store: Pick<Store, "read">, until: number): AsyncGenerator<LoggedPublication> {
     const range = { gte: rowsOf("k").gte, lte: openKey(until) };
     const rows = await store.read((db) => db.iterator<string, Uint8Array>({ ...range, valueEncoding: "view" }).all());
     for (const [, bytes] of rows) {

@@ -56,7 +56,7 @@ export class OpenPublications {
   }
 
   /** Notes that a command is finished. @returns whether Redis must be updated */
-  delivered(position: number): boolean {
+  finished(position: number): boolean {
     const run = this.#runs.get(position);
     if (run === undefined) return false;
     this.#runs.delete(position);
@@ -100,7 +100,7 @@ export class OpenPublications {
   }
 
   /** The unfinished commands of orphans and of other runs, in order. */
-  async *undelivered(connection: Connection): AsyncGenerator<LoggedPublication> {
+  async *unfinished(connection: Connection): AsyncGenerator<LoggedPublication> {
     const found: LoggedPublication[] = [];
     const reported = this.#orphans;
     if (reported.length > 0) {

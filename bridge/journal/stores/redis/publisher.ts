@@ -11,7 +11,7 @@ import type { Writer, WriterContext } from "./writer.ts";
 interface PublisherOptions extends Pick<WriterContext, "run" | "open" | "log" | "view"> {
   writer: () => Writer;
   followers: Listeners<[entries: readonly Entry[]]>;
-  /** Called when `undelivered` has new messages. */
+  /** Called when `unfinished` has new messages. */
   onOrphan: () => void;
   onAppended: (entryCount: number) => void;
   logger: Logger;

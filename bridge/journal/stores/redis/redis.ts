@@ -153,7 +153,7 @@ class RedisJournal implements Journal {
   readonly #heartbeat: Heartbeat;
   readonly #followers: Listeners<[entries: readonly Entry[]]>;
   readonly #resetListeners: Listeners<[]>;
-  readonly #undeliveredListeners: Listeners<[]>;
+  readonly #unfinishedListeners: Listeners<[]>;
   #loaded: Loaded;
   #reloading: Promise<void> | undefined;
   #untrimmedAppends = 0;
@@ -171,7 +171,7 @@ class RedisJournal implements Journal {
     this.#health = new Health(logger);
     this.#followers = new Listeners(logger);
     this.#resetListeners = new Listeners(logger);
-    this.#undeliveredListeners = new Listeners(logger);
+    this.#unfinishedListeners = new Listeners(logger);
     const run = randomBytes(9).toString("base64url");
     const health = this.#health;
     const view = () => this.#loaded.view;
@@ -206,7 +206,7 @@ class RedisJournal implements Journal {
     this.#publisher = new Publisher({
       ...{ run, open, log, view, followers: this.#followers, logger },
       writer: () => this.#writer,
-      onOrphan: () => this.#undeliveredListeners.call(),
+      onOrphan: () => this.#unfinishedListeners.call(),
       onAppended: (count) => this.#countAppends(count),
     });
     this.#writer = new Writer({
@@ -275,8 +275,8 @@ class RedisJournal implements Journal {
   state: Journal["state"] = (topic) => this.#loaded.view.states.get(topic);
   hasChannel: Journal["hasChannel"] = (channel) => this.#loaded.view.channels.has(channel);
   channelNames: Journal["channelNames"] = () => this.#loaded.view.channels.names();
-  undelivered: Journal["undelivered"] = () => this.#open.undelivered(this.#links.reading);
-  onUndelivered: Journal["onUndelivered"] = (listener) => this.#undeliveredListeners.add(listener);
+  unfinished: Journal["unfinished"] = () => this.#open.unfinished(this.#links.reading);
+  onUnfinished: Journal["onUnfinished"] = (listener) => this.#unfinishedListeners.add(listener);
   onReset: Journal["onReset"] = (listener) => this.#resetListeners.add(listener);
 
   keepFor: Journal["keepFor"] = (reader) => this.#retention.keepFor(reader);
@@ -307,8 +307,8 @@ class RedisJournal implements Journal {
     return this.#loaded.view.channels.recovery(channel, since, this);
   }
 
-  delivered(position: number): void {
-    if (!this.#open.delivered(position) || this.#openTimer !== undefined) return;
+  finished(position: number): void {
+    if (!this.#open.finished(position) || this.#openTimer !== undefined) return;
     this.#openTimer = setTimeout(() => {
       this.#openTimer = undefined;
       // If this write fails, the updates join a later write.
@@ -359,7 +359,7 @@ class RedisJournal implements Journal {
     );
     this.#resetListeners.call();
     if (isOther) this.#publications.reset();
-    this.#undeliveredListeners.call();
+    this.#unfinishedListeners.call();
     await this.#retention.schedule(loaded.excess);
   }
 
@@ -370,7 +370,7 @@ class RedisJournal implements Journal {
     } catch (err) {
       this.#settings.logger.warn({ err }, "undelivered messages of an earlier version not taken over yet");
     }
-    this.#undeliveredListeners.call();
+    this.#unfinishedListeners.call();
   }
 
   #countAppends(count: number): void {
