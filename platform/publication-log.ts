@@ -167,6 +167,8 @@ export interface TakenOverRows {
   incomingIds?: readonly IncomingId[];
   /** Commands that the relay has not finished. */
   open?: readonly LoggedPublication[];
+  /** Rows of clients that are connected to no node. Only with several nodes: a single node sets them like any row. */
+  rows?: readonly (readonly [key: string, value: string])[];
 }
 
 /** A publication that is appended without ingest. */

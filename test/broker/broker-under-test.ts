@@ -9,6 +9,7 @@ import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { openRedisJournal, type RedisJournalOptions } from "../../bridge/journal/stores/redis/redis.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
+import { takeOverEarlierRedisSessions } from "../../broker/sessions/earlier/redis-take-over.ts";
 import { takeOverEarlierSessions } from "../../broker/sessions/earlier/take-over.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { Bearer, TokenIdentity } from "../../platform/identity.ts";
@@ -140,10 +141,10 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
       : await openRedisJournal({ redis, waits: options.waits ?? {}, ...kept });
   onTestFinished(() => journal.close());
   ingest.log = journal.mqtt;
-  await takeOverEarlierSessions({
-    ...{ path: join(dataPath, "mqtt"), log: journal.mqtt, onDamage: options.onDamage, logger },
-    isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
-  });
+  const taken = { log: journal.mqtt, onDamage: options.onDamage, logger };
+  const isCommand = (topic: string) => tree.parse(topic)?.kind === "camera-command";
+  if (redis !== undefined) await takeOverEarlierRedisSessions({ ...taken, redis });
+  else await takeOverEarlierSessions({ ...taken, path: join(dataPath, "mqtt"), isCommand });
   const broker = await startBroker({
     config,
     tree,

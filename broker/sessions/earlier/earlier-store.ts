@@ -45,6 +45,11 @@ export interface EarlierDamage {
   sessions: string[];
 }
 
+export type EarlierWill = z.infer<typeof willSchema>;
+
+/** What a version before the log has stored. */
+export type EarlierSource = Pick<EarlierStore, "sessions" | "retained" | "wills" | "incomingIds" | "queued" | "damage">;
+
 /**
  * Reads the store of versions before the log: LevelDB with a row for each session, subscription, will, retained
  * message, incoming message id, and for each copy of a message in the queue of a session.
@@ -103,7 +108,7 @@ export class EarlierStore {
     }
   }
 
-  async *wills(): AsyncGenerator<z.infer<typeof willSchema>> {
+  async *wills(): AsyncGenerator<EarlierWill> {
     for await (const [name, row] of this.#rows("will")) {
       const read = willSchema.safeParse(decodedRow(row));
       if (read.success) yield read.data;

@@ -32,7 +32,7 @@ import { NOT_SENT_ID } from "../session-cursor.ts";
 import {
   type EarlierDamage,
   type EarlierSession,
-  type EarlierStore,
+  type EarlierSource,
   openEarlierStore,
   type QueuedCopy,
 } from "./earlier-store.ts";
@@ -46,6 +46,12 @@ const SESSIONS_PER_WRITE = 32;
 const MAX_NAMED_ROWS = 10;
 /** In the log, the place of a message of which only the PUBREL is left. No filter of a client matches this topic. */
 const RELEASED_TOPIC = "$released";
+
+interface TakeOverLog {
+  publications: Pick<MqttLog["publications"], "head" | "epoch">;
+  append: MqttLog["append"];
+  rows: Pick<MqttLog["rows"], "set" | "flush">;
+}
 
 interface TakeOverOptions {
   /** The folder of the earlier version's store. It need not exist. */
@@ -105,16 +111,20 @@ async function readMark({ rows }: MqttLog): Promise<number | undefined> {
 
 type OpenPublication = StoredSession["open"][number];
 
-class TakeOver {
-  readonly #options: TakeOverOptions;
+export class TakeOver {
+  readonly #options: Omit<TakeOverOptions, "log"> & { log: TakeOverLog };
   readonly #earlier: EarlierRows;
-  readonly #store: EarlierStore | undefined;
+  readonly #store: EarlierSource | undefined;
   readonly #startedAt = performance.now();
   /** By session. */
   readonly #open = new Map<string, OpenPublication[]>();
   readonly #counts = { sessions: 0, queued: 0, undelivered: 0, commands: 0, retained: 0, wills: 0, incomingIds: 0 };
 
-  constructor(options: TakeOverOptions, earlier: EarlierRows, store: EarlierStore | undefined) {
+  constructor(
+    options: Omit<TakeOverOptions, "log"> & { log: TakeOverLog },
+    earlier: EarlierRows,
+    store: EarlierSource | undefined,
+  ) {
     this.#options = options;
     this.#earlier = earlier;
     this.#store = store;
@@ -138,7 +148,7 @@ class TakeOver {
     this.#report();
   }
 
-  async #putRetained(store: EarlierStore): Promise<void> {
+  async #putRetained(store: EarlierSource): Promise<void> {
     let batch: Omit<LoggedPublication, "position">[] = [];
     let bytes = 0;
     const write = async () => {
@@ -156,14 +166,14 @@ class TakeOver {
   }
 
   /** Ids of clean sessions are left out: they ended with the earlier run. */
-  async #putIncomingIds(store: EarlierStore, sessions: ReadonlyMap<string, unknown>): Promise<void> {
+  async #putIncomingIds(store: EarlierSource, sessions: ReadonlyMap<string, unknown>): Promise<void> {
     const incomingIds: IncomingId[] = [];
     for await (const id of store.incomingIds()) if (sessions.has(id.session)) incomingIds.push(id);
     this.#counts.incomingIds = incomingIds.length;
     if (incomingIds.length > 0) await this.#earlier.put({ incomingIds });
   }
 
-  async #putWills(store: EarlierStore): Promise<void> {
+  async #putWills(store: EarlierSource): Promise<void> {
     for await (const will of store.wills()) {
       const row: WillRow = { ...will, payload: will.payload.toString("base64") };
       this.#options.log.rows.set(WILL_ROW + will.clientId, JSON.stringify(row));
@@ -172,7 +182,7 @@ class TakeOver {
   }
 
   async #appendQueued(
-    store: EarlierStore,
+    store: EarlierSource,
     sessions: ReadonlyMap<string, unknown>,
     accepted: Map<string, "waits" | "queued">,
   ): Promise<void> {

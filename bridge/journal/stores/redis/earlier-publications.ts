@@ -52,6 +52,8 @@ export class EarlierPublications {
 
   async #takeOver(): Promise<void> {
     const { connection, keys, logger } = this.#options;
+    // First come the messages that were in the queues of sessions, which the broker takes over when it starts.
+    if ((await connection.do((redis) => redis.exists(keys.earlierSessions))) === 1) return;
     for (const run of this.#runs) {
       const names = await connection.do((redis) => redis.hkeys(keys.undelivered(run)));
       const counts = { publications: 0, commands: 0 };

@@ -56,8 +56,13 @@ export function journalKeys(commonPrefix: string) {
     retained: `${prefix}retained`,
     channel: (name: string) => `${prefix}channel:${name}`,
     incoming: (session: string) => `${prefix}incoming:${session}`,
+    /** A key of versions before the log, as long as their MQTT sessions are not taken over. */
+    earlierSessions: `${commonPrefix}mqtt:boot`,
     rows: `${prefix}mqtt-rows`,
     rowWriters: `${prefix}mqtt-writers`,
+    publicationFloors: `${prefix}publication-floors`,
+    held: (run: string) => `${prefix}mqtt-held:${run}`,
+    taken: `${prefix}mqtt-taken`,
     rowChanges: `${prefix}mqtt-changes`,
     open: (run: string) => `${prefix}open:${run}`,
     undelivered: (run: string) => `${prefix}unemitted:${run}`,

@@ -1,6 +1,7 @@
-import type { BrokerRows, IncomingId, MqttLog } from "../../../../platform/publication-log.ts";
+import type { BrokerRows, EarlierRows, IncomingId, MqttLog } from "../../../../platform/publication-log.ts";
 import type { Journal } from "../../journal.ts";
 import type { Connection } from "./connection.ts";
+import { RedisEarlierRows } from "./earlier-rows.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisPublicationLog } from "./publication-log.ts";
 
@@ -17,11 +18,14 @@ export class RedisMqttLog implements MqttLog {
   readonly #options: RedisMqttLogOptions;
   readonly publications: RedisPublicationLog;
   readonly rows: BrokerRows;
+  readonly earlier: EarlierRows;
 
   constructor(options: RedisMqttLogOptions) {
     this.#options = options;
     this.publications = options.publications;
     this.rows = options.rows;
+    const { connection, keys, publications } = options;
+    this.earlier = new RedisEarlierRows({ connection, keys, head: () => publications.head });
   }
 
   /** The entry has no channel and no body: followers of the journal and the archive pass over it. */
