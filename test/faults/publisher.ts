@@ -69,6 +69,8 @@ export class Publisher {
   }
 
   #take(packet: Packet): void {
+    // A server that cannot reach its store refuses the connection, and closes it.
+    if (packet.cmd === "connack" && packet.returnCode !== 0) return;
     if (packet.cmd === "connack") {
       const again = [...this.#waiting].map(([n, state]) => (state === "sent" ? this.#publish(n, true) : release(n)));
       this.#wire?.send(...again, ...this.#new());

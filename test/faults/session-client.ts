@@ -130,8 +130,11 @@ export class SessionClient {
   }
 
   #take(packet: Packet): void {
-    if (packet.cmd === "connack") this.#begin(packet.sessionPresent);
-    else if (packet.cmd === "suback") this.#subscribed?.();
+    if (packet.cmd === "connack") {
+      // A server that cannot reach its store refuses the connection, and closes it.
+      if (packet.returnCode === 0) this.#begin(packet.sessionPresent);
+    }
+    if (packet.cmd === "suback") this.#subscribed?.();
     else if (packet.cmd === "publish") this.#receive(packet);
     else if (packet.cmd === "pubrel") {
       this.#held.delete(packet.messageId ?? 0);
