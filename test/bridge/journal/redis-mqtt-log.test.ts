@@ -193,6 +193,39 @@ describe("several nodes", () => {
     expect(mqttOf(late).publications.bytes).toBe(logs[0]?.bytes);
   });
 
+  test("publications stay for a session that has moved to another node, until that node says what it needs", async () => {
+    const [one, two] = (await Promise.all([openNode(), openNode()])).map(mqttOf);
+    if (one === undefined || two === undefined) return;
+    const listener = { onTaken: () => {}, onLeft: () => {}, onRemoved: () => {}, onWill: () => {} };
+    for (const { rows } of [one, two]) {
+      for await (const _ of rows.load("session:")) throw new Error("there is a session already");
+      rows.follow(listener);
+    }
+    await one.rows.take("a");
+    one.rows.set("session:a", "at position 0");
+    await one.rows.flush();
+    for (let n = 1; n <= 300; n++)
+      await one.append({ topic: "t", payload: Buffer.alloc(2_000), qos: 1, retain: false });
+    await expect.poll(() => two.publications.head).toBe(300);
+    // The second node does not have the session yet, so that it needs nothing.
+    two.publications.trim(300);
+    expect(await two.rows.take("a")).toMatchObject({ session: "at position 0", isNewest: false });
+    await expect.poll(() => one.rows.writerOf("a")).toBe("other");
+    // The first node does not have the session any more. What the second node said is older than its take.
+    for (let n = 0; n < 5; n++) {
+      one.publications.trim(300 - 5 + n);
+      await one.rows.take("b");
+    }
+    expect((await one.publications.read(0)).publications[0]?.position).toBe(1);
+    two.publications.trim(299);
+    await expect
+      .poll(async () => {
+        one.publications.trim(299);
+        return (await one.publications.read(0)).publications[0]?.position;
+      })
+      .toBeGreaterThan(1);
+  });
+
   test("a node does not take publications for lost that another node has just removed", async () => {
     const one = await openNode();
     const { node: other, cut } = await openCutNode();
@@ -250,6 +283,8 @@ describe("several nodes", () => {
     const admin = place.redis.connect("test");
     for (const [name, value] of Object.entries(values))
       await admin.restore(place.prefix + name, 0, Buffer.from(value, "base64"));
+    // The broker has taken over the sessions, whose queued messages come first.
+    await admin.del(`${place.prefix}mqtt:boot`);
     const isCommand = (topic: string) => topic.includes("/commands/");
     const nodes = await Promise.all([openNode({ nodeName: "a", isCommand }), openNode({ isCommand })]);
     await expect.poll(() => admin.keys(key("unemitted:*"))).toEqual([]);
