@@ -1,6 +1,7 @@
 import { setTimeout as after } from "node:timers/promises";
-import { Cluster, type ClusterOptions, Redis, type RedisOptions } from "ioredis";
+import { Cluster, Redis } from "ioredis";
 import type { Logger } from "pino";
+import type { RedisConnectionOptions } from "../../platform/redis/connections.ts";
 import { describePlace, parseRedisUrl, type RedisPlace } from "./redis-url.ts";
 
 /** Creates the connections to Redis for all parts of this program. */
@@ -18,7 +19,7 @@ export interface RedisAccess {
    * @param name the purpose of the connection. `CLIENT LIST` shows `skylapse-{name}`.
    * @param options override the defaults, also for the nodes of a cluster. The URL sets host and port.
    */
-  connect(name: string, options?: Partial<RedisOptions>): Redis | Cluster;
+  connect(name: string, options?: Partial<RedisConnectionOptions>): Redis | Cluster;
   /** The prefix of every key. Its hash tag puts all keys into one slot of a cluster, because scripts need one slot. */
   readonly prefix: string;
   /** Closes all connections within {@link QUIT_TIMEOUT_MS}. Idempotent. */
@@ -61,7 +62,7 @@ class Connections implements RedisAccess {
     this.#logger = logger;
   }
 
-  connect(name: string, options: Partial<RedisOptions> = {}): Redis | Cluster {
+  connect(name: string, options: Partial<RedisConnectionOptions> = {}): Redis | Cluster {
     const connection = create(this.place, name, options);
     this.#open.add(connection);
     this.#watch(connection, this.#logger.child({ connection: name }));
@@ -94,9 +95,9 @@ class Connections implements RedisAccess {
   }
 }
 
-function create(place: RedisPlace, name: string, given: Partial<RedisOptions>): Redis | Cluster {
+function create(place: RedisPlace, name: string, given: Partial<RedisConnectionOptions>): Redis | Cluster {
   const { username, password } = place;
-  const options: RedisOptions = {
+  const options: RedisConnectionOptions = {
     connectionName: `skylapse-${name}`,
     connectTimeout: CONNECT_TIMEOUT_MS,
     commandTimeout: COMMAND_TIMEOUT_MS,
@@ -135,12 +136,11 @@ function create(place: RedisPlace, name: string, given: Partial<RedisOptions>): 
 }
 
 /** Separates the options of the whole cluster from the options of each node. */
-function clusterOptions(options: RedisOptions): ClusterOptions {
+function clusterOptions(options: RedisConnectionOptions) {
   const { keyPrefix, enableAutoPipelining, autoPipeliningIgnoredCommands } = options;
   const { retryStrategy, enableOfflineQueue, port, host, path, sentinels, readOnly, ...ofNodes } = options;
-  const redisOptions: ClusterOptions["redisOptions"] = ofNodes;
   return {
-    redisOptions,
+    redisOptions: ofNodes,
     clusterRetryStrategy: retryStrategy ?? reconnectDelay,
     slotsRefreshTimeout: COMMAND_TIMEOUT_MS,
     // More frequent than the default, because a failover takes only seconds.

@@ -34,7 +34,7 @@ export class EarlierRedisStore implements EarlierSource {
 
   async sessions(): Promise<Map<string, EarlierSession>> {
     const sessions = new Map<string, EarlierSession>();
-    const seen = await this.#redis.zrange(`${this.#prefix}seen`, 0, -1, "WITHSCORES");
+    const seen = await this.#redis.zrange(`${this.#prefix}seen`, "0", "-1", "WITHSCORES");
     const seenAt = new Map<string, number>();
     for (let at = 0; at + 1 < seen.length; at += 2) seenAt.set(seen[at] ?? "", Number(seen[at + 1]));
     for await (const [key, row] of this.#fields("owners")) {
@@ -82,7 +82,11 @@ export class EarlierRedisStore implements EarlierSource {
 
   async *#queue(session: string): AsyncGenerator<QueuedCopy[]> {
     for (let from = 0; ; from += PAGE) {
-      const numbers = await this.#redis.zrange(`${this.#prefix}queue:${session}`, from, from + PAGE - 1);
+      const numbers = await this.#redis.zrange(
+        `${this.#prefix}queue:${session}`,
+        String(from),
+        String(from + PAGE - 1),
+      );
       if (numbers.length === 0) return;
       const fields = numbers.flatMap((number) => [number, `id${number}`]);
       const values = await this.#redis.hmgetBuffer(`${this.#prefix}packets:${session}`, ...fields);

@@ -84,8 +84,8 @@ describe("connections to Redis that break repeatedly", () => {
     const publishing = publishSteadily(a);
     for (let round = 1; round <= 10; round++) {
       await expect.poll(publishing.acknowledged).toBeGreaterThan(round * 20);
-      await cluster.redis.client("KILL", "TYPE", "normal", "SKIPME", "yes");
-      await cluster.redis.client("KILL", "TYPE", "pubsub");
+      await cluster.redis.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+      await cluster.redis.call("CLIENT", "KILL", "TYPE", "pubsub");
     }
     const names = await publishing.stop();
     inboxes.push((await b.join(viewer(b, "away"))).inbox);
