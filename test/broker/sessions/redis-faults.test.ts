@@ -246,11 +246,12 @@ describe("a node that is killed", () => {
       qos: 1 as const,
       retain: true,
     });
-    for (const clientId of ["gone", "returns"])
+    for (const clientId of ["gone", "returns", "returns without"])
       await connected(connect(dead.url, { reconnectPeriod: 0, ...NORTH, clientId, will: will(clientId) }));
     await a.client({ ...NORTH, clientId: "stays", will: will("stays") });
     await dead.kill();
     await b.client({ ...NORTH, clientId: "returns", will: will("returned") });
+    await b.client({ ...NORTH, clientId: "returns without" });
     const published = () => [...a.ingest.accepted, ...b.ingest.accepted].map(({ payload }) => payload.toString());
     await expect.poll(published).toEqual(["gone"]);
     await expect
@@ -258,7 +259,7 @@ describe("a node that is killed", () => {
       .toEqual(["returns", "stays"].map((clientId) => `will:${sessionKey("device:north", clientId)}`));
     // Both nodes still have their client, and no node has published another will.
     const sweeps = (node: BrokerUnderTest) => node.broker.stats();
-    expect([sweeps(a), sweeps(b)].map(({ clients }) => clients)).toEqual([1, 1]);
+    expect([sweeps(a), sweeps(b)].map(({ clients }) => clients)).toEqual([1, 2]);
     expect(published()).toEqual(["gone"]);
   });
 
