@@ -6,7 +6,7 @@ import { startRedis } from "../support/redis.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 /** The short form. `npm run test:long` tries each kind 1,000 times. */
-const TIMES = process.env.LONG_TESTS === undefined ? 8 : 1_000;
+const TIMES = process.env.LONG_TESTS === undefined ? 6 : 1_000;
 
 interface Kind {
   clean: boolean;
