@@ -10,7 +10,6 @@ import { createIngest } from "../bridge/ingest.ts";
 import { createLatencies } from "../bridge/stats/latencies.ts";
 import { TokenUndecidedError } from "../broker/access/errors.ts";
 import { type Broker, startBroker } from "../broker/broker.ts";
-import { takeOverEarlierRedisSessions } from "../broker/sessions/earlier/redis-take-over.ts";
 import { takeOverEarlierSessions } from "../broker/sessions/earlier/take-over.ts";
 import { topicTree } from "../contract/topics.ts";
 import { clientAddresses } from "../platform/client-addresses.ts";
@@ -71,10 +70,10 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
     stopSignal.throwIfAborted();
     await importDevices({ path: join(dataPath, "devices.json"), devices, logger });
 
-    const taken = { log: journal.mqtt, onDamage, logger: partLogger("broker") };
-    const isCommand = (topic: string) => tree.parse(topic)?.kind === "camera-command";
-    if (redis !== undefined) await takeOverEarlierRedisSessions({ ...taken, redis });
-    else await takeOverEarlierSessions({ ...taken, path: earlierSessionsPath(dataPath), isCommand });
+    await takeOverEarlierSessions({
+      ...{ path: earlierSessionsPath(dataPath), redis, log: journal.mqtt, onDamage, logger: partLogger("broker") },
+      isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
+    });
 
     const registry = new Registry();
     const latencies = createLatencies(registry);

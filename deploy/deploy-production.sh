@@ -197,6 +197,13 @@ bring_up() {
     die "the containers were not started: $(tail -n 1 "$(data_path)/compose.log")"
 }
 
+# Stops all nodes before the first one starts with another version: nodes of two versions may not share Redis.
+replace_nodes() {
+  compose stop -t "$STOP_TIMEOUT_S" realtime-backend >"$(data_path)/compose.log" 2>&1 ||
+    die "the nodes were not stopped: $(tail -n 1 "$(data_path)/compose.log")"
+  bring_up
+}
+
 bring_down() {
   compose down -t "$STOP_TIMEOUT_S" >"$(data_path)/compose.log" 2>&1 || die "the containers were not stopped: $(tail -n 1 "$(data_path)/compose.log")"
 }
@@ -391,7 +398,7 @@ run_upgrade() {
   run_backup "$(new_backup)"
   "$ENGINE" tag "$CURRENT" "$PREVIOUS"
   build_images
-  bring_up
+  replace_nodes
   if wait_for_health; then
     say "upgraded. To go back: deploy/deploy-production.sh rollback"
     return
@@ -403,7 +410,7 @@ run_upgrade() {
 
 go_back() {
   "$ENGINE" tag "$PREVIOUS" "$CURRENT"
-  bring_up
+  replace_nodes
   wait_for_health || die "the version from before is not healthy either: deploy/deploy-production.sh restore FOLDER --yes"
 }
 

@@ -147,6 +147,12 @@ export interface BrokerRows {
 
 /** What an earlier version has stored apart from the log. Used once, before the log has readers. */
 export interface EarlierRows {
+  /** Runs the task while no other node takes over anything. A node that starts meanwhile waits. */
+  alone(task: () => Promise<void>): Promise<void>;
+  /** The mark of the last {@link end}. */
+  mark(): Promise<string | undefined>;
+  /** As {@link MqttLog.append}. Refused if another node has begun to take over. */
+  append(publication: AppendedPublication): Promise<number>;
   /**
    * Publications that the earlier version accepted and did not deliver to all MQTT subscribers, in order of position.
    * A retained one that is not the newest of its topic any more has `retain: false`.
@@ -155,10 +161,10 @@ export interface EarlierRows {
   /** Stores rows that the earlier version kept elsewhere. Resolves when they are durable. @throws {StoreUnavailableError} */
   put(rows: TakenOverRows): Promise<void>;
   /**
-   * Removes the publications of {@link undelivered}, and in the same write sets a row of {@link BrokerRows}, which says
-   * that everything has been taken over. @throws {StoreUnavailableError}
+   * Removes the publications of {@link undelivered}, and in the same write stores the mark, which says that everything
+   * has been taken over. @throws {StoreUnavailableError}
    */
-  end(markKey: string, mark: string): Promise<void>;
+  end(mark: string): Promise<void>;
 }
 
 export interface TakenOverRows {
@@ -167,8 +173,9 @@ export interface TakenOverRows {
   incomingIds?: readonly IncomingId[];
   /** Commands that the relay has not finished. */
   open?: readonly LoggedPublication[];
-  /** Rows of clients that are connected to no node. Only with several nodes: a single node sets them like any row. */
-  rows?: readonly (readonly [key: string, value: string])[];
+  /** Rows of {@link BrokerRows}, by client. The wills come after all sessions. */
+  sessions?: readonly (readonly [client: string, row: string])[];
+  wills?: readonly (readonly [client: string, row: string])[];
 }
 
 /** A publication that is appended without ingest. */

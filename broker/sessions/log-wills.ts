@@ -10,8 +10,8 @@ import { type Session, storedWillSchema } from "./storage.ts";
 /** The start of the keys of the wills' rows. The rest of a key is the session's key. */
 export const WILL_ROW = "will:";
 
-const rowSchema = storedWillSchema.extend({ payload: z.base64() });
-export type WillRow = z.infer<typeof rowSchema>;
+export const willRowSchema = storedWillSchema.extend({ payload: z.base64() });
+export type WillRow = z.infer<typeof willRowSchema>;
 
 interface LogWillsOptions {
   rows: BrokerRows;
@@ -38,7 +38,7 @@ export class LogWills {
 
   /** Takes over a will whose broker has ended. */
   adopt(client: string, row: string): void {
-    const read = rowSchema.safeParse(jsonOf(row));
+    const read = willRowSchema.safeParse(jsonOf(row));
     if (read.success) this.#rows.set(client, read.data);
     else this.#options.logger.error(sessionName(client), "a stored will is unreadable");
   }

@@ -9,7 +9,6 @@ import { withFairShares } from "../../bridge/journal/shared-channels.ts";
 import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { openRedisJournal } from "../../bridge/journal/stores/redis/redis.ts";
 import { openPreviews, openRedisPreviews, type Previews } from "../../bridge/previews/previews.ts";
-import { topicTree } from "../../contract/topics.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
 import { RunningParts } from "../../platform/running-parts.ts";
 import type { StoreConfig } from "../config/config.ts";
@@ -43,8 +42,7 @@ interface StoresOptions {
 export async function openStores({ store, bridge, onDamage, logger }: StoresOptions): Promise<Stores> {
   const parts = new RunningParts(logger);
   const partLogger = (part: string) => logger.child({ part });
-  const { dataPath, previews: limits, topicRoot } = bridge;
-  const tree = topicTree(topicRoot);
+  const { dataPath, previews: limits } = bridge;
   const { sync, retentionEvents, retentionHours } = bridge.journal;
   let clock: ServerClock | undefined;
   try {
@@ -77,7 +75,6 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
         : await openRedisJournal({
             ...{ redis, retentionEvents, retentionHours, now, previews, logger },
             nodeName: nodeNameOf(dataPath),
-            isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
           });
     parts.add({ stop: () => journal.close() });
     const sharedJournal = withFairShares(journal, bridge.journal);

@@ -9,7 +9,6 @@ import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { openRedisJournal, type RedisJournalOptions } from "../../bridge/journal/stores/redis/redis.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
-import { takeOverEarlierRedisSessions } from "../../broker/sessions/earlier/redis-take-over.ts";
 import { takeOverEarlierSessions } from "../../broker/sessions/earlier/take-over.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { Bearer, TokenIdentity } from "../../platform/identity.ts";
@@ -141,10 +140,10 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
       : await openRedisJournal({ redis, waits: options.waits ?? {}, ...kept });
   onTestFinished(() => journal.close());
   ingest.log = journal.mqtt;
-  const taken = { log: journal.mqtt, onDamage: options.onDamage, logger };
-  const isCommand = (topic: string) => tree.parse(topic)?.kind === "camera-command";
-  if (redis !== undefined) await takeOverEarlierRedisSessions({ ...taken, redis });
-  else await takeOverEarlierSessions({ ...taken, path: join(dataPath, "mqtt"), isCommand });
+  await takeOverEarlierSessions({
+    ...{ path: join(dataPath, "mqtt"), redis, log: journal.mqtt, onDamage: options.onDamage, logger },
+    isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
+  });
   const broker = await startBroker({
     config,
     tree,

@@ -24,7 +24,7 @@ const DOORS: Record<string, readonly string[]> = {
   "bridge/http": ["server.ts", "metrics.ts", "callers.ts", "in-process-api.ts", "config.ts"],
   "bridge/journal/stores/redis": ["redis.ts"],
   "bridge/websocket": ["server.ts", "sockets.ts", "config.ts"],
-  "broker/sessions/earlier": ["take-over.ts", "redis-take-over.ts"],
+  "broker/sessions/earlier": ["take-over.ts"],
 };
 
 const MAX_BRIDGE_ROOMS = 13;

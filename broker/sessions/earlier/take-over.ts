@@ -11,8 +11,6 @@
 // rows again; publications of a broken attempt stay in the log below the place of every session.
 
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { rename } from "node:fs/promises";
 import type { Logger } from "pino";
 import { messageOf } from "../../../platform/errors.ts";
 import { jsonOf } from "../../../platform/json.ts";
@@ -21,41 +19,31 @@ import { StoreUnusableError } from "../../../platform/level/errors.ts";
 import type {
   AppendedPublication,
   EarlierRows,
-  IncomingId,
   LoggedPublication,
   MqttLog,
 } from "../../../platform/publication-log.ts";
+import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { describeSession } from "../../access/session-names.ts";
-import { SESSION_ROW, type StoredSession } from "../log-sessions.ts";
-import { WILL_ROW, type WillRow } from "../log-wills.ts";
+import type { StoredSession } from "../log-sessions.ts";
 import { NOT_SENT_ID } from "../session-cursor.ts";
-import {
-  type EarlierDamage,
-  type EarlierSession,
-  type EarlierSource,
-  openEarlierStore,
-  type QueuedCopy,
-} from "./earlier-store.ts";
+import { earlierFolder } from "./earlier-level.ts";
+import { earlierRedis } from "./earlier-redis.ts";
+import type { EarlierDamage, EarlierPlace, EarlierSession, EarlierStore, QueuedCopy } from "./earlier-store.ts";
 
-const MARK_ROW = "taken-over";
 /** Messages that share a write. */
 const BATCH = 256;
 const BATCH_BYTES = 1024 * 1024;
-/** Rows of sessions that share a write: the row of a session with a long queue is large. */
+/** The row of a session with a long queue is large. */
 const SESSIONS_PER_WRITE = 32;
 const MAX_NAMED_ROWS = 10;
 /** In the log, the place of a message of which only the PUBREL is left. No filter of a client matches this topic. */
 const RELEASED_TOPIC = "$released";
 
-interface TakeOverLog {
-  publications: Pick<MqttLog["publications"], "head" | "epoch">;
-  append: MqttLog["append"];
-  rows: Pick<MqttLog["rows"], "set" | "flush">;
-}
-
 interface TakeOverOptions {
   /** The folder of the earlier version's store. It need not exist. */
   path: string;
+  /** The Redis in which the nodes of the earlier version had their store, instead of the folder. Default: none. */
+  redis?: RedisConnections | undefined;
   log: MqttLog;
   /** Whether the topic is that of a command, which the relay sends in its own name. */
   isCommand(topic: string): boolean;
@@ -64,147 +52,114 @@ interface TakeOverOptions {
 }
 
 /**
- * Takes over the sessions, messages and wills of an earlier version, once, and renames the folder of their store. Call
- * this before the broker and the journal's readers start.
+ * Takes over the sessions, messages and wills of an earlier version, once, and sets their store aside. Call this before
+ * the broker and the journal's readers start.
  * @throws {StoreUnusableError} nothing is lost; the message says what to do
  */
 export async function takeOverEarlierSessions(options: TakeOverOptions): Promise<void> {
-  const { path, log, logger } = options;
+  const { path, redis, log, logger } = options;
   const { earlier } = log;
   if (earlier === undefined) return;
-  const isThere = existsSync(path);
   try {
-    const mark = await readMark(log);
-    if (mark !== undefined && !isThere) return;
-    const store = isThere ? await openEarlierStore(path) : undefined;
-    try {
-      const boot = (await store?.boot()) ?? 0;
-      // Another number: after the take-over, the earlier version has run again.
-      if (mark !== boot) await new TakeOver(options, earlier, store).run(boot);
-    } finally {
-      await store?.close();
-    }
+    const place = redis === undefined ? earlierFolder(path, logger) : earlierRedis(redis, logger);
+    await earlier.alone(() => takeOver(options, earlier, place));
   } catch (error) {
     if (error instanceof StoreUnusableError) throw error;
     const what = `MQTT sessions and messages of the earlier version cannot be taken over: ${messageOf(error)}`;
     throw new StoreUnusableError(`${what}. Nothing is lost: start again when this is mended`, { cause: error });
   }
-  if (isThere) await setAside(path, logger);
 }
 
-/** The folder is kept so that an operator can go back to the earlier version. */
-async function setAside(path: string, logger: Logger): Promise<void> {
-  let target = `${path}-before-one-log`;
-  for (let number = 2; existsSync(target); number++) target = `${path}-before-one-log-${number}`;
+async function takeOver(options: TakeOverOptions, earlier: EarlierRows, place: EarlierPlace): Promise<void> {
+  const mark = await earlier.mark();
+  const store = await place.open();
+  if (mark !== undefined && store === undefined) return;
   try {
-    await rename(path, target);
-  } catch (error) {
-    logger.warn({ why: messageOf(error), path }, "folder of the earlier version's MQTT sessions not renamed, not used");
+    const boot = String((await store?.boot()) ?? 0);
+    // Another number: after the take-over, the earlier version has run again.
+    if (mark !== boot) await new TakeOver(options, earlier, store, place.name).run(boot);
+  } finally {
+    await store?.close();
   }
-}
-
-/** @returns the `boot` of the store that was taken over last */
-async function readMark({ rows }: MqttLog): Promise<number | undefined> {
-  for await (const [, row] of rows.load(MARK_ROW)) return Number(row);
-  return undefined;
+  if (store !== undefined) await place.setAside();
 }
 
 type OpenPublication = StoredSession["open"][number];
 
-export class TakeOver {
-  readonly #options: Omit<TakeOverOptions, "log"> & { log: TakeOverLog };
+/** Undelivered publications by name. `queued`: the earlier version has put it into the queues. */
+type Accepted = Map<string, "waits" | "queued">;
+
+class TakeOver {
+  readonly #options: TakeOverOptions;
   readonly #earlier: EarlierRows;
-  readonly #store: EarlierSource | undefined;
+  readonly #store: EarlierStore | undefined;
+  /** Where the earlier version has its store, for an operator. */
+  readonly #place: string;
   readonly #startedAt = performance.now();
   /** By session. */
   readonly #open = new Map<string, OpenPublication[]>();
+  /** The position of the newest queued message. */
+  #head = 0;
   readonly #counts = { sessions: 0, queued: 0, undelivered: 0, commands: 0, retained: 0, wills: 0, incomingIds: 0 };
 
-  constructor(
-    options: Omit<TakeOverOptions, "log"> & { log: TakeOverLog },
-    earlier: EarlierRows,
-    store: EarlierSource | undefined,
-  ) {
+  constructor(options: TakeOverOptions, earlier: EarlierRows, store: EarlierStore | undefined, place: string) {
     this.#options = options;
     this.#earlier = earlier;
     this.#store = store;
+    this.#place = place;
   }
 
-  async run(boot: number): Promise<void> {
-    const { rows } = this.#options.log;
+  async run(boot: string): Promise<void> {
     const store = this.#store;
     const accepted = await this.#namesOfUndelivered();
     if (store !== undefined) {
       const sessions = await store.sessions();
       await this.#putRetained(store);
       await this.#putIncomingIds(store, sessions);
-      await this.#putWills(store);
       await this.#appendQueued(store, sessions, accepted);
       await this.#putSessions(sessions);
-      await rows.flush();
+      await this.#putWills(store);
     }
     await this.#appendUndelivered(accepted);
-    await this.#earlier.end(MARK_ROW, String(boot));
+    // Meanwhile, an older node may have started.
+    if (store !== undefined && String(await store.boot()) !== boot)
+      throw new StoreUnusableError("a node of the earlier version has just started: stop all nodes, and start again");
+    await this.#earlier.end(boot);
     this.#report();
   }
 
-  async #putRetained(store: EarlierSource): Promise<void> {
-    let batch: Omit<LoggedPublication, "position">[] = [];
-    let bytes = 0;
-    const write = async () => {
-      await this.#earlier.put({ retained: batch });
-      batch = [];
-      bytes = 0;
-    };
-    for await (const { topic, payload, qos } of store.retained()) {
-      batch.push({ topic, payload, qos, retain: true });
-      bytes += payload.length;
-      this.#counts.retained++;
-      if (batch.length >= BATCH || bytes >= BATCH_BYTES) await write();
+  async #putRetained(store: EarlierStore): Promise<void> {
+    for await (const messages of inBatches(store.retained(), ({ payload }) => payload.length)) {
+      const retained = messages.map(({ topic, payload, qos }) => ({ topic, payload, qos, retain: true }));
+      await this.#earlier.put({ retained });
+      this.#counts.retained += retained.length;
     }
-    if (batch.length > 0) await write();
   }
 
   /** Ids of clean sessions are left out: they ended with the earlier run. */
-  async #putIncomingIds(store: EarlierSource, sessions: ReadonlyMap<string, unknown>): Promise<void> {
-    const incomingIds: IncomingId[] = [];
-    for await (const id of store.incomingIds()) if (sessions.has(id.session)) incomingIds.push(id);
-    this.#counts.incomingIds = incomingIds.length;
-    if (incomingIds.length > 0) await this.#earlier.put({ incomingIds });
-  }
-
-  async #putWills(store: EarlierSource): Promise<void> {
-    for await (const will of store.wills()) {
-      const row: WillRow = { ...will, payload: will.payload.toString("base64") };
-      this.#options.log.rows.set(WILL_ROW + will.clientId, JSON.stringify(row));
-      this.#counts.wills++;
+  async #putIncomingIds(store: EarlierStore, sessions: ReadonlyMap<string, unknown>): Promise<void> {
+    for await (const incomingIds of inBatches(store.incomingIds(sessions))) {
+      await this.#earlier.put({ incomingIds });
+      this.#counts.incomingIds += incomingIds.length;
     }
   }
 
-  async #appendQueued(
-    store: EarlierSource,
-    sessions: ReadonlyMap<string, unknown>,
-    accepted: Map<string, "waits" | "queued">,
-  ): Promise<void> {
-    let batch: { publication: AppendedPublication; copies: QueuedCopy[] }[] = [];
-    let bytes = 0;
-    const append = async () => {
-      const positions = await Promise.all(batch.map(({ publication }) => this.#options.log.append(publication)));
-      for (const [index, { copies }] of batch.entries())
-        for (const copy of copies) this.#hold(copy, positions[index] ?? 0);
-      batch = [];
-      bytes = 0;
-    };
-    for await (const copies of store.queued(sessions)) {
-      const publication = publicationOf(copies);
-      const name = accepted.size === 0 ? undefined : nameOf(publication);
-      if (name !== undefined && accepted.has(name)) accepted.set(name, "queued");
-      batch.push({ publication, copies });
-      bytes += publication.payload.length;
-      this.#counts.queued++;
-      if (batch.length >= BATCH || bytes >= BATCH_BYTES) await append();
+  async #putWills(store: EarlierStore): Promise<void> {
+    for await (const wills of inBatches(store.wills(), ({ payload }) => payload.length)) {
+      await this.#earlier.put({ wills: wills.map((will) => [will.clientId, JSON.stringify(will)]) });
+      this.#counts.wills += wills.length;
     }
-    if (batch.length > 0) await append();
+  }
+
+  async #appendQueued(store: EarlierStore, sessions: ReadonlyMap<string, unknown>, accepted: Accepted): Promise<void> {
+    for await (const batch of inBatches(store.queued(sessions), (copies) => publicationOf(copies).payload.length)) {
+      const publications = batch.map(publicationOf);
+      for (const publication of publications) noteQueued(accepted, publication);
+      const positions = await Promise.all(publications.map((publication) => this.#earlier.append(publication)));
+      for (const [index, copies] of batch.entries()) for (const copy of copies) this.#hold(copy, positions[index] ?? 0);
+      this.#counts.queued += batch.length;
+      this.#head = Math.max(this.#head, ...positions);
+    }
   }
 
   #hold({ session, message: { isPubrel, qos, messageId = NOT_SENT_ID } }: QueuedCopy, position: number): void {
@@ -217,62 +172,59 @@ export class TakeOver {
   }
 
   async #putSessions(sessions: ReadonlyMap<string, EarlierSession>): Promise<void> {
-    const { rows, publications } = this.#options.log;
-    const { head, epoch } = publications;
-    for (const [key, { owner, seenAt, filters }] of sessions) {
-      const record: StoredSession = {
-        ...{ v: 1, ...owner, seenAt, epoch, sent: head },
-        open: this.#open.get(key) ?? [],
-        filters: [...filters].map(([filter, qos]) => [filter, qos, head]),
-      };
-      rows.set(SESSION_ROW + key, JSON.stringify(record));
-      if (++this.#counts.sessions % SESSIONS_PER_WRITE === 0) await rows.flush();
+    const { epoch } = this.#options.log.publications;
+    const head = Math.max(this.#head, this.#options.log.publications.head);
+    for await (const batch of inBatches(sessions, undefined, SESSIONS_PER_WRITE)) {
+      const rows = batch.map(([key, { owner, seenAt, filters }]): [string, string] => {
+        const record: StoredSession = {
+          ...{ v: 1, ...owner, seenAt, epoch, sent: head },
+          open: this.#open.get(key) ?? [],
+          filters: [...filters].map(([filter, qos]) => [filter, qos, head]),
+        };
+        return [key, JSON.stringify(record)];
+      });
+      await this.#earlier.put({ sessions: rows });
+      this.#counts.sessions += rows.length;
     }
   }
 
   /**
    * The names of undelivered publications. The earlier version noted deliveries late, so some of these publications may
-   * be in the queues already, and must not reach the sessions a second time.
+   * have reached the sessions already, and must not reach them a second time.
    */
-  async #namesOfUndelivered(): Promise<Map<string, "waits" | "queued">> {
-    const names = new Map<string, "waits" | "queued">();
+  async #namesOfUndelivered(): Promise<Accepted> {
+    const names: Accepted = new Map();
     for await (const publication of this.#earlier.undelivered()) {
       const name = nameOf(publication);
       if (name !== undefined) names.set(name, "waits");
     }
+    if (names.size > 0) for await (const message of this.#store?.published?.() ?? []) noteQueued(names, message);
     return names;
   }
 
-  async #appendUndelivered(accepted: ReadonlyMap<string, "waits" | "queued">): Promise<void> {
-    const { log, isCommand } = this.#options;
-    let batch: AppendedPublication[] = [];
-    const append = async () => {
-      await Promise.all(batch.map((publication) => log.append(publication)));
-      batch = [];
-    };
+  async #appendUndelivered(accepted: Accepted): Promise<void> {
     const open: LoggedPublication[] = [];
-    for await (const publication of this.#earlier.undelivered()) {
-      const { topic, payload, qos, retain } = publication;
-      if (isCommand(topic)) {
-        open.push(publication);
-        continue;
+    for await (const batch of inBatches(this.#earlier.undelivered(), ({ payload }) => payload.length)) {
+      const publications: AppendedPublication[] = [];
+      for (const publication of batch) {
+        const { topic, payload, qos, retain } = publication;
+        if (this.#options.isCommand(topic)) open.push(publication);
+        else if (accepted.get(nameOf(publication) ?? "") !== "queued")
+          publications.push({ topic, payload, qos, retain });
       }
-      if (accepted.get(nameOf(publication) ?? "") === "queued") continue;
-      batch.push({ topic, payload, qos, retain });
-      this.#counts.undelivered++;
-      if (batch.length >= BATCH) await append();
+      await Promise.all(publications.map((publication) => this.#earlier.append(publication)));
+      this.#counts.undelivered += publications.length;
     }
-    if (batch.length > 0) await append();
     this.#counts.commands = open.length;
     if (open.length > 0) await this.#earlier.put({ open });
   }
 
   #report(): void {
-    const { path, logger } = this.#options;
+    const { logger } = this.#options;
     if (this.#store !== undefined) this.#reportDamage(this.#store.damage);
     if (this.#store === undefined && Object.values(this.#counts).every((count) => count === 0)) return;
     const tookMs = Math.round(performance.now() - this.#startedAt);
-    logger.info({ ...this.#counts, path, tookMs }, "took over the MQTT sessions of an earlier version");
+    logger.info({ ...this.#counts, place: this.#place, tookMs }, "took over the MQTT sessions of an earlier version");
   }
 
   #reportDamage({ loss, rows, sessions }: EarlierDamage): void {
@@ -305,6 +257,31 @@ function publicationOf(copies: readonly QueuedCopy[]): AppendedPublication {
     if (!isPubrel && qos > (found?.qos ?? -1)) found = { topic, payload, qos, retain: false };
   }
   return found ?? { topic: RELEASED_TOPIC, payload: Buffer.alloc(0), qos: 1, retain: false };
+}
+
+/** Items that share a write. */
+async function* inBatches<Item>(
+  items: AsyncIterable<Item> | Iterable<Item>,
+  bytesOf: (item: Item) => number = () => 0,
+  maxItems = BATCH,
+): AsyncGenerator<Item[]> {
+  let batch: Item[] = [];
+  let bytes = 0;
+  for await (const item of items) {
+    batch.push(item);
+    bytes += bytesOf(item);
+    if (batch.length < maxItems && bytes < BATCH_BYTES) continue;
+    yield batch;
+    batch = [];
+    bytes = 0;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+function noteQueued(accepted: Accepted, message: Pick<AppendedPublication, "topic" | "payload">): void {
+  if (accepted.size === 0) return;
+  const name = nameOf(message);
+  if (name !== undefined && accepted.has(name)) accepted.set(name, "queued");
 }
 
 /** The name of a publication that ingest has accepted only once: one with an id. */

@@ -45,7 +45,7 @@ it("an undelivered publication is not retained if its topic has a newer retained
     [2, true],
     [4, false],
   ]);
-  await again.mqtt?.earlier?.end("mark", "1");
+  await again.mqtt?.earlier?.end("1");
   for await (const publication of again.mqtt?.earlier?.undelivered() ?? []) expect(publication).toBeUndefined();
   await again.close();
 });

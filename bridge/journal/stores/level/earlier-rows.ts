@@ -1,7 +1,13 @@
 import type { Logger } from "pino";
 import { messageOf } from "../../../../platform/errors.ts";
 import type { Store } from "../../../../platform/level/store.ts";
-import type { EarlierRows, LoggedPublication, TakenOverRows } from "../../../../platform/publication-log.ts";
+import type {
+  BrokerRows,
+  EarlierRows,
+  LoggedPublication,
+  MqttLog,
+  TakenOverRows,
+} from "../../../../platform/publication-log.ts";
 import type { GroupCommit } from "./group-commit.ts";
 import { brokerKey, incomingKey, openKey, partlyDeliveredKey, positionOfKey, retainedKey, rowsOf } from "./keys.ts";
 import { publicationRow, readPublications } from "./publications.ts";
@@ -9,10 +15,15 @@ import { publicationRow, readPublications } from "./publications.ts";
 /** One row may be as large as a whole write. */
 const ROWS_PER_READ = 16;
 
+/** The key of the row that says what has been taken over. */
+const MARK = "taken-over";
+
 interface LevelEarlierRowsOptions {
   store: Pick<Store, "db">;
   writer: () => Pick<GroupCommit, "deferredRows" | "flushDeferredRows">;
+  rows: Pick<BrokerRows, "load" | "set">;
   head: () => number;
+  append: MqttLog["append"];
   /** The position of the topic's newest retained message. */
   statePosition: (topic: string) => number | undefined;
   logger: Logger;
@@ -25,6 +36,18 @@ export class LevelEarlierRows implements EarlierRows {
   constructor(options: LevelEarlierRowsOptions) {
     this.#options = options;
   }
+
+  /** Only one process has the store open. */
+  alone(task: () => Promise<void>): Promise<void> {
+    return task();
+  }
+
+  async mark(): Promise<string | undefined> {
+    for await (const [, mark] of this.#options.rows.load(MARK)) return mark;
+    return undefined;
+  }
+
+  append: MqttLog["append"] = (publication) => this.#options.append(publication);
 
   async *undelivered(): AsyncGenerator<LoggedPublication> {
     const { db } = this.#options.store;
@@ -65,7 +88,7 @@ export class LevelEarlierRows implements EarlierRows {
     }
   }
 
-  async put({ retained = [], incomingIds = [], open = [] }: TakenOverRows): Promise<void> {
+  async put({ retained = [], incomingIds = [], open = [], sessions = [], wills = [] }: TakenOverRows): Promise<void> {
     const writer = this.#options.writer();
     const { deferredRows } = writer;
     for (const publication of retained) {
@@ -78,14 +101,16 @@ export class LevelEarlierRows implements EarlierRows {
         openKey(publication.position),
         publicationRow(publication.position, publication.topic, publication),
       );
+    for (const [client, row] of sessions) this.#options.rows.set(`session:${client}`, row);
+    for (const [client, row] of wills) this.#options.rows.set(`will:${client}`, row);
     await writer.flushDeferredRows();
   }
 
-  async end(markKey: string, mark: string): Promise<void> {
+  async end(mark: string): Promise<void> {
     const writer = this.#options.writer();
     const keys = await this.#options.store.db.keys({ gte: rowsOf("u").gte, lt: rowsOf("v").lt }).all();
     for (const key of keys) writer.deferredRows.del(key);
-    writer.deferredRows.put(brokerKey(markKey), mark);
+    writer.deferredRows.put(brokerKey(MARK), mark);
     await writer.flushDeferredRows();
   }
 }

@@ -177,7 +177,8 @@ class LevelJournal implements Journal {
       removeIncomingIds: (ids) => this.#rows.removeIncomingIds(ids),
       onReset: () => () => {},
       earlier: new LevelEarlierRows({
-        ...{ store: this.#store, writer, logger },
+        ...{ store: this.#store, writer, rows: this.#rows, logger },
+        append: (publication) => this.#appendForMqtt(publication),
         head: () => this.#head,
         statePosition: (topic) => this.#states.get(topic)?.position,
       }),

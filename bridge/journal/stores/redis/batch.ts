@@ -7,7 +7,7 @@ import type { Waiting } from "./dedup-key.ts";
 import { encodeOpen, encodeRow } from "./publication-rows.ts";
 
 /** How long the id of a QoS 2 publication is kept when its PUBREL does not arrive, seconds. */
-const INCOMING_ID_SECONDS = 7 * 24 * 3_600;
+export const INCOMING_ID_SECONDS = 7 * 24 * 3_600;
 
 /** The messages of one call of the append script. */
 export class Batch {

@@ -4,7 +4,7 @@
  *
  * | key | type | holds |
  * |---|---|---|
- * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of removed channels), `sessions` (number of sessions), `changes` (how often that number changed), `published` (last position of the newest row of publications), `publishedBytes` (bytes of all rows ever written), `publicationFloor` (publications up to this position were removed), `trimmedBytes` (bytes of the rows that were removed) |
+ * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of removed channels), `sessions` (number of sessions), `changes` (how often that number changed), `published` (last position of the newest row of publications), `publishedBytes` (bytes of all rows ever written), `publicationFloor` (publications up to this position were removed), `trimmedBytes` (bytes of the rows that were removed), `takeOver` (token of the run that took over the data of an earlier version last), `takenOver` (which data has been taken over) |
  * | `log` | stream | chunks of up to 64 entries; the id is the last position |
  * | `channel:{name}` | stream | for each chunk with entries of the channel: the time of acceptance, and which entries |
  * | `kept` | hash | channel → the number of entries that it keeps |
@@ -34,9 +34,10 @@
  * | `mqtt-taken` | hash | run → the newest generation that it took |
  * | `mqtt-looks` | hash | run → when it last looked for runs that have ended, and the start of the time without a long pause between such looks |
  * | `mqtt-changes` | stream | who writes a client's rows: see `scripts/rows.lua` |
+ * | `mqtt-take-over` | string | the token of the run that takes over the data of an earlier version now; expires |
  * | `open:{run}` | hash | the position of a command that the relay has not finished → the command |
- * | `unemitted:{run}` | hash | the position before a batch → the publications of the batch for MQTT subscribers |
- * | `partial:{run}` | hash | the position before a batch → its undelivered positions, if some positions are delivered |
+ * | `unemitted:{run}` | hash | from versions before the log: the position before a batch → the publications of the batch for MQTT subscribers |
+ * | `partial:{run}` | hash | from versions before the log: the position before a batch → its undelivered positions, if some positions are delivered |
  */
 export type JournalKeys = ReturnType<typeof journalKeys>;
 
@@ -54,15 +55,11 @@ export function journalKeys(commonPrefix: string) {
     state: `${prefix}state`,
     publications: `${prefix}publications`,
     retained: `${prefix}retained`,
+    estates: `${prefix}estates`,
     channel: (name: string) => `${prefix}channel:${name}`,
     incoming: (session: string) => `${prefix}incoming:${session}`,
-    /** A key of versions before the log, as long as their MQTT sessions are not taken over. */
-    earlierSessions: `${commonPrefix}mqtt:boot`,
     rows: `${prefix}mqtt-rows`,
     rowWriters: `${prefix}mqtt-writers`,
-    publicationFloors: `${prefix}publication-floors`,
-    held: (run: string) => `${prefix}mqtt-held:${run}`,
-    taken: `${prefix}mqtt-taken`,
     rowChanges: `${prefix}mqtt-changes`,
     open: (run: string) => `${prefix}open:${run}`,
     undelivered: (run: string) => `${prefix}unemitted:${run}`,

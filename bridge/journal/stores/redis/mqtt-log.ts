@@ -1,13 +1,13 @@
 import type { BrokerRows, EarlierRows, IncomingId, MqttLog } from "../../../../platform/publication-log.ts";
 import type { Journal } from "../../journal.ts";
 import type { Connection } from "./connection.ts";
-import { RedisEarlierRows } from "./earlier-rows.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisPublicationLog } from "./publication-log.ts";
 
 interface RedisMqttLogOptions {
   publications: RedisPublicationLog;
   rows: BrokerRows;
+  earlier: EarlierRows;
   append: Journal["append"];
   connection: Connection;
   keys: JournalKeys;
@@ -24,8 +24,7 @@ export class RedisMqttLog implements MqttLog {
     this.#options = options;
     this.publications = options.publications;
     this.rows = options.rows;
-    const { connection, keys, publications } = options;
-    this.earlier = new RedisEarlierRows({ connection, keys, head: () => publications.head });
+    this.earlier = options.earlier;
   }
 
   /** The entry has no channel and no body: followers of the journal and the archive pass over it. */

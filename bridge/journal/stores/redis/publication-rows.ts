@@ -77,14 +77,6 @@ export function readRow(last: number, fields: readonly Buffer[]): PublicationsRo
   return { previous, bytesBefore, bytes: bytes.length, publications };
 }
 
-/** Encodes a value of the hash `retained`: see {@link readRetained}. */
-export function encodeRetained(position: number, message: Omit<LoggedPublication, "position">): Buffer {
-  const start = Buffer.from(`${position}\n`);
-  const bytes = Buffer.allocUnsafe(start.length + 1 + maxFrameBytes(message.topic, message));
-  const at = bytes.writeUInt8(VERSION, start.copy(bytes));
-  return bytes.subarray(0, writeFrame(bytes, at, message.topic, message));
-}
-
 /** Parses a value of the hash `retained`: `{position}`, a line feed, the version, and the frame. @throws {RangeError} */
 export function readRetained(value: Buffer): RetainedPublication {
   const end = value.indexOf(10);

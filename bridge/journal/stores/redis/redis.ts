@@ -28,7 +28,7 @@ import { warnOfSkippedStates } from "../level/loading.ts";
 import { assertRetention, BACKGROUND, type RetentionLimits } from "../limits.ts";
 import { RedisBrokerRows } from "./broker-rows.ts";
 import { Connection } from "./connection.ts";
-import { EarlierPublications } from "./earlier-publications.ts";
+import { RedisEarlierRows } from "./earlier-rows.ts";
 import { Health } from "./health.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { type JournalKeys, journalKeys } from "./keys.ts";
@@ -62,8 +62,6 @@ export interface RedisJournalOptions extends RetentionLimits {
    * name reports the unfinished commands of the previous run at once, instead of after `deadAfterMs`. Default: none.
    */
   nodeName?: string;
-  /** Whether the topic is that of a command, which the relay sends in its own name. Default: no topic is. */
-  isCommand?: (topic: string) => boolean;
   /** The pictures of publications that name previews. Default: subscribers who were away get no previews. */
   previews?: ReferencedPreviews;
   now?: () => number;
@@ -143,7 +141,6 @@ class RedisJournal implements Journal {
   readonly #open: OpenPublications;
   readonly #publications: RedisPublicationLog;
   readonly #rows: RedisBrokerRows;
-  readonly #earlier: EarlierPublications;
   readonly mqtt: RedisMqttLog;
   readonly #writer: Writer;
   readonly #publisher: Publisher;
@@ -159,7 +156,6 @@ class RedisJournal implements Journal {
   #untrimmedAppends = 0;
   #trimTimer: NodeJS.Timeout | undefined;
   #openTimer: NodeJS.Timeout | undefined;
-  #isStarted = false;
   #closing: Promise<void> | undefined;
 
   constructor(loaded: Loaded, links: Links, settings: Settings) {
@@ -198,11 +194,11 @@ class RedisJournal implements Journal {
     this.#open = open;
     this.#publications = log;
     const append: Journal["append"] = (message) => this.append(message);
-    this.mqtt = new RedisMqttLog({ publications: log, rows: this.#rows, append, connection: writing, keys });
-    this.#earlier = new EarlierPublications({
-      ...{ connection: writing, keys, append, isCommand: settings.isCommand ?? (() => false), logger },
+    const earlier = new RedisEarlierRows({
+      ...{ connection: writing, keys, append, logger },
       isSuperseded: (topic, position, isClear) => this.#isSuperseded(topic, position, isClear),
     });
+    this.mqtt = new RedisMqttLog({ publications: log, rows: this.#rows, earlier, append, connection: writing, keys });
     this.#publisher = new Publisher({
       ...{ run, open, log, view, followers: this.#followers, logger },
       writer: () => this.#writer,
@@ -235,10 +231,7 @@ class RedisJournal implements Journal {
       nodeName,
       isClosing: () => this.#closing !== undefined,
     });
-    const onClaimed = (runs: readonly string[]) => {
-      for (const other of runs) this.#earlier.add(other);
-      if (this.#isStarted) void this.#takeOver();
-    };
+    const onClaimed = () => this.#unfinishedListeners.call();
     this.#heartbeat = new Heartbeat({ ...context, ...waits, nodeName, onClaimed });
   }
 
@@ -250,12 +243,7 @@ class RedisJournal implements Journal {
     redis.on("ready", () => this.#heartbeat.beat());
     await this.#rows.start();
     this.#log.start();
-    this.#isStarted = true;
-    await this.#takeOver();
-    this.#trimTimer = setInterval(() => {
-      this.#trimInBackground();
-      if (this.#earlier.isPending) void this.#takeOver();
-    }, BACKGROUND.trimIntervalMs).unref();
+    this.#trimTimer = setInterval(() => this.#trimInBackground(), BACKGROUND.trimIntervalMs).unref();
   }
 
   get epoch(): string {
@@ -361,16 +349,6 @@ class RedisJournal implements Journal {
     if (isOther) this.#publications.reset();
     this.#unfinishedListeners.call();
     await this.#retention.schedule(loaded.excess);
-  }
-
-  /** Takes over what runs of an earlier version have left. If this fails, the rest follows later. */
-  async #takeOver(): Promise<void> {
-    try {
-      await this.#earlier.takeOver();
-    } catch (err) {
-      this.#settings.logger.warn({ err }, "undelivered messages of an earlier version not taken over yet");
-    }
-    this.#unfinishedListeners.call();
   }
 
   #countAppends(count: number): void {

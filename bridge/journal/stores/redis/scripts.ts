@@ -10,3 +10,4 @@ export const BEAT = load("beat");
 export const LEAVE = load("leave");
 export const TRIM_PUBLICATIONS = load("trim-publications");
 export const ROWS = load("rows");
+export const TAKE_OVER = load("take-over");

@@ -2,8 +2,11 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { connect, type MqttClient } from "mqtt";
 import { expect } from "vitest";
+import { startChildProgram } from "../../../support/child-program.ts";
 import { type BrokerUnderTest, connected, NORTH, temporaryFolder, topic } from "../../broker-under-test.ts";
+import type { TakeOverReport, TakeOverRequest } from "./take-over-child.ts";
 
+const CHILD = "broker/sessions/earlier/take-over-child";
 const DATA = fileURLToPath(new URL("data.tar.gz", import.meta.url));
 export const EVENT = topic("cameras/north/events/capture.completed");
 /** Sessions of the data are older than the time after which sessions are discarded. */
@@ -14,6 +17,38 @@ export function earlierData(): string {
   const dataPath = temporaryFolder();
   execFileSync("tar", ["-xzf", DATA, "-C", dataPath]);
   return dataPath;
+}
+
+/** Starts the take-over in a process of its own. @param place as in take-over-child.ts */
+export async function startTakeOver(place: string, request: TakeOverRequest, bytesInFile?: number) {
+  const child = startChildProgram<TakeOverRequest, TakeOverReport>(CHILD, place);
+  const reports: TakeOverReport[] = [];
+  let look = () => {};
+  child.onMessage((report) => {
+    reports.push(report);
+    look();
+  });
+  const reported = (kind: TakeOverReport["kind"]) =>
+    Promise.race([
+      new Promise<void>((resolve) => {
+        look = () => {
+          if (reports.at(-1)?.kind === kind) resolve();
+        };
+        look();
+      }),
+      child.ended.then((error) => Promise.reject(error)),
+    ]);
+  await reported("open");
+  if (bytesInFile !== undefined) child.setDisk(bytesInFile);
+  child.send(request);
+  return { child, reports, reported };
+}
+
+/** Resolves to the last report when the process has ended. */
+export async function takeOverInChild(place: string, request: TakeOverRequest, bytesInFile?: number) {
+  const { child, reports } = await startTakeOver(place, request, bytesInFile);
+  await child.ended;
+  return reports.at(-1);
 }
 
 /** A session of the data, after its client has connected again. */

@@ -2,6 +2,10 @@
 // With a checkout of that version (30af8f0), built and with its dependencies:
 //
 //   node test/broker/sessions/earlier/make-data.mjs CHECKOUT
+//   node test/broker/sessions/earlier/make-data.mjs CHECKOUT redis
+//
+// The second command makes `redis-data.json`: two nodes on one Redis, killed together. The file contains the keys of the
+// journal and the broker without the prefix, each with the reply of DUMP in Base64. Clients connect to the nodes in turn.
 //
 // The clients send exactly what is written here. What they leave behind:
 //
@@ -17,8 +21,9 @@
 // command of the same write are not, and u3 of another write is not.
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { connect } from "node:net";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -28,6 +33,8 @@ const ROOT = "skylapse/v1";
 const EVENTS = `${ROOT}/cameras/north/events`;
 const SECRET = "a-secret-of-at-least-thirty-two-characters";
 const TARGET = fileURLToPath(new URL("data.tar.gz", import.meta.url));
+const REDIS_TARGET = fileURLToPath(new URL("redis-data.json", import.meta.url));
+const PREFIX = "before";
 
 const [checkout = "", place = ""] = process.argv.slice(2);
 const load = (path) => import(join(checkout, "dist", path));
@@ -35,12 +42,16 @@ const event = (id) => JSON.stringify({ v: 1, id, timestamp: "2026-11-29T20:00:00
 const state = (id, percent) => JSON.stringify({ ...JSON.parse(event(id)), event: "battery", data: { percent } });
 
 if (place === "") await main();
+else if (place === "redis") await mainOnRedis();
 else await acceptWithoutServer(place);
 
 async function main() {
   const dataPath = mkdtempSync(join(tmpdir(), "skylapse-before-"));
-  await register(dataPath);
-  await runServer(dataPath);
+  const { openDevicesOf } = await load("test/support/devices.js");
+  const { devices, close } = await openDevicesOf(dataPath);
+  await register(devices);
+  await close();
+  await run([{ DATA_PATH: dataPath }]);
   // Ends with SIGKILL.
   spawnSync(process.execPath, [fileURLToPath(import.meta.url), checkout, dataPath], { stdio: "inherit" });
   const files = ["journal", "mqtt"];
@@ -48,24 +59,69 @@ async function main() {
   rmSync(dataPath, { recursive: true });
 }
 
-async function register(dataPath) {
-  const { openDevicesOf } = await load("test/support/devices.js");
-  const { devices, close } = await openDevicesOf(dataPath);
-  for (const id of ["north", "south"]) await devices.set({ id, kind: "camera", secret: SECRET });
-  await close();
+async function mainOnRedis() {
+  const port = await freePort();
+  const folder = mkdtempSync(join(tmpdir(), "skylapse-before-"));
+  const args = ["--bind", "127.0.0.1", "--port", String(port), "--dir", folder, "--save", ""];
+  const server = spawn("redis-server", args, { stdio: "ignore" });
+  const url = `redis://127.0.0.1:${port}`;
+  const { redis, logger } = await openRedisOf(url);
+  const { openRedisCluster } = await load("bridge/cluster/redis/redis.js");
+  const { openDevices } = await load("bridge/auth/devices.js");
+  const cluster = await openRedisCluster({ redis, logger, expiryNow: Date.now, onDamage: () => {} });
+  const devices = await openDevices({ documents: cluster.documents, logger, now: Date.now });
+  await register(devices);
+  const secrets = { OPERATOR_KEY: SECRET, REDIS_URL: url, REDIS_PREFIX: PREFIX };
+  await run(["one", "two"].map((name) => ({ ...secrets, DATA_PATH: join(folder, name) })));
+  // Ends with SIGKILL.
+  spawnSync(process.execPath, [fileURLToPath(import.meta.url), checkout, url], { stdio: "inherit" });
+  const connection = redis.connect("dump");
+  const values = {};
+  const keys = await connection.keys(`${redis.prefix}*`);
+  for (const key of keys.map((name) => name.slice(redis.prefix.length)).sort())
+    if (/^(journal|mqtt):/.test(key))
+      values[key] = (await connection.dumpBuffer(redis.prefix + key)).toString("base64");
+  writeFileSync(REDIS_TARGET, `${JSON.stringify(values, undefined, 2)}\n`);
+  server.kill("SIGKILL");
+  rmSync(folder, { recursive: true });
+  process.exit();
 }
 
-async function runServer(dataPath) {
+async function openRedisOf(url) {
+  const { openRedis } = await load("deploy/redis/redis.js");
+  const { pino } = createRequire(import.meta.url)("pino");
+  const logger = pino({ level: "silent" });
+  return { redis: openRedis({ url, prefix: PREFIX, logger }), logger };
+}
+
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+async function register(devices) {
+  for (const id of ["north", "south"]) await devices.set({ id, kind: "camera", secret: SECRET });
+}
+
+/** @param places the settings of each server */
+async function run(places) {
   const { JWT_SECRET, signToken } = await load("test/support/dashboard.js");
-  const ports = { WS_PORT: "0", MQTT_PORT: "0", MQTT_WS_PORT: "0" };
-  const env = { PATH: process.env.PATH, DATA_PATH: dataPath, SIMULATOR: "0", ARCHIVE: "off", JWT_SECRET, ...ports };
-  const server = spawn(process.execPath, [join(checkout, "dist/deploy/start.js")], { cwd: tmpdir(), env });
-  const port = await portOf(server);
+  const common = { PATH: process.env.PATH, SIMULATOR: "0", ARCHIVE: "off", JWT_SECRET };
+  const servers = places.map((place) => {
+    const env = { ...common, WS_PORT: "0", MQTT_PORT: "0", MQTT_WS_PORT: "0", ...place };
+    return spawn(process.execPath, [join(checkout, "dist/deploy/start.js")], { cwd: tmpdir(), env });
+  });
+  const ports = await Promise.all(servers.map(portOf));
   const camera = (id) => ({ username: id, password: SECRET, clientId: `camera-${id}` });
   const user = (name, clientId, permissions = ["camera:read"]) => ({
     ...{ username: name, password: signToken(name, permissions), clientId },
   });
-  const join_ = (who) => joined(port, who);
+  let clients = 0;
+  const join_ = (who) => joined(ports[clients++ % ports.length], who);
 
   const archive = await join_(user("alice", "archive"));
   await archive.subscribe([`${ROOT}/cameras/+/events/#`, 1], [`${EVENTS}/#`, 2]);
@@ -118,19 +174,23 @@ async function runServer(dataPath) {
   await join_({ ...user("carol", "goodbye", ["admin"]), clean: true, will });
   admin.send({ cmd: "publish", topic: `${EVENTS}/capture.completed`, payload: event("e7"), qos: 2, messageId: 77 });
   await admin.next("pubrec");
-  server.kill("SIGKILL");
-  await new Promise((resolve) => server.once("close", resolve));
+  for (const server of servers) server.kill("SIGKILL");
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.once("close", resolve))));
   for (const client of [north, south, admin]) client.end();
 }
 
-async function acceptWithoutServer(dataPath) {
+/** @param place the data path, or the URL of Redis */
+async function acceptWithoutServer(place) {
   const { openLevelJournal } = await load("bridge/journal/stores/level/level.js");
+  const { openRedisJournal } = await load("bridge/journal/stores/redis/redis.js");
   const { createIngest } = await load("bridge/ingest.js");
   const { topicTree } = await load("contract/topics.js");
-  const { pino } = await load("../node_modules/pino/pino.js");
+  const { pino } = createRequire(import.meta.url)("pino");
   const logger = pino({ level: "silent" });
-  const retention = { retentionEvents: 10_000, retentionHours: 24 };
-  const journal = await openLevelJournal({ path: join(dataPath, "journal"), sync: true, logger, ...retention });
+  const options = { logger, retentionEvents: 10_000, retentionHours: 24 };
+  const journal = place.startsWith("redis:")
+    ? await openRedisJournal({ redis: (await openRedisOf(place)).redis, ...options })
+    : await openLevelJournal({ path: join(place, "journal"), sync: true, ...options });
   const ingest = createIngest({
     ...{ journal, tree: topicTree(ROOT), channels: new Map(), maxPayloadBytes: 65_536, logger },
     ...{ previews: {}, isRegistered: () => true },
@@ -147,7 +207,7 @@ async function acceptWithoutServer(dataPath) {
   ]);
   ingest.delivered(position);
   await accept("events/capture.completed", event("u3"));
-  // The journal stores the delivery of u1 after 200 ms.
+  // The journal stores the delivery of u1 after 200 ms or less.
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   process.kill(process.pid, "SIGKILL");
 }

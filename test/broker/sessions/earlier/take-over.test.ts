@@ -3,25 +3,22 @@ import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { expect, it } from "vitest";
 import type { Damage } from "../../../../platform/level/damage.ts";
-import { startChildProgram } from "../../../support/child-program.ts";
 import { NORTH, startTestBroker, topic } from "../../broker-under-test.ts";
 import { idPacket, publishPacket, rawSession, TYPE } from "../../raw-client.ts";
-import { EVENT, earlierData, earlierEnv, expectEverything, nameOf, rejoin } from "./earlier-data.ts";
-import type { TakeOverReport, TakeOverRequest } from "./take-over-child.ts";
+import { EVENT, earlierData, earlierEnv, expectEverything, nameOf, rejoin, takeOverInChild } from "./earlier-data.ts";
+import type { TakeOverRequest } from "./take-over-child.ts";
 
-const CHILD = "broker/sessions/earlier/take-over-child";
 /** Before the sessions are written, among the undelivered publications, and after the end. */
 const SOME_POINTS: TakeOverRequest["killAt"][] = [
-  { step: "flush", count: 1, when: "before" },
+  { step: "put", count: 3, when: "before" },
   { step: "append", count: 15, when: "after" },
   { step: "end", count: 1, when: "after" },
 ];
 const POINTS: TakeOverRequest["killAt"][] = [
-  ...[1, 2, 3].flatMap((count) =>
+  ...[1, 2, 3, 4, 5].flatMap((count) =>
     (["before", "after"] as const).map((when) => ({ step: "put" as const, count, when })),
   ),
   ...[1, 5, 13, 14, 16].map((count) => ({ step: "append" as const, count, when: "after" as const })),
-  { step: "flush", count: 1, when: "after" },
   { step: "end", count: 1, when: "before" },
 ];
 
@@ -70,23 +67,6 @@ it("retained messages, wills, and message ids of incoming publications are taken
   writer.send(idPacket(TYPE.pubrel, 77));
   await writer.next(TYPE.pubcomp);
 });
-
-/** Runs the take-over in a process of its own. Resolves when the process has ended. */
-async function takeOverInChild(dataPath: string, request: TakeOverRequest, bytesInFile?: number) {
-  const child = startChildProgram<TakeOverRequest, TakeOverReport>(CHILD, dataPath);
-  let last: TakeOverReport | undefined;
-  const isOpen = new Promise<void>((resolve) => {
-    child.onMessage((report) => {
-      last = report;
-      resolve();
-    });
-  });
-  await Promise.race([isOpen, child.ended.then((error) => Promise.reject(error))]);
-  if (bytesInFile !== undefined) child.setDisk(bytesInFile);
-  child.send(request);
-  await child.ended;
-  return last;
-}
 
 it("a take-over that was killed at any point begins again, and loses and doubles nothing", async () => {
   const dataPath = earlierData();
@@ -144,7 +124,7 @@ it("damaged rows are named and counted, and everything else is taken over", asyn
   expect(damages.map(({ store, missing }) => `${store}: ${missing}`)).toEqual([
     "mqtt: the sessions late (user:dave) are lost: their clients must subscribe again",
     `mqtt: lost: the filter ${topic("cameras/north/events/#")} of archive (user:alice), ` +
-      "the retained message of garden/lamp, the will of goodbye (user:carol), a queued message of slow (user:bob)",
+      "the retained message of garden/lamp, a queued message of slow (user:bob), the will of goodbye (user:carol)",
   ]);
   expect(damages.at(-1)?.found).toBe("4 unreadable rows");
   const slow = await rejoin(test, "bob", "slow");

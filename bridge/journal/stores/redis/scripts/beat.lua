@@ -22,13 +22,13 @@ local taken = {}
 local function take(other)
   if mine[other] then return end
   mine[other] = true
-  if redis.call('EXISTS', prefix .. 'unemitted:' .. other, prefix .. 'open:' .. other) > 0 then
+  if redis.call('EXISTS', prefix .. 'open:' .. other) == 1 then
     redis.call('ZADD', runs, now, other)
     taken[#taken + 1] = other
-  else
+  -- What a version before the log has left is taken over first: see take-over.lua.
+  elseif redis.call('EXISTS', prefix .. 'unemitted:' .. other) == 0 then
     redis.call('ZREM', runs, other)
     redis.call('HDEL', instances, other)
-    redis.call('DEL', prefix .. 'partial:' .. other)
   end
 end
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', runs, '-inf', now - deadAfter, 'LIMIT', 0, 64)) do take(other) end

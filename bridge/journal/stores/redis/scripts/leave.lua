@@ -4,12 +4,11 @@ local prefix = ARGV[1]
 for i = 2, #ARGV do
   local run = ARGV[i]
   redis.call('HDEL', prefix .. 'beats', run)
-  if redis.call('EXISTS', prefix .. 'unemitted:' .. run, prefix .. 'open:' .. run) > 0 then
+  if redis.call('EXISTS', prefix .. 'open:' .. run) == 1 then
     redis.call('ZADD', prefix .. 'estates', 0, run)
   else
     redis.call('ZREM', prefix .. 'estates', run)
     redis.call('HDEL', prefix .. 'instances', run)
-    redis.call('DEL', prefix .. 'partial:' .. run)
   end
 end
 return 1
