@@ -1,13 +1,13 @@
 // Takes over what versions before the log kept in a store of their own. The steps, in `TakeOver.run`:
 //
-// 1. Retained messages, message ids of incoming QoS 2 publications, and wills become rows.
+// 1. Retained messages and message ids of incoming QoS 2 publications become rows.
 // 2. The queues of all sessions are merged. Each message is appended to the log once, in order, and each session holds
-//    the messages of its queue as open ones: those that were sent with their message ids, the others as not sent.
+//    the messages of its queue as open ones: those that were sent with their message ids, the others as not sent. Then the wills become rows.
 // 3. Publications that the earlier version had accepted, but not put into queues, are appended behind them, and reach
 //    the sessions like any publication. Commands become open commands of the relay.
 // 4. One write removes these publications from where they were, and stores the mark that all is done.
 //
-// The old store is only read. Until the mark is stored, no row of an attempt is used, and the next attempt writes all
+// The old store is only read, and of several nodes only one takes over: see `EarlierRows.alone`. Until the mark is stored, no row of an attempt is used, and the next attempt writes all
 // rows again; publications of a broken attempt stay in the log below the place of every session.
 
 import { createHash } from "node:crypto";
