@@ -227,7 +227,9 @@ async function composed(options: BrokerOptions) {
   const subscribing = new AuthorizeSubscribe({
     ...config,
     ...{ registry, retainedTopics, onRefused, logger },
-    onGranted: (client, filter, qos) => storage.subscribed(client.id, filter, qos),
+    liveSince: () => storage.retained.newest,
+    addSubscription: (client, filter, qos) => storage.subscribe(client.id, filter, qos),
+    subscribeBefore: (isDurable, task) => aedes.subscribeBefore(isDurable, task),
     removeSubscription: (client, filter) => {
       storage.removeSubscriptions(client, [filter]).catch((error: unknown) => {
         logger.error(
@@ -240,7 +242,7 @@ async function composed(options: BrokerOptions) {
   const forwarding = new AuthorizeForward({
     ...config,
     ...{ tree, registry, logger, deliveries: storage.deliveries },
-    isNewestRetained: (topic, payload) => storage.retained.isNewest(topic, payload),
+    retainedPosition: (topic, payload) => storage.retained.positionOf(topic, payload),
   });
   const { brokerId } = storage;
   const bus = redis && new QosZeroBus({ redis, brokerId, onPacket: (packet) => aedes.deliver(packet), logger });

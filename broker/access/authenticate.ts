@@ -105,6 +105,7 @@ export class Authenticate {
       set,
       writes: new TopicCache((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
       filters: new Map(),
+      liveAbove: 0,
       receipts: packet.clean === true && identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
       rateLimiter: registry.rateLimiterOf(identity) ?? new RateLimiter(this.#options.rateLimits),
       awaitsSession: true,

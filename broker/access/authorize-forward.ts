@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import type { TopicTree } from "../../contract/topics.ts";
 import { LIVE_LOG_ID } from "../aedes/topic-emitter.ts";
 import { WriteBatch } from "../aedes/write-batch.ts";
-import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";
+import { type ClientAccess, type ClientRegistry, comesLive, grantedQos } from "./client-registry.ts";
 import { namesOf } from "./session-names.ts";
 
 class SlowClientError extends Error {
@@ -22,8 +22,8 @@ interface AuthorizeForwardOptions {
   registry: ClientRegistry;
   /** How sessions send publications of the log. */
   deliveries: LogDeliveries;
-  /** Whether the payload is still that of the topic's retained message. */
-  isNewestRetained(topic: string, payload: Uint8Array): boolean;
+  /** The position of a retained message that was read; undefined if the topic has changed since. */
+  retainedPosition(topic: string, payload: Uint8Array): number | undefined;
   maxQueuedBytes: number;
   maxUnsentBytes: number;
   logger: Logger;
@@ -63,8 +63,7 @@ export class AuthorizeForward {
       this.#deliver(client, access, packet);
       return { ...packet, messageId };
     }
-    const { topic, payload } = packet;
-    if (packet.retain && typeof payload !== "string" && !this.#options.isNewestRetained(topic, payload)) return null;
+    if (packet.retain && this.#alsoComesLive(access, packet)) return null;
     // Retained messages need no limit: they are read only as fast as the client takes them.
     if (!packet.retain) {
       const { maxQueuedBytes } = this.#options;
@@ -90,6 +89,13 @@ export class AuthorizeForward {
     return packet;
   };
 
+  /** Whether the client gets a retained message, or a newer one of the topic, as a live message. */
+  #alsoComesLive(access: ClientAccess, { topic, payload }: AedesPublishPacket): boolean {
+    if (typeof payload === "string") return false;
+    const position = this.#options.retainedPosition(topic, payload);
+    return position === undefined || comesLive(access, topic, position);
+  }
+
   #deliver(client: Client, access: ClientAccess, { qos }: AedesPublishPacket): void {
     this.delivered++;
     this.#batch.hold(client.conn);
@@ -103,6 +109,7 @@ export class AuthorizeForward {
   #isDropped(client: Client, access: ClientAccess, packet: AedesPublishPacket): boolean {
     if (packet.qos === 0 || grantedQos(access, packet.topic) === 0) {
       this.shed++;
+      if (packet.brokerId === LIVE_LOG_ID) access.liveAbove = packet.brokerCounter;
       return true;
     }
     const unsentBytes = client.conn.writableLength;

@@ -2,7 +2,7 @@ import type { Client, Subscription } from "aedes";
 import type { Logger } from "pino";
 import type { AccessRefusal } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
-import type { ClientRegistry } from "./client-registry.ts";
+import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { namesOf, sessionName } from "./session-names.ts";
 
@@ -16,8 +16,12 @@ type SubscribeDone = (error: Error | null, subscription?: Subscription | null) =
 interface AuthorizeSubscribeOptions {
   registry: ClientRegistry;
   retainedTopics(): RetainedLookup;
-  /** A filter of a SUBSCRIBE is granted to the client of a persistent session. */
-  onGranted(client: Client, filter: string, qos: 0 | 1 | 2): void;
+  /** A subscription of this moment gets publications above this position live. */
+  liveSince(): number;
+  /** Adds a filter of a SUBSCRIBE to the client's persistent session. Resolves when the filter is durable. */
+  addSubscription(client: Client, filter: string, qos: 0 | 1 | 2): Promise<void>;
+  /** Runs the task, in which Aedes subscribes. The subscription starts at once, and SUBACK waits for the promise. */
+  subscribeBefore(isDurable: Promise<void>, task: () => void): void;
   /** Removes a refused filter from the client's stored session. */
   removeSubscription(client: Client, filter: string): void;
   maxSubscriptions: number;
@@ -47,15 +51,7 @@ export class AuthorizeSubscribe {
           ? `it already has ${maxSubscriptions} subscriptions`
           : access.set.subscribeProblem(filter);
     if (access !== undefined && why === undefined) {
-      access.filters.set(filter, subscription.qos);
-      // Aedes restores a session's filters before the CONNACK, and sends no retained messages for them. It sets
-      // `client.connected` only some time after the CONNACK, when SUBSCRIBEs may have arrived.
-      if (access.isAccepted) {
-        if (!client.clean) this.#options.onGranted(client, filter, subscription.qos);
-        const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
-        access.rateLimiter.spend(messages / RETAINED_PER_MESSAGE, bytes);
-      }
-      done(null, subscription);
+      this.#grant(client, access, subscription, done);
       return;
     }
     this.refused++;
@@ -71,6 +67,31 @@ export class AuthorizeSubscribe {
     if (!client.clean) removeSubscription(client, filter);
     done(null, null);
   };
+
+  #grant(client: Client, access: ClientAccess, subscription: Subscription, done: SubscribeDone): void {
+    const { topic: filter, qos } = subscription;
+    const since = this.#options.liveSince();
+    const known = access.filters.get(filter);
+    if (access.filters.size === 0) access.liveAbove = Math.max(access.liveAbove, since);
+    access.filters.set(filter, { qos, since });
+    const grant = () => done(null, subscription);
+    // Aedes restores a session's filters before the CONNACK, and sends no retained messages for them. It sets
+    // `client.connected` only some time after the CONNACK, when SUBSCRIBEs may have arrived.
+    if (!access.isAccepted) {
+      grant();
+      return;
+    }
+    const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
+    access.rateLimiter.spend(messages / RETAINED_PER_MESSAGE, bytes);
+    if (client.clean) {
+      grant();
+      return;
+    }
+    const isDurable = this.#options.addSubscription(client, filter, qos);
+    // Aedes has this subscription already, and would send SUBACK at once.
+    if (known?.qos === qos) isDurable.then(grant, done);
+    else this.#options.subscribeBefore(isDurable, grant);
+  }
 
   stop(): void {
     this.#log.stop();

@@ -21,8 +21,9 @@ export interface ClientAccess extends Bearer {
   readonly set: PermissionSet;
   /** Publish decisions by topic. Not shared between clients, which rarely publish to the same topics. */
   readonly writes: TopicCache<PublishDecision>;
-  /** The client's filters with the granted QoS. */
-  readonly filters: Map<string, 0 | 1 | 2>;
+  readonly filters: Map<string, Grant>;
+  /** Publications up to this position are older than the client's filters, or one of them was dropped. */
+  liveAbove: number;
   /** The messages that the client has not acknowledged yet; only for a device with a clean session. */
   readonly receipts: DeliveryReceipts | undefined;
   /** Shared by all connections of the identity to this node. */
@@ -43,16 +44,42 @@ export interface ClientAccess extends Bearer {
   readonly keepaliveS: number;
 }
 
+/** A filter of a client. */
+interface Grant {
+  readonly qos: 0 | 1 | 2;
+  /** Publications above this position are newer than the client's last SUBSCRIBE to the filter, and come live. */
+  readonly since: number;
+}
+
 /** Rate limiters kept for identities without a connection. */
 const MAX_DISCONNECTED = 10_000;
 
 /** The highest QoS that the client's filters grant for the topic; 0 when none matches. */
 export function grantedQos(access: ClientAccess, topic: string): 0 | 1 | 2 {
   let granted: 0 | 1 | 2 = 0;
-  for (const [filter, qos] of access.filters) {
+  for (const [filter, { qos }] of access.filters) {
     if (qos > granted && filterMatches(filter, topic)) granted = qos;
   }
   return granted;
+}
+
+/**
+ * Whether the client gets the publication live, and no SUBSCRIBE after the publication asks for it as a retained
+ * message.
+ */
+export function comesLive(
+  { filters, liveAbove }: Pick<ClientAccess, "filters" | "liveAbove">,
+  topic: string,
+  position: number,
+): boolean {
+  if (position <= liveAbove) return false;
+  let isMatched = false;
+  for (const [filter, { since }] of filters) {
+    if (!filterMatches(filter, topic)) continue;
+    if (position <= since) return false;
+    isMatched = true;
+  }
+  return isMatched;
 }
 
 /** The authenticated clients by connection, by session (a session has one connection at a time) and by identity. */

@@ -28,6 +28,7 @@ export class ForwardingBroker extends Aedes {
   #unfollow = nothing;
   #bus: { send(publication: NumberedPacket): void } | undefined;
   #published = 0;
+  #isDurable: Promise<void> | undefined;
 
   constructor(options: Omit<AedesOptions, "mq">) {
     const emitter = new TopicEmitter();
@@ -70,6 +71,27 @@ export class ForwardingBroker extends Aedes {
     // Topics of Aedes itself stay at this node.
     if (qos === 0 && !topic.startsWith("$")) this.#bus?.send(numbered);
     super.publish(numbered, done);
+  }
+
+  /**
+   * Runs the task, in which Aedes subscribes. The subscription starts at once, so that the client gets what it publishes
+   * in the same write as SUBSCRIBE. Aedes hears that the subscription exists, and sends SUBACK, when the promise resolves.
+   */
+  subscribeBefore(isDurable: Promise<void>, task: () => void): void {
+    // Aedes does not subscribe a closed client.
+    isDurable.catch(nothing);
+    this.#isDurable = isDurable;
+    try {
+      task();
+    } finally {
+      this.#isDurable = undefined;
+    }
+  }
+
+  override subscribe(...[filter, listener, done]: Parameters<Aedes["subscribe"]>): void {
+    const isDurable = this.#isDurable;
+    if (isDurable === undefined) super.subscribe(filter, listener, done);
+    else super.subscribe(filter, listener, () => void isDurable.then(() => done(), done));
   }
 
   override close(done?: () => void): void {

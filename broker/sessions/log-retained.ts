@@ -10,6 +10,8 @@ export class LogRetained {
   #topics = new RetainedTopics();
   /** The position of each topic's message. */
   #versions = new Map<string, number>();
+  /** No known message is above this position. */
+  #newest = 0;
   #stopFollowing = () => {};
   /** The position of the message with this payload. */
   readonly #readAs = new WeakMap<Uint8Array, number>();
@@ -21,6 +23,14 @@ export class LogRetained {
 
   get topics(): RetainedLookup {
     return this.#topics;
+  }
+
+  /**
+   * A subscription of this moment gets publications above this position live. Messages that were stored before a repair
+   * may be above the head of the log: such a message does not come live.
+   */
+  get newest(): number {
+    return this.#newest;
   }
 
   /** Loads the topics, or loads them again. */
@@ -37,16 +47,20 @@ export class LogRetained {
         this.#note(publication);
       }
     });
+    let newest = 0;
     for await (const { topic, bytes, position } of this.#log.retainedTopics()) {
       topics.add(topic, bytes);
       versions.set(topic, position);
+      newest = Math.max(newest, position);
     }
     this.#stopFollowing();
     this.#topics = topics;
     this.#versions = versions;
+    this.#newest = Math.max(newest, this.#log.head);
     for (const publication of meanwhile) this.#note(publication);
-    this.#stopFollowing = this.#log.follow((publications) => {
+    this.#stopFollowing = this.#log.follow((publications, head) => {
       for (const publication of publications) if (publication.retain) this.#note(publication);
+      if (head > this.#newest) this.#newest = head;
     });
   }
 
@@ -64,10 +78,13 @@ export class LogRetained {
     }
   }
 
-  /** False if the topic has changed since {@link read}. The client gets the change as a live message. */
-  isNewest(topic: string, payload: Uint8Array): boolean {
+  /**
+   * The position of a message that {@link read} has returned. Undefined if the topic has changed since: the client gets
+   * the change as a live message.
+   */
+  positionOf(topic: string, payload: Uint8Array): number | undefined {
     const position = this.#readAs.get(payload);
-    return position === undefined || position === this.#versions.get(topic);
+    return position === this.#versions.get(topic) ? position : undefined;
   }
 
   #note({ topic, payload, position }: LoggedPublication): void {

@@ -366,16 +366,16 @@ class LogStorage implements BrokerStorage {
 
   // Subscriptions
 
-  /** A SUBSCRIBE has arrived, and the filter is granted. From now on, the session gets publications of the filter. */
-  subscribed(key: string, filter: string, qos: 0 | 1 | 2): void {
+  async subscribe(key: string, filter: string, qos: 0 | 1 | 2): Promise<void> {
     const session = this.#sessions.get(key);
     if (session !== undefined) this.#sessions.subscribe(session, filter, qos);
+    await this.#sessions.flush();
+    if (this.#sessions.get(key) !== undefined) this.#assertWriter(key);
   }
 
-  /** Called before SUBACK. {@link subscribed} has added the granted filters. */
-  async addSubscriptions({ id }: Session): Promise<void> {
-    await this.#sessions.flush();
-    if (this.#sessions.get(id) !== undefined) this.#assertWriter(id);
+  /** {@link subscribe} has added the filters. */
+  addSubscriptions(): { then(resolve: () => void): void } {
+    return AT_ONCE;
   }
 
   async removeSubscriptions({ id }: Session, filters: string[]): Promise<void> {
@@ -526,6 +526,9 @@ class LogStorage implements BrokerStorage {
 }
 
 const NO_SUBSCRIPTIONS: StoredSubscription[] = [];
+/** A promise would call back in a later turn, and Aedes would handle what follows the SUBSCRIBE before the SUBSCRIBE. */
+// biome-ignore lint/suspicious/noThenProperty: Aedes calls nothing but `then`
+const AT_ONCE = { then: (resolve: () => void) => resolve() };
 const PUBREL = {
   ...{ cmd: "pubrel", topic: "", payload: Buffer.alloc(0), qos: 1, retain: false, dup: false },
   ...{ brokerId: LOG_ID, brokerCounter: 1 },

@@ -103,8 +103,10 @@ export interface BrokerStorage extends SessionOwners {
   readonly retained: {
     readonly topics: RetainedLookup;
     readonly refused: number;
-    /** Whether the payload is still that of the topic's retained message. */
-    isNewest(topic: string, payload: Uint8Array): boolean;
+    /** A subscription of this moment gets publications above this position live. */
+    readonly newest: number;
+    /** The position of a message that was read; undefined if the topic has changed since. */
+    positionOf(topic: string, payload: Uint8Array): number | undefined;
   };
   /** No connection to this node uses the session key any more. */
   release(key: string): void;
@@ -115,8 +117,11 @@ export interface BrokerStorage extends SessionOwners {
   /** Discards the sessions of the matching owners, connected or not. @returns how many */
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
   removeSubscriptions(client: Session, filters: string[]): Promise<void>;
-  /** The client of a persistent session has sent a SUBSCRIBE, and the filter is granted. */
-  subscribed(key: string, filter: string, qos: 0 | 1 | 2): void;
+  /**
+   * The client of a persistent session has sent a SUBSCRIBE, and the filter is granted. From now on, the session gets
+   * publications of the filter. Resolves when the filter is durable. @throws {StoreUnavailableError}
+   */
+  subscribe(key: string, filter: string, qos: 0 | 1 | 2): Promise<void>;
   /** How sessions send publications of the log. */
   readonly deliveries: LogDeliveries;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
