@@ -309,6 +309,12 @@ export class LogSessions {
     this.#groups.groupOf(cursor)?.park(cursor, messages, bytes);
   }
 
+  /** Resolves when the session's changes are durable. @throws {StoreUnavailableError} */
+  async store(key: string): Promise<void> {
+    this.save(key);
+    await this.#options.log.rows.flush();
+  }
+
   #add(key: string, { seenAt, ...owner }: SessionOwner & { seenAt: number }, record: Stored): LogSession {
     const cursor = this.#cursorOf(key, record);
     const fresh = { isElsewhere: false, isDropping: false, toldUntil: 0, savedAt: 0 };
@@ -388,8 +394,8 @@ export class LogSessions {
     this.#changed.add(session);
   }
 
-  /** The client leaves this node: its session's last changes join the next write, because later ones are not stored. */
-  saveBeforeRelease(key: string): void {
+  /** Puts the session's changes into the next write. Call this before the node releases the session: later changes are not stored. */
+  save(key: string): void {
     const session = this.#sessions.get(key);
     if (session !== undefined && this.#changed.delete(session)) this.#put(session);
   }

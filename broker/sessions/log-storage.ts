@@ -265,7 +265,7 @@ class LogStorage implements BrokerStorage {
   release(key: string): void {
     // As long as the client's will is stored, this node has to publish the will.
     if (this.#options.isConnected(key) || this.#wills.has(key)) return;
-    this.#sessions.saveBeforeRelease(key);
+    this.#sessions.save(key);
     this.#options.log.rows.release(key);
   }
 
@@ -426,7 +426,7 @@ class LogStorage implements BrokerStorage {
     }
     const release = cursor.receive(connection, packet.messageId);
     if (release === undefined) return;
-    await this.#sessions.flush();
+    await this.#sessions.store(client.id);
     assertNewest(this.#sessions.get(client.id)?.cursor, connection);
     release();
   }
