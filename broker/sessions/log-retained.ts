@@ -4,9 +4,11 @@ import { type RetainedLookup, RetainedTopics } from "../access/retained-topics.t
 /** Messages that are read at once. */
 const PAGE = 32;
 
+type RetainedLog = Pick<PublicationLog, "head" | "follow" | "retainedTopics" | "retained">;
+
 /** The retained messages: topics and versions in memory, messages in the journal's store. */
 export class LogRetained {
-  readonly #log: PublicationLog;
+  readonly #log: RetainedLog;
   #topics = new RetainedTopics();
   /** The position of each topic's message. */
   #versions = new Map<string, number>();
@@ -17,7 +19,7 @@ export class LogRetained {
   readonly #readAs = new WeakMap<Uint8Array, number>();
   readonly refused = 0;
 
-  constructor(log: PublicationLog) {
+  constructor(log: RetainedLog) {
     this.#log = log;
   }
 

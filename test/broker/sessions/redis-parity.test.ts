@@ -30,3 +30,4 @@ await import("../access/ended-identities.test.ts");
 await import("../conformance.test.ts");
 await import("../backend-link.test.ts");
 await import("./retained-order.test.ts");
+await import("./suback.test.ts");
