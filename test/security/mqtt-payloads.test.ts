@@ -207,13 +207,20 @@ describe("a retained message", () => {
     await later.close();
   });
 
-  it("that is a command is not delivered again when its camera connects", async () => {
+  it("that is a command is not delivered again when its camera subscribes again", async () => {
     const operator = await program.client(["camera:control"]);
-    await operator.publishAsync(topicOf("south", "commands/reboot"), "{}", retained);
     const inbox = inboxOf(south);
     await south.subscribeAsync(topicOf("south", "commands/+"), { qos: 1 });
+    await operator.publishAsync(topicOf("south", "commands/reboot"), "{}", retained);
+    const [reboot] = await inbox.has(1);
+    const reply = { command_id: JSON.parse(reboot?.payload ?? "").id, status: "succeeded" };
+    await south.publishAsync(topicOf("south", "replies/reboot"), JSON.stringify(reply), { qos: 1 });
+    await south.subscribeAsync(topicOf("south", "commands/+"), { qos: 1 });
     await operator.publishAsync(topicOf("south", "commands/wake"), "{}", { qos: 1 });
-    expect((await inbox.has(1)).map(({ topic }) => topic)).toEqual([topicOf("south", "commands/wake")]);
+    const received = (await inbox.has(2)).map(({ topic, retain }) => ({ topic, retain }));
+    expect(received).toEqual(
+      ["reboot", "wake"].map((name) => ({ topic: topicOf("south", `commands/${name}`), retain: false })),
+    );
   });
 
   it("that is a will on an event topic is not retained", async () => {

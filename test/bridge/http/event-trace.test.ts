@@ -60,7 +60,7 @@ describe("the trace of an event", () => {
       ...{ topic: "cameras/north/events/capture.completed", channels: ["camera:north", "dashboard"] },
     });
     const stages: Stage[] = body.stages;
-    const names = ["captured", "sent", "received", "accepted", "durable", "dashboards", "archived"];
+    const names = ["captured", "sent", "received", "accepted", "durable", "dashboards", "mqtt", "archived"];
     expect(stages.map(({ stage }) => stage)).toEqual(names);
     const times = stages.filter(({ stage }) => stage !== "dashboards").map(({ at }) => Date.parse(at ?? ""));
     expect(times).toEqual(times.toSorted((one, other) => one - other));

@@ -194,7 +194,7 @@ it("reports cameras that are offline, have never connected or have alerts, and r
   expect(code).toBe(0);
   expect(of("camera north")).toEqual(["warn alert lens (critical): there is ice on it"]);
   expect(of("camera west")).toEqual([expect.stringContaining("is registered but has never connected")]);
-  expect(of("MQTT queues")).toEqual([expect.stringMatching(/^warn 2 messages were dropped/)]);
+  expect(of("MQTT queues")).toEqual([expect.stringMatching(/^warn 2 messages for disconnected clients were dropped/)]);
 });
 
 it("reports an unavailable Redis, and a server that therefore accepts no events", async () => {
