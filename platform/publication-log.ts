@@ -141,7 +141,10 @@ export interface BrokerRows {
   removeSession(client: string): Promise<boolean>;
   /** The listener hears everything that other nodes do after the rows that {@link load} returned. @returns stops that */
   follow(listener: BrokerRowsListener): () => void;
-  /** Of several nodes, one does what concerns nobody's rows: it counts what sessions without a connection lose. */
+  /**
+   * Of several nodes, one does what concerns nobody's rows: it counts what sessions without a connection lose. Never true
+   * at two nodes at the same time; at none for a short time after the first node has died.
+   */
   readonly isFirstNode: boolean;
 }
 

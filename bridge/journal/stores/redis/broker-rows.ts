@@ -72,7 +72,8 @@ export class RedisBrokerRows implements BrokerRows {
   applied = 0;
   #tokens = 0;
   #lookTimer: NodeJS.Timeout | undefined;
-  isFirstNode = false;
+  /** Until then, no other node can become the first node. In milliseconds of `performance.now()`. */
+  #firstUntil = 0;
 
   constructor(options: RedisBrokerRowsOptions) {
     this.#options = options;
@@ -167,6 +168,10 @@ export class RedisBrokerRows implements BrokerRows {
   writerOf(client: string): "this" | "other" | "nobody" {
     const run = this.#writers.get(client)?.run ?? "";
     return run === "" ? "nobody" : run === this.#options.run ? "this" : "other";
+  }
+
+  get isFirstNode(): boolean {
+    return performance.now() < this.#firstUntil;
   }
 
   removeSession(client: string): Promise<boolean> {
@@ -332,8 +337,10 @@ export class RedisBrokerRows implements BrokerRows {
   async #look(): Promise<void> {
     const { heartbeatMs, deadAfterMs, logger } = this.#options;
     const pauseMs = Math.max(2 * heartbeatMs, deadAfterMs / 3);
+    const firstUntil = performance.now() + deadAfterMs;
     try {
-      this.isFirstNode = await this.#writer.look(deadAfterMs, pauseMs, CLIENTS_PER_LOOK);
+      const isFirst = await this.#writer.look(deadAfterMs, pauseMs, CLIENTS_PER_LOOK);
+      this.#firstUntil = isFirst ? firstUntil : 0;
     } catch (error) {
       if (!(error instanceof StoreUnavailableError)) throw error;
       logger.debug({ err: error }, "clients of ended nodes not looked for");

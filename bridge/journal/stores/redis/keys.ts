@@ -4,7 +4,7 @@
  *
  * | key | type | holds |
  * |---|---|---|
- * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of removed channels), `sessions` (number of sessions), `changes` (how often that number changed), `published` (last position of the newest row of publications), `publishedBytes` (bytes of all rows ever written), `publicationFloor` (publications up to this position were removed), `trimmedBytes` (bytes of the rows that were removed), `takeOver` (token of the run that took over the data of an earlier version last), `takenOver` (which data has been taken over) |
+ * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of removed channels), `sessions` (number of sessions), `changes` (how often that number changed), `published` (last position of the newest row of publications), `publishedBytes` (bytes of all rows ever written), `publicationFloor` (publications up to this position were removed), `trimmedBytes` (bytes of the rows that were removed), `takeOver` (token of the run that took over the data of an earlier version last), `takenOver` (which data has been taken over), `firstRun` (the run that does what one of several nodes does) |
  * | `log` | stream | chunks of up to 64 entries; the id is the last position |
  * | `channel:{name}` | stream | for each chunk with entries of the channel: the time of acceptance, and which entries |
  * | `kept` | hash | channel → the number of entries that it keeps |

@@ -118,7 +118,7 @@ export class RowWriter {
     await this.#run(["O"]);
   }
 
-  /** Takes over clients of ended runs. @returns whether this run is the first of the living ones */
+  /** Takes over clients of ended runs. @returns whether this run is the first one, for `deadAfterMs` from this call */
   async look(deadAfterMs: number, pauseMs: number, limit: number): Promise<boolean> {
     return (await this.#run(["B", deadAfterMs, Math.round(pauseMs), limit])) === 1;
   }

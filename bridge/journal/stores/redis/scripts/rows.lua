@@ -10,7 +10,8 @@
 -- - `O`: registers the run.
 -- - `B deadAfter pause limit`: takes up to `limit` clients of runs that have ended: without a heartbeat for `deadAfter`
 --   milliseconds. After a pause of `pause` milliseconds, in which Redis may have been away, each run has this time again
---   to send its next heartbeat. Result: 1 when this run is the first of the living runs, 0 when not.
+--   to send its next heartbeat. Result: 1 when this run is the first one, 0 when not. The first run stays the first one
+--   until it ends or has not looked for `deadAfter`: two runs are never the first one at the same time.
 --
 -- Each change has a number, which grows. An entry of the stream `mqtt-changes` has this number as its id. Its fields:
 -- the number before; the newest position; the kind; the client; its generation; the run; then, by kind:
@@ -135,6 +136,18 @@ local function adopt(other, limit)
   call('HSET', taken, run, newest)
 end
 
+local function is_first(dead_after)
+  local first = call('HGET', prefix .. 'meta', 'firstRun')
+  if first == run then return 1 end
+  if first and call('HEXISTS', prefix .. 'beats', first) == 1 then
+    local looked = string.match(call('HGET', prefix .. 'mqtt-looks', first) or '', '^%d+')
+    -- The clock may have been set back.
+    if looked and math.abs(now - tonumber(looked)) <= dead_after then return 0 end
+  end
+  call('HSET', prefix .. 'meta', 'firstRun', run)
+  return 1
+end
+
 op.B = function()
   call('HSETNX', taken, run, '0')
   local dead_after, pause, limit = tonumber(text()), tonumber(text()), tonumber(text())
@@ -144,13 +157,12 @@ op.B = function()
   if now - last > pause or now < last then since = now end
   call('HSET', prefix .. 'mqtt-looks', run, string.format('%.0f %.0f', now, since))
   local adopts = now - since > dead_after
-  local is_first = 1
+  local first = is_first(dead_after)
   for _, other in ipairs(call('HKEYS', taken)) do
     -- A run that ends removes its heartbeat.
     local seen = call('HGET', prefix .. 'beats', other)
-    if other ~= run and seen and now - tonumber(seen) <= dead_after then
-      if other < run then is_first = 0 end
-    elseif other ~= run and (adopts or not seen) then
+    local is_alive = seen and now - tonumber(seen) <= dead_after
+    if other ~= run and not is_alive and (adopts or not seen) then
       if call('SCARD', held(other)) > 0 then adopt(other, limit)
       else
         -- From now on, no floor of this run protects what its sessions need: see trim-publications.
@@ -162,7 +174,7 @@ op.B = function()
       end
     end
   end
-  return is_first
+  return first
 end
 
 local results = {}
