@@ -2,13 +2,15 @@
 //
 // 1. Retained messages and message ids of incoming QoS 2 publications become rows.
 // 2. The queues of all sessions are merged. Each message is appended to the log once, in order, and each session holds
-//    the messages of its queue as open ones: those that were sent with their message ids, the others as not sent. Then the wills become rows.
+//    the messages of its queue as open ones: those that were sent with their message ids, the others as not sent. Then
+//    the wills become rows.
 // 3. Publications that the earlier version had accepted, but not put into queues, are appended behind them, and reach
 //    the sessions like any publication. Commands become open commands of the relay.
 // 4. One write removes these publications from where they were, and stores the mark that all is done.
 //
-// The old store is only read, and of several nodes only one takes over: see `EarlierRows.alone`. Until the mark is stored, no row of an attempt is used, and the next attempt writes all
-// rows again; publications of a broken attempt stay in the log below the place of every session.
+// The old store is only read, and of several nodes only one takes over: see `EarlierRows.alone`. Until the mark is stored,
+// no row of an attempt is used, and the next attempt writes all rows again; publications of a broken attempt stay in the
+// log below the place of every session.
 
 import { createHash } from "node:crypto";
 import type { Logger } from "pino";
