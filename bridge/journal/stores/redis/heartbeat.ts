@@ -7,7 +7,7 @@ interface HeartbeatOptions extends WriterContext {
   heartbeatMs: number;
   deadAfterMs: number;
   /** This node now reports the commands that a dead node has not finished. */
-  onClaimed: (runs: readonly string[]) => void;
+  onClaimed: () => void;
 }
 
 /**
@@ -56,7 +56,7 @@ export class Heartbeat {
     const [epoch, headNow, ...claimed] = partsOf(await connection.run(BEAT, keys.meta, args));
     this.#options.onWorked();
     for (const other of claimed) open.claimedRuns.add(String(other));
-    if (claimed.length > 0) this.#options.onClaimed(claimed.map(String));
+    if (claimed.length > 0) this.#options.onClaimed();
     if (view() !== known) return;
     if (epoch !== known.epoch) await this.#options.onJournalChanged(false);
     else if (Number(headNow) < head) await this.#options.onJournalChanged(true);

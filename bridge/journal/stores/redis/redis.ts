@@ -7,7 +7,7 @@
 // - `pages` reads older entries; `retention` removes old entries; `health` says why the journal is unavailable.
 // - `publication-log` and `publication-rows` hold the publications for MQTT subscribers; `broker-rows` holds the broker's
 //   sessions; `mqtt-log` puts them together. `open-publications` holds the commands that the relay has not finished;
-//   `earlier-publications` takes over what the version before the log has left.
+//   `earlier-rows` takes over what versions before the log have left.
 // - `heartbeat` shows that this node lives, and claims the commands of dead nodes.
 //
 // The steps of an append: `append` checks the channels and queues the message. At the end of the turn of the event

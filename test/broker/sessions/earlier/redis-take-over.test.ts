@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { z } from "zod";
 import type { Damage } from "../../../../platform/level/damage.ts";
+import { freePort } from "../../../support/ports.ts";
 import { type RedisServer, startRedis } from "../../../support/redis.ts";
 import { type BrokerUnderTest, NORTH, topic } from "../../broker-under-test.ts";
 import { idPacket, publishPacket, rawSession, TYPE } from "../../raw-client.ts";
@@ -33,13 +35,19 @@ const POINTS: TakeOverRequest["killAt"][] = [
 
 let server: RedisServer;
 beforeAll(async () => {
-  server = await startRedis();
+  const args = ["--cluster-enabled", "yes", "--cluster-port", String(await freePort())];
+  // A cluster refuses commands with keys of several slots.
+  server = await startRedis({ args: [...args, "--cluster-announce-ip", "127.0.0.1"] });
+  const redis = new Redis(server.url);
+  await redis.cluster("ADDSLOTS", ...Array.from({ length: 16_384 }, (_, slot) => slot));
+  await vi.waitFor(async () => expect(await redis.cluster("INFO")).toContain("cluster_state:ok"));
+  redis.disconnect();
 });
 afterAll(() => server.remove());
 
 /** Nodes on a Redis with the data. */
-async function earlierCluster() {
-  const cluster = await nodes({ on: server });
+async function earlierCluster({ cluster: isCluster = false } = {}) {
+  const cluster = await nodes({ on: server, cluster: isCluster });
   const key = (name: string) => cluster.prefix.replace(/journal:$/, "") + name;
   for (const [name, value] of Object.entries(DATA))
     await cluster.redis.restore(key(name), 0, Buffer.from(value, "base64"));
@@ -52,7 +60,7 @@ const unlock = ({ redis, prefix }: Nodes) => redis.del(`${prefix}mqtt-take-over`
 const tookOver = ({ log }: BrokerUnderTest) => log.filter(({ msg }) => msg.startsWith("took over the MQTT sessions"));
 
 it("of three nodes that start at once, one takes over everything, and the others wait", async () => {
-  const cluster = await earlierCluster();
+  const cluster = await earlierCluster({ cluster: true });
   const started = await Promise.all([cluster.startNode(), cluster.startNode(), cluster.startNode()]);
   expect(started.flatMap(tookOver)).toMatchObject([COUNTS]);
   const left = (await cluster.keys()).filter((name) => /mqtt:|unemitted|partial/.test(name));
@@ -161,6 +169,10 @@ it("an interrupted removal goes on, and what the earlier version has stored afte
   const second = await cluster.startNode();
   expect(tookOver(second)).toEqual([]);
   expect((await cluster.keys()).filter((name) => /mqtt:(?!sender)/.test(name))).toEqual([]);
+  const before = await rejoin(second, "dave", "late");
+  await before.until("u3");
+  await expect.poll(() => before.packets.filter(({ cmd }) => cmd === "pubrel").length).toBe(3);
+  await before.client.endAsync();
   await restore(old);
   await cluster.redis.incr(cluster.key("mqtt:boot"));
   const third = await cluster.startNode();

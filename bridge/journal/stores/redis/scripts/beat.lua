@@ -1,5 +1,5 @@
 -- The heartbeat of a node. It claims the runs of dead nodes, and the earlier runs of the same node: this run then
--- delivers their undelivered messages. The heartbeat is a write, so it also proves that writing works.
+-- reports their unfinished commands. The heartbeat is a write, so it also proves that writing works.
 --
 -- Arguments: prefix; run; name of the node or ""; the milliseconds without a heartbeat after which a run is dead; 1 to
 -- claim earlier runs of this node; the run's entry in `publication-floors`; then the runs that were claimed before.
