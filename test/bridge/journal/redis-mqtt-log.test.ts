@@ -320,6 +320,17 @@ describe("several nodes", () => {
     expect(await redis.smembers(key("incoming:other"))).toEqual(["7"]);
   });
 
+  test("one node at a time is the first one, which stays it until it ends", async () => {
+    const waits = { heartbeatMs: 50, deadAfterMs: 60_000 };
+    const journals: Journal[] = [];
+    // Several nodes, because the order of their random names must not matter.
+    for (const _ of range(1, 7)) journals.push(await openNode({ waits }));
+    const first = () => range(1, 7).filter((n) => journals[n - 1]?.mqtt?.rows.isFirstNode);
+    expect(first()).toEqual([1]);
+    await journals.shift()?.close();
+    await expect.poll(() => first().length).toBe(1);
+  });
+
   test("a publication that names a preview comes with its picture at every node", async () => {
     const previews = openRedisPreviews({ redis: place.redis });
     onTestFinished(() => previews.close());

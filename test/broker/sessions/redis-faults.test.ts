@@ -66,10 +66,22 @@ function viewer(node: BrokerUnderTest, clientId: string) {
   return { clientId, clean: false, username: "v", password: node.token(["dashboard:read"]) };
 }
 
+/** Connects again, as a client does, until the node has reached Redis again after a fault and refuses it no longer. */
+async function joinAfterFault(node: BrokerUnderTest, options: Parameters<BrokerUnderTest["join"]>[0]) {
+  for (;;) {
+    try {
+      return await node.join(options);
+    } catch (error) {
+      expect(error).toMatchObject({ message: "Connection refused: Server unavailable" });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
 describe("connections to Redis that break repeatedly", () => {
   it("lose no message and keep the order", async () => {
     const cluster = await nodes();
-    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
+    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start(IMPATIENT)]);
     const away = await b.client(viewer(b, "away"));
     await away.subscribeAsync(EVENT, { qos: 1 });
     await away.endAsync();
@@ -88,7 +100,7 @@ describe("connections to Redis that break repeatedly", () => {
       await cluster.redis.call("CLIENT", "KILL", "TYPE", "pubsub");
     }
     const names = await publishing.stop();
-    inboxes.push((await b.join(viewer(b, "away"))).inbox);
+    inboxes.push((await joinAfterFault(b, viewer(b, "away"))).inbox);
     for (const inbox of inboxes) {
       await expect.poll(() => distinct(inbox).length).toBe(names.length);
       expect(distinct(inbox)).toEqual(names);
@@ -102,7 +114,7 @@ describe("connections to Redis that break repeatedly", () => {
 describe("a Redis that hangs", () => {
   it("delays acknowledgements and CONNACKs without disconnecting clients, until it answers again", async () => {
     const cluster = await nodes();
-    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
+    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start(IMPATIENT)]);
     const clean = await b.join({ ...viewer(b, "clean"), clean: true });
     const stored = await b.join(viewer(b, "stored"));
     for (const { client } of [clean, stored]) await client.subscribeAsync(topic("cameras/#"), { qos: 1 });
@@ -127,7 +139,7 @@ describe("a Redis that hangs", () => {
       expect(distinct(inbox)).toEqual(names);
     }
     await expect.poll(() => b.broker.stats().offlineMessages).toBe(0);
-    await (await b.client({ ...NORTH, clientId: "late", clean: false })).endAsync();
+    await (await joinAfterFault(b, { ...NORTH, clientId: "late", clean: false })).client.endAsync();
   });
 });
 
@@ -173,7 +185,7 @@ describe("a Redis that stops", () => {
 
   it("and restarts empty makes the broker disconnect its clients, so that they subscribe again", async () => {
     const cluster = await nodes();
-    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start(IMPATIENT)]);
     const clean = await b.join({ ...viewer(b, "clean"), clean: true });
     const stored = await b.join(viewer(b, "stored"));
     for (const { client } of [clean, stored]) await client.subscribeAsync(topic("cameras/#"), { qos: 1 });
@@ -184,9 +196,9 @@ describe("a Redis that stops", () => {
     await cluster.server.startEmpty();
     await Promise.all([clean.client, stored.client, camera].map(closed));
     await expect.poll(() => b.broker.stats()).toMatchObject({ sessions: 0, retainedMessages: 0, offlineMessages: 0 });
-    const back = await b.join(viewer(b, "stored"));
+    const back = await joinAfterFault(b, viewer(b, "stored"));
     await back.client.subscribeAsync(topic("cameras/#"), { qos: 1 });
-    const again = await a.client(NORTH);
+    const { client: again } = await joinAfterFault(a, NORTH);
     await again.publishAsync(EVENT, "after", { qos: 1 });
     expect(await back.inbox.has(1)).toMatchObject([{ payload: "after" }]);
   });
