@@ -67,7 +67,7 @@ async function connectCamera(node: Backend, secret: string): Promise<MqttClient>
     clientId: "camera-north",
     username: "north",
     password: secret,
-    reconnectPeriod: 50,
+    ...{ reconnectPeriod: 50, reconnectOnConnackError: true },
   });
   // While the node notices the loss, it may refuse a connection.
   client.on("error", () => undefined);
