@@ -157,7 +157,7 @@ function isConnectedUnderNewKey(registry: ClientRegistry, key: string, { identit
   return reservedFor(key) === undefined && registry.identityAt(sessionKey(identity, key)) === identity;
 }
 
-/** What the store needs to know of connections, and does to them. */
+/** The store asks these functions about connections, and closes connections by them. */
 function ofRegistry(registry: ClientRegistry) {
   return {
     isConnected: (key: string) => registry.identityAt(key) !== undefined,

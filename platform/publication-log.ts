@@ -90,7 +90,7 @@ export interface TakenRows {
   incomingIds: readonly number[];
 }
 
-/** What other nodes do with the rows of clients. A store for a single node calls nothing. */
+/** Called when other nodes change the rows of clients. A store for a single node never calls these functions. */
 export interface BrokerRowsListener {
   /** The client has connected to another node, which writes its rows from now on. @param session the row of a new session */
   onTaken(client: string, session: string | undefined): void;
@@ -142,13 +142,13 @@ export interface BrokerRows {
   /** The listener hears everything that other nodes do after the rows that {@link load} returned. @returns stops that */
   follow(listener: BrokerRowsListener): () => void;
   /**
-   * Of several nodes, one does what concerns nobody's rows: it counts what sessions without a connection lose. Never true
-   * at two nodes at the same time; at none for a short time after the first node has died.
+   * Whether this node, of all nodes, counts the publications that sessions without a connection lose. Never true at two
+   * nodes at the same time. For a short time after the first node has died, it is true at no node.
    */
   readonly isFirstNode: boolean;
 }
 
-/** What an earlier version has stored apart from the log. Used once, before the log has readers. */
+/** The data that an earlier version stored outside the log. The take-over reads the data once, before the log has readers. */
 export interface EarlierRows {
   /** Runs the task while no other node takes over anything. A node that starts meanwhile waits. */
   alone(task: () => Promise<void>): Promise<void>;
@@ -187,7 +187,7 @@ export interface AppendedPublication extends Omit<LoggedPublication, "position" 
   readonly incomingId?: IncomingId | undefined;
 }
 
-/** What the journal stores for the broker. */
+/** The log of publications, the rows and the message ids that the journal stores for the broker. */
 export interface MqttLog {
   readonly publications: PublicationLog;
   readonly rows: BrokerRows;

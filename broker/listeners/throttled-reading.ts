@@ -8,8 +8,8 @@ import { type PacketCharges, type PacketLimits, PacketMeter } from "./packet-met
  */
 const MAX_PACKETS_PER_TURN = 32;
 /**
- * This many expected acknowledgements count as one packet: they take 2 to 10 µs. Aedes reads no further while a PUBREC
- * is being stored, so this is how many acknowledgements one write of the store can take.
+ * This many expected acknowledgements count as one packet. Aedes reads no further while it stores a PUBREC, so one write
+ * of the store can serve 256 acknowledgements. A client cannot send more of them than the broker has sent messages.
  */
 const ACKNOWLEDGEMENTS_PER_PACKET = 8;
 /**

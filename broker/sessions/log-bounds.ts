@@ -28,7 +28,7 @@ interface Segment {
   isCompacted: boolean;
 }
 
-export interface LogBoundsOptions {
+interface LogBoundsOptions {
   log: PublicationLog;
   /** The largest size of all publications that sessions may have behind them. Infinity: no limit. */
   maxBytes: number;

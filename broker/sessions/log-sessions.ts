@@ -12,7 +12,7 @@ import { SessionCursor } from "./session-cursor.ts";
 import { SessionGroups, sizeOf } from "./session-groups.ts";
 
 /** The start of the keys of the sessions' rows. The rest of a key is the session's key. */
-export const SESSION_ROW = "session:";
+const SESSION_ROW = "session:";
 const MAY_HAVE_MISSED = "session may have missed messages: the store has lost some";
 const NOTHING = { messages: 0, bytes: 0 };
 const WINDOW = 2_048;
@@ -200,7 +200,7 @@ export class LogSessions {
     return [...this.#sessions.values()];
   }
 
-  /** What all sessions have behind them, approximate. */
+  /** The publications that all sessions together have behind them, approximate. */
   get totals(): { messages: number; bytes: number } {
     let messages = 0;
     let bytes = 0;
@@ -413,7 +413,7 @@ export class LogSessions {
 
   #put(session: LogSession): void {
     const { rows, publications } = this.#options.log;
-    // What moves on a session without a connection is not stored: any node may do the same.
+    // Every node passes over publications for a session without a connection, so that no node has to store the place.
     if (rows.writerOf(session.key) === "this") rows.set(SESSION_ROW + session.key, rowOf(session, publications.epoch));
   }
 

@@ -8,7 +8,7 @@ import type { Wills } from "../access/wills.ts";
 import { type Session, storedWillSchema } from "./storage.ts";
 
 /** The start of the keys of the wills' rows. The rest of a key is the session's key. */
-export const WILL_ROW = "will:";
+const WILL_ROW = "will:";
 
 export const willRowSchema = storedWillSchema.extend({ payload: z.base64() });
 export type WillRow = z.infer<typeof willRowSchema>;

@@ -2,7 +2,7 @@ import type { LoggedPublication, PublicationLog } from "../../platform/publicati
 import { type SessionGroup, sizeOf } from "./session-groups.ts";
 
 /** The publications of a group in a part of the log. */
-export interface GroupPublications {
+interface GroupPublications {
   readonly positions: number[];
   /** The total size up to each position. */
   readonly sizes: number[];

@@ -31,7 +31,7 @@ interface Flight {
   publication: LoggedPublication | undefined;
 }
 
-export interface Filter {
+interface Filter {
   readonly qos: 0 | 1 | 2;
   /** Publications up to this position are not for the filter, which was subscribed later. */
   readonly since: number;
@@ -68,7 +68,7 @@ export interface CursorRecord {
   filters: [filter: string, qos: 0 | 1 | 2, since: number][];
 }
 
-export interface SessionCursorOptions {
+interface SessionCursorOptions {
   log: Pick<PublicationLog, "recent" | "read">;
   /** Everything up to this position has been offered to live sessions. */
   edge(): number;

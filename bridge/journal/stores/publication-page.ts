@@ -17,7 +17,7 @@ export interface LogRow {
 }
 
 /** The log when a page was read. */
-export interface PageBounds {
+interface PageBounds {
   /** The page has publications above this position. */
   readonly from: number;
   readonly head: number;

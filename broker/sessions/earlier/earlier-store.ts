@@ -28,7 +28,7 @@ export interface EarlierStore {
   incomingIds(sessions: ReadonlyMap<string, unknown>): AsyncIterable<IncomingId>;
   /** All messages in the queues of these sessions, in order. Each group holds the copies of one message. */
   queued(sessions: ReadonlyMap<string, unknown>): AsyncIterable<QueuedCopy[]>;
-  /** What has reached all queues lately. Undefined: not known. */
+  /** The newest publications that have reached all queues. Undefined: not known. */
   published?(): AsyncIterable<Pick<QueuedMessage, "topic" | "payload">>;
   close(): Promise<void>;
 }
@@ -47,7 +47,7 @@ export interface QueuedCopy {
   readonly message: QueuedMessage;
 }
 
-/** What was unreadable, for an operator. */
+/** A description of the unreadable rows, for an operator. */
 export interface EarlierDamage {
   /** Undefined: LevelDB has lost nothing. */
   loss: { reason: string; whose: string } | undefined;

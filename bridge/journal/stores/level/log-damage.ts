@@ -34,7 +34,7 @@ export function lostPublicationsUntil({ ranges }: Loss, head: number): number {
   return until;
 }
 
-/** What may be missing besides events, for an operator. */
+/** Describes, for an operator, the data besides events that may be missing. */
 export function lostOfLog(loss: Loss): string[] {
   const texts: string[] = [];
   if (concerns(loss, "p")) texts.push("messages of MQTT sessions may be missing: the log names the sessions");

@@ -44,7 +44,7 @@ export function readRow(text: string): { version: number; value: string } {
   return { version, value: text.slice(end + 1) };
 }
 
-export interface StoredCopies {
+interface StoredCopies {
   rows: Map<string, VersionedRow>;
   /** The number of lines that do not match their checksum. */
   unreadable: number;

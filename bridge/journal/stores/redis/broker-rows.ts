@@ -262,7 +262,7 @@ export class RedisBrokerRows implements BrokerRows {
     const [detail = "", will = ""] = details;
     switch (kind) {
       case "t":
-        // Of other nodes' clients, only those with a session are of interest.
+        // This node follows a client of another node only if the client has a session.
         if (isOwn || before !== undefined) this.#writers.set(client, { generation, run });
         if (isOwn) this.#applyOwnTake(detail, client, before);
         else listener.onTaken(client, undefined);

@@ -13,7 +13,7 @@ interface RedisMqttLogOptions {
   keys: JournalKeys;
 }
 
-/** What the journal in Redis stores for the broker. */
+/** The log of publications, the rows and the message ids that the journal in Redis stores for the broker. */
 export class RedisMqttLog implements MqttLog {
   readonly #options: RedisMqttLogOptions;
   readonly publications: RedisPublicationLog;
