@@ -4,7 +4,7 @@ import type { RedisConnections } from "../../platform/redis/connections.ts";
 import type { PreviewLimits } from "./config.ts";
 import type { PreviewCursor, PreviewPage, PreviewStore, StoredPreview } from "./preview-store.ts";
 import { spread } from "./preview-store.ts";
-import { PUT, REMOVE_EXPIRED } from "./redis-scripts.ts";
+import { PUT, REMOVE_EXPIRED } from "./scripts.ts";
 
 interface RedisPreviewStoreOptions {
   redis: RedisConnections;

@@ -2,6 +2,8 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Cluster, Redis } from "ioredis";
 
+type Arguments = readonly (string | number | Buffer)[];
+
 /** A Lua script, which Redis runs atomically. */
 export class Script {
   readonly #lua: string;
@@ -12,24 +14,34 @@ export class Script {
     this.#sha = createHash("sha1").update(lua).digest("hex");
   }
 
-  /** Sends the text only when Redis has not cached the script. */
-  async run(redis: Redis | Cluster, keys: readonly string[], args: readonly (string | number | Buffer)[]) {
+  /** Sends the text only when Redis has not cached the script. A later call may then overtake this one. */
+  async run(redis: Redis | Cluster, keys: readonly string[], args: Arguments): Promise<unknown> {
     try {
       return await redis.evalsha(this.#sha, keys.length, ...keys, ...args);
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
-      return await redis.eval(this.#lua, keys.length, ...keys, ...args);
+      return await this.runInOrder(redis, keys, args);
     }
+  }
+
+  /** Always sends the text, so that calls on one connection run in the order of their calls. */
+  runInOrder(redis: Redis | Cluster, keys: readonly string[], args: Arguments): Promise<unknown> {
+    return redis.eval(this.#lua, keys.length, ...keys, ...args);
   }
 }
 
-/** Reads a script from its file. The build copies the `.lua` files beside the compiled modules. */
-export function loadScript(file: URL): Script {
-  return new Script(readFileSync(file, "utf8"));
+/**
+ * Reads `.lua` files from the folder `scripts` beside a module. The build copies that folder beside the compiled module.
+ * @param module its `import.meta.url`
+ */
+export function scriptsOf(module: string) {
+  const text = (name: string) => readFileSync(new URL(`scripts/${name}.lua`, module), "utf8");
+  return {
+    text,
+    /** @param parts texts of functions that the script calls */
+    load: (name: string, ...parts: readonly string[]) => new Script([...parts, text(name)].join("\n")),
+  };
 }
 
-/** Lua that sets `now` to the time of Redis, milliseconds since 1970: all nodes share this clock. */
-export const NOW = `
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-`;
+/** Lua: `server_time()` returns the time of Redis, milliseconds since 1970. */
+export const SERVER_TIME = scriptsOf(import.meta.url).text("server-time");

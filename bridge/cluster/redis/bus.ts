@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import type { Json } from "../cluster.ts";
 import type { Link } from "./link.ts";
+import { PUBLISH } from "./scripts.ts";
 
 const noticeSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("signal"), from: z.string(), name: z.string(), message: z.json() }),
@@ -16,18 +17,6 @@ export type Notice =
   | { kind: "signal"; from: string; name: string; message: Json }
   | { kind: "document"; collection: string; key: string }
   | { kind: "missed"; from: string };
-
-/** Lua that numbers and publishes a notice. Uses the locals `count` (a key), `channel` and `notice`. */
-export const PUBLISH = "redis.call('PUBLISH', channel, redis.call('INCR', count) .. '\\n' .. notice)";
-
-/**
- * EVAL runs this script. EVALSHA would send a script that Redis has not cached twice, and later notices could overtake
- * it.
- */
-const publishScript = `
-local count, channel, notice = KEYS[1], ARGV[1], ARGV[2]
-${PUBLISH}
-`;
 
 const RETRY_MS = 500;
 
@@ -83,7 +72,7 @@ export class Bus {
   /** @throws {StoreUnavailableError} */
   async publish(notice: Notice): Promise<void> {
     const text = JSON.stringify(notice);
-    await this.#options.link.do((redis) => redis.eval(publishScript, 1, this.count, this.channel, text));
+    await this.#options.link.do((redis) => PUBLISH.runInOrder(redis, [this.count], [this.channel, text]));
   }
 
   /** All notices up to the `count` of the previous call should have arrived by now. */

@@ -1,33 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { Script } from "../../../platform/redis/script.ts";
 import type { Link } from "./link.ts";
+import { NAME_STORE, WRITE_BACK } from "./scripts.ts";
 
 /** One write-back call takes about a millisecond of Redis' time. */
 const DOCUMENTS_PER_WRITE = 100;
 const PRUNE_INTERVAL_MS = 60_000;
-
-/** Gives the store a name, unless it has one. Returns the store's name. */
-const nameScript = new Script(`
-redis.call('SET', KEYS[1], ARGV[1], 'NX')
-return redis.call('GET', KEYS[1])
-`);
-
-/** Writes documents that are missing or older in Redis. When several nodes write back, the newest version wins. */
-const writeBackScript = new Script(`
-local documents, expiry = KEYS[1], KEYS[2]
-local written = 0
-for index = 1, #ARGV, 5 do
-  local key, version, stored, expires_at, member = unpack(ARGV, index, index + 4)
-  local there = redis.call('HGET', documents, key)
-  local other = there and string.match(there, '^(%S+) ')
-  if not other or (string.find(version, '~', 1, true) and (not string.find(other, '~', 1, true) or other < version)) then
-    redis.call('HSET', documents, key, stored)
-    if expires_at == '' then redis.call('ZREM', expiry, member) else redis.call('ZADD', expiry, expires_at, member) end
-    written = written + 1
-  end
-end
-return written
-`);
 
 /** Versions sort by the time of their creation. Versions of earlier releases contain no `~`. */
 export const newVersion = () => `${Date.now().toString(36).padStart(9, "0")}~${randomBytes(9).toString("base64url")}`;
@@ -135,12 +112,12 @@ export class DocumentCache {
           const { version, expiresAt } = headOf(stored);
           return [key, version, stored, expiresAt, `${collection}!${key}`];
         });
-        written += Number(await link.run(writeBackScript, [hash, link.key("expiry")], args));
+        written += Number(await link.run(WRITE_BACK, [hash, link.key("expiry")], args));
       }
       counts.set(collection, written);
     }
     // The name is written last: if this node dies before that, another node or the next check writes the rest back.
-    const name = await link.run(nameScript, [link.key("store-name")], [randomBytes(9).toString("base64url")]);
+    const name = await link.run(NAME_STORE, [link.key("store-name")], [randomBytes(9).toString("base64url")]);
     this.#named(String(name));
     if (!isFirst) onWrittenBack(counts);
   }

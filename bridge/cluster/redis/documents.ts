@@ -1,64 +1,17 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import { NamedListeners } from "../../../platform/listeners.ts";
-import { Script } from "../../../platform/redis/script.ts";
+import type { Script } from "../../../platform/redis/script.ts";
 import type { Documents, Json, PutOptions, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue } from "../limits.ts";
-import { type Notice, PUBLISH } from "./bus.ts";
+import type { Notice } from "./bus.ts";
 import { DocumentCache, newVersion } from "./document-cache.ts";
 import type { Link } from "./link.ts";
+import { DELETE_DOCUMENT, PUT_DOCUMENT, SWEEP_DOCUMENTS } from "./scripts.ts";
 
 const SCAN_COUNT = 500;
 /** The most expired documents that one sweep deletes. The next sweep continues. */
 const MAX_SWEPT = 200;
-
-/** A document is stored as "version expiresAt json"; expiresAt may be empty. */
-const VERSION_OF = `
-local function version_of(stored, now)
-  if not stored then return nil end
-  local version, expires_at = string.match(stored, '^(%S+) (%S*) ')
-  if expires_at ~= '' and tonumber(expires_at) <= now then return nil end
-  return version
-end
-`;
-
-const putScript = new Script(`
-local documents, expiry, count = KEYS[1], KEYS[2], KEYS[3]
-local key, mode, wanted, stored, expires_at, now, member, channel, notice = unpack(ARGV)
-${VERSION_OF}
-if mode ~= 'any' then
-  local version = version_of(redis.call('HGET', documents, key), tonumber(now))
-  if mode == 'none' and version then return 0 end
-  if mode == 'is' and version ~= wanted then return 0 end
-end
-redis.call('HSET', documents, key, stored)
-if expires_at == '' then redis.call('ZREM', expiry, member) else redis.call('ZADD', expiry, expires_at, member) end
-${PUBLISH}
-return 1
-`);
-
-const deleteScript = new Script(`
-local documents, expiry, count = KEYS[1], KEYS[2], KEYS[3]
-local key, mode, wanted, now, member, channel, notice = unpack(ARGV)
-${VERSION_OF}
-local version = version_of(redis.call('HGET', documents, key), tonumber(now))
-if not version or (mode == 'is' and version ~= wanted) then return 0 end
-redis.call('HDEL', documents, key)
-redis.call('ZREM', expiry, member)
-${PUBLISH}
-return 1
-`);
-
-const sweepScript = new Script(`
-local expiry, prefix, now, max = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
-${VERSION_OF}
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now, 'LIMIT', 0, max)) do
-  local collection, key = string.match(member, '^([^!]*)!(.*)$')
-  local documents = prefix .. 'documents:' .. collection
-  if not version_of(redis.call('HGET', documents, key), now) then redis.call('HDEL', documents, key) end
-  redis.call('ZREM', expiry, member)
-end
-`);
 
 const valueSchema = z.json();
 
@@ -129,7 +82,7 @@ export class RedisDocuments implements Documents {
     const stored = `${version} ${expires} ${encodeValue(value)}`;
     const mode = ifVersion === undefined ? "any" : ifVersion === null ? "none" : "is";
     const args = [key, mode, ifVersion ?? "", stored, expires, ...this.#commonArgs(collection, key)];
-    const isWritten = await this.#run(putScript, hash, args);
+    const isWritten = await this.#run(PUT_DOCUMENT, hash, args);
     if (isWritten) this.#cache.found(collection, key, stored);
     return isWritten ? version : undefined;
   }
@@ -139,7 +92,7 @@ export class RedisDocuments implements Documents {
     checkKey(key);
     const mode = ifVersion === undefined ? "any" : "is";
     const args = [key, mode, ifVersion ?? "", ...this.#commonArgs(collection, key)];
-    const isDeleted = await this.#run(deleteScript, hash, args);
+    const isDeleted = await this.#run(DELETE_DOCUMENT, hash, args);
     if (isDeleted) this.#cache.found(collection, key, undefined);
     return isDeleted;
   }
@@ -166,7 +119,7 @@ export class RedisDocuments implements Documents {
   async sweep(): Promise<void> {
     this.#cache.prune(this.#options.now());
     const args = [this.#options.link.key(""), this.#options.now(), MAX_SWEPT];
-    await this.#options.link.run(sweepScript, [this.#options.link.key("expiry")], args);
+    await this.#options.link.run(SWEEP_DOCUMENTS, [this.#options.link.key("expiry")], args);
   }
 
   stop(): void {

@@ -1,17 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { Script } from "../../../platform/redis/script.ts";
 import type { Leases } from "../cluster.ts";
 import type { Link } from "./link.ts";
-
-const renewScript = new Script(`
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-`);
-
-const releaseScript = new Script(`
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
-`);
+import { RELEASE_LEASE, RENEW_LEASE } from "./scripts.ts";
 
 interface Held {
   key: string;
@@ -70,7 +60,7 @@ export class RedisLeases implements Leases {
     }
     this.#schedule(held);
     const sentAt = performance.now();
-    this.#link.run(renewScript, [held.key], [held.token, this.#leaseMs]).then(
+    this.#link.run(RENEW_LEASE, [held.key], [held.token, this.#leaseMs]).then(
       (renewed) => {
         if (renewed === 1) held.until = sentAt + this.#leaseMs;
         else this.#lose(held);
@@ -93,6 +83,6 @@ export class RedisLeases implements Leases {
 
   /** Never rejects: a key that cannot be deleted expires by itself. */
   async #deleteKey({ key, token }: Held): Promise<void> {
-    await this.#link.run(releaseScript, [key], [token]).catch(() => {});
+    await this.#link.run(RELEASE_LEASE, [key], [token]).catch(() => {});
   }
 }

@@ -1,47 +1,12 @@
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
-import { NOW, Script } from "../../../platform/redis/script.ts";
+import type { Script } from "../../../platform/redis/script.ts";
 import type { ClusterNode, ConnectionRegister } from "../cluster.ts";
 import type { Link } from "./link.ts";
+import { ADD_CONNECTIONS, ENTER, REMOVE_CONNECTIONS } from "./scripts.ts";
 
 /** The most connections that one script call registers or removes. */
 const BATCH = 500;
-
-/** Counts only connections of live nodes. Heartbeats remove the connections of dead nodes. */
-const enterScript = new Script(`
-local nodes, user, own = KEYS[1], KEYS[2], KEYS[3]
-local connection, node, user_id, limit, timeout = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-if limit > 0 then
-${NOW}
-  local alive = { [node] = true }
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', nodes, '(' .. (now - timeout), '+inf')) do alive[id] = true end
-  local count = 0
-  local all = redis.call('HGETALL', user)
-  for index = 1, #all, 2 do
-    if alive[all[index + 1]] and all[index] ~= connection then count = count + 1 end
-  end
-  if count >= limit then return 0 end
-end
-redis.call('HSET', user, connection, node)
-redis.call('HSET', own, connection, user_id)
-return 1
-`);
-
-const addScript = new Script(`
-local own, prefix, node = KEYS[1], ARGV[1], ARGV[2]
-for index = 3, #ARGV, 2 do
-  redis.call('HSET', prefix .. 'user:' .. ARGV[index + 1], ARGV[index], node)
-  redis.call('HSET', own, ARGV[index], ARGV[index + 1])
-end
-`);
-
-const removeScript = new Script(`
-local own, prefix = KEYS[1], ARGV[1]
-for index = 2, #ARGV, 2 do
-  redis.call('HDEL', prefix .. 'user:' .. ARGV[index + 1], ARGV[index])
-  redis.call('HDEL', own, ARGV[index])
-end
-`);
 
 interface RegisterOptions {
   link: Link;
@@ -84,7 +49,7 @@ export class RedisRegister implements ConnectionRegister {
     this.#entering++;
     try {
       const keys = [link.key("nodes"), link.key(`user:${userId}`), this.#own];
-      const entered = await link.run(enterScript, keys, [connectionId, nodeId, userId, limit, nodeTimeoutMs]);
+      const entered = await link.run(ENTER, keys, [connectionId, nodeId, userId, limit, nodeTimeoutMs]);
       if (entered === 0) {
         this.#remove(connectionId);
         return undefined;
@@ -140,9 +105,9 @@ export class RedisRegister implements ConnectionRegister {
     const surplus = [...registered].filter(([connectionId]) => !this.#users.has(connectionId));
     // Also registers connections that the node's hash still has: the users' hashes may have lost them.
     const missing = [...this.#users];
-    await this.#send(addScript, [this.#options.nodeId], missing);
+    await this.#send(ADD_CONNECTIONS, [this.#options.nodeId], missing);
     const left = missing.filter(([connectionId]) => !this.#users.has(connectionId));
-    await this.#send(removeScript, [], [...surplus, ...left]);
+    await this.#send(REMOVE_CONNECTIONS, [], [...surplus, ...left]);
     logger.info({ connections: missing.length, removed: surplus.length }, "connections registered again");
   }
 
@@ -154,7 +119,7 @@ export class RedisRegister implements ConnectionRegister {
       const closed = this.#closed;
       this.#closed = [];
       try {
-        await this.#send(removeScript, [], closed);
+        await this.#send(REMOVE_CONNECTIONS, [], closed);
       } catch {
         this.#inDoubt = true;
       }

@@ -1,6 +1,6 @@
-import { loadScript } from "../../../../platform/redis/script.ts";
+import { scriptsOf } from "../../../../platform/redis/script.ts";
 
-const load = (name: string) => loadScript(new URL(`scripts/${name}.lua`, import.meta.url));
+const { load } = scriptsOf(import.meta.url);
 
 export const OPEN = load("open");
 export const RENEW = load("renew");

@@ -1,44 +1,9 @@
-import { Script } from "../../platform/redis/script.ts";
+-- Stores a preview and removes previews above the limits, atomically, so that the sums stay right when a node dies.
+--
+-- KEYS: the prefix of all keys, which share one hash slot. ARGV: the arrival time before which previews have expired,
+-- the time to live of a preview in milliseconds, camera, capture, taken, saved, size, etag, bytes, and the five limits
+-- (-1: none). Returns 1 when the preview is the newest of its camera.
 
-const REMOVE = `
-local base = KEYS[1]
-local function remove(member)
-  local owner, name, bytes = string.match(member, '^(%S+) (%S+) (%d+)$')
-  redis.call('ZREM', base .. 'all', member)
-  redis.call('ZREM', base .. 'arrived', member)
-  redis.call('ZREM', base .. 'list:' .. owner, name)
-  redis.call('HDEL', base .. 'meta:' .. owner, name)
-  redis.call('DEL', base .. 'jpeg:' .. owner .. ':' .. name)
-  redis.call('DECRBY', base .. 'bytes', bytes)
-  if redis.call('HINCRBY', base .. 'camera-bytes', owner, -tonumber(bytes)) <= 0 then
-    redis.call('HDEL', base .. 'camera-bytes', owner)
-  end
-end
-
--- At most a thousand; the next call removes more.
-local function removeExpired(since)
-  -- Previews of an earlier version, which counted their age from the capture and had no 'arrived'.
-  if redis.call('ZCARD', base .. 'arrived') < redis.call('ZCARD', base .. 'all') then
-    redis.call('ZUNIONSTORE', base .. 'arrived', 2, base .. 'arrived', base .. 'all', 'AGGREGATE', 'MAX')
-  end
-  local old = redis.call('ZRANGEBYSCORE', base .. 'arrived', '-inf', '(' .. since, 'LIMIT', 0, 1000)
-  for _, member in ipairs(old) do remove(member) end
-  return #old
-end
-`;
-
-/** Removes previews that arrived before ARGV[1], milliseconds since 1970. KEYS: the prefix. Returns their number. */
-export const REMOVE_EXPIRED = new Script(`${REMOVE}
-return removeExpired(tonumber(ARGV[1]))
-`);
-
-/**
- * Stores a preview and removes previews above the limits, atomically, so that the sums stay right when a node dies.
- * KEYS: the prefix of all keys, which share one hash slot. ARGV: the arrival time before which previews have expired,
- * the time to live of a preview in milliseconds, camera, capture, taken, saved, size, etag, bytes, and the five limits
- * (-1: none). Returns 1 when the preview is the newest of its camera.
- */
-export const PUT = new Script(`${REMOVE}
 local since, ttl, camera, capture = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local taken, saved, size, etag, jpeg = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local perCamera, perCameraBytes, inAll, inAllBytes, cameras =
@@ -103,4 +68,3 @@ while (inAll >= 0 and redis.call('ZCARD', base .. 'all') > inAll)
   remove(oldest)
 end
 return isNewest and 1 or 0
-`);
