@@ -22,6 +22,8 @@ import { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
 import { Listeners } from "../../../../platform/listeners.ts";
 import type { AppendedPublication, MqttLog } from "../../../../platform/publication-log.ts";
+import { StoredPublicationLog } from "../../core/publication-log.ts";
+import type { PublicationRows } from "../../core/publication-rows.ts";
 import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery } from "../../journal.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
 import { RecentEntries } from "../../recent-entries.ts";
@@ -43,7 +45,7 @@ import { HEAD_KEY } from "./keys.ts";
 import { KnownGaps } from "./known-gaps.ts";
 import { type LoadedJournal, loadJournal } from "./loading.ts";
 import { OpenPublications } from "./open-publications.ts";
-import { LevelPublicationLog } from "./publication-log.ts";
+import { LevelPublications } from "./publication-log.ts";
 import { Reader } from "./reader.ts";
 import { Retention } from "./retention.ts";
 import type { StateTable } from "./state-table.ts";
@@ -122,7 +124,9 @@ class LevelJournal implements Journal {
   readonly #readers = new Set<JournalReader>();
   readonly #open = new OpenPublications();
   readonly #rows: LevelBrokerRows;
-  readonly #log: LevelPublicationLog;
+  readonly #publications: LevelPublications;
+  readonly #log: StoredPublicationLog;
+  readonly #publicationRows: PublicationRows;
   readonly mqtt: MqttLog;
   readonly #recentEntries: RecentEntries;
   readonly #knownGaps: KnownGaps;
@@ -142,7 +146,7 @@ class LevelJournal implements Journal {
   #hasWarnedOfFullStateTable = false;
 
   constructor(loaded: LoadedJournal, knownGaps: KnownGaps, settings: Settings) {
-    const { db, channels, deduplicator, states, head, log } = loaded;
+    const { db, channels, deduplicator, states, head, publications } = loaded;
     this.#knownGaps = knownGaps;
     const { path, sync, logger, limits, now } = settings;
     this.#settings = settings;
@@ -164,11 +168,11 @@ class LevelJournal implements Journal {
     this.#rows = new LevelBrokerRows({
       ...{ db: () => this.#store.db, writer, path, nextVersion: loaded.nextRowVersion, logger },
     });
-    this.#log = new LevelPublicationLog({
-      ...{ start: log, store: this.#store, writer, previews: settings.previews, logger },
-      epoch: () => this.epoch,
-      head: () => this.#head,
-    });
+    const view = () => ({ epoch: this.epoch, head: this.#head, publications });
+    const { previews } = settings;
+    this.#publicationRows = publications;
+    this.#publications = new LevelPublications({ view, store: this.#store, writer, previews, logger });
+    this.#log = new StoredPublicationLog({ store: this.#publications, view, previews, logger });
     this.mqtt = {
       publications: this.#log,
       rows: this.#rows,
@@ -186,7 +190,7 @@ class LevelJournal implements Journal {
     this.#writer = new GroupCommit({
       ...{ store: this.#store, channels, deduplicator, states, limits, now },
       head: () => this.#head,
-      lastPublication: () => this.#log.last,
+      lastPublication: () => publications.last,
       putChanged: (set) => this.#rows.putChanged(set),
       onDurable: (group) => this.#publish(group),
     });
@@ -288,7 +292,8 @@ class LevelJournal implements Journal {
     this.#deduplicator.written(messages, true);
     this.#states.apply(changes);
     this.#recentEntries.push(entries);
-    this.#log.publish(publications, publicationBytes);
+    this.#publicationRows.add(this.#head, publicationBytes);
+    this.#log.publish(publications, this.#head);
     for (const [index, { message }] of messages.entries())
       if (message.open !== undefined) this.#open.add(entries[index]?.position ?? 0);
     if (skippedStateTopic !== undefined) this.#warnOfFullStateTable(skippedStateTopic);
@@ -353,7 +358,7 @@ class LevelJournal implements Journal {
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#openTimer);
     await this.#trimming;
-    await this.#log.idle();
+    await this.#publications.idle();
     this.#rows.end();
     await this.#writer.idle();
     const rest = this.#writer.deferredRows;

@@ -5,6 +5,7 @@ import { openDatabase, repairDatabase } from "../../../../platform/level/databas
 import type { Loss } from "../../../../platform/level/open-store.ts";
 import type { KeyRange } from "../../../../platform/level/table-file.ts";
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
+import type { PublicationRows } from "../../core/publication-rows.ts";
 import type { JournalLimits } from "../limits.ts";
 import { ChannelLogs, type MetaRow } from "./channel-logs.ts";
 import { bootOfMachine, copiedSince, lossSince, readCheckpoint } from "./checkpoint.ts";
@@ -14,7 +15,7 @@ import type { Waiting } from "./group.ts";
 import { HEAD_KEY, META_KEY, positionOfKey, rowsOf } from "./keys.ts";
 import type { KnownGaps } from "./known-gaps.ts";
 import { concerns, isOfLog, lostOfLog, lostPublicationsUntil, restoreRows } from "./log-damage.ts";
-import { type LogStart, logStart } from "./publication-log.ts";
+import { loadPublicationRows } from "./publication-log.ts";
 import { beginDoubt, endDoubt, readRow } from "./row-copies.ts";
 import { StateTable } from "./state-table.ts";
 
@@ -24,7 +25,7 @@ export interface LoadedJournal {
   deduplicator: Deduplicator<Waiting>;
   states: StateTable;
   head: number;
-  log: LogStart;
+  publications: PublicationRows;
   /** All versions of the broker's rows are below this number. */
   nextRowVersion: number;
 }
@@ -84,7 +85,8 @@ export async function loadJournal(options: LoadOptions): Promise<LoadedJournal> 
     }
   }
   if (loss !== undefined) {
-    loaded.log.last = Math.max(loaded.log.last, lostPublicationsUntil(loss, loaded.head));
+    const { publications } = loaded;
+    publications.last = Math.max(publications.last, lostPublicationsUntil(loss, loaded.head));
     await reportMissing(db, loss, loaded.channels, { knownGaps, onDamage, logger, isBounded });
   }
   const areRowsLost = loss !== undefined && concerns(loss, "c");
@@ -176,7 +178,7 @@ async function load(db: Database, limits: JournalLimits): Promise<Omit<LoadedJou
   await deduplicator.load(db);
   await states.load(db);
   const head = await headOf(db);
-  return { channels, deduplicator, states, head, log: await logStart(db, head) };
+  return { channels, deduplicator, states, head, publications: await loadPublicationRows(db, head) };
 }
 
 async function headOf(db: Database): Promise<number> {

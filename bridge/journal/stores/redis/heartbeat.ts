@@ -48,10 +48,10 @@ export class Heartbeat {
   }
 
   async #beatOnce(isFirst: boolean): Promise<void> {
-    const { connection, keys, run, nodeName, deadAfterMs, open, log, view } = this.#options;
+    const { connection, keys, run, nodeName, deadAfterMs, open, publications, view } = this.#options;
     const known = view();
     const { head } = known;
-    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, log.needs];
+    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, publications.needs];
     args.push(...open.claimedRuns);
     const [epoch, headNow, ...claimed] = partsOf(await connection.run(BEAT, keys.meta, args));
     this.#options.onWorked();

@@ -1,39 +1,10 @@
+import type { PublicationRows } from "../../core/publication-rows.ts";
 import type { Entry } from "../../journal.ts";
 import { RecentEntries } from "../../recent-entries.ts";
 import { NO_CHANNEL } from "../channels.ts";
 import { type StateChanges, StateTable } from "../level/state-table.ts";
 import { Channels } from "./channels.ts";
 import type { RedisJournalLimits } from "./limits.ts";
-
-/** The rows of publications for MQTT subscribers, as of the head of the view. */
-export class PublicationRows {
-  /** The last position of the newest row; 0 when there is none. */
-  last: number;
-  /** The bytes of all rows ever written. */
-  bytes: number;
-  /** Publications up to this position were removed. */
-  floor = 0;
-  /** The bytes of the removed rows. */
-  trimmedBytes = 0;
-
-  constructor(last: number, bytes: number) {
-    this.last = last;
-    this.bytes = bytes;
-  }
-
-  /** Adds the row of a chunk that ends at `last`. A chunk without publications has 0 bytes. */
-  add(last: number, bytes: number): void {
-    if (bytes === 0) return;
-    this.last = last;
-    this.bytes += bytes;
-  }
-
-  /** Outdated, lower numbers change nothing. */
-  trimmed(floor: number, bytes: number): void {
-    this.floor = Math.max(this.floor, floor);
-    this.trimmedBytes = Math.max(this.trimmedBytes, bytes);
-  }
-}
 
 interface ViewStart {
   epoch: string;

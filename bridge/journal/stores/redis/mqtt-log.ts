@@ -1,11 +1,11 @@
 import type { BrokerRows, EarlierRows, IncomingId, MqttLog } from "../../../../platform/publication-log.ts";
+import type { StoredPublicationLog } from "../../core/publication-log.ts";
 import type { Journal } from "../../journal.ts";
 import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
-import type { RedisPublicationLog } from "./publication-log.ts";
 
 interface RedisMqttLogOptions {
-  publications: RedisPublicationLog;
+  publications: StoredPublicationLog;
   rows: BrokerRows;
   earlier: EarlierRows;
   append: Journal["append"];
@@ -16,7 +16,7 @@ interface RedisMqttLogOptions {
 /** The log of publications, the rows and the message ids that the journal in Redis stores for the broker. */
 export class RedisMqttLog implements MqttLog {
   readonly #options: RedisMqttLogOptions;
-  readonly publications: RedisPublicationLog;
+  readonly publications: StoredPublicationLog;
   readonly rows: BrokerRows;
   readonly earlier: EarlierRows;
 

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Listeners } from "../../../../platform/listeners.ts";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import type { StoredPublicationLog } from "../../core/publication-log.ts";
 import type { Entry } from "../../journal.ts";
 import type { Batch } from "./batch.ts";
 import { type Chunk, entriesOf, stampOf } from "./chunk.ts";
@@ -8,7 +9,8 @@ import type { Continuity } from "./log-reader.ts";
 import type { ChunkPublications } from "./publication-log.ts";
 import type { Writer, WriterContext } from "./writer.ts";
 
-interface PublisherOptions extends Pick<WriterContext, "run" | "open" | "log" | "view"> {
+interface PublisherOptions extends Pick<WriterContext, "run" | "open" | "view"> {
+  log: StoredPublicationLog;
   writer: () => Writer;
   followers: Listeners<[entries: readonly Entry[]]>;
   /** Called when `unfinished` has new messages. */

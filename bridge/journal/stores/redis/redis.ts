@@ -22,6 +22,7 @@ import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import { Listeners } from "../../../../platform/listeners.ts";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
 import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
+import { StoredPublicationLog } from "../../core/publication-log.ts";
 import type { Appended, Entry, Journal, JournalMessage, Recovery } from "../../journal.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
 import { warnOfSkippedStates } from "../level/loading.ts";
@@ -38,7 +39,7 @@ import { LogReader } from "./log-reader.ts";
 import { RedisMqttLog } from "./mqtt-log.ts";
 import { OpenPublications } from "./open-publications.ts";
 import { PageReader } from "./pages.ts";
-import { RedisPublicationLog } from "./publication-log.ts";
+import { RedisPublications } from "./publication-log.ts";
 import { Publisher } from "./publisher.ts";
 import { Retention } from "./retention.ts";
 import { Writer, type WriterContext } from "./writer.ts";
@@ -139,7 +140,8 @@ class RedisJournal implements Journal {
   readonly #links: Links;
   readonly #health: Health;
   readonly #open: OpenPublications;
-  readonly #publications: RedisPublicationLog;
+  readonly #publications: RedisPublications;
+  readonly #publicationLog: StoredPublicationLog;
   readonly #rows: RedisBrokerRows;
   readonly mqtt: RedisMqttLog;
   readonly #writer: Writer;
@@ -172,27 +174,33 @@ class RedisJournal implements Journal {
     const health = this.#health;
     const view = () => this.#loaded.view;
     const open = new OpenPublications(run, keys);
-    const log = new RedisPublicationLog({
-      ...{ reading, writing, keys, run, view, logger },
-      ...{ deadAfterMs: waits.deadAfterMs, previews: settings.previews },
+    const { previews } = settings;
+    const publications = new RedisPublications({
+      ...{ reading, writing, keys, run, view, previews, logger },
+      deadAfterMs: waits.deadAfterMs,
       rowChange: () => this.#rows.applied,
-      onFollowed: () => this.#rows.advance(),
     });
+    const onFollowed = () => this.#rows.advance();
+    const log = new StoredPublicationLog({ store: publications, view, previews, onFollowed, logger });
     this.#rows = new RedisBrokerRows({
       ...{ writing, reading, keys, run, ...waits, logger },
       epoch: () => this.epoch,
       head: () => log.head,
       onGap: () => log.reset(),
     });
-    log.onReset(() => this.#rows.reset());
+    log.onReset(() => {
+      publications.reset();
+      this.#rows.reset();
+    });
     const context: WriterContext = {
-      ...{ connection: writing, keys, run, open, log, view },
+      ...{ connection: writing, keys, run, open, publications, view },
       onJournalChanged: (isRolledBack) => this.#reload(isRolledBack),
       onFailed: (error) => health.failed("writing", error),
       onWorked: () => health.worked("writing"),
     };
     this.#open = open;
-    this.#publications = log;
+    this.#publications = publications;
+    this.#publicationLog = log;
     const append: Journal["append"] = (message) => this.append(message);
     const earlier = new RedisEarlierRows({
       ...{ connection: writing, keys, append, logger },
@@ -215,7 +223,7 @@ class RedisJournal implements Journal {
       ...{ redis, keys, ...waits, logger },
       cursor: () => ({ epoch: this.epoch, head: this.head, trimsId: this.#loaded.trimsId }),
       withoutPublications: (chunks) => this.#publisher.withoutPublications(chunks),
-      publicationsOf: (chunks, connection) => log.publicationsOf(chunks, connection),
+      publicationsOf: (chunks, connection) => publications.publicationsOf(chunks, connection),
       onChunks: (chunks, publications) => this.#publisher.arrived(chunks, publications),
       onFloors: (floors) => view().channels.moved(floors),
       rows: this.#rows,
@@ -332,7 +340,7 @@ class RedisJournal implements Journal {
     const { epoch, head } = loaded.view;
     const isOther = epoch !== before.epoch;
     if (isOther) await this.#open.reset(reading, head);
-    else await this.#publications.continueTo(loaded.view);
+    else await this.#publicationLog.continueTo(loaded.view);
     this.#loaded = loaded;
     for (const batch of this.#writer.abandonSent()) {
       const base = this.#publisher.bases.get(batch);
@@ -346,7 +354,7 @@ class RedisJournal implements Journal {
         : "node was disconnected from redis for longer than events are kept",
     );
     this.#resetListeners.call();
-    if (isOther) this.#publications.reset();
+    if (isOther) this.#publicationLog.reset();
     this.#unfinishedListeners.call();
     await this.#retention.schedule(loaded.excess);
   }

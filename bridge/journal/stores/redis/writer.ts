@@ -9,7 +9,7 @@ import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import type { OpenPublications } from "./open-publications.ts";
-import type { RedisPublicationLog } from "./publication-log.ts";
+import type { RedisPublications } from "./publication-log.ts";
 import { APPEND } from "./scripts.ts";
 
 /** The options that all parts that write to Redis share. */
@@ -18,7 +18,7 @@ export interface WriterContext {
   keys: JournalKeys;
   run: string;
   open: OpenPublications;
-  log: RedisPublicationLog;
+  publications: Pick<RedisPublications, "needs">;
   view: () => JournalView;
   /**
    * Reloads the journal, because Redis holds another epoch or, if `isRolledBack`, lost the end of this epoch. Resolves
