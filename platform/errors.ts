@@ -3,6 +3,15 @@ export class StoreUnavailableError extends Error {
   override name = "StoreUnavailableError";
 }
 
+/** Another node does the task, or may do it by now. Nothing was stored: the caller must stop the task. */
+export class DutyLostError extends Error {
+  override name = "DutyLostError";
+
+  constructor(duty: string) {
+    super(`this node no longer holds the lease "${duty}", so it stops the task; the node that holds the lease does it`);
+  }
+}
+
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

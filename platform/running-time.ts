@@ -1,4 +1,6 @@
 const STEP_MS = 50;
+/** A timer that is later than this was held up: the process or its event loop stood still, milliseconds. */
+const PAUSE_MS = 1_000;
 
 /**
  * Calls `act` after this process has run for the given time. Time in which the process was suspended is not counted:
@@ -15,4 +17,19 @@ export function afterRunning(milliseconds: number, act: () => void): () => void 
   };
   const steps = setInterval(step, Math.min(STEP_MS, milliseconds));
   return () => clearInterval(steps);
+}
+
+/**
+ * Calls `act` at an interval, and tells it for how long this process stood still since the last call, milliseconds. This
+ * is 0 unless it was more than a second. What arrived during the pause is read only after the call.
+ * @returns a function that ends the calls
+ */
+export function everyRunning(intervalMs: number, act: (pausedMs: number) => void): () => void {
+  let last = performance.now();
+  const timer = setInterval(() => {
+    const lateMs = performance.now() - last - intervalMs;
+    last = performance.now();
+    act(lateMs > PAUSE_MS ? lateMs : 0);
+  }, intervalMs).unref();
+  return () => clearInterval(timer);
 }

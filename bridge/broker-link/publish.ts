@@ -1,4 +1,6 @@
 import type { Topic } from "../../contract/topics.ts";
+import { DutyLostError } from "../../platform/errors.ts";
+import type { Duty, Lease } from "../cluster/cluster.ts";
 
 /** An event that the backend publishes: to the journal first, then to all subscribers. */
 export interface BackendEvent {
@@ -18,11 +20,26 @@ export interface BackendEvent {
    * that the journal keeps one event. Default: a new id.
    */
   id?: string;
+  /** The task for which this node publishes. Default: none. */
+  duty?: Duty;
 }
 
 /**
  * Publishes events in the order of the calls. Resolves when the event is durable. The position is undefined if the
  * journal already has an event with this id.
  * @throws {StoreUnavailableError} the event was not kept
+ * @throws {DutyLostError} this node does not hold the lease of the event's duty
  */
 export type Publish = (event: BackendEvent) => Promise<{ position: number | undefined }>;
+
+/** Publishes for a task. When the store refuses an event, because the lease is not held, the lease is given up. */
+export function publishFor({ duty, lose }: Lease, publish: Publish): Publish {
+  return async (event) => {
+    try {
+      return await publish({ ...event, duty });
+    } catch (error) {
+      if (error instanceof DutyLostError) lose();
+      throw error;
+    }
+  };
+}

@@ -80,6 +80,10 @@ export function isAway(status: CameraPresence["status"]): boolean {
   return status === "never_seen" || status === "unknown" || status === "offline" || status === "overslept";
 }
 
+export function withLongerGrace(state: CameraPresence, milliseconds: number): CameraPresence {
+  return state.graceEndsAt === undefined ? state : { ...state, graceEndsAt: state.graceEndsAt + milliseconds };
+}
+
 function afterLink(state: CameraPresence, link: Link, at: number, graceMs: number): CameraPresence {
   const { session } = link;
   const isConnected = state.status === "online" || state.status === "stale";

@@ -2,13 +2,14 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { DASHBOARD } from "../../contract/channels.ts";
 import type { TopicTree } from "../../contract/topics.ts";
+import { DutyLostError } from "../../platform/errors.ts";
 import type { Publish } from "../broker-link/publish.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
 import type { CheckpointedRules } from "./watcher-rules.ts";
 
 export interface CheckpointOptions {
-  journal: Pick<Journal, "epoch" | "head" | "follow" | "replay" | "recovery" | "snapshot">;
+  journal: Pick<Journal, "epoch" | "head" | "follow" | "read" | "recovery" | "snapshot">;
   documents: Pick<Documents, "list" | "get" | "put" | "delete">;
   logger: Logger;
 }
@@ -45,13 +46,13 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
   let waiting: Entry[] | undefined = [];
   const unsaved = new Map<string, Json | null>();
 
-  const apply = (entry: Entry, isReplay: boolean): void => {
+  const apply = (entry: Entry): void => {
     if (entry.position <= position) return;
     position = entry.position;
-    rules.apply(entry, isReplay);
+    rules.apply(entry);
   };
   const unfollow = journal.follow((entries) => {
-    if (waiting === undefined) for (const entry of entries) apply(entry, false);
+    if (waiting === undefined) for (const entry of entries) apply(entry);
     else waiting.push(...entries);
   });
 
@@ -62,11 +63,11 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
     for (const { key, value } of await documents.list(collection)) rules.restore(key, value);
     position = read.data.position;
     const until = journal.head;
-    for (let after = position, done = after >= until; !done; ) {
-      const page = await journal.replay({ channels: [DASHBOARD], after, until });
-      for (const entry of page.entries) apply(entry, true);
+    for (let after = position; after < until; ) {
+      const page = await journal.read({ after });
+      if (page.gap !== undefined) rules.missed?.();
+      for (const entry of page.entries) apply(entry);
       after = page.next;
-      done = page.done;
     }
     position = Math.max(position, until);
     return true;
@@ -93,9 +94,10 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
 
   let saving: Promise<void> = Promise.resolve();
   const enqueueSave = (): Promise<void> => {
-    saving = saving
-      .then(save)
-      .catch((error: unknown) => logger.warn({ err: error, collection }, "watcher state not saved, retrying"));
+    saving = saving.then(save).catch((error: unknown) => {
+      if (error instanceof DutyLostError) logger.debug({ collection }, "another node saves the watcher state");
+      else logger.warn({ err: error, collection }, "watcher state not saved, retrying");
+    });
     return saving;
   };
 
@@ -110,8 +112,10 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
     unfollow();
     throw error;
   }
-  for (const entry of waiting) apply(entry, false);
+  for (const entry of waiting) apply(entry);
   waiting = undefined;
+  // If this node dies now, the next node continues here.
+  void enqueueSave();
   const timer = setInterval(() => void enqueueSave(), SAVE_INTERVAL_MS);
   timer.unref();
 

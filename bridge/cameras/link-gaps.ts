@@ -120,11 +120,17 @@ class LinkGapRules implements CheckpointedRules {
     // A camera may have reconnected before this start, and may still send the missing messages.
     for (const { sequence } of this.#cameras.values()) sequence.restartWait(this.#now());
     for (const entry of retained) {
-      if (this.#meanings.of(entry.topic) === "presence") this.#noteSession(entry);
+      const meaning = this.#meanings.of(entry.topic);
+      if (meaning === "presence") this.#noteSession(entry);
+      else if (meaning === "gaps") this.#noteListed(entry);
     }
   }
 
-  apply(entry: Entry, isReplay: boolean): void {
+  missed(): void {
+    for (const { sequence } of this.#cameras.values()) sequence.missed();
+  }
+
+  apply(entry: Entry): void {
     if (entry.camera === undefined) return;
     const meaning = this.#meanings.of(entry.topic);
     if (meaning === "not-the-camera") return;
@@ -133,13 +139,14 @@ class LinkGapRules implements CheckpointedRules {
     else if (meaning === "presence" && this.#cameras.delete(entry.camera)) this.changed.add(entry.camera);
     else if (meaning === "link") this.#noteBirth(entry.camera, entry);
     else if (meaning === "dropped") this.#reportDropped(entry.camera, entry);
+    else if (meaning === "gaps") this.#noteListed(entry);
     const { seq, timestamp, historical } = endOf(entry);
     if (seq === undefined) return;
     const camera = this.#camera(entry.camera);
     if (camera === undefined || camera.sequence.isUntrackable || entry.acceptedAt < camera.ignoredUntil) return;
     this.changed.add(entry.camera);
     const message = { seq, timestamp, historical, acceptedAt: entry.acceptedAt };
-    for (const change of camera.sequence.add(message, !isReplay)) this.#report(entry.camera, camera, change);
+    for (const change of camera.sequence.add(message)) this.#report(entry.camera, camera, change);
     if (!camera.sequence.isUntrackable) return;
     const { camera: name } = entry;
     this.limitedLog.note(`untrackable ${name}`, (times) =>
@@ -177,6 +184,15 @@ class LinkGapRules implements CheckpointedRules {
     const camera = entry.camera === undefined ? undefined : this.#camera(entry.camera);
     const presence = presenceSchema.safeParse(dataOf(entry)).data;
     if (camera !== undefined && presence !== undefined) camera.session = presence.session ?? camera.session;
+  }
+
+  /** The node that watched before may have reported a gap and died before it saved that. */
+  #noteListed(entry: StateEntry): void {
+    const camera = entry.camera === undefined ? undefined : this.#cameras.get(entry.camera);
+    for (const { reason, count, from, to, first_seq, last_seq } of linkGapsSchema.safeParse(dataOf(entry)).data?.gaps ??
+      [])
+      if (reason === "missing" && first_seq !== undefined && last_seq !== undefined)
+        camera?.sequence.noteReported({ from, to }, { count, first: first_seq, last: last_seq });
   }
 
   #reportDropped(name: string, entry: Entry): void {
@@ -245,13 +261,14 @@ class LinkGapRules implements CheckpointedRules {
   }
 }
 
-type Meaning = "presence" | "link" | "dropped" | "other" | "not-the-camera";
+type Meaning = "presence" | "gaps" | "link" | "dropped" | "other" | "not-the-camera";
 
 function meaningOf(topic: Topic | undefined): Meaning {
   // A job message has a sequence number of the service, even if the job names a camera.
   if (topic === undefined || !("camera" in topic)) return "not-the-camera";
   if (topic.kind === "camera-link") return "link";
   if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE) return "presence";
+  if (topic.kind === "camera-state" && topic.name === GAPS_STATE) return "gaps";
   return topic.kind === "camera-event" && topic.event === DROPPED_EVENT ? "dropped" : "other";
 }
 

@@ -15,6 +15,7 @@ import {
   newPresence,
   nextPresence,
   type PresenceSignal,
+  withLongerGrace,
 } from "./camera-presence.ts";
 import { CAMERA_DEFAULTS } from "./config.ts";
 import { fromPublished, presenceIn, serverTimeOf, toPublished } from "./published-presence.ts";
@@ -164,6 +165,11 @@ class PresenceRules implements WatcherRules {
     }
   }
 
+  /** A camera that has returned during the pause must not be offline because nobody has read its birth. */
+  paused(milliseconds: number): void {
+    for (const [, camera] of this.#cameras) camera.presence = withLongerGrace(camera.presence, milliseconds);
+  }
+
   /** Adds a registered camera, whose presence is known before its first message. */
   addRegistered(name: string): void {
     const known = this.#cameras.get(name);
@@ -191,8 +197,10 @@ class PresenceRules implements WatcherRules {
       // A camera that was away when the server stopped stays away until it is heard.
       if (trusted || !(wasThere || cameBack)) {
         camera.presence = fromPublished(published, publishedEntry, connected);
-        // No watcher has handled this link message yet.
-        if (link !== undefined && isNewLink) this.#signal(name, camera, { type: "link", link, at: startedAt });
+        // No watcher has handled a new link message yet. A camera that is connected was published as offline by a watcher
+        // that did not know of its connection.
+        const isNews = isNewLink || (connected && link?.status === "online");
+        if (link !== undefined && isNews) this.#signal(name, camera, { type: "link", link, at: startedAt });
         return;
       }
       if (published.status !== "unknown") heard(camera, watchedUntil);

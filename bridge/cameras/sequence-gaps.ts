@@ -83,6 +83,8 @@ export type GapChange = { type: "missing" | "filled"; gap: SequenceGap };
 export class SequenceTracker {
   readonly #limits: GapLimits;
   readonly #state: SavedSequence;
+  /** Messages before the next one may have arrived unseen, so a skipped number is not a gap. */
+  #hasMissed = false;
 
   constructor(limits: GapLimits, saved?: SavedSequence) {
     this.#limits = limits;
@@ -98,18 +100,15 @@ export class SequenceTracker {
     return this.#state.isUntrackable;
   }
 
-  /**
-   * @param seesAll false if messages on other channels were not received, so that a skipped number is not a gap
-   * @returns changes to publish now; a `missing` gap is returned again until its `reported` is set
-   */
-  add(message: SequencedMessage, seesAll = true): GapChange[] {
+  /** @returns changes to publish now; a `missing` gap is returned again until its `reported` is set */
+  add(message: SequencedMessage): GapChange[] {
     const state = this.#state;
     if (state.isUntrackable) return [];
     const changes: GapChange[] = [];
     if (message.historical) state.historicalAt = message.acceptedAt;
     const { seq } = message;
     if (state.max === 0) this.#begin(message);
-    else if (seq > state.max) this.#advance(message, seesAll);
+    else if (seq > state.max) this.#advance(message);
     else {
       const gap = state.gaps.find(({ first, last }) => first <= seq && seq <= last);
       if (gap === undefined || !remove(gap.runs, seq)) {
@@ -130,18 +129,31 @@ export class SequenceTracker {
     for (const gap of this.#state.gaps) gap.waitingSince = Math.max(gap.waitingSince, at);
   }
 
+  /** Messages have arrived that were not added. */
+  missed(): void {
+    this.#hasMissed = true;
+  }
+
+  /** An open gap between the messages of these times has been reported already. */
+  noteReported({ from, to }: Pick<SequenceGap, "from" | "to">, counts: GapCounts): void {
+    const gap = this.#state.gaps.find((open) => open.from === from && open.to === to);
+    if (gap !== undefined && gap.first <= counts.first && counts.last <= gap.last) gap.reported ??= counts;
+  }
+
   #begin({ seq, timestamp }: SequencedMessage): void {
     this.#state.max = seq;
     this.#state.timestamp = timestamp;
+    this.#hasMissed = false;
   }
 
-  #advance(message: SequencedMessage, seesAll: boolean): void {
+  #advance(message: SequencedMessage): void {
     const { seq, timestamp, acceptedAt } = message;
     const state = this.#state;
     const first = state.max + 1;
     const before = state.timestamp;
+    const isSeen = !this.#hasMissed;
     this.#begin(message);
-    if (seq === first || !seesAll) return;
+    if (seq === first || !isSeen) return;
     const [from, to] = Date.parse(before) < Date.parse(timestamp) ? [before, timestamp] : [timestamp, before];
     const runs = [first, seq - 1];
     state.gaps.push({ first, last: seq - 1, runs, from, to, waitingSince: acceptedAt, reported: undefined });

@@ -1,6 +1,7 @@
 import { z } from "zod";
+import { publishFor } from "../broker-link/publish.ts";
 import type { Cluster } from "../cluster/cluster.ts";
-import { runAsSingleton } from "../cluster/singleton.ts";
+import { documentsFor, runAsSingleton } from "../cluster/singleton.ts";
 import { type PresenceOptions, type PresenceService, startPresence } from "./presence.ts";
 import { publishedPresence } from "./published-presence.ts";
 
@@ -17,33 +18,31 @@ const RECORD_INTERVAL_MS = 15_000;
 /** Presence, computed on one node at a time, so that each change is published once. Other nodes read the result. */
 export function sharePresence({ cluster, ...options }: SharedPresenceOptions): PresenceService {
   const { journal, tree, logger, now = Date.now } = options;
-  const { documents } = cluster;
   /** Undefined while another node computes presence. */
   let local: PresenceService | undefined;
-  let wasLocal = false;
-
-  const record = () =>
-    documents.put(WATCHED.collection, WATCHED.key, { until: now() }).catch((error: unknown) => {
-      logger.debug({ err: error }, "time of presence watch not recorded, retrying");
-    });
 
   const singleton = runAsSingleton({
     ...{ leases: cluster.leases, name: "presence", logger },
-    async begin() {
-      const trusted = wasLocal || (await cluster.nodes()).some(({ id }) => id !== cluster.nodeId);
+    async begin(lease) {
+      const documents = documentsFor(lease, cluster.documents);
+      const record = () =>
+        documents.put(WATCHED.collection, WATCHED.key, { until: now() }).catch((error: unknown) => {
+          logger.debug({ err: error }, "time of presence watch not recorded, retrying");
+        });
+      const trusted = lease.isTakeOver || (await cluster.nodes()).some(({ id }) => id !== cluster.nodeId);
       const found = await documents.get(WATCHED.collection, WATCHED.key);
       const watchedUntil = watchedSchema.safeParse(found?.value).data?.until;
-      const presence = startPresence({ ...options, trusted, watchedUntil });
+      const publish = publishFor(lease, options.publish);
+      const presence = startPresence({ ...options, publish, trusted, watchedUntil });
       local = presence;
-      wasLocal = true;
       const timer = setInterval(() => void record(), RECORD_INTERVAL_MS);
       timer.unref();
       return {
         async stop() {
           clearInterval(timer);
-          await record();
           local = undefined;
           await presence.stop();
+          await record();
         },
       };
     },

@@ -15,14 +15,12 @@ export interface WatcherRules {
    * @param isFresh no earlier state was restored, so it is unknown since when the retained values have been true
    */
   seed?(retained: readonly StateEntry[], isFresh: boolean): void;
-  /**
-   * Handles one journal entry, in journal order.
-   * @param isReplay the entry was appended while no watcher ran. Replays come from the dashboard channel, which has no
-   * command replies.
-   */
-  apply(entry: Entry, isReplay: boolean): void;
+  /** Handles one journal entry, in journal order. */
+  apply(entry: Entry): void;
   /** Handles the passing of time. Called every `checkIntervalMs`. */
   check?(): void;
+  /** The process stood still for some milliseconds. Called instead of `check`, before the entries of that time arrive. */
+  paused?(milliseconds: number): void;
   /** Stops publishing and waits for publications under way. Never rejects. */
   settle?(): Promise<void>;
 }
@@ -32,6 +30,8 @@ export interface CheckpointedRules extends WatcherRules {
   readonly collection: string;
   /** Keys whose documents are out of date. Emptied by each save. */
   readonly changed: Set<string>;
+  /** Entries before the next one have expired. Called instead of `apply` for them, while no watcher ran. */
+  missed?(): void;
   /** Reads a saved document. A document in an unknown form is skipped. */
   restore(key: string, value: Json): void;
   /** The document to save under a key; null to delete it. */

@@ -1,5 +1,6 @@
 import { DASHBOARD } from "../../contract/channels.ts";
 import type { LimitedLog } from "../../platform/limited-log.ts";
+import { everyRunning } from "../../platform/running-time.ts";
 import type { Journal } from "../journal/journal.ts";
 import { type CheckpointOptions, followFromCheckpoint } from "./checkpoint.ts";
 import type { CheckpointedRules, WatcherRules } from "./watcher-rules.ts";
@@ -21,7 +22,7 @@ export interface Watcher {
 export function startWatcher(rules: WatcherRules, options: WatcherOptions): Watcher {
   const { journal } = options;
   const unfollow = journal.follow((entries) => {
-    for (const entry of entries) rules.apply(entry, false);
+    for (const entry of entries) rules.apply(entry);
   });
   rules.seed?.(journal.snapshot(DASHBOARD), true);
   return run(rules, options, unfollow);
@@ -41,11 +42,15 @@ function run(
   { checkIntervalMs, unsubscribe = [], limitedLog }: WatcherOptions,
   unfollow: () => void | Promise<void>,
 ): Watcher {
-  const timer = checkIntervalMs === undefined ? undefined : setInterval(() => rules.check?.(), checkIntervalMs).unref();
+  // After a pause, the journal's entries of that time are read before the next check.
+  const endChecks =
+    checkIntervalMs === undefined
+      ? undefined
+      : everyRunning(checkIntervalMs, (pausedMs) => (pausedMs > 0 ? rules.paused?.(pausedMs) : rules.check?.()));
   let stopping: Promise<void> | undefined;
 
   async function stop(): Promise<void> {
-    clearInterval(timer);
+    endChecks?.();
     for (const end of unsubscribe) end();
     if (rules.settle !== undefined) await rules.settle();
     // Unfollows last, so that the rules also receive the events that they have just published.

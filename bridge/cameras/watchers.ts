@@ -2,9 +2,9 @@ import type { Logger } from "pino";
 import type { TopicTree } from "../../contract/topics.ts";
 import type { DeviceStore } from "../auth/devices.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
-import type { Publish } from "../broker-link/publish.ts";
-import type { Cluster } from "../cluster/cluster.ts";
-import { runAsSingleton, type Singleton } from "../cluster/singleton.ts";
+import { type Publish, publishFor } from "../broker-link/publish.ts";
+import type { Cluster, Documents } from "../cluster/cluster.ts";
+import { documentsFor, runAsSingleton, type Singleton } from "../cluster/singleton.ts";
 import type { Journal } from "../journal/journal.ts";
 import { startAlerts } from "./alerts/alerts.ts";
 import type { AlertThresholds } from "./alerts/config.ts";
@@ -27,27 +27,39 @@ interface WatchersOptions {
   logger: Logger;
 }
 
+type TaskOptions = Pick<WatchersOptions, "journal" | "tree" | "publish" | "now" | "logger"> & {
+  documents: Documents;
+  maxCameras: number;
+};
+
 /** Starts the watchers. Each watcher runs on one node of the cluster at a time. */
 export function startWatchers({ config, cluster, link, devices, logger, ...shared }: WatchersOptions) {
-  const { documents, leases } = cluster;
   const { maxCameras } = config.presence;
-  const context = { ...shared, documents, maxCameras };
-  /** @param lease the name of the lease, which is stored in Redis */
-  const single = (lease: string, part: string, start: (logger: Logger) => Promise<Watcher>): Singleton => {
+  const context = { ...shared, maxCameras };
+  const { publish } = shared;
+  /** @param name the name of the lease, which is stored in Redis */
+  const single = (name: string, part: string, start: (options: TaskOptions) => Promise<Watcher>): Singleton => {
     const child = logger.child({ part });
-    return runAsSingleton({ leases, name: lease, logger: child, begin: () => start(child) });
+    return runAsSingleton({
+      ...{ leases: cluster.leases, name, logger: child },
+      begin: (lease) =>
+        start({
+          ...context,
+          publish: publishFor(lease, publish),
+          documents: documentsFor(lease, cluster.documents),
+          logger: child,
+        }),
+    });
   };
 
   const presenceLogger = logger.child({ part: "presence" });
   const presence = sharePresence({ ...context, cluster, link, devices, ...config.presence, logger: presenceLogger });
   const watchers = [
     presence,
-    single("duplicate-clients", "duplicate-devices", async (logger) =>
-      startDuplicateDevices({ ...context, link, logger }),
-    ),
-    single("link-gaps", "link-gaps", (logger) => startLinkGaps({ ...context, ...config.linkGaps, logger })),
-    single("alerts", "alerts", (logger) => startAlerts({ ...context, thresholds: config.alerts, logger })),
-    single("forgetting", "removed-devices", (logger) => startRemovedDevices({ ...context, link, devices, logger })),
+    single("duplicate-clients", "duplicate-devices", async (task) => startDuplicateDevices({ ...task, link })),
+    single("link-gaps", "link-gaps", (task) => startLinkGaps({ ...task, ...config.linkGaps })),
+    single("alerts", "alerts", (task) => startAlerts({ ...task, thresholds: config.alerts })),
+    single("forgetting", "removed-devices", (task) => startRemovedDevices({ ...task, link, devices })),
   ];
 
   return {

@@ -39,6 +39,8 @@ export interface PutOptions {
   ifVersion?: string | null;
   /** Milliseconds since 1970. Watchers are not notified of the expiry. Default: never. */
   expiresAt?: number;
+  /** Writes only while this node holds the duty's lease. Default: always. */
+  duty?: Duty;
 }
 
 export interface StoredDocument {
@@ -53,13 +55,16 @@ export interface StoredDocument {
  * has usually not happened; with Redis, it may have happened or may still happen: read the document again.
  */
 export interface Documents {
-  /** All methods throw {@link StoreUnavailableError}, and RangeError when a value exceeds `limits.ts`. */
+  /**
+   * All methods throw {@link StoreUnavailableError}, RangeError when a value exceeds `limits.ts`, and
+   * {@link DutyLostError} when this node does not hold the lease of the duty.
+   */
   get(collection: string, key: string): Promise<StoredDocument | undefined>;
   list(collection: string): Promise<readonly (StoredDocument & { key: string })[]>;
   /** @returns the new version; undefined when `ifVersion` does not match */
   put(collection: string, key: string, value: Json, options?: PutOptions): Promise<string | undefined>;
   /** @returns false when the document does not exist, or has another version */
-  delete(collection: string, key: string, options?: { ifVersion?: string }): Promise<boolean>;
+  delete(collection: string, key: string, options?: { ifVersion?: string; duty?: Duty }): Promise<boolean>;
   /**
    * Calls back with the key of a changed document, whichever node changed it. Calls back with undefined when changes
    * may have been missed: read the whole collection again.
@@ -81,8 +86,28 @@ export interface Signals {
 
 /** At most one node holds the lease of a name. The leases of a dead node expire after 10 seconds. */
 export interface Leases {
-  /** @returns undefined when the lease is held already. `lost` aborts when the lease was not renewed in time. */
-  acquire(name: string): Promise<{ lost: AbortSignal; release(): Promise<void> } | undefined>;
+  /** @returns undefined when the lease is held already @throws {StoreUnavailableError} */
+  acquire(name: string): Promise<Lease | undefined>;
+}
+
+/**
+ * What the holder of a lease writes carries its {@link Duty}. Redis refuses the write unless this lease is still held,
+ * because a node that was suspended does not know yet that another node holds the lease by now.
+ */
+export interface Lease {
+  readonly duty: Duty;
+  /** Aborts when the lease was not renewed in time, or was given up. */
+  readonly lost: AbortSignal;
+  /** Gives the lease up, because the store has refused a write. */
+  lose(): void;
+  release(): Promise<void>;
+}
+
+export interface Duty {
+  /** The name of the lease. */
+  readonly name: string;
+  /** Grows with each new holder of the lease. */
+  readonly fence: number;
 }
 
 /** The connections of each user to all nodes. */

@@ -1,16 +1,23 @@
 import { setTimeout } from "node:timers/promises";
 import type { Logger } from "pino";
-import type { Leases } from "./cluster.ts";
+import { DutyLostError } from "../../platform/errors.ts";
+import type { Documents, Lease, Leases } from "./cluster.ts";
 
 export interface Singleton {
   /** Stops the task, so that another node can run it. Idempotent. */
   stop(): Promise<void>;
 }
 
+export interface TaskLease extends Lease {
+  /** Whether some node held the lease since this node started: the task has been interrupted for seconds only. */
+  readonly isTakeOver: boolean;
+}
+
 interface SingletonOptions {
   leases: Leases;
   name: string;
-  begin: () => Promise<{ stop(): void | Promise<void> }>;
+  /** @param lease everything that the task writes carries its duty: see `publishFor` and {@link documentsFor} */
+  begin: (lease: TaskLease) => Promise<{ stop(): void | Promise<void> }>;
   /** The pause between two attempts to get the lease or to start the task. Default 2,000. */
   retryMs?: number;
   logger: Logger;
@@ -20,12 +27,15 @@ interface SingletonOptions {
 export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }: SingletonOptions): Singleton {
   const stopped = new AbortController();
   const { signal } = stopped;
+  let wasHeld = false;
 
   async function run(): Promise<void> {
     const lease = await leases.acquire(name);
+    const isTakeOver = wasHeld;
+    wasHeld = true;
     if (lease === undefined) return;
     try {
-      const task = await begin();
+      const task = await begin({ ...lease, isTakeOver });
       logger.debug({ task: name }, "node runs the task");
       await aborted(AbortSignal.any([signal, lease.lost]));
       await task.stop();
@@ -54,6 +64,25 @@ export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }:
       stopped.abort();
       return ended;
     },
+  };
+}
+
+/** The documents of a task. When the store refuses a write, because the lease is not held, the lease is given up. */
+export function documentsFor({ duty, lose }: Lease, documents: Documents): Documents {
+  async function fenced<Result>(write: Promise<Result>): Promise<Result> {
+    try {
+      return await write;
+    } catch (error) {
+      if (error instanceof DutyLostError) lose();
+      throw error;
+    }
+  }
+  return {
+    get: (collection, key) => documents.get(collection, key),
+    list: (collection) => documents.list(collection),
+    watch: (collection, onChange) => documents.watch(collection, onChange),
+    put: (collection, key, value, options) => fenced(documents.put(collection, key, value, { ...options, duty })),
+    delete: (collection, key, options) => fenced(documents.delete(collection, key, { ...options, duty })),
   };
 }
 

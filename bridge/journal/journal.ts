@@ -1,5 +1,6 @@
 import type { Gap, Since, UnrecoverableReason } from "../../contract/socket-messages.ts";
 import type { IncomingId, LoggedPublication, MqttLog } from "../../platform/publication-log.ts";
+import type { Duty } from "../cluster/cluster.ts";
 
 export interface JournalMessage {
   topic: string;
@@ -22,6 +23,8 @@ export interface JournalMessage {
    * Default: none.
    */
   open?: Publication | undefined;
+  /** The task for which this node publishes the message. Stored only while this node holds its lease. Default: none. */
+  duty?: Duty | undefined;
   /** Stored together with the message. Default: none. */
   incomingId?: IncomingId | undefined;
 }
@@ -166,6 +169,7 @@ export interface Journal {
   /**
    * Resolves once the message is durable and the followers have received it.
    * @throws {RangeError} an invalid channel name
+   * @throws {DutyLostError} this node does not hold the lease of the message's duty
    * @throws {StoreUnavailableError} the message is not stored (with Redis, it may be stored). The sender must not be
    *   acknowledged, and should retry.
    */

@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import type { Logger } from "pino";
 import type { ClockJump, Resources, SystemStatus } from "../../contract/events.ts";
-import type { Publish } from "../broker-link/publish.ts";
+import { type Publish, publishFor } from "../broker-link/publish.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { runAsSingleton, type Singleton } from "../cluster/singleton.ts";
 
@@ -33,9 +33,10 @@ export function startSystemStatus(options: SystemStatusOptions): Singleton {
   const meter = new ResourceMeter();
   return runAsSingleton({
     ...{ leases: cluster.leases, name: "system-status", logger },
-    async begin() {
+    async begin(lease) {
+      const publish = publishFor(lease, options.publish);
       // A new reporter for each lease: another node may have published something else in the meantime.
-      const reporter = new StatusReporter(options, startedAt, meter);
+      const reporter = new StatusReporter({ ...options, publish }, startedAt, meter);
       reporter.report();
       const timer = setInterval(() => reporter.report(), intervalMs).unref();
       return { stop: () => clearInterval(timer) };

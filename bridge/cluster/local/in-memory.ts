@@ -27,20 +27,27 @@ export class LocalSignals implements Signals {
   }
 }
 
-/** Leases in a cluster of one end only with the node. */
+/** Leases in a cluster of one end only with the node, so no write has to be refused. */
 export class LocalLeases implements Leases {
   readonly #held = new Map<string, AbortController>();
+  #fence = 0;
   #stopped = false;
 
   async acquire(name: string): ReturnType<Leases["acquire"]> {
     if (this.#stopped || this.#held.has(name)) return undefined;
     const holder = new AbortController();
     this.#held.set(name, holder);
+    const end = () => {
+      if (this.#held.get(name) === holder) this.#held.delete(name);
+    };
     return {
+      duty: { name, fence: ++this.#fence },
       lost: holder.signal,
-      release: async () => {
-        if (this.#held.get(name) === holder) this.#held.delete(name);
+      lose() {
+        end();
+        holder.abort();
       },
+      release: async () => end(),
     };
   }
 

@@ -1,11 +1,13 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import { DutyLostError } from "../../../platform/errors.ts";
 import { NamedListeners } from "../../../platform/listeners.ts";
 import type { Script } from "../../../platform/redis/script.ts";
-import type { Documents, Json, PutOptions, StoredDocument } from "../cluster.ts";
+import type { Documents, Duty, Json, PutOptions, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue } from "../limits.ts";
 import type { Notice } from "./bus.ts";
 import { DocumentCache, newVersion } from "./document-cache.ts";
+import { leaseKey } from "./leases.ts";
 import type { Link } from "./link.ts";
 import { DELETE_DOCUMENT, PUT_DOCUMENT, SWEEP_DOCUMENTS } from "./scripts.ts";
 
@@ -74,7 +76,7 @@ export class RedisDocuments implements Documents {
   }
 
   async put(collection: string, key: string, value: Json, options: PutOptions = {}): Promise<string | undefined> {
-    const { ifVersion, expiresAt } = options;
+    const { ifVersion, expiresAt, duty } = options;
     const hash = this.#hashOf(collection);
     checkKey(key);
     const version = newVersion();
@@ -82,17 +84,21 @@ export class RedisDocuments implements Documents {
     const stored = `${version} ${expires} ${encodeValue(value)}`;
     const mode = ifVersion === undefined ? "any" : ifVersion === null ? "none" : "is";
     const args = [key, mode, ifVersion ?? "", stored, expires, ...this.#commonArgs(collection, key)];
-    const isWritten = await this.#run(PUT_DOCUMENT, hash, args);
+    const isWritten = await this.#run(PUT_DOCUMENT, hash, args, duty);
     if (isWritten) this.#cache.found(collection, key, stored);
     return isWritten ? version : undefined;
   }
 
-  async delete(collection: string, key: string, { ifVersion }: { ifVersion?: string } = {}): Promise<boolean> {
+  async delete(
+    collection: string,
+    key: string,
+    { ifVersion, duty }: { ifVersion?: string; duty?: Duty } = {},
+  ): Promise<boolean> {
     const hash = this.#hashOf(collection);
     checkKey(key);
     const mode = ifVersion === undefined ? "any" : "is";
     const args = [key, mode, ifVersion ?? "", ...this.#commonArgs(collection, key)];
-    const isDeleted = await this.#run(DELETE_DOCUMENT, hash, args);
+    const isDeleted = await this.#run(DELETE_DOCUMENT, hash, args, duty);
     if (isDeleted) this.#cache.found(collection, key, undefined);
     return isDeleted;
   }
@@ -126,9 +132,15 @@ export class RedisDocuments implements Documents {
     this.#watchers.clear();
   }
 
-  async #run(script: Script, hash: string, args: readonly (string | number)[]): Promise<boolean> {
-    const keys = [hash, this.#options.link.key("expiry"), this.#options.noticeCount];
-    return (await this.#options.link.run(script, keys, args)) === 1;
+  async #run(script: Script, hash: string, args: readonly (string | number)[], duty?: Duty): Promise<boolean> {
+    const { link, noticeCount } = this.#options;
+    const keys = [hash, link.key("expiry"), noticeCount];
+    const reply =
+      duty === undefined
+        ? await link.run(script, keys, args)
+        : await link.run(script, [...keys, leaseKey(link, duty.name)], [...args, duty.fence]);
+    if (duty !== undefined && reply === -1) throw new DutyLostError(duty.name);
+    return reply === 1;
   }
 
   /** The last arguments of scripts that change a document: time, member of the expiry index, channel and notice. */

@@ -1,16 +1,18 @@
-import { randomBytes } from "node:crypto";
 import type { Leases } from "../cluster.ts";
 import type { Link } from "./link.ts";
-import { RELEASE_LEASE, RENEW_LEASE } from "./scripts.ts";
+import { ACQUIRE_LEASE, RELEASE_LEASE, RENEW_LEASE } from "./scripts.ts";
 
 interface Held {
   key: string;
-  token: string;
+  fence: number;
   lost: AbortController;
   /** When the lease expires, by the monotonic clock. Until then, no other node can get the lease. */
   until: number;
   timer: NodeJS.Timeout | undefined;
 }
+
+/** The key of a lease. Its value is the fence of the lease's holder. */
+export const leaseKey = (link: Pick<Link, "key">, name: string) => link.key(`lease:${name}`);
 
 /**
  * Leases as keys that expire. The holder measures the time from before it sends its command, so it gives up the lease
@@ -28,16 +30,20 @@ export class RedisLeases implements Leases {
   }
 
   async acquire(name: string): ReturnType<Leases["acquire"]> {
-    const key = this.#link.key(`lease:${name}`);
-    const token = randomBytes(12).toString("base64url");
+    const key = leaseKey(this.#link, name);
     const sentAt = performance.now();
-    const reply = await this.#link.do((redis) => redis.set(key, token, "PX", this.#leaseMs, "NX"));
-    if (reply !== "OK") return undefined;
-    const held: Held = { key, token, lost: new AbortController(), until: sentAt + this.#leaseMs, timer: undefined };
+    const fence = Number(await this.#link.run(ACQUIRE_LEASE, [key, this.#link.key("fences")], [name, this.#leaseMs]));
+    if (fence === 0) return undefined;
+    const held: Held = { key, fence, lost: new AbortController(), until: sentAt + this.#leaseMs, timer: undefined };
     this.#held.add(held);
     if (this.#stopped) await this.#release(held);
     else this.#schedule(held);
-    return { lost: held.lost.signal, release: () => this.#release(held) };
+    return {
+      duty: { name, fence },
+      lost: held.lost.signal,
+      lose: () => this.#lose(held),
+      release: () => this.#release(held),
+    };
   }
 
   async stop(): Promise<void> {
@@ -60,7 +66,7 @@ export class RedisLeases implements Leases {
     }
     this.#schedule(held);
     const sentAt = performance.now();
-    this.#link.run(RENEW_LEASE, [held.key], [held.token, this.#leaseMs]).then(
+    this.#link.run(RENEW_LEASE, [held.key], [held.fence, this.#leaseMs]).then(
       (renewed) => {
         if (renewed === 1) held.until = sentAt + this.#leaseMs;
         else this.#lose(held);
@@ -82,7 +88,7 @@ export class RedisLeases implements Leases {
   }
 
   /** Never rejects: a key that cannot be deleted expires by itself. */
-  async #deleteKey({ key, token }: Held): Promise<void> {
-    await this.#link.run(RELEASE_LEASE, [key], [token]).catch(() => {});
+  async #deleteKey({ key, fence }: Held): Promise<void> {
+    await this.#link.run(RELEASE_LEASE, [key], [fence]).catch(() => {});
   }
 }

@@ -11,6 +11,7 @@ export const LEAVE = load("leave", SERVER_TIME);
 export const ENTER = load("enter", SERVER_TIME);
 export const ADD_CONNECTIONS = load("add-connections");
 export const REMOVE_CONNECTIONS = load("remove-connections");
+export const ACQUIRE_LEASE = load("acquire-lease", SERVER_TIME);
 export const RENEW_LEASE = load("renew-lease");
 export const RELEASE_LEASE = load("release-lease");
 export const ADD_COUNTS = load("add-counts", SERVER_TIME);

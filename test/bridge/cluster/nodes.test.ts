@@ -240,6 +240,23 @@ describe("leases of several nodes", () => {
     }
   });
 
+  test("give each holder a larger fence, and refuse writes with the fence of a former holder", async () => {
+    const [former, other] = [await place.open(), await place.open()];
+    const lease = await former.leases.acquire("trim");
+    const duty = lease?.duty ?? { name: "", fence: 0 };
+    expect(await former.documents.put("trims", "last", 1, { duty })).toBeDefined();
+    // The lease expires, and the holder does not know it yet.
+    await lease?.release();
+    const refused = { name: "DutyLostError" };
+    await expect(former.documents.put("trims", "last", 2, { duty })).rejects.toMatchObject(refused);
+    const next = (await other.leases.acquire("trim"))?.duty ?? { name: "", fence: 0 };
+    expect(next.fence).toBeGreaterThan(duty.fence);
+    await expect(former.documents.put("trims", "last", 2, { duty })).rejects.toMatchObject(refused);
+    await expect(former.documents.delete("trims", "last", { duty })).rejects.toMatchObject(refused);
+    expect((await other.documents.get("trims", "last"))?.value).toBe(1);
+    expect(await other.documents.delete("trims", "last", { duty: next })).toBe(true);
+  });
+
   test("of a killed holder move to another node", async () => {
     const holder: ClusterProcess = await startClusterProcess({ url: redis.url, prefix: "killed", ...FAST });
     const other = await startClusterProcess({ url: redis.url, prefix: "killed", ...FAST });

@@ -44,7 +44,10 @@ it("a node that loses the lease stops the task, and starts the task again when i
     async acquire() {
       const lease = new AbortController();
       held.push(lease);
-      return { lost: lease.signal, release: async () => void log.push("released") };
+      return {
+        ...{ duty: { name: "alerts", fence: held.length }, lost: lease.signal, lose: () => lease.abort() },
+        release: async () => void log.push("released"),
+      };
     },
   };
   node(leases, "first", log);

@@ -1,5 +1,6 @@
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
+import { openRedisCluster } from "../../../bridge/cluster/redis/redis.ts";
 import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
 import { openRedis } from "../../../deploy/redis/redis.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
@@ -187,4 +188,27 @@ test("a node that was suspended while the log was trimmed reports a gap and cont
   });
   await other.append(message());
   expect(positions(followed)).toEqual([1, 10]);
+});
+
+test("a message for a task is refused once another node holds the lease of the task, and the other messages of the batch are stored", async () => {
+  const journal = await place.openNode();
+  const cluster = await openRedisCluster({ redis: place.redis, logger: pino({ level: "silent" }) });
+  onTestFinished(() => cluster.stop());
+  const former = await cluster.leases.acquire("presence");
+  expect(await journal.append(message({ duty: former?.duty }))).toMatchObject({ position: 1 });
+  await former?.release();
+  const holder = await cluster.leases.acquire("presence");
+  const outcomes = await Promise.allSettled([
+    journal.append(message()),
+    journal.append(message({ duty: former?.duty })),
+    journal.append(message({ duty: holder?.duty })),
+    journal.append(message({ duty: former?.duty })),
+    journal.append(message()),
+  ]);
+  expect(
+    outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value.position : outcome.reason.name)),
+  ).toEqual([2, "DutyLostError", 3, "DutyLostError", 4]);
+  await holder?.release();
+  await expect(journal.append(message({ duty: holder?.duty }))).rejects.toThrow('no longer holds the lease "presence"');
+  expect(journal.head).toBe(4);
 });

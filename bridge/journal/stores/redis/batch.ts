@@ -1,9 +1,11 @@
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import type { Duty } from "../../../cluster/cluster.ts";
 import type { Entry, JournalMessage } from "../../journal.ts";
 import { NO_CHANNEL } from "../channels.ts";
 import { loggedPublication } from "../publication-frames.ts";
 import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, MAX_CHUNK_PAYLOAD_BYTES } from "./chunk.ts";
 import type { Waiting } from "./dedup-key.ts";
+import type { JournalKeys } from "./keys.ts";
 import { encodeOpen, encodeRow } from "./publication-rows.ts";
 
 /** How long the id of a QoS 2 publication is kept when its PUBREL does not arrive, seconds. */
@@ -64,8 +66,9 @@ export class Batch {
   }
 
   /** Adds the arguments of the `APPEND` script that describe the batch. */
-  putArguments(args: (string | number | Buffer)[]): void {
+  putArguments(args: (string | number | Buffer)[], { lease }: Pick<JournalKeys, "lease">): void {
     const messages = this.messages.map(({ message }) => message);
+    putDuties(messages, lease, args);
     this.#putDedupKeys(args);
     args.push(this.starts.length);
     for (const [index, start] of this.starts.entries())
@@ -180,6 +183,23 @@ function chunkStarts(messages: readonly Waiting[]): number[] {
 function bytesOf(message: JournalMessage | undefined): number {
   const publish = message?.publish;
   return publish === undefined || publish.reference !== undefined ? 0 : publish.payload.byteLength;
+}
+
+/** Adds the duties of the messages, each once. */
+function putDuties(
+  messages: readonly JournalMessage[],
+  lease: JournalKeys["lease"],
+  args: (string | number | Buffer)[],
+): void {
+  const places = new Map<string, { duty: Duty; places: string }>();
+  for (let index = 0; index < messages.length; index++) {
+    const duty = messages[index]?.duty;
+    if (duty === undefined) continue;
+    const key = `${duty.fence} ${duty.name}`;
+    places.set(key, { duty, places: `${places.get(key)?.places ?? ""}${index + 1} ` });
+  }
+  args.push(places.size);
+  for (const { duty, places: of } of places.values()) args.push(lease(duty.name), duty.fence, of);
 }
 
 /** Adds the last state change of each topic in the batch. */

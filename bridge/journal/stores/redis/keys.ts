@@ -61,6 +61,8 @@ export function journalKeys(commonPrefix: string) {
     rows: `${prefix}mqtt-rows`,
     rowWriters: `${prefix}mqtt-writers`,
     rowChanges: `${prefix}mqtt-changes`,
+    /** The cluster's key: its value is the fence of the lease's holder. */
+    lease: (duty: string) => `${commonPrefix}cluster:lease:${duty}`,
     open: (run: string) => `${prefix}open:${run}`,
     undelivered: (run: string) => `${prefix}unemitted:${run}`,
     partial: (run: string) => `${prefix}partial:${run}`,

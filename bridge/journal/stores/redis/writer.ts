@@ -1,4 +1,4 @@
-import { StoreUnavailableError } from "../../../../platform/errors.ts";
+import { DutyLostError, StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { JournalMessage } from "../../journal.ts";
 import { AppendQueue, DUPLICATE, type Waiter } from "../append-queue.ts";
 import { Batch } from "./batch.ts";
@@ -130,7 +130,7 @@ export class Writer {
       const args: (string | number | Buffer)[] = [keys.prefix, epoch, run, batch.number, head, stamp, batch.acceptedAt];
       args.push(limits.maxStateTopics, Number.isFinite(retentionEvents) ? retentionEvents : -1);
       args.push(limits.maxSessions, limits.maxSessionsPerSender, limits.maxSeqRanges);
-      batch.putArguments(args);
+      batch.putArguments(args, keys);
       batch.putOpen(args);
       const finished = open.takeDone();
       args.push(finished.length, ...finished);
@@ -155,7 +155,8 @@ export class Writer {
       }
       open.restoreDone(finished);
       this.sent.delete(batch.number);
-      if (verdict === "repeated") messages = this.#withoutRepeated(messages, details);
+      if (verdict === "repeated") messages = this.#without(messages, details, this.#resolveRepeated);
+      else if (verdict === "fenced") messages = this.#without(messages, details, this.#rejectFenced);
       else {
         try {
           await this.#options.onJournalChanged(verdict === "behind");
@@ -177,16 +178,21 @@ export class Writer {
     }, PUBLISH_TIMEOUT_MS).unref();
   }
 
-  /** Removes messages that are already in the journal, and resolves their appends as duplicates. */
-  #withoutRepeated(messages: readonly Waiting[], places: readonly Reply[]): Waiting[] {
-    const repeated = new Set(places.map((place) => Number(place) - 1));
+  /** Settles the messages at these places, and returns the other messages. */
+  #without(messages: readonly Waiting[], places: readonly Reply[], settle: (waiting: Waiting) => void): Waiting[] {
+    const settled = new Set(places.map((place) => Number(place) - 1));
     return messages.filter((waiting, index) => {
-      if (!repeated.has(index)) return true;
+      if (!settled.has(index)) return true;
       this.#forget(waiting);
-      this.#queue.resolve(waiting, DUPLICATE);
+      settle(waiting);
       return false;
     });
   }
+
+  #resolveRepeated = (waiting: Waiting): void => this.#queue.resolve(waiting, DUPLICATE);
+
+  #rejectFenced = (waiting: Waiting): void =>
+    this.#queue.reject(waiting, new DutyLostError(waiting.message.duty?.name ?? ""));
 
   #refuse(batch: Batch, error: unknown): void {
     this.sent.delete(batch.number);

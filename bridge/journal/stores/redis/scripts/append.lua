@@ -4,6 +4,7 @@
 -- Arguments; each list begins with its length:
 -- prefix, epoch, run, batch      the caller's head and stamp      now
 -- limits: state topics, events per channel, sessions, sessions per sender, ranges per session
+-- duties: key of the lease, fence, places in the batch
 -- sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
 -- chunks: size, text, holders, ids, publications, retained (topic, place in the batch, first and last byte in the
 --   publications; 0 and 0 clear), channels (name, distances from the last position)
@@ -13,6 +14,7 @@
 --
 -- Returns one of:
 -- - `ok`, the newest position before the batch, the stamp before the batch
+-- - `fenced`, the places of messages whose lease is not held by their sender: the caller sends the batch without them
 -- - `repeated`, the places of duplicates in the batch: the caller sends the batch again without the duplicates
 -- - `epoch`, the epoch of the journal, or `""` when Redis has no journal: the caller named another epoch
 -- - `behind`: the journal lost entries that the caller has read
@@ -35,6 +37,15 @@ local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'fo
 if meta[1] ~= epoch then return {'epoch', meta[1] or ''} end
 local base, stamp = tonumber(meta[2]), meta[3]
 if base < knownHead or (base == knownHead and stamp ~= knownStamp) then return {'behind'} end
+
+local fenced = {'fenced'}
+for _ = 1, number() do
+  local lease, fence, places = text(), text(), text()
+  if redis.call('GET', lease) ~= fence then
+    for place in string.gmatch(places, '%d+') do fenced[#fenced + 1] = place end
+  end
+end
+if fenced[2] then return fenced end
 
 local repeated = {}
 local sessions = {}
