@@ -12,7 +12,7 @@ import { watchForwarding } from "../platform/untrusted-proxies.ts";
 import { openAudit } from "./auth/audit.ts";
 import { type Authority, isTrialMode } from "./auth/authority.ts";
 import { type MqttClients, startEnforcement } from "./auth/enforcement.ts";
-import { LoginGuard } from "./auth/login-guard.ts";
+import type { LoginGuard } from "./auth/login-guard.ts";
 import { startMqttAudit } from "./auth/mqtt-audit.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { Publish } from "./broker-link/publish.ts";
@@ -60,6 +60,7 @@ export interface BridgeOptions {
   ingest: Pick<BridgeIngest, "publish" | "stats" | "attachCommands" | "timesOf">;
   link: BrokerLink;
   authority: Authority;
+  guard: LoginGuard;
   /** The MQTT clients of this node. The bridge disconnects a client whose token is revoked. Default: none. */
   mqttClients?: MqttClients;
   tree: TopicTree;
@@ -83,8 +84,8 @@ export interface BridgeOptions {
 
 /** @throws the error of the first part that cannot start, such as `EADDRINUSE`, after the other parts have stopped */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
-  const { config, cluster, journal, ingest, link, authority, mqttClients, tree, channels, previews, version } = options;
-  const { clock = SYSTEM_CLOCK, brokerStats, logger } = options;
+  const { config, cluster, journal, ingest, link, authority, mqttClients, tree, channels, previews } = options;
+  const { guard, version, clock = SYSTEM_CLOCK, brokerStats, logger } = options;
   const { registry = new Registry(), latencies = createLatencies() } = options;
   const { operatorKey, allowedOrigins } = config;
   const publish: Publish = (message) => ingest.publish(message);
@@ -149,7 +150,6 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     );
     parts.add(startMqttAudit({ clients: mqttClients, audit, publish, logger: partLogger("refusals") }));
     parts.add(startEnforcement({ authority, sockets, mqtt: mqttClients, logger: partLogger("accounts") }));
-    const guard = parts.add(new LoginGuard({ ...config.logins, signals: cluster.signals, nodeId: cluster.nodeId }));
     parts.add(
       startSystemStatus({
         ...{ cluster, publish, version, unavailableReason: storeUnavailableReason },

@@ -18,7 +18,7 @@ import { ClientLifecycle } from "./access/client-lifecycle.ts";
 import { type ClientAccess, ClientRegistry } from "./access/client-registry.ts";
 import { MAX_CLIENT_ID_LENGTH } from "./access/connect-packet.ts";
 import { ConnectRefusals } from "./access/connect-refusals.ts";
-import type { VerifyToken } from "./access/credentials.ts";
+import type { VerifyPassword, VerifyToken } from "./access/credentials.ts";
 import type { Devices } from "./access/devices.ts";
 import { deviceIdentity, endedIdentities } from "./access/ended-identities.ts";
 import { PermissionSets } from "./access/permission-sets.ts";
@@ -51,6 +51,8 @@ interface BrokerOptions {
   tree: TopicTree;
   channels: CustomChannels;
   verifyToken: VerifyToken;
+  /** Default: the passwords of accounts are not accepted. */
+  verifyPassword?: VerifyPassword | undefined;
   devices: Devices;
   /** Whether the bearer's token, or the login that it comes from, is revoked. Ignores expiry. Default: never. */
   isRevoked?(bearer: Bearer): boolean;
@@ -206,7 +208,7 @@ async function composed(options: BrokerOptions) {
   const authenticate = new Authenticate({
     ...config,
     ...{ permissionSets, registry, hasEnded, originOf, sessions: storage, wills: willAdmission },
-    ...{ verifyToken: options.verifyToken, devices, refusals: connectRefusals },
+    ...{ verifyToken: options.verifyToken, verifyPassword: options.verifyPassword, devices, refusals: connectRefusals },
   });
   const refusedPublications = new RefusedPublications(logger);
   const gate = new IngestGate({

@@ -71,8 +71,8 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
     connection_id: z.string(),
     user_id: z.string(),
     permissions: z.array(z.string()),
-    /** Seconds until the token expires. */
-    expires_in: z.number(),
+    /** Seconds until the token expires. Absent for the secret of an integration, which does not expire. */
+    expires_in: z.number().optional(),
     /** Seconds between two pings of the server. */
     ping_interval: z.number(),
     id: requestId,

@@ -1,18 +1,22 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { Registry } from "prom-client";
+import { logInOnce } from "../bridge/auth/account-login.ts";
 import { type Authority, isTrialMode, openAuthority } from "../bridge/auth/authority.ts";
 import { isRevoked } from "../bridge/auth/enforcement.ts";
+import { LoginGuard } from "../bridge/auth/login-guard.ts";
 import { createTokens } from "../bridge/auth/tokens.ts";
 import { type Bridge, startBridge } from "../bridge/bridge.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
 import { createIngest } from "../bridge/ingest.ts";
 import { createLatencies } from "../bridge/stats/latencies.ts";
+import type { VerifyPassword } from "../broker/access/credentials.ts";
 import { TokenUndecidedError } from "../broker/access/errors.ts";
 import { type Broker, startBroker } from "../broker/broker.ts";
 import { takeOverEarlierSessions } from "../broker/sessions/earlier/take-over.ts";
 import { topicTree } from "../contract/topics.ts";
 import { clientAddresses } from "../platform/client-addresses.ts";
+import { messageOf } from "../platform/errors.ts";
 import type { Damage } from "../platform/level/damage.ts";
 import { RunningParts } from "../platform/running-parts.ts";
 import { type BackendConfig, simulatedIds } from "./config/backend-config.ts";
@@ -67,6 +71,8 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
 
     const authority = parts.add(await openBackendAuthority(config, stores, logger));
     const { devices } = authority;
+    const { logins, mqttAccountLogin } = bridgeConfig;
+    const guard = parts.add(new LoginGuard({ ...logins, signals: cluster.signals, nodeId: cluster.nodeId }));
     stopSignal.throwIfAborted();
     await importDevices({ path: join(dataPath, "devices.json"), devices, logger });
 
@@ -87,6 +93,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
         ...{ config: brokerConfig, tree, channels, devices, ingest, mqttLog: journal.mqtt, onDamage },
         ...(redis === undefined ? {} : { redis }),
         verifyToken: (token) => verifyToken(authority, token),
+        verifyPassword: mqttAccountLogin ? (login) => verifyPassword(login, authority, guard) : undefined,
         isRevoked: (bearer) => isRevoked(authority, bearer),
         addresses: clientAddresses(bridgeConfig.trustedProxies),
         now: () => clock.now(),
@@ -102,7 +109,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
 
     const bridge = parts.add(
       await startBridge({
-        ...{ config: bridgeConfig, authority, tree, channels, pagePath, version },
+        ...{ config: bridgeConfig, authority, guard, tree, channels, pagePath, version },
         ...{ cluster, clock, journal, ingest, link, previews, mqttClients: broker },
         brokerStats: () => broker.stats(),
         ...{ registry, latencies },
@@ -176,6 +183,12 @@ async function verifyToken(authority: Authority, token: string) {
     throw new TokenUndecidedError("the identity provider does not answer", { cause });
   });
   return authority.verify(token);
+}
+
+function verifyPassword(login: Parameters<VerifyPassword>[0], authority: Authority, guard: LoginGuard) {
+  return logInOnce(login, authority, guard).catch((cause: unknown) => {
+    throw new TokenUndecidedError(messageOf(cause), { cause });
+  });
 }
 
 function addressesOf(

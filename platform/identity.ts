@@ -1,9 +1,15 @@
-/** The claims of a verified token, with times in milliseconds since 1970. */
+/** Every secret of an integration begins with this, and no other credential does. */
+export const INTEGRATION_SECRET_PREFIX = "skylapse_";
+
+/**
+ * The claims of a verified token, or what the secret of an integration proves. Times are in milliseconds since 1970.
+ */
 export interface TokenIdentity {
   userId: string;
   permissions: readonly string[];
   issuedAt: number;
-  expiresAt: number;
+  /** Undefined for a secret that is valid until it is revoked. */
+  expiresAt: number | undefined;
   /** The claim `jti`, which some identity providers do not set. */
   tokenId: string | undefined;
   /** The login that issued the token. Undefined for a token that an operator minted. */
@@ -22,7 +28,7 @@ export interface Bearer {
   readonly sessionId?: string | undefined;
   /** When the token was issued, or the device's secret was set, milliseconds since 1970. */
   readonly issuedAt?: number | undefined;
-  /** When the token expires, milliseconds since 1970. Undefined for a device. */
+  /** When the token expires, milliseconds since 1970. Undefined for a secret. */
   readonly expiresAt?: number | undefined;
 }
 

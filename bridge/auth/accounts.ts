@@ -155,7 +155,8 @@ function accountOf(userId: string, { role, permissions = [], ...rest }: AccountD
   return { userId, role, permissions: role === undefined ? permissions : ROLES[role], enabled, generation, changedAt };
 }
 
-function storedPowers(powers: Powers): { role: Role } | { permissions: string[] } {
+/** As {@link Powers} are stored. */
+export function storedPowers(powers: Powers): { role: Role } | { permissions: string[] } {
   return "role" in powers ? { role: powers.role } : { permissions: [...powers.permissions] };
 }
 

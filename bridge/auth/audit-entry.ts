@@ -18,7 +18,8 @@ export type AuditAction =
   | "log.level"
   | "command"
   | "broadcast"
-  | `device.${string}`;
+  | `device.${string}`
+  | `integration.${string}`;
 
 export interface AuditEntry {
   action: AuditAction;

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
-import type { TokenIdentity } from "../../platform/identity.ts";
+import { INTEGRATION_SECRET_PREFIX, type TokenIdentity } from "../../platform/identity.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { type Accounts, openAccounts } from "./accounts.ts";
 import { type DeviceStore, openDevices } from "./devices.ts";
+import { type Integrations, isOfIntegration, openIntegrations } from "./integrations.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { InvalidTokenError, type Tokens } from "./tokens.ts";
@@ -13,8 +14,8 @@ class RevokedTokenError extends InvalidTokenError {
 }
 
 /**
- * Decides about tokens and devices for HTTP, WebSocket and MQTT. A token from a login has the current permissions of
- * its account. All data is in memory, so checks work while the store is unavailable.
+ * Decides about tokens, integrations and devices for HTTP, WebSocket and MQTT. A token from a login has the current
+ * permissions of its account. The secret of an integration is accepted wherever a token is. All data is in memory, so checks work while the store is unavailable.
  */
 export interface Authority extends Tokens {
   /** @param grant.trial issued without a key: valid only in {@link Authority.trialMode}. Default: false */
@@ -23,7 +24,7 @@ export interface Authority extends Tokens {
   verify(token: string): TokenIdentity;
   /**
    * Re-checks an identity against current accounts and revocations. Ignores expiry.
-   * @returns the same object when nothing has changed, otherwise one with the current permissions
+   * @returns the same object when nothing has changed, otherwise one with the current permissions and expiry
    * @throws {RevokedTokenError}
    */
   review(identity: TokenIdentity): TokenIdentity;
@@ -33,6 +34,7 @@ export interface Authority extends Tokens {
   readonly revocations: Revocations;
   readonly sessions: Sessions;
   readonly devices: DeviceStore;
+  readonly integrations: Integrations;
   /**
    * Whether tokens may be issued without a key, because there is nothing to protect yet: simulated cameras run, and
    * there are no accounts and no real devices. These tokens become invalid when trial mode ends.
@@ -88,6 +90,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     }),
   );
 
+  const issueTime = (userId: string) => revocations.issueTime(userId);
+  const integrations = await open(openIntegrations({ documents, logger, now, issueTime }));
+
   const isTrial = () =>
     simulated.length > 0 && accounts.list().length === 0 && devices.list().every(({ id }) => simulated.includes(id));
 
@@ -96,17 +101,28 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     if (identity.tokenId?.startsWith(TRIAL_TOKEN_PREFIX) && !isTrial())
       throw new RevokedTokenError("Trial mode has ended, and this token was issued without a key: log in");
     const { sessionId, userId } = identity;
+    if (isOfIntegration(identity.tokenId)) {
+      const current = integrations.current(identity);
+      if (current === undefined) throw new RevokedTokenError("The secret was replaced or revoked");
+      return withCurrent(identity, current);
+    }
     if (sessionId === undefined) return identity;
     const account = accounts.get(userId);
     if (account === undefined || !account.enabled || !sessionId.startsWith(`${account.generation}-`))
       throw new RevokedTokenError("The session has ended: log in again");
-    const { permissions } = account;
-    return equalLists(permissions, identity.permissions) ? identity : { ...identity, permissions };
+    return withCurrent(identity, { permissions: account.permissions, expiresAt: identity.expiresAt });
+  }
+
+  function identityOf(token: string): TokenIdentity {
+    if (!token.startsWith(INTEGRATION_SECRET_PREFIX)) return tokens.verify(token);
+    const identity = integrations.verify(token);
+    if (identity === undefined) throw new InvalidTokenError("The secret belongs to no integration, or has expired");
+    return identity;
   }
 
   return {
-    prepare: (token) => tokens.prepare(token),
-    verify: (token) => review(tokens.verify(token)),
+    prepare: (token) => (token.startsWith(INTEGRATION_SECRET_PREFIX) ? undefined : tokens.prepare(token)),
+    verify: (token) => review(identityOf(token)),
     mint: ({ trial = false, ...grant }) =>
       tokens.mint({
         ...{ issuedAt: revocations.issueTime(grant.userId), ...grant },
@@ -114,7 +130,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       }),
     review,
     onChange(listener) {
-      const ends = [accounts.onChange(listener), revocations.onChange(listener)];
+      const ends = [accounts, revocations, integrations].map((store) => store.onChange(listener));
       if (simulated.length > 0) ends.push(devices.onAdd(listener));
       return () => {
         for (const end of ends) end();
@@ -124,6 +140,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     revocations,
     sessions: createSessions({ documents, accounts, revocations, tokens, config, now }),
     devices,
+    integrations,
     get trialMode() {
       return isTrial();
     },
@@ -140,6 +157,13 @@ export function isTrialMode(
   { trialMode }: Pick<Authority, "trialMode">,
 ): boolean {
   return loopback && trustedProxies.length === 0 && trialMode;
+}
+
+type Current = Pick<TokenIdentity, "permissions" | "expiresAt">;
+
+function withCurrent(identity: TokenIdentity, { permissions, expiresAt }: Current): TokenIdentity {
+  const isSame = expiresAt === identity.expiresAt && equalLists(permissions, identity.permissions);
+  return isSame ? identity : { ...identity, permissions, expiresAt };
 }
 
 function equalLists(one: readonly string[], other: readonly string[]): boolean {

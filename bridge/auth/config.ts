@@ -70,6 +70,11 @@ export const authSettings = {
     "Time for which failed logins count, from the first failed login.",
     positiveVariable.default(900),
   ),
+  MQTT_ACCOUNT_LOGIN: setting(
+    "Whether a person may connect over MQTT with user id and password (`on`), and not only with a token or a secret (`off`). " +
+      "Failed logins count as those of `POST /auth/login` do.",
+    z.enum(["on", "off"], { error: "must be on or off" }).default("off"),
+  ),
   AUDIT_LOG: setting(
     "The audit log, one line of JSON for each entry: who did what from where, and what was refused. The path of a file, or " +
       "`stdout`. Commands and broadcasts are in a file of their own beside it, such as `audit-traffic.log`.",
@@ -109,6 +114,8 @@ export function authConfig(read: ValuesOf<typeof authSettings>) {
       refreshTokenTtlSeconds: read.REFRESH_TOKEN_TTL_SECONDS,
       tokenTtlSeconds: read.TOKEN_TTL_SECONDS,
     },
+    /** Whether accounts may connect over MQTT with their passwords. */
+    mqttAccountLogin: read.MQTT_ACCOUNT_LOGIN === "on",
     logins: {
       maxFailures: read.MAX_LOGIN_FAILURES,
       maxAddressFailures: read.MAX_LOGIN_FAILURES_PER_ADDRESS,

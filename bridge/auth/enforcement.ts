@@ -36,22 +36,21 @@ const USER = "user:";
  * revoked: it continues its session with the next token.
  */
 export function isRevoked(authority: Pick<Authority, "review">, bearer: Bearer): boolean {
-  return currentPermissions(authority, bearer, []) === undefined;
+  return reviewed(authority, bearer, []) === "revoked";
 }
 
-/** @returns the current permissions; undefined when the token is revoked */
-function currentPermissions(
+function reviewed(
   authority: Pick<Authority, "review">,
-  { identity, tokenId, sessionId, issuedAt, expiresAt = 0 }: Bearer,
+  { identity, tokenId, sessionId, issuedAt, expiresAt }: Bearer,
   permissions: readonly string[],
-): readonly string[] | undefined {
-  if (!identity.startsWith(USER) || issuedAt === undefined) return permissions;
+): "unchanged" | "changed" | "revoked" {
+  if (!identity.startsWith(USER) || issuedAt === undefined) return "unchanged";
   const token = { userId: identity.slice(USER.length), permissions, tokenId, sessionId, issuedAt, expiresAt };
   try {
-    return authority.review(token).permissions;
+    return authority.review(token) === token ? "unchanged" : "changed";
   } catch (error) {
     if (!(error instanceof InvalidTokenError)) throw error;
-    return undefined;
+    return "revoked";
   }
 }
 
@@ -78,7 +77,7 @@ export function startEnforcement({ authority, sockets, mqtt, logger }: Enforceme
   };
 
   const isUnchanged = (client: Bearer & { permissions: readonly string[] }) =>
-    currentPermissions(authority, client, client.permissions) === client.permissions;
+    reviewed(authority, client, client.permissions) === "unchanged";
 
   const unsubscribe = authority.onChange(() => {
     timer ??= setTimeout(enforce, Math.max(0, enforcedAt + MIN_INTERVAL_MS - performance.now()));

@@ -1,6 +1,7 @@
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import { AccountExistsError, TooManyAccountsError, UnknownAccountError } from "../auth/accounts.ts";
 import { DeviceError, UnknownDeviceError } from "../auth/devices.ts";
+import { IntegrationError, UnknownIntegrationError } from "../auth/integrations.ts";
 import { TooManyFailuresError } from "../auth/login-guard.ts";
 import { TooManyHashesError } from "../auth/passwords.ts";
 import { ProviderUnavailableError } from "../auth/provider.ts";
@@ -59,6 +60,8 @@ const NAMED = [
   [TooManyRevocationsError, 409, "limit"],
   [UnknownDeviceError, 404, "not_found"],
   [DeviceError, 409, "conflict"],
+  [UnknownIntegrationError, 404, "not_found"],
+  [IntegrationError, 409, "conflict"],
   [RefreshRefusedError, 401, "unauthorized"],
 ] as const;
 

@@ -2,6 +2,7 @@ import Fastify from "fastify";
 import { toHttp } from "./errors.ts";
 import { MAX_PARAM_LENGTH, readBodiesAsJson } from "./request-body.ts";
 import { deviceRoutes } from "./routes/devices.ts";
+import { integrationRoutes } from "./routes/integrations.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
 import type { OperatorServices } from "./services.ts";
@@ -25,7 +26,7 @@ export function openInProcessApi(services: OperatorServices) {
     if (statusCode === 500 && error instanceof Error) body.error.message = error.message;
     reply.code(statusCode).send(body);
   });
-  for (const routes of [deviceRoutes, tokenRoutes, userRoutes]) routes(server, services);
+  for (const routes of [deviceRoutes, integrationRoutes, tokenRoutes, userRoutes]) routes(server, services);
   return {
     async answer({ method, path, body }: OperatorRequest) {
       const { statusCode, payload } = await server.inject({

@@ -24,6 +24,7 @@ import { deviceRoutes } from "./routes/devices.ts";
 import { eventTraceRoutes } from "./routes/event-trace.ts";
 import { filmRoutes } from "./routes/films.ts";
 import { healthRoutes } from "./routes/health.ts";
+import { integrationRoutes } from "./routes/integrations.ts";
 import { logLevelRoutes } from "./routes/log-level.ts";
 import { metricsRoutes, serveMetrics } from "./routes/metrics.ts";
 import { originRoutes } from "./routes/origins.ts";
@@ -88,6 +89,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   commandRoutes(server, services);
   connectionRoutes(server, services);
   deviceRoutes(server, services);
+  integrationRoutes(server, services);
   eventTraceRoutes(server, services);
   filmRoutes(server, services);
   healthRoutes(server, services);

@@ -29,7 +29,7 @@ export interface Services {
   http: HttpConfig;
   callers: Callers;
   addressOf: (request: IncomingMessage) => string;
-  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices">;
+  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices" | "integrations">;
   guard: Pick<LoginGuard, "attempt" | "recordRefresh">;
   audit: Pick<Audit, "record" | "refuse">;
   journal: Journal;

@@ -71,12 +71,13 @@ export class Session implements RequestHandler {
 
   /** Sends the client its user and permissions. */
   welcome(id: RequestId): void {
+    const { expiresAt } = this.#identity;
     this.connection.send({
       type: "auth_success",
       connection_id: this.connection.id,
       user_id: this.#identity.userId,
       permissions: [...this.#grants.permissions],
-      expires_in: Math.max(0, Math.round((this.#identity.expiresAt - Date.now()) / 1000)),
+      ...(expiresAt === undefined ? {} : { expires_in: Math.max(0, Math.round((expiresAt - Date.now()) / 1000)) }),
       ping_interval: this.#context.pingIntervalMs / 1000,
       id,
     });
@@ -98,7 +99,7 @@ export class Session implements RequestHandler {
   /** Warns before the token expires, and closes the connection if the token is not renewed in the grace period. */
   checkExpiry(now: number): void {
     const { tokenWarningMs, tokenGraceMs } = this.#context;
-    const leftMs = this.#identity.expiresAt - now;
+    const leftMs = (this.#identity.expiresAt ?? Number.POSITIVE_INFINITY) - now;
     if (!this.#hasWarnedOfExpiry && leftMs <= tokenWarningMs) {
       this.#hasWarnedOfExpiry = true;
       this.connection.send({ type: "token_expiring", expires_in: Math.max(0, Math.ceil(leftMs / 1000)) });
@@ -236,6 +237,6 @@ export class Session implements RequestHandler {
 
   /** In the grace period after the expiry, subscriptions continue and new requests are refused. */
   get #isExpired(): boolean {
-    return Date.now() >= this.#identity.expiresAt;
+    return Date.now() >= (this.#identity.expiresAt ?? Number.POSITIVE_INFINITY);
   }
 }

@@ -90,7 +90,7 @@ export class Authenticate {
     const { clientId, will } = packet;
     checkConnectPacket(packet, this.#options.maxKeepaliveSeconds);
     const { certificateName, address, transport } = originOf(client);
-    const owner = await identify({ username, password, certificateName }, this.#options);
+    const owner = await identify({ username, password, certificateName, address }, this.#options);
     const { identity } = owner;
     this.#checkRate(identity);
     checkReservedId(clientId, identity);

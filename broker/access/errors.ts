@@ -26,7 +26,7 @@ export function badCredentials(why: string): RefusedConnectionError {
   return new RefusedConnectionError(ConnackCode.badCredentials, why);
 }
 
-/** The token cannot be checked at the moment. The client should retry. */
+/** The token or password cannot be checked at the moment. The client should retry. */
 export class TokenUndecidedError extends Error {
   override name = "TokenUndecidedError";
 }

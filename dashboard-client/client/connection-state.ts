@@ -3,6 +3,7 @@ export interface Session {
   userId: string;
   permissions: readonly string[];
   /** When the token expires, by the clock of this machine, milliseconds since 1970. */
+  /** Milliseconds since 1970; `Infinity` for the secret of an integration. */
   tokenExpiresAt: number;
 }
 

@@ -219,7 +219,8 @@ export class Connection {
     const renewal = this.#state.status === "connected";
     clearTimeout(this.#timer);
     this.#renewal = undefined;
-    const tokenExpiresAt = Date.now() + message.expires_in * 1000;
+    const { expires_in: expiresIn = Number.POSITIVE_INFINITY } = message;
+    const tokenExpiresAt = Date.now() + expiresIn * 1000;
     this.#tokens.accepted(tokenExpiresAt);
     const { connection_id: connectionId, user_id: userId, permissions } = message;
     this.#dispatch({ type: "authenticated", session: { connectionId, userId, permissions, tokenExpiresAt } });

@@ -16,6 +16,7 @@ import { clockCommands } from "./clock.ts";
 import { type CommandLine, checkedBy, print, type Shell } from "./command-line.ts";
 import { deviceCommands } from "./devices.ts";
 import { doctorCommand } from "./doctor.ts";
+import { integrationCommands } from "./integrations.ts";
 import { logLevelCommand } from "./log-level.ts";
 import { secretCommands } from "./secrets.ts";
 import { storeCommands } from "./stores.ts";
@@ -109,6 +110,7 @@ export async function runSkylapse(
   };
   deviceCommands(line);
   userCommands(line);
+  integrationCommands(line);
   tokenCommands(line);
   clockCommands(line);
   logLevelCommand(line);

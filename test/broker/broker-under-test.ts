@@ -7,6 +7,7 @@ import { onTestFinished } from "vitest";
 import type { DeviceStore } from "../../bridge/auth/devices.ts";
 import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { openRedisJournal, type RedisJournalOptions } from "../../bridge/journal/stores/redis/redis.ts";
+import type { VerifyPassword } from "../../broker/access/credentials.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
 import { takeOverEarlierSessions } from "../../broker/sessions/earlier/take-over.ts";
@@ -66,6 +67,7 @@ export interface BrokerUnderTestOptions {
   env?: Record<string, string>;
   dataPath?: string;
   verifyToken?: (token: string) => Promise<TokenIdentity> | TokenIdentity;
+  verifyPassword?: VerifyPassword;
   redis?: RedisConnections;
   onDamage?: OnDamage;
   isRevoked?: (bearer: Bearer) => boolean;
@@ -110,7 +112,7 @@ export function testConfig(dataPath: string, env: Record<string, string> = {}): 
  */
 export async function startTestBroker(options: BrokerUnderTestOptions = {}): Promise<BrokerUnderTest> {
   const { env = {}, dataPath = temporaryFolder(), verifyToken = readToken, redis = redisFor?.(dataPath) } = options;
-  const { isRevoked } = options;
+  const { isRevoked, verifyPassword } = options;
   const log: LogLine[] = [];
   const watchers = new Set<() => void>();
   const logger = pino(
@@ -149,6 +151,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
     tree,
     channels: new Map(),
     verifyToken,
+    verifyPassword,
     devices,
     ingest,
     logger,

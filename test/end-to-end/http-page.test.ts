@@ -14,6 +14,7 @@ it.each([
     "http-users",
     [/"user_id":"carol","role":"viewer"/, /"enabled":false/, /^(?:.*\})*\{"users":\[\{"user_id":"carol"/m],
   ],
+  ["http-integrations", [/\{"cameras":\[/, /"expires_at":/, /\{"integrations":\[.*"grafana"/]],
   ["http-devices", [/"id":"summit","kind":"camera".*"secret":"/, /\{"devices":\[.*"summit"/]],
 ])("docs/http.md: the example %s works as printed", async (name, wanted) => {
   const output = await examples.outputOf("docs/http.md", name, wanted);

@@ -26,6 +26,11 @@ it.each([
   ],
   ["docs/access.md", "log-in", [/^\{"cameras":\[\{"id":"north"[\s\S]*"code":"unauthorized"/]],
   ["docs/access.md", "revoke", [/"message":"The token was revoked"/]],
+  [
+    "docs/access.md",
+    "integrations",
+    [/"id":"north"[\s\S]*home-assistant\tdashboard:read camera:control\t\S+\tends \S+$/m],
+  ],
   ["docs/access.md", "certificate", [/^seven\t\S+\tcamera-7$/m]],
   [
     "docs/operations.md",

@@ -1,7 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import type { CustomChannels } from "../../../contract/channels.ts";
 import { timestampSchema } from "../../../contract/events.ts";
-import { type Account, roleSchema } from "../../auth/accounts.ts";
+import { type Account, type Powers, roleSchema } from "../../auth/accounts.ts";
 import { passwordSchema } from "../../auth/passwords.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, userIdSchema } from "../../auth/tokens.ts";
 import { adminOf, auditedAdmin } from "../callers.ts";
@@ -57,7 +58,7 @@ const REMOVE: RouteDescription = {
 /** `GET /users`, `POST /users`, `PUT /users/{id}` and `DELETE /users/{id}`: for admins. */
 export function userRoutes(server: FastifyInstance, services: OperatorServices): void {
   const { callers, authority, http, channels } = services;
-  const { accounts, revocations } = authority;
+  const { accounts, integrations, revocations } = authority;
   /** Each request may compute a password hash. */
   const limited = perMinute(http.maxTokenRequestsPerMinute);
 
@@ -69,9 +70,10 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
   server.post("/users", described(CREATE, limited), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
     const { user_id: userId, password, ...asked } = readBody(newSchema, request.body);
-    const powers = powersOf(asked);
-    checkPermissions(asked.permissions ?? [], channels);
+    const powers = powersOf(asked, channels);
     if (powers === undefined) throw badRequest("`role` or `permissions` is missing: what the user may do");
+    if (integrations.get(userId) !== undefined)
+      throw badRequest(`There is an integration ${JSON.stringify(userId)}: choose another user id`);
     const account = await accounts.create({ userId, password, powers });
     record("user.create", `user:${userId}`, powersText(account));
     return reply.code(201).send(shown(account));
@@ -81,8 +83,7 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     const { record } = auditedAdmin(services, request);
     const { id: userId } = readPath(paramsSchema, request);
     const { password, enabled, ...asked } = readBody(changeSchema, request.body);
-    const powers = powersOf(asked);
-    checkPermissions(asked.permissions ?? [], channels);
+    const powers = powersOf(asked, channels);
     if (password === undefined && enabled === undefined && powers === undefined)
       throw badRequest("The body must name `password`, `role`, `permissions` or `enabled`");
     if (accounts.get(userId) === undefined) throw unknown(userId);
@@ -113,11 +114,19 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
   }
 }
 
-function powersOf({ role, permissions }: Pick<z.output<typeof changeSchema>, "role" | "permissions">) {
+interface AskedPowers {
+  role?: z.output<typeof roleSchema> | undefined;
+  permissions?: readonly string[] | undefined;
+}
+
+/** @returns undefined when the request names neither @throws {RequestError} 400 it names both, or grants nothing */
+export function powersOf({ role, permissions }: AskedPowers, channels: CustomChannels): Powers | undefined {
   if (role !== undefined && permissions !== undefined)
-    throw badRequest("`role` and `permissions` exclude each other: a user has one of them");
+    throw badRequest("`role` and `permissions` exclude each other: name one of them");
   if (role !== undefined) return { role };
-  return permissions === undefined ? undefined : { permissions };
+  if (permissions === undefined) return undefined;
+  checkPermissions(permissions, channels);
+  return { permissions };
 }
 
 /** The account in responses, without anything about the password. */
@@ -131,7 +140,8 @@ function shown({ userId, role, permissions, enabled, changedAt }: Account) {
   };
 }
 
-function powersText({ role, permissions }: Account): string {
+/** For the audit log. */
+export function powersText({ role, permissions }: Pick<Account, "role" | "permissions">): string {
   return role === undefined ? `permissions ${permissions.join(" ")}` : `role ${role}`;
 }
 

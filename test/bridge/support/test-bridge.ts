@@ -10,6 +10,7 @@ import { Registry } from "prom-client";
 import { WebSocket } from "ws";
 import { type Authority, openAuthority } from "../../../bridge/auth/authority.ts";
 import { createIdentityProvider } from "../../../bridge/auth/identity-provider.ts";
+import { LoginGuard } from "../../../bridge/auth/login-guard.ts";
 import { createTokens, type Tokens } from "../../../bridge/auth/tokens.ts";
 import { type Bridge, type BridgeOptions, startBridge } from "../../../bridge/bridge.ts";
 import type { Cluster } from "../../../bridge/cluster/cluster.ts";
@@ -119,6 +120,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   const authority = await openAuthority({
     ...{ tokens, documents: cluster.documents, config: config.accounts, simulated, logger },
   });
+  const guard = new LoginGuard({ ...config.logins, signals: cluster.signals, nodeId: cluster.nodeId });
   const given: BridgeOptions = {
     config,
     cluster,
@@ -126,6 +128,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
     ingest,
     link,
     authority,
+    guard,
     tree,
     channels,
     previews,
@@ -134,6 +137,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
     ...{ registry, latencies, logger },
   };
   const closeStores = async () => {
+    guard.stop();
     authority.stop();
     await previews.close();
     await cluster.stop();

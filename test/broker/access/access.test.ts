@@ -1,5 +1,6 @@
 import type { IClientOptions } from "mqtt";
 import { describe, expect, it } from "vitest";
+import { TokenUndecidedError } from "../../../broker/access/errors.ts";
 import {
   type BrokerUnderTest,
   closed,
@@ -50,6 +51,38 @@ describe("the broker, at CONNECT,", () => {
     const test = await startTestBroker();
     expect(await connackOf(test, { username: "anyone", password: test.token(["dashboard:read"]) })).toBe(0);
     expect(test.broker.clients()).toMatchObject([{ identity: "user:alice", transport: "tcp", address: "127.0.0.1" }]);
+  });
+
+  it("passes the secret of an integration on, as a token with any user name", async () => {
+    const asked: string[] = [];
+    const verifyToken = (secret: string) => {
+      asked.push(secret);
+      return { ...readToken(test.token(["dashboard:read"])), userId: "home-assistant", expiresAt: undefined };
+    };
+    const test = await startTestBroker({ verifyToken });
+    await test.client({ username: "ha", password: "skylapse_secret" });
+    expect(asked).toEqual(["skylapse_secret"]);
+    expect(test.broker.clients()).toMatchObject([{ identity: "user:home-assistant" }]);
+  });
+
+  it("accepts the password of an account only when the operator allows it", async () => {
+    const alice = { username: "alice", password: "correct horse" };
+    expect(await connackOf(await startTestBroker(), alice)).toBe(4);
+    const asked: object[] = [];
+    const test = await startTestBroker({
+      verifyPassword: async (login) => {
+        asked.push(login);
+        if (login.userId === "busy") throw new TokenUndecidedError("64 logins are waiting already");
+        const isRight = login.password === alice.password;
+        return isRight ? { ...readToken(test.token(["dashboard:read"])), expiresAt: undefined } : undefined;
+      },
+    });
+    expect(await connackOf(test, alice)).toBe(0);
+    expect(asked).toEqual([{ userId: "alice", password: "correct horse", address: "127.0.0.1" }]);
+    expect(await connackOf(test, { ...alice, password: "wrong horse" })).toBe(4);
+    expect(await connackOf(test, { ...alice, username: "busy" })).toBe(3);
+    expect(await connackOf(test, NORTH)).toBe(0);
+    expect(asked).toHaveLength(3);
   });
 
   it("logs why a client was refused, without its secret", async () => {
