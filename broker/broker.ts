@@ -231,7 +231,7 @@ async function composed(options: BrokerOptions) {
     ...{ registry, retainedTopics, onRefused, logger },
     liveSince: () => storage.retained.newest,
     addSubscription: (client, filter, qos) => storage.subscribe(client.id, filter, qos),
-    subscribeBefore: (isDurable, task) => aedes.subscribeBefore(isDurable, task),
+    subscribeSession: (subscription, task) => aedes.subscribeSession(subscription, task),
     removeSubscription: (client, filter) => {
       storage.removeSubscriptions(client, [filter]).catch((error: unknown) => {
         logger.error(

@@ -67,7 +67,7 @@ export class AuthorizeForward {
     // Retained messages need no limit: they are read only as fast as the client takes them.
     if (!packet.retain) {
       const { maxQueuedBytes } = this.#options;
-      // The client's session sends it, if a filter grants QoS 1 or 2.
+      // The filter grants QoS 0, and the client's session sends it if another filter grants QoS 1 or 2.
       const isForSession = packet.brokerId === LIVE_LOG_ID && packet.qos > 0 && !client.clean;
       if (isForSession && grantedQos(access, packet.topic) > 0) return null;
       if (client.conn.writableLength > maxQueuedBytes) {

@@ -20,8 +20,11 @@ interface AuthorizeSubscribeOptions {
   liveSince(): number;
   /** Adds a filter of a SUBSCRIBE to the client's persistent session. Resolves when the filter is durable. */
   addSubscription(client: Client, filter: string, qos: 0 | 1 | 2): Promise<void>;
-  /** Runs the task, in which Aedes subscribes. The subscription starts at once, and SUBACK waits for the promise. */
-  subscribeBefore(isDurable: Promise<void>, task: () => void): void;
+  /**
+   * Runs the task, in which Aedes subscribes the client of a persistent session. The subscription starts at once, and
+   * SUBACK waits for the promise.
+   */
+  subscribeSession(subscription: { qos: 0 | 1 | 2; isDurable: Promise<void> }, task: () => void): void;
   /** Removes a refused filter from the client's stored session. */
   removeSubscription(client: Client, filter: string): void;
   maxSubscriptions: number;
@@ -78,7 +81,8 @@ export class AuthorizeSubscribe {
     // Aedes restores a session's filters before the CONNACK, and sends no retained messages for them. It sets
     // `client.connected` only some time after the CONNACK, when SUBSCRIBEs may have arrived.
     if (!access.isAccepted) {
-      grant();
+      if (client.clean) grant();
+      else this.#options.subscribeSession({ qos, isDurable: Promise.resolve() }, grant);
       return;
     }
     const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
@@ -90,7 +94,7 @@ export class AuthorizeSubscribe {
     const isDurable = this.#options.addSubscription(client, filter, qos);
     // Aedes has this subscription already, and would send SUBACK at once.
     if (known?.qos === qos) isDurable.then(grant, done);
-    else this.#options.subscribeBefore(isDurable, grant);
+    else this.#options.subscribeSession({ qos, isDurable }, grant);
   }
 
   stop(): void {

@@ -1,4 +1,4 @@
-import { Aedes, type AedesOptions, type Client, type PublishPacket } from "aedes";
+import { Aedes, type AedesOptions, type AedesPublishPacket, type Client, type PublishPacket } from "aedes";
 import type { PublicationLog } from "../../platform/publication-log.ts";
 import { nothing, TopicEmitter } from "./topic-emitter.ts";
 
@@ -17,6 +17,12 @@ interface NumberedPacket extends PublishPacket {
   brokerCounter: number;
 }
 
+interface SessionSubscription {
+  readonly qos: 0 | 1 | 2;
+  /** Resolves when the filter is durable. */
+  readonly isDurable: Promise<void>;
+}
+
 /**
  * Aedes, changed so that subscribers follow the log of publications. Plain Aedes acknowledges a publication, and then
  * forwards it; it does not forward when it cannot write the acknowledgement. If the client died at that moment, it would
@@ -28,7 +34,7 @@ export class ForwardingBroker extends Aedes {
   #unfollow = nothing;
   #bus: { send(publication: NumberedPacket): void } | undefined;
   #published = 0;
-  #isDurable: Promise<void> | undefined;
+  #subscribing: SessionSubscription | undefined;
 
   constructor(options: Omit<AedesOptions, "mq">) {
     const emitter = new TopicEmitter();
@@ -49,7 +55,7 @@ export class ForwardingBroker extends Aedes {
   }
 
   /** Dispatches a publication of QoS 0 of another node. */
-  deliver(publication: { topic: string; brokerCounter: number }): void {
+  deliver(publication: Omit<AedesPublishPacket, "messageId">): void {
     this.#emitter.emit(publication);
   }
 
@@ -74,24 +80,31 @@ export class ForwardingBroker extends Aedes {
   }
 
   /**
-   * Runs the task, in which Aedes subscribes. The subscription starts at once, so that the client gets what it publishes
-   * in the same write as SUBSCRIBE. Aedes hears that the subscription exists, and sends SUBACK, when the promise resolves.
+   * Runs the task, in which Aedes subscribes the client of a persistent session. The subscription starts at once, so that
+   * the client gets what it publishes in the same write as SUBSCRIBE. Aedes hears that the subscription exists, and sends
+   * SUBACK, when the promise resolves.
    */
-  subscribeBefore(isDurable: Promise<void>, task: () => void): void {
+  subscribeSession(subscription: SessionSubscription, task: () => void): void {
     // Aedes does not subscribe a closed client.
-    isDurable.catch(nothing);
-    this.#isDurable = isDurable;
+    subscription.isDurable.catch(nothing);
+    this.#subscribing = subscription;
     try {
       task();
     } finally {
-      this.#isDurable = undefined;
+      this.#subscribing = undefined;
     }
   }
 
   override subscribe(...[filter, listener, done]: Parameters<Aedes["subscribe"]>): void {
-    const isDurable = this.#isDurable;
-    if (isDurable === undefined) super.subscribe(filter, listener, done);
-    else super.subscribe(filter, listener, () => void isDurable.then(() => done(), done));
+    if (this.#subscribing === undefined) {
+      super.subscribe(filter, listener, done);
+      return;
+    }
+    const { qos, isDurable } = this.#subscribing;
+    const subscribed = () => void isDurable.then(() => done(), done);
+    // The session itself sends what the filter gets with QoS 1 or 2.
+    if (qos > 0) this.#emitter.onQosZero(filter, listener, subscribed);
+    else super.subscribe(filter, listener, subscribed);
   }
 
   override close(done?: () => void): void {

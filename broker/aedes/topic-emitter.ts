@@ -1,17 +1,12 @@
+import type { AedesPublishPacket } from "aedes";
 import type { LoggedPublication } from "../../platform/publication-log.ts";
 import { TopicIndex } from "./topic-index.ts";
 
 /** The broker id of live publications of the log. Their counter is their position. */
 export const LIVE_LOG_ID = "live";
 
-/** A publication as Aedes passes it to its emitter. */
-interface Message {
-  topic: string;
-  /** Grows with each publication of a broker id: Aedes drops others as repetitions. */
-  brokerCounter: number;
-}
-
-type Listener = (message: Message, done: () => void) => void;
+/** `brokerCounter` grows with each publication of a broker id: Aedes drops others as repetitions. */
+type Listener = (message: AedesPublishPacket, done: () => void) => void;
 
 /**
  * The subscriptions, and the dispatch of publications to them. Replaces Aedes' `mqemitter`, which waits until the
@@ -23,6 +18,8 @@ export class TopicEmitter {
   /** Read by Aedes. */
   readonly concurrency = 0;
   readonly #listeners = new TopicIndex<Listener>();
+  /** Of persistent sessions, which read the log themselves: for messages of QoS 0 only. */
+  readonly #ofSessions = new TopicIndex<Listener>();
   #closed = false;
 
   on(filter: string, listener: Listener, done?: () => void): this {
@@ -31,19 +28,26 @@ export class TopicEmitter {
     return this;
   }
 
+  /** As {@link on}, for messages of QoS 0 only. */
+  onQosZero(filter: string, listener: Listener, done: () => void): void {
+    this.#ofSessions.add(filter, listener);
+    setImmediate(done);
+  }
+
   removeListener(filter: string, listener: Listener, done?: () => void): this {
     this.#listeners.remove(filter, listener);
+    this.#ofSessions.remove(filter, listener);
     if (done !== undefined) setImmediate(done);
     return this;
   }
 
   /** Dispatches a publication that is not in the log. */
-  emit(message: Message, done: (error?: Error) => void = nothing): this {
+  emit(message: AedesPublishPacket, done: (error?: Error) => void = nothing): this {
     if (this.#closed) {
       done(new Error("the broker is stopping"));
       return this;
     }
-    const listeners = this.#listeners.match(message.topic);
+    const listeners = this.#match(message.topic, 0);
     for (const listener of listeners) listener(message, nothing);
     // Aedes writes deliveries in `setImmediate`. Calling `done` after these writes keeps a publisher's packets in
     // order.
@@ -55,11 +59,16 @@ export class TopicEmitter {
   /** Dispatches the next publication of the log. */
   dispatchLogged({ position, topic, payload, qos, retain }: LoggedPublication): void {
     if (this.#closed) return;
-    const listeners = this.#listeners.match(topic);
+    const listeners = this.#match(topic, qos);
     if (listeners.length === 0) return;
     const place = { brokerId: LIVE_LOG_ID, brokerCounter: position };
-    const message = { cmd: "publish", topic, payload, qos, retain, dup: false, ...place };
+    const message = { cmd: "publish" as const, topic, payload, qos, retain, dup: false, ...place };
     for (const listener of listeners) listener(message, nothing);
+  }
+
+  #match(topic: string, qos: 0 | 1 | 2): Listener[] {
+    const listeners = this.#listeners.match(topic);
+    return qos === 0 ? listeners.concat(this.#ofSessions.match(topic)) : listeners;
   }
 
   close(done: () => void = nothing): this {

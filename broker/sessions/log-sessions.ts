@@ -18,8 +18,12 @@ const NOTHING = { messages: 0, bytes: 0 };
 const WINDOW = 2_048;
 /** A session that is far behind takes turns with others: it waits after this many unwritten publications. */
 const MAX_UNWRITTEN = 64;
-/** The shortest time between two writes of a changed record that no acknowledgement waits for. */
+/**
+ * Changed records that no acknowledgement waits for are written this often, and not more of them each time, in the order
+ * of their changes: what many sessions receive must not cost as many writes.
+ */
 const SAVE_INTERVAL_MS = 50;
+const MAX_SAVES = 64;
 /** The log is trimmed once this much can be removed, so that a trim is no write for each message. */
 const TRIM_BYTES = 1024 * 1024;
 /** How often sessions without news move on, full sessions are cut, and the log is trimmed. */
@@ -83,7 +87,11 @@ export class LogSessions {
   readonly #counts = new Counts();
   readonly #groups: SessionGroups;
   readonly #bounds: LogBounds;
+  /** In the order of their first change after they were saved. */
   readonly #changed = new Set<LogSession>();
+  /** Until it fires, this many changed records may be saved. */
+  #saveTimer: NodeJS.Timeout | undefined;
+  #saves = MAX_SAVES;
   readonly #ends: (() => void)[] = [];
   #edge: number;
   #isGivingUp = false;
@@ -155,7 +163,7 @@ export class LogSessions {
     this.#edge = log.publications.head;
     this.#ends.push(
       log.publications.follow((publications, head) => this.#follow(publications, head)),
-      log.rows.beforeWrite(() => this.#putChanged(false)),
+      log.rows.beforeWrite(() => this.#saveSome()),
     );
     this.#sweep();
     this.#sweepTimer = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS).unref();
@@ -175,8 +183,7 @@ export class LogSessions {
     clearInterval(this.#sweepTimer);
     for (const end of this.#ends.splice(0)) end();
     await this.#bounds.stop();
-    this.#putChanged(true);
-    await this.#options.log.rows.flush();
+    await this.flush();
   }
 
   get size(): number {
@@ -283,7 +290,9 @@ export class LogSessions {
 
   /** Resolves when all changes are durable. @throws {StoreUnavailableError} */
   async flush(): Promise<void> {
-    this.#putChanged(true);
+    clearTimeout(this.#saveTimer);
+    this.#saveTimer = undefined;
+    for (const session of this.#changed) this.#put(session);
     await this.#options.log.rows.flush();
   }
 
@@ -386,33 +395,37 @@ export class LogSessions {
   }
 
   #note(session: LogSession): void {
-    if (this.#changed.size === 0) {
-      setTimeout(() => {
-        if (this.#changed.size > 0) this.#putChanged(true);
-      }, SAVE_INTERVAL_MS).unref();
-    }
     this.#changed.add(session);
+    this.#saveTimer ??= setTimeout(() => {
+      this.#saveTimer = undefined;
+      this.#saves = MAX_SAVES;
+      this.#saveSome();
+      const [waiting] = this.#changed;
+      if (waiting !== undefined) this.#note(waiting);
+    }, SAVE_INTERVAL_MS).unref();
   }
 
   /** Puts the session's changes into the next write. Call this before the node releases the session: later changes are not stored. */
   save(key: string): void {
     const session = this.#sessions.get(key);
-    if (session !== undefined && this.#changed.delete(session)) this.#put(session);
+    if (session !== undefined && this.#changed.has(session)) this.#put(session);
   }
 
-  /** @param all false: only sessions that were not saved recently, because the journal may write after every message */
-  #putChanged(all: boolean): void {
+  /** Not those that were saved recently: the journal may write after every message. */
+  #saveSome(): void {
     const moment = performance.now();
     for (const session of this.#changed) {
-      if (!all && moment - session.savedAt < SAVE_INTERVAL_MS) continue;
+      if (this.#saves === 0) return;
+      if (moment - session.savedAt < SAVE_INTERVAL_MS) continue;
+      this.#saves--;
       session.savedAt = moment;
-      this.#changed.delete(session);
       this.#put(session);
     }
   }
 
   #put(session: LogSession): void {
     const { rows, publications } = this.#options.log;
+    this.#changed.delete(session);
     // Every node passes over publications for a session without a connection, so that no node has to store the place.
     if (rows.writerOf(session.key) === "this") rows.set(SESSION_ROW + session.key, rowOf(session, publications.epoch));
   }

@@ -238,7 +238,7 @@ class LogStorage implements BrokerStorage {
       if (known !== undefined) await this.#discard(key);
     }
     this.#sessions.keep(key, owner);
-    await this.#sessions.flush();
+    await this.#sessions.store(key);
     this.#assertWriter(key);
     return undefined;
   }
@@ -369,7 +369,7 @@ class LogStorage implements BrokerStorage {
   async subscribe(key: string, filter: string, qos: 0 | 1 | 2): Promise<void> {
     const session = this.#sessions.get(key);
     if (session !== undefined) this.#sessions.subscribe(session, filter, qos);
-    await this.#sessions.flush();
+    await this.#sessions.store(key);
     if (this.#sessions.get(key) !== undefined) this.#assertWriter(key);
   }
 
@@ -383,7 +383,7 @@ class LogStorage implements BrokerStorage {
     const stored = filters.filter((filter) => session?.cursor.filters.has(filter));
     if (session === undefined || stored.length === 0) return;
     for (const filter of stored) this.#sessions.unsubscribe(session, filter);
-    await this.#sessions.flush();
+    await this.#sessions.store(id);
   }
 
   async subscriptionsByClient({ id }: Session): Promise<Subscription[]> {

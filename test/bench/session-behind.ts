@@ -9,7 +9,8 @@ const CROWD = 900;
 const CROWD_BEHIND = 100;
 const PAYLOAD_BYTES = 300;
 const LIVE_PER_SECOND = 500;
-const CROWD_LIVE_PER_SECOND = 20;
+/** For each session. */
+const CROWD_LIVE_PER_SECOND = 2;
 /** No session loses messages, and no connection is cut that waits for its turn among 900. */
 const NO_LIMITS = { MAX_OFFLINE_MESSAGES: "0", MAX_OFFLINE_BYTES: "0", MQTT_CONNECT_TIMEOUT_MS: "60000" };
 

@@ -148,3 +148,31 @@ test("what a client has not acknowledged is counted when the log gives it up, an
   expect(numbersOf(await drain(a, log.publications.head))).toEqual(held);
   await close();
 });
+
+test("when many sessions change at once, their rows are written by and by, those that changed first before the others", async () => {
+  const { sessions, log, close } = await openSessions(join(temporaryFolder(), "journal"));
+  const keys = numbers(1, 200).map((n) => `s${n}`);
+  for (const key of keys) sessions.keep(key, OWNER);
+  await sessions.flush();
+  const written: string[] = [];
+  const together: number[] = [];
+  const set = log.rows.set.bind(log.rows);
+  log.rows.set = (key, value) => {
+    if (together.length === 0) queueMicrotask(() => together.splice(0));
+    together.push(written.push(key));
+    expect(together.length).toBeLessThanOrEqual(64);
+    set(key, value);
+  };
+  for (const key of keys) sessions.left(key);
+  await expect
+    .poll(
+      async () => {
+        await publish(log, 1, 1);
+        return written.length;
+      },
+      { interval: 5 },
+    )
+    .toBe(200);
+  expect(written).toEqual(keys.map((key) => `session:${key}`));
+  await close();
+});
