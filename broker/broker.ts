@@ -230,15 +230,17 @@ async function composed(options: BrokerOptions) {
     ...config,
     ...{ registry, retainedTopics, onRefused, logger },
     liveSince: () => storage.retained.newest,
+    isSubscribed: (client, filter) => storage.isSubscribed(client.id, filter),
     addSubscription: (client, filter, qos) => storage.subscribe(client.id, filter, qos),
     subscribeSession: (subscription, task) => aedes.subscribeSession(subscription, task),
     removeSubscription: (client, filter) => {
-      storage.removeSubscriptions(client, [filter]).catch((error: unknown) => {
+      const onFailed = (error: unknown) => {
         logger.error(
           { err: error, ...sessionName(client.id) },
           "refused subscription could not be removed from the session",
         );
-      });
+      };
+      storage.removeSubscriptions(client, [filter]).then(() => {}, onFailed);
     },
   });
   const forwarding = new AuthorizeForward({

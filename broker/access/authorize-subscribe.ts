@@ -18,6 +18,8 @@ interface AuthorizeSubscribeOptions {
   retainedTopics(): RetainedLookup;
   /** A subscription of this moment gets publications above this position live. */
   liveSince(): number;
+  /** Whether the client's persistent session has the filter. */
+  isSubscribed(client: Client, filter: string): boolean;
   /** Adds a filter of a SUBSCRIBE to the client's persistent session. Resolves when the filter is durable. */
   addSubscription(client: Client, filter: string, qos: 0 | 1 | 2): Promise<void>;
   /**
@@ -91,10 +93,17 @@ export class AuthorizeSubscribe {
       grant();
       return;
     }
-    const isDurable = this.#options.addSubscription(client, filter, qos);
-    // Aedes has this subscription already, and would send SUBACK at once.
-    if (known?.qos === qos) isDurable.then(grant, done);
-    else this.#options.subscribeSession({ qos, isDurable }, grant);
+    const { isSubscribed, addSubscription, subscribeSession } = this.#options;
+    // An UNSUBSCRIBE has arrived in one write with this SUBSCRIBE, and Aedes still has the earlier subscription.
+    const isEnding = known !== undefined && !isSubscribed(client, filter);
+    const isDurable = addSubscription(client, filter, qos);
+    const subscribe = () => {
+      access.filters.set(filter, { qos, since });
+      subscribeSession({ qos, isDurable }, grant);
+    };
+    // If Aedes has the same subscription, it sends SUBACK at once.
+    if (isEnding || known?.qos === qos) isDurable.then(subscribe, done);
+    else subscribe();
   }
 
   stop(): void {

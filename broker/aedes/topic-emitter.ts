@@ -34,10 +34,14 @@ export class TopicEmitter {
     setImmediate(done);
   }
 
-  removeListener(filter: string, listener: Listener, done?: () => void): this {
+  /**
+   * Calls back at once. Aedes forgets the subscription in the callback: later, it would forget the subscription of a
+   * SUBSCRIBE that arrived in one write with the UNSUBSCRIBE.
+   */
+  removeListener(filter: string, listener: Listener, done: () => void = nothing): this {
     this.#listeners.remove(filter, listener);
     this.#ofSessions.remove(filter, listener);
-    if (done !== undefined) setImmediate(done);
+    done();
     return this;
   }
 

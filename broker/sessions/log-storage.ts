@@ -23,6 +23,7 @@ import {
 } from "./session-cursor.ts";
 import {
   type BrokerStorage,
+  type Callback,
   type Cleared,
   type LogDeliveries,
   type OutgoingUpdate,
@@ -107,6 +108,8 @@ class LogStorage implements BrokerStorage {
   readonly #incoming = new IncomingIds();
   /** Serializes the creation and discarding of each session. */
   readonly #lifetimes = new KeyedQueue();
+  /** Serializes the answers to SUBSCRIBE and UNSUBSCRIBE of each session. */
+  readonly #filterChanges = new KeyedQueue();
   readonly #connections = new WeakMap<object, LogConnection>();
   /** Resolves when what the log has is loaded. */
   #loading: Promise<void> = Promise.resolve();
@@ -366,24 +369,38 @@ class LogStorage implements BrokerStorage {
 
   // Subscriptions
 
-  async subscribe(key: string, filter: string, qos: 0 | 1 | 2): Promise<void> {
+  isSubscribed(key: string, filter: string): boolean {
+    return this.#sessions.get(key)?.cursor.filters.has(filter) ?? false;
+  }
+
+  subscribe(key: string, filter: string, qos: 0 | 1 | 2): Promise<void> {
     const session = this.#sessions.get(key);
     if (session !== undefined) this.#sessions.subscribe(session, filter, qos);
-    await this.#sessions.store(key);
-    if (this.#sessions.get(key) !== undefined) this.#assertWriter(key);
+    return this.#storeFilters(key);
+  }
+
+  /** Resolves when the session's filters are durable, in the order of the calls. */
+  #storeFilters(key: string): Promise<void> {
+    const flushed = this.#sessions.store(key);
+    // An earlier call may fail first.
+    flushed.catch(() => {});
+    return this.#filterChanges.run(key, async () => {
+      await flushed;
+      if (this.#sessions.get(key) !== undefined) this.#assertWriter(key);
+    });
   }
 
   /** {@link subscribe} has added the filters. */
-  addSubscriptions(): { then(resolve: () => void): void } {
+  addSubscriptions(): Callback {
     return AT_ONCE;
   }
 
-  async removeSubscriptions({ id }: Session, filters: string[]): Promise<void> {
+  removeSubscriptions({ id }: Session, filters: string[]): Callback {
     const session = this.#sessions.get(id);
     const stored = filters.filter((filter) => session?.cursor.filters.has(filter));
-    if (session === undefined || stored.length === 0) return;
+    if (session === undefined || stored.length === 0) return AT_ONCE;
     for (const filter of stored) this.#sessions.unsubscribe(session, filter);
-    await this.#sessions.store(id);
+    return this.#storeFilters(id);
   }
 
   async subscriptionsByClient({ id }: Session): Promise<Subscription[]> {
@@ -526,9 +543,9 @@ class LogStorage implements BrokerStorage {
 }
 
 const NO_SUBSCRIPTIONS: StoredSubscription[] = [];
-/** A promise would call back in a later turn, and Aedes would handle what follows the SUBSCRIBE before the SUBSCRIBE. */
+/** A promise would call back in a later turn, and Aedes would handle what follows the packet before the packet. */
 // biome-ignore lint/suspicious/noThenProperty: Aedes calls nothing but `then`
-const AT_ONCE = { then: (resolve: () => void) => resolve() };
+const AT_ONCE: Callback = { then: (resolve: () => void) => resolve() };
 const PUBREL = {
   ...{ cmd: "pubrel", topic: "", payload: Buffer.alloc(0), qos: 1, retain: false, dup: false },
   ...{ brokerId: LOG_ID, brokerCounter: 1 },

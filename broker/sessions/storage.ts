@@ -94,6 +94,11 @@ export interface LogDeliveries {
   nextUnloggedId(client: Session): number;
 }
 
+/** A promise, or what calls back at once: Aedes calls nothing but `then`. */
+export interface Callback {
+  then(resolve: () => void, reject: (error: unknown) => void): unknown;
+}
+
 /** The store as the broker needs it. Aedes needs further methods. */
 export interface BrokerStorage extends SessionOwners {
   /** The id of this run of the broker. Sorts after the ids of all earlier runs of any node. */
@@ -116,7 +121,10 @@ export interface BrokerStorage extends SessionOwners {
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number>;
   /** Discards the sessions of the matching owners, connected or not. @returns how many */
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
-  removeSubscriptions(client: Session, filters: string[]): Promise<void>;
+  /** Whether the persistent session has the filter. */
+  isSubscribed(key: string, filter: string): boolean;
+  /** Calls back when the removal is durable, and at once if there is nothing to remove. */
+  removeSubscriptions(client: Session, filters: string[]): Callback;
   /**
    * The client of a persistent session has sent a SUBSCRIBE, and the filter is granted. From now on, the session gets
    * publications of the filter. Resolves when the filter is durable. @throws {StoreUnavailableError}

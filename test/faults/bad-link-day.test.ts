@@ -11,6 +11,7 @@ import { DeviceClock } from "../../device/host/clock.ts";
 import { BadLink } from "../support/bad-link.ts";
 import { JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { addCamera } from "../support/devices.ts";
+import { TIMEOUT_MS } from "../support/long-form.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 const INTERVAL_MS = 30_000;
@@ -24,7 +25,7 @@ afterEach(async () => {
 });
 
 it("sends the newest events first after a day without a link, and then all events of the day", {
-  timeout: 600_000,
+  timeout: TIMEOUT_MS,
 }, async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));

@@ -10,11 +10,12 @@ import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import { BadLink } from "../support/bad-link.ts";
 import { JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { addCamera } from "../support/devices.ts";
+import { LONG, TIMEOUT_MS } from "../support/long-form.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/test/support/sender-program.js", import.meta.url));
 /** Runs of the short form. `npm run test:long` does all runs. */
-const RUNS = process.env.LONG_TESTS === undefined ? 5 : 40;
+const RUNS = LONG ? 40 : 5;
 const PER_RUN = 150;
 
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
@@ -26,7 +27,7 @@ afterEach(async () => {
 const saidSchema = z.object({ run: z.string(), n: z.number() });
 
 it(`delivers each event of a camera once, despite ${RUNS} times kill -9 on a link that is cut`, {
-  timeout: 30_000 + RUNS * 8000,
+  timeout: TIMEOUT_MS,
 }, async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));

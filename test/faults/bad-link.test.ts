@@ -13,11 +13,11 @@ import type { CameraDriver } from "../../device/cameras/camera-driver.ts";
 import { BadLink } from "../support/bad-link.ts";
 import { type Dashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { addCamera } from "../support/devices.ts";
+import { LONG, TIMEOUT_MS } from "../support/long-form.ts";
 import { startRunningClock } from "../support/running-clock.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 /** The short form. `npm run test:long` does the long form. */
-const LONG = process.env.LONG_TESTS !== undefined;
 /** The number of captures. Each capture causes two events. */
 const CAPTURES = LONG ? 1000 : 300;
 /** A backlog may delay urgent messages by at most this many milliseconds of {@link startRunningClock}. */
@@ -164,7 +164,7 @@ function expectAllInOrder(count: number): void {
 }
 
 it(`delivers ${2 * CAPTURES} events once and in order over a slow link that is cut, falls silent and disappears`, {
-  timeout: 300_000,
+  timeout: TIMEOUT_MS,
 }, async () => {
   const { agent, take } = await startNumbered(0, 0.5);
   const part = CAPTURES / 10;
@@ -217,7 +217,7 @@ it(`delivers ${2 * CAPTURES} events once and in order over a slow link that is c
 });
 
 it("delays no birth, sleep message or new event by 2 s or more during a backlog on a link of 2 kB/s", {
-  timeout: 300_000,
+  timeout: TIMEOUT_MS,
 }, async () => {
   const { agent, take } = await startNumbered(1, 5);
   const pictures = 60;

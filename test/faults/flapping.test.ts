@@ -10,10 +10,10 @@ import { watchCameraPage } from "../support/camera-page.ts";
 import { type CameraProgram, startCameraProgram } from "../support/camera-program.ts";
 import { type Dashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { addCamera } from "../support/devices.ts";
+import { LONG, TIMEOUT_MS } from "../support/long-form.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 /** The short form. `npm run test:long` flaps every 5 s for a minute, with the default grace period. */
-const LONG = process.env.LONG_TESTS !== undefined;
 const FLAPS = LONG ? 12 : 6;
 const BETWEEN_FLAPS_MS = LONG ? 5000 : 0;
 const GRACE_MS = LONG ? 30_000 : 5000;
@@ -80,7 +80,7 @@ const duplicateAlerts = (): string[] =>
     .map(({ event }) => event);
 
 it(`keeps a camera online while its link flaps ${FLAPS} times, and reports no duplicate`, {
-  timeout: 240_000,
+  timeout: TIMEOUT_MS,
 }, async () => {
   const camera = await startCamera();
   const { browser, end } = await launchBrowser();

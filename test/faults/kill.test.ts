@@ -2,14 +2,14 @@ import { afterEach, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createClient } from "../../dashboard-client/index.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { LONG, TIMEOUT_MS, WAIT_MS } from "../support/long-form.ts";
 import { freePort } from "../support/ports.ts";
 import { startRedis } from "../support/redis.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
 import { SessionCrowd } from "./session-client.ts";
 
-/** The short form. `npm run test:long` does all kills, on both stores. */
-const LONG = process.env.LONG_TESTS !== undefined;
+// The short form. `npm run test:long` does all kills, on both stores.
 const KILLS = LONG ? 20 : 3;
 const STORES = LONG ? (["LevelDB", "Redis"] as const) : (["LevelDB"] as const);
 const MESSAGES_PER_PUBLISHER = LONG ? 12_500 : 800;
@@ -25,7 +25,7 @@ afterEach(async () => {
 
 it.each(STORES)(
   `loses nothing and sends no event or publication of QoS 2 twice, despite ${KILLS} kills while clients publish, on %s`,
-  { timeout: 600_000 },
+  { timeout: TIMEOUT_MS },
   async (store) => {
     const dataPath = makeDataPath();
     cleanUps.push(() => removeDataPath(dataPath));
@@ -86,7 +86,7 @@ it.each(STORES)(
     const acknowledged = () => publishers.reduce((sum, publisher) => sum + publisher.acknowledged.size, 0);
     // After a random number of messages, not after a random time, so that the speed of the machine has no effect.
     const reach = async (share: number) =>
-      expect.poll(acknowledged, { interval: 2 }).toBeGreaterThanOrEqual(share * TOTAL * 0.95);
+      expect.poll(acknowledged, { interval: 2, timeout: WAIT_MS }).toBeGreaterThanOrEqual(share * TOTAL * 0.95);
     for (let kill = 0; kill < KILLS; kill++) {
       // The sessions that flap do so before a kill and, later, after it.
       await reach((kill + Math.random() * 0.3) / KILLS);
@@ -104,7 +104,7 @@ it.each(STORES)(
     for (const { acknowledged: accepted } of publishers) expect(accepted.size).toBe(all.length);
     await sessions.expectNoFaults(publishers);
     for (const camera of CAMERAS) {
-      await expect.poll(() => shown.get(camera)?.length).toBe(all.length);
+      await expect.poll(() => shown.get(camera)?.length, { timeout: WAIT_MS }).toBe(all.length);
       expect(shown.get(camera)).toEqual(all);
     }
     expect(gaps).toEqual([]);

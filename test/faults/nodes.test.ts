@@ -2,14 +2,13 @@ import { afterEach, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createClient } from "../../dashboard-client/index.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { LONG, TIMEOUT_MS, WAIT_MS } from "../support/long-form.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
 import { startRoundRobin } from "../support/round-robin.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
 import { SessionCrowd } from "./session-client.ts";
 
-/** The short form. `npm run test:long` does the long form. */
-const LONG = process.env.LONG_TESTS !== undefined;
 const NODES = 3;
 const DASHBOARDS = LONG ? 30 : 6;
 const MESSAGES_PER_PUBLISHER = LONG ? 12_500 : 500;
@@ -59,7 +58,7 @@ const PLANS: readonly (readonly [what: string, blows: readonly Blow[]])[] = [
 it.each(PLANS)(
   "loses nothing and sends no event or publication of QoS 2 twice while %s",
   {
-    timeout: 600_000,
+    timeout: TIMEOUT_MS,
   },
   async (_, blows) => {
     // By default, Redis may answer up to two seconds before it writes its log: kill -9 would lose these events.
@@ -131,7 +130,7 @@ it.each(PLANS)(
     const acknowledged = () => publishers.reduce((sum, publisher) => sum + publisher.acknowledged.size, 0);
     for (const [index, blow] of blows.entries()) {
       const moment = ((index + Math.random()) / blows.length) * total * 0.95;
-      await expect.poll(acknowledged, { interval: 2 }).toBeGreaterThanOrEqual(moment);
+      await expect.poll(acknowledged, { interval: 2, timeout: WAIT_MS }).toBeGreaterThanOrEqual(moment);
       sessions.toggle();
       await blow({ nodes, redis, startNode });
     }
@@ -142,7 +141,7 @@ it.each(PLANS)(
     await sessions.expectNoFaults(publishers);
     for (const camera of CAMERAS) {
       for (const { shown, gaps } of dashboards) {
-        await expect.poll(() => shown.get(camera)?.length).toBe(all.length);
+        await expect.poll(() => shown.get(camera)?.length, { timeout: WAIT_MS }).toBe(all.length);
         expect(shown.get(camera)).toEqual(all);
         expect(gaps).toEqual([]);
       }

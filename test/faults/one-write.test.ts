@@ -1,12 +1,13 @@
 import type { IPublishPacket, Packet } from "mqtt-packet";
 import { afterEach, expect, it } from "vitest";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { LONG, TIMEOUT_MS } from "../support/long-form.ts";
 import { MqttWire } from "../support/mqtt-wire.ts";
 import { startRedis } from "../support/redis.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 /** The short form. `npm run test:long` tries each kind 1,000 times. */
-const TIMES = process.env.LONG_TESTS === undefined ? 6 : 1_000;
+const TIMES = LONG ? 1_000 : 6;
 
 interface Kind {
   clean: boolean;
@@ -36,7 +37,7 @@ afterEach(async () => {
 it.each(["LevelDB", "Redis"])(
   "delivers a message that arrives together with the SUBSCRIBE before it, on %s",
   {
-    timeout: 600_000,
+    timeout: TIMEOUT_MS,
   },
   async (store) => {
     const dataPath = makeDataPath();

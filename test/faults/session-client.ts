@@ -1,6 +1,7 @@
 import type { IPublishPacket, Packet } from "mqtt-packet";
 import { expect } from "vitest";
 import { signToken } from "../support/dashboard.ts";
+import { WAIT_MS } from "../support/long-form.ts";
 import { MqttWire } from "../support/mqtt-wire.ts";
 import type { Publisher } from "./publisher.ts";
 
@@ -245,7 +246,7 @@ export class SessionCrowd {
   async expectNoFaults(publishers: readonly Publisher[]): Promise<void> {
     const faults = () => this.all.map((client) => ({ name: client.name, ...client.faults(publishers) }));
     try {
-      await expect.poll(() => faults().reduce((sum, { lost }) => sum + lost, 0)).toBe(0);
+      await expect.poll(() => faults().reduce((sum, { lost }) => sum + lost, 0), { timeout: WAIT_MS }).toBe(0);
     } finally {
       process.stdout.write(`${faults().map(summary).join("\n")}\n`);
     }

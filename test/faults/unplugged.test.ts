@@ -7,10 +7,10 @@ import { type CameraPage, watchCameraPage } from "../support/camera-page.ts";
 import { type CameraProgram, startCameraProgram } from "../support/camera-program.ts";
 import { type Dashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { addCamera } from "../support/devices.ts";
+import { LONG, TIMEOUT_MS } from "../support/long-form.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 /** The short form. `npm run test:long` uses the default grace period. */
-const LONG = process.env.LONG_TESTS !== undefined;
 const GRACE_MS = LONG ? 30_000 : 4000;
 /** The camera's keep-alive. After 1.5 times this time, the broker regards a silent link as lost [MQTT-3.1.2-24]. */
 const KEEPALIVE_S = 30;
@@ -118,7 +118,7 @@ it("reports no absence and loses no event if a silent link returns in time", asy
 
 if (LONG)
   it("reports a camera with a silent link as offline at the end of the grace period after the broker's timeout", {
-    timeout: 240_000,
+    timeout: TIMEOUT_MS,
   }, async () => {
     const silentAt = Date.now();
     link.silent = true;

@@ -3,6 +3,7 @@ import fc, { type Arbitrary } from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PINGREQ } from "../broker/raw-client.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { LONG, TIMEOUT_MS } from "../support/long-form.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { type Delivery, deliver } from "./fuzz/deliver.ts";
 import { type Heap, INSPECTED, openHeap, withoutInspector } from "./fuzz/heap.ts";
@@ -18,8 +19,7 @@ import { afterAuth, beforeAuth } from "./fuzz/web-socket-inputs.ts";
 import { startWitness } from "./fuzz/witness.ts";
 import { frame, UPGRADE } from "./raw-web-socket.ts";
 
-/** Whether to run all inputs: `npm run test:long` sends more than 100,000. */
-const LONG = process.env.LONG_TESTS !== undefined;
+/** `npm run test:long` sends more than 100,000. */
 const INPUTS_PER_ENTRY_POINT = LONG ? 17_000 : 400;
 /** Run with the `FUZZ_SEED` of a failure to send its inputs again. */
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
@@ -153,7 +153,7 @@ const MIB = 1024 * 1024;
 describe(`${INPUTS_PER_ENTRY_POINT} random inputs (FUZZ_SEED=${SEED})`, () => {
   it.each(ENTRY_POINTS)(
     "at %s do not crash the program, leak memory or disturb other clients",
-    { timeout: LONG ? 1_200_000 : 60_000 },
+    { timeout: TIMEOUT_MS },
     async (entryPoint, inputs) => {
       const witness = await startWitness(skylapse);
       const started = performance.now();

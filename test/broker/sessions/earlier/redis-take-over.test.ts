@@ -3,6 +3,7 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { z } from "zod";
 import type { Damage } from "../../../../platform/level/damage.ts";
+import { LONG } from "../../../support/long-form.ts";
 import { freePort } from "../../../support/ports.ts";
 import { type RedisServer, startRedis } from "../../../support/redis.ts";
 import { type BrokerUnderTest, NORTH, topic } from "../../broker-under-test.ts";
@@ -106,7 +107,7 @@ it("retained messages, message ids of incoming publications and commands are tak
 
 it("a take-over that was killed at any point begins again, and loses and doubles nothing", async () => {
   const cluster = await earlierCluster();
-  const points = process.env.LONG_TESTS === undefined ? SOME_POINTS : [...POINTS, ...SOME_POINTS];
+  const points = LONG ? [...POINTS, ...SOME_POINTS] : SOME_POINTS;
   for (const killAt of points) {
     const report = await takeOverInChild(cluster.place, killAt === undefined ? {} : { killAt });
     expect(report, `the process was not killed at ${JSON.stringify(killAt)}`).toEqual({ kind: "open" });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { expect, it } from "vitest";
 import type { Damage } from "../../../../platform/level/damage.ts";
+import { LONG } from "../../../support/long-form.ts";
 import { NORTH, startTestBroker, topic } from "../../broker-under-test.ts";
 import { idPacket, publishPacket, rawSession, TYPE } from "../../raw-client.ts";
 import { EVENT, earlierData, earlierEnv, expectEverything, nameOf, rejoin, takeOverInChild } from "./earlier-data.ts";
@@ -70,8 +71,7 @@ it("retained messages, wills, and message ids of incoming publications are taken
 
 it("a take-over that was killed at any point begins again, and loses and doubles nothing", async () => {
   const dataPath = earlierData();
-  const points: TakeOverRequest["killAt"][] =
-    process.env.LONG_TESTS === undefined ? SOME_POINTS : [...POINTS, ...SOME_POINTS];
+  const points: TakeOverRequest["killAt"][] = LONG ? [...POINTS, ...SOME_POINTS] : SOME_POINTS;
   for (const killAt of points) {
     const report = await takeOverInChild(dataPath, killAt === undefined ? {} : { killAt });
     expect(report, `the process was not killed at ${JSON.stringify(killAt)}`).toEqual({ kind: "open" });
