@@ -9,6 +9,9 @@ import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse
 /** The short form. `npm run test:long` tries each kind 1,000 times. */
 const TIMES = LONG ? 1_000 : 6;
 
+/** A server on a very busy machine refuses clients when its store does not answer in time. Such clients try again. */
+const MAX_ENDED = LONG ? 200 : 5;
+
 interface Kind {
   clean: boolean;
   granted: 0 | 1 | 2;
@@ -58,22 +61,36 @@ it.each(["LevelDB", "Redis"])(
     cleanUps.push(() => skylapse.end());
     const port = Number(new URL(skylapse.mqtt).port);
 
+    let ended = 0;
     const missed = await Promise.all(
       KINDS.map(async (kind) => {
         let count = 0;
-        for (let n = 1; n <= TIMES; n++) if ((await subscribeAndPublish(port, kind, n)) !== "first second") count++;
+        for (let n = 1, completed = 0; completed < TIMES; n++) {
+          const arrived = await subscribeAndPublish(port, kind, n);
+          if (arrived === undefined) {
+            if (++ended > MAX_ENDED) throw new Error(`${ended} connections ended\n${skylapse.output()}`);
+            continue;
+          }
+          completed++;
+          if (arrived !== "first second") count++;
+        }
         return { ...kind, count };
       }),
     );
+    if (ended > 0) process.stdout.write(`${ended} connections ended\n${skylapse.output()}`);
     expect(missed).toEqual(KINDS.map((kind) => ({ ...kind, count: 0 })));
   },
 );
 
 /**
  * Sends SUBSCRIBE and a message in one write, and a second message after both are acknowledged.
- * @returns what arrived until the second message
+ * @returns what arrived until the second message; undefined when the connection ended before
  */
-async function subscribeAndPublish(port: number, { clean, granted, qos, isOutside }: Kind, n: number): Promise<string> {
+async function subscribeAndPublish(
+  port: number,
+  { clean, granted, qos, isOutside }: Kind,
+  n: number,
+): Promise<string | undefined> {
   const name = `${isOutside ? "outside" : "inside"}-${clean ? "clean" : "kept"}-${granted}-${qos}`;
   const topic = isOutside ? `outside/${name}/${n}` : `skylapse/v1/cameras/${name}-${n}/events/capture.completed`;
   const publish = (text: string, messageId: number): Packet => {
@@ -88,7 +105,7 @@ async function subscribeAndPublish(port: number, { clean, granted, qos, isOutsid
   /** Of SUBSCRIBE and both messages. */
   let completed = 0;
 
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const arrive = ({ topic: of, payload }: IPublishPacket) => {
       const { data }: { data: { text: string } } = JSON.parse(String(payload));
       if (of === topic) arrived.push(data.text);
@@ -102,10 +119,10 @@ async function subscribeAndPublish(port: number, { clean, granted, qos, isOutsid
       clientId: `${name}-${Math.floor(n / 20)}`,
       password: signToken(name, ["admin"]),
       clean,
-      onClose: () => reject(new Error(`the connection ended after: ${arrived.join(" ")}`)),
+      onClose: () => resolve(undefined),
       onPacket: (packet) => {
         const { messageId = 0 } = packet;
-        if (packet.cmd === "connack") {
+        if (packet.cmd === "connack" && packet.returnCode === 0) {
           const subscriptions = [{ topic, qos: granted }];
           wire.send({ cmd: "subscribe", messageId: 1, subscriptions }, publish("first", 1));
         } else if (packet.cmd === "suback" || packet.cmd === "puback" || packet.cmd === "pubcomp") complete();
