@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { publishFor } from "../broker-link/publish.ts";
-import type { Cluster } from "../cluster/cluster.ts";
+import type { Cluster, ClusterNode } from "../cluster/cluster.ts";
 import { documentsFor, runAsSingleton } from "../cluster/singleton.ts";
 import { type PresenceOptions, type PresenceService, startPresence } from "./presence.ts";
 import { publishedPresence } from "./published-presence.ts";
@@ -14,6 +14,8 @@ const WATCHED = { collection: "presence", key: "followed" } as const;
 const watchedSchema = z.object({ until: z.number() });
 /** Milliseconds between two records. After a crash, `last_heard_at` is off by at most this time. */
 const RECORD_INTERVAL_MS = 15_000;
+/** Longer than two intervals of heartbeats. */
+const COMPANY_MS = 5_000;
 
 /** Presence, computed on one node at a time, so that each change is published once. Other nodes read the result. */
 export function sharePresence({ cluster, ...options }: SharedPresenceOptions): PresenceService {
@@ -29,7 +31,7 @@ export function sharePresence({ cluster, ...options }: SharedPresenceOptions): P
         documents.put(WATCHED.collection, WATCHED.key, { until: now() }).catch((error: unknown) => {
           logger.debug({ err: error }, "time of presence watch not recorded, retrying");
         });
-      const trusted = lease.isTakeOver || (await cluster.nodes()).some(({ id }) => id !== cluster.nodeId);
+      const trusted = lease.isTakeOver || hasCompany(await cluster.nodes(), cluster.nodeId);
       const found = await documents.get(WATCHED.collection, WATCHED.key);
       const watchedUntil = watchedSchema.safeParse(found?.value).data?.until;
       const publish = publishFor(lease, options.publish);
@@ -52,4 +54,10 @@ export function sharePresence({ cluster, ...options }: SharedPresenceOptions): P
     of: (camera) => local?.of(camera) ?? publishedPresence(journal, tree, camera),
     stop: () => singleton.stop(),
   };
+}
+
+/** Whether another node has sent a heartbeat just now. One that ended with all others counts as alive for some seconds. */
+function hasCompany(nodes: readonly ClusterNode[], nodeId: string): boolean {
+  const own = nodes.find(({ id }) => id === nodeId)?.lastSeenAt ?? 0;
+  return nodes.some(({ id, lastSeenAt }) => id !== nodeId && Math.abs(own - lastSeenAt) < COMPANY_MS);
 }

@@ -14,7 +14,7 @@ export interface Cluster {
   readonly connections: ConnectionRegister;
   /** Undefined in a cluster of one: the node keeps its own counters. */
   readonly counters: Counters | undefined;
-  /** The nodes with a heartbeat within the last 30 seconds, including this one. */
+  /** The living nodes, including this one. A node is dead after 10 seconds without a heartbeat. */
   nodes(): Promise<readonly ClusterNode[]>;
   /** Explains to an operator why the store accepts no writes. Undefined while the store accepts them. */
   readonly unavailableReason: string | undefined;
@@ -26,7 +26,9 @@ export interface Cluster {
 
 export interface ClusterNode {
   id: string;
-  /** Milliseconds since 1970. */
+  /** Of the host and its `DATA_PATH`. */
+  name: string;
+  /** Milliseconds since 1970, by the clock that the nodes share. */
   startedAt: number;
   lastSeenAt: number;
   connections: number;

@@ -1,14 +1,16 @@
-import { join } from "node:path";
+import { hostname } from "node:os";
+import { join, resolve } from "node:path";
 import type { Logger } from "pino";
 import type { Cluster } from "../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
 import type { RedisClusterOptions } from "../../bridge/cluster/redis/redis.ts";
+import type { Membership } from "../../platform/redis/membership.ts";
 import type { RunningParts } from "../../platform/running-parts.ts";
 import type { StoreConfig } from "../config/config.ts";
 import type { RedisAccess } from "../redis/redis.ts";
 import { demandFinishedRestore } from "./unfinished-restore.ts";
 
-interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage"> {
+interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage" | "settings"> {
   store: StoreConfig;
   dataPath: string;
   /** The list to which opened parts are added, so that the caller can stop them. */
@@ -23,14 +25,13 @@ interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "la
  */
 export async function openCluster(
   options: OpenClusterOptions,
-): Promise<{ redis: RedisAccess | undefined; cluster: Cluster }> {
-  const { store, dataPath, parts, logger, ...shared } = options;
+): Promise<{ cluster: Cluster; redis?: RedisAccess; membership?: Membership }> {
+  const { store, dataPath, parts, logger, lastStore, settings, ...shared } = options;
   demandFinishedRestore(dataPath);
   const clusterLogger = logger.child({ part: "cluster" });
   if (store.url === undefined) {
-    const { lastStore: _, ...local } = shared;
     const path = join(dataPath, "cluster");
-    return { redis: undefined, cluster: parts.add(await openLocalCluster({ ...local, path, logger: clusterLogger })) };
+    return { cluster: parts.add(await openLocalCluster({ ...shared, path, logger: clusterLogger })) };
   }
   // Imported only if REDIS_URL is set: the Redis client takes 0.2 s to load.
   const { openRedis } = await import("../redis/redis.ts");
@@ -40,5 +41,8 @@ export async function openCluster(
   const redis = openRedis({ url: store.url, prefix: store.prefix, logger: redisLogger });
   parts.add({ stop: () => redis.close() });
   await checkRedis({ redis, logger: redisLogger });
-  return { redis, cluster: parts.add(await openRedisCluster({ ...shared, redis, logger: clusterLogger })) };
+  // The name stays the same, so that the other nodes know at once when a node has ended and starts again.
+  const name = `${hostname()}:${resolve(dataPath)}`;
+  const cluster = await openRedisCluster({ ...shared, lastStore, settings, name, redis, logger: clusterLogger });
+  return { redis, cluster: parts.add(cluster), membership: cluster.membership };
 }

@@ -1,5 +1,4 @@
-import { hostname } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import type { Logger } from "pino";
 import { openServerClock, type ServerClock } from "../../bridge/clock/server-clock.ts";
 import type { Cluster } from "../../bridge/cluster/cluster.ts";
@@ -46,7 +45,7 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
   const { sync, retentionEvents, retentionHours } = bridge.journal;
   let clock: ServerClock | undefined;
   try {
-    const { cluster, redis } = await openCluster({
+    const { cluster, redis, membership } = await openCluster({
       store,
       dataPath,
       parts,
@@ -67,14 +66,13 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
         : openRedisPreviews({ redis, now, wall: Date.now, ...limits });
     parts.add({ stop: () => previews.close() });
     const journal =
-      redis === undefined
+      redis === undefined || membership === undefined
         ? await openLevelJournal({
             ...{ path: join(dataPath, "journal"), sync, retentionEvents, retentionHours, now, onDamage, previews },
             logger: partLogger("journal"),
           })
         : await openRedisJournal({
-            ...{ redis, retentionEvents, retentionHours, now, previews, logger },
-            nodeName: nodeNameOf(dataPath),
+            ...{ redis, membership, retentionEvents, retentionHours, now, previews, logger },
           });
     parts.add({ stop: () => journal.close() });
     const sharedJournal = withFairShares(journal, bridge.journal);
@@ -92,13 +90,6 @@ function clockOf(cluster: Cluster, redis: RedisAccess | undefined, parts: Runnin
   const connection = redis.connect("clock");
   parts.add({ stop: () => connection.disconnect() });
   return { documents, sharedWall: async () => redisTimeOf(await connection.time()) };
-}
-
-/**
- * The name stays the same, so that a restarted node immediately completes the events that it accepted before a crash.
- */
-function nodeNameOf(dataPath: string): string {
-  return `${hostname()}:${resolve(dataPath)}`;
 }
 
 /** @returns milliseconds since 1970 */

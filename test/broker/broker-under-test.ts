@@ -6,7 +6,6 @@ import pino from "pino";
 import { onTestFinished } from "vitest";
 import type { DeviceStore } from "../../bridge/auth/devices.ts";
 import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
-import { openRedisJournal, type RedisJournalOptions } from "../../bridge/journal/stores/redis/redis.ts";
 import type { VerifyPassword } from "../../broker/access/credentials.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
@@ -18,6 +17,7 @@ import type { MqttLog } from "../../platform/publication-log.ts";
 import type { Acceptance, IncomingPublication, Ingest } from "../../platform/publications.ts";
 import type { RedisConnections } from "../../platform/redis/connections.ts";
 import { openDevicesOf } from "../support/devices.ts";
+import { type NodeWaits, openJournalNode } from "../support/redis-journal.ts";
 
 export const ROOT = "skylapse/v1";
 export const SECRET = "a-secret-of-at-least-thirty-two-characters";
@@ -72,7 +72,7 @@ export interface BrokerUnderTestOptions {
   onDamage?: OnDamage;
   isRevoked?: (bearer: Bearer) => boolean;
   /** Timeouts and intervals of the journal in Redis, milliseconds. */
-  waits?: RedisJournalOptions["waits"];
+  waits?: NodeWaits;
 }
 
 let redisFor: ((dataPath: string) => RedisConnections) | undefined;
@@ -139,7 +139,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const journal =
     redis === undefined
       ? await openLevelJournal({ path: journalPath, sync: false, ...kept })
-      : await openRedisJournal({ redis, waits: options.waits ?? {}, ...kept });
+      : await openJournalNode({ redis, waits: options.waits ?? {}, ...kept });
   onTestFinished(() => journal.close());
   ingest.log = journal.mqtt;
   await takeOverEarlierSessions({

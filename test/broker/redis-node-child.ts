@@ -1,16 +1,16 @@
 import pino from "pino";
-import { openRedisJournal, type RedisJournalOptions } from "../../bridge/journal/stores/redis/redis.ts";
 import { startBroker } from "../../broker/broker.ts";
 import { readBrokerConfig } from "../../broker/config.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { openRedis } from "../../deploy/redis/redis.ts";
 import { openDevicesOf } from "../support/devices.ts";
+import { type NodeWaits, openJournalNode } from "../support/redis-journal.ts";
 
 export interface ChildOptions {
   url: string;
   name: string;
   env: Record<string, string>;
-  waits: RedisJournalOptions["waits"];
+  waits: NodeWaits;
   dataPath: string;
 }
 
@@ -23,7 +23,7 @@ const { url, name, env, waits = {}, dataPath }: ChildOptions = JSON.parse(proces
 const logger = pino({ level: "silent" });
 const redis = openRedis({ url, prefix: name, logger });
 const retention = { retentionEvents: 10_000, retentionHours: 24 };
-const { mqtt } = await openRedisJournal({ redis, logger, waits, ...retention });
+const { mqtt } = await openJournalNode({ redis, logger, waits, ...retention });
 
 // The secret of `north` has the same creation time at all nodes of these tests.
 const { devices } = await openDevicesOf(dataPath, () => 1);

@@ -21,7 +21,7 @@ interface LocalClusterOptions {
  */
 export async function openLocalCluster(options: LocalClusterOptions): Promise<Cluster> {
   const { path, onDamage = () => {}, logger, expiryNow = Date.now } = options;
-  const nodeId = randomBytes(6).toString("hex");
+  const nodeId = randomBytes(9).toString("base64url");
   const startedAt = Date.now();
   const documents = await LocalDocuments.open({ path, onDamage, logger, now: expiryNow });
   const signals = new LocalSignals(nodeId, logger);
@@ -29,7 +29,7 @@ export async function openLocalCluster(options: LocalClusterOptions): Promise<Cl
   const connections = new LocalRegister();
   return {
     ...{ nodeId, shared: false, documents, signals, leases, connections, counters: undefined },
-    nodes: async () => [{ id: nodeId, startedAt, lastSeenAt: Date.now(), connections: connections.size }],
+    nodes: async () => [{ id: nodeId, name: "", startedAt, lastSeenAt: Date.now(), connections: connections.size }],
     get unavailableReason() {
       return documents.unavailableReason;
     },

@@ -1,30 +1,24 @@
-import { randomBytes } from "node:crypto";
 import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
 import type { OnDamage } from "../../../platform/level/damage.ts";
 import type { RedisConnections } from "../../../platform/redis/connections.ts";
+import { Membership, type MembershipOptions } from "../../../platform/redis/membership.ts";
 import type { Cluster } from "../cluster.ts";
 import { Bus } from "./bus.ts";
 import { RedisCounters } from "./counters.ts";
 import { RedisDocuments, type RedisDocumentsOptions } from "./documents.ts";
-import { Heartbeat } from "./heartbeat.ts";
 import { RedisLeases } from "./leases.ts";
 import { Link } from "./link.ts";
 import { RedisRegister } from "./register.ts";
 import { RedisSignals } from "./signals.ts";
 
-export interface RedisClusterOptions {
+export interface RedisClusterOptions extends Omit<MembershipOptions, "run" | "probe" | "prefix"> {
   redis: RedisConnections;
   /** Keeps the name of the store over restarts. Default: the name is not kept. */
-  lastStore?: RedisDocumentsOptions["lastStore"];
+  lastStore?: RedisDocumentsOptions["lastStore"] | undefined;
   /** Called when Redis has lost its data. Default: the loss is only logged. */
   onDamage?: OnDamage;
-  logger: Logger;
-  /** Default 3,000. */
-  heartbeatMs?: number;
-  /** A node without a heartbeat for this long is dead: its connections do not count. Default 30,000. */
-  nodeTimeoutMs?: number;
   /** How long a lease outlives its holder. Default 10,000. */
   leaseMs?: number;
   /** How long a command waits for its reply. Then Redis is regarded as unreachable. Default 2,000. */
@@ -35,19 +29,26 @@ export interface RedisClusterOptions {
   expiryNow?: () => number;
 }
 
-const START_RETRY_MS = 100;
+export interface RedisCluster extends Cluster {
+  readonly membership: Membership;
+}
 
 /**
  * While Redis is unreachable, every call that needs it rejects, at once or after `commandTimeoutMs`. When Redis is
  * reachable again, the node registers its connections again.
  * @throws {StoreUnavailableError} Redis did not accept a write within `startTimeoutMs`
  */
-export async function openRedisCluster(options: RedisClusterOptions): Promise<Cluster> {
+export async function openRedisCluster(options: RedisClusterOptions): Promise<RedisCluster> {
   const { redis, lastStore, onDamage = () => {}, logger, expiryNow = Date.now } = options;
-  const { heartbeatMs = 3_000, nodeTimeoutMs = 30_000, leaseMs = 10_000 } = options;
-  const { commandTimeoutMs = 2_000, startTimeoutMs = 15_000 } = options;
-  const nodeId = randomBytes(6).toString("hex");
+  const { leaseMs = 10_000, commandTimeoutMs = 2_000, startTimeoutMs = 15_000 } = options;
   const link = new Link({ redis, logger, commandTimeoutMs });
+  const membership = new Membership({
+    ...options,
+    prefix: redis.prefix,
+    run: (script, keys, args) => link.run(script, keys, args),
+    probe: (script, keys, args) => link.probe(script, keys, args),
+  });
+  const { nodeId } = membership;
   const bus = new Bus({
     ...{ redis, link, logger },
     onNotice: (notice) => {
@@ -67,28 +68,26 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Cl
   });
   const signals = new RedisSignals({ nodeId, publish: (notice) => bus.publish(notice), logger });
   const leases = new RedisLeases(link, leaseMs);
-  let started = false;
-  const heartbeat = new Heartbeat({
-    ...{ link, nodeId, noticeCount, nodeTimeoutMs, logger },
-    startedAt: Date.now(),
-    intervalMs: heartbeatMs,
-    onBeat: ({ known, registered, notices }) => {
-      bus.compare(notices);
-      signals.reportUnsent();
-      connections.compare(registered, known || !started);
-      documents.checkStore().catch(() => {});
-      documents.sweep().catch(() => {});
-    },
+  const connections = new RedisRegister({ link, membership, logger });
+  membership.onBeat(() => {
+    connections
+      .tidy(noticeCount)
+      .then((notices) => {
+        bus.compare(notices);
+        signals.reportUnsent();
+        documents.checkStore().catch(() => {});
+        documents.sweep().catch(() => {});
+      })
+      // The next heartbeat tries again.
+      .catch(() => {});
   });
-  const nodes = () => heartbeat.nodes();
-  const connections = new RedisRegister({ link, nodeId, nodeTimeoutMs, nodes, logger });
 
   let stopping: Promise<void> | undefined;
   const stop = async () => {
     signals.stop();
     documents.stop();
     // If Redis is unreachable, the leases and the heartbeat of this node expire.
-    await Promise.all([leases.stop(), heartbeat.leave().catch(() => {})]);
+    await Promise.all([leases.stop(), membership.leave().catch(() => {})]);
     bus.stop();
     link.stop();
   };
@@ -96,11 +95,10 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Cl
   try {
     await link.connected(startTimeoutMs);
     const subscribed = bus.start();
-    await firstBeat(heartbeat, startTimeoutMs);
-    started = true;
+    await membership.start(startTimeoutMs);
     await within(commandTimeoutMs, subscribed);
   } catch (error) {
-    await heartbeat.stop();
+    await membership.stop();
     bus.stop();
     link.stop();
     throw error;
@@ -108,12 +106,16 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Cl
 
   return {
     shared: true,
-    ...{ nodeId, documents, signals, leases, connections, nodes },
+    ...{ nodeId, membership, documents, signals, leases, connections },
+    async nodes() {
+      const [members, counts] = await Promise.all([membership.nodes(), connections.counts()]);
+      return members.map((member) => ({ ...member, connections: counts.get(member.id) ?? 0 }));
+    },
     counters: new RedisCounters(link, nodeId),
     get unavailableReason() {
       return link.unavailableReason;
     },
-    check: () => heartbeat.beat(),
+    check: () => membership.beat(),
     stop() {
       stopping ??= stop();
       return stopping;
@@ -131,19 +133,6 @@ function reportEmptied(written: ReadonlyMap<string, number>, onDamage: OnDamage,
     ...{ store: "redis", found: "Redis was emptied or replaced" },
     missing: `${lost}; this node wrote back ${writtenBack}`,
   });
-}
-
-async function firstBeat(heartbeat: Heartbeat, timeoutMs: number): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    try {
-      await heartbeat.beat();
-      return;
-    } catch (error) {
-      if (Date.now() > deadline) throw error;
-      await after(START_RETRY_MS);
-    }
-  }
 }
 
 async function within(timeoutMs: number, event: Promise<void>): Promise<void> {

@@ -1,18 +1,21 @@
 import type { Logger } from "pino";
+import { z } from "zod";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
+import type { Membership } from "../../../platform/redis/membership.ts";
 import type { Script } from "../../../platform/redis/script.ts";
-import type { ClusterNode, ConnectionRegister } from "../cluster.ts";
+import type { ConnectionRegister } from "../cluster.ts";
 import type { Link } from "./link.ts";
-import { ADD_CONNECTIONS, ENTER, REMOVE_CONNECTIONS } from "./scripts.ts";
+import { ADD_CONNECTIONS, COUNT_CONNECTIONS, ENTER, REMOVE_CONNECTIONS, TIDY_CONNECTIONS } from "./scripts.ts";
 
 /** The most connections that one script call registers or removes. */
 const BATCH = 500;
 
+const countsSchema = z.array(z.tuple([z.string(), z.number()]));
+const tidySchema = z.tuple([z.number(), z.number()]);
+
 interface RegisterOptions {
   link: Link;
-  nodeId: string;
-  nodeTimeoutMs: number;
-  nodes: () => Promise<readonly ClusterNode[]>;
+  membership: Membership;
   logger: Logger;
 }
 
@@ -39,17 +42,18 @@ export class RedisRegister implements ConnectionRegister {
 
   constructor(options: RegisterOptions) {
     this.#options = options;
-    this.#own = options.link.key(`connections:${options.nodeId}`);
+    this.#own = options.link.key(`connections:${options.membership.nodeId}`);
+    options.membership.onRejoin(() => void this.#align());
   }
 
   async enter(userId: string, connectionId: string, limit: number): Promise<(() => void) | undefined> {
-    const { link, nodeId, nodeTimeoutMs } = this.#options;
+    const { link, membership } = this.#options;
     if (limit > 0 && !this.#users.has(connectionId) && (this.#counts.get(userId) ?? 0) >= limit) return undefined;
     this.#add(connectionId, userId);
     this.#entering++;
     try {
-      const keys = [link.key("nodes"), link.key(`user:${userId}`), this.#own];
-      const entered = await link.run(ENTER, keys, [connectionId, nodeId, userId, limit, nodeTimeoutMs]);
+      const keys = [membership.key, link.key(`user:${userId}`), this.#own];
+      const entered = await link.run(ENTER, keys, [connectionId, membership.nodeId, userId, limit]);
       if (entered === 0) {
         this.#remove(connectionId);
         return undefined;
@@ -68,20 +72,30 @@ export class RedisRegister implements ConnectionRegister {
   }
 
   async total(): Promise<number> {
-    const nodes = await this.#options.nodes();
-    return nodes.reduce((sum, { connections }) => sum + connections, 0);
+    return [...(await this.counts()).values()].reduce((sum, count) => sum + count, 0);
+  }
+
+  /** The number of connections of each living node. @throws {StoreUnavailableError} */
+  async counts(): Promise<ReadonlyMap<string, number>> {
+    const { link, membership } = this.#options;
+    return new Map(countsSchema.parse(await link.run(COUNT_CONNECTIONS, [membership.key], [link.key("")])));
   }
 
   /**
-   * Updates Redis if it differs from memory.
-   * @param registered the number of this node's connections in Redis
-   * @param known whether Redis still counts these connections
+   * Deletes connections of dead nodes, and updates Redis if it differs from memory.
+   * @returns the number of notices that all nodes have sent @throws {StoreUnavailableError}
    */
-  compare(registered: number, known: boolean): void {
+  async tidy(noticeCount: string): Promise<number> {
+    const { link, membership } = this.#options;
+    const keys = [membership.key, link.key("nodes"), noticeCount];
+    const [registered, notices] = tidySchema.parse(
+      await link.run(TIDY_CONNECTIONS, keys, [link.key(""), membership.nodeId, BATCH]),
+    );
     const quiet = this.#entering === 0 && !this.#removing;
     // The first difference is ignored: Redis may have counted just before it received this node's last command.
     this.#differed = quiet && registered !== this.#users.size ? this.#differed + 1 : 0;
-    if (!known || this.#inDoubt || this.#differed >= 2) void this.#align();
+    if (this.#inDoubt || this.#differed >= 2) void this.#align();
+    return notices;
   }
 
   #align(): Promise<void> {
@@ -105,7 +119,7 @@ export class RedisRegister implements ConnectionRegister {
     const surplus = [...registered].filter(([connectionId]) => !this.#users.has(connectionId));
     // Also registers connections that the node's hash still has: the users' hashes may have lost them.
     const missing = [...this.#users];
-    await this.#send(ADD_CONNECTIONS, [this.#options.nodeId], missing);
+    await this.#send(ADD_CONNECTIONS, [this.#options.membership.nodeId], missing);
     const left = missing.filter(([connectionId]) => !this.#users.has(connectionId));
     await this.#send(REMOVE_CONNECTIONS, [], [...surplus, ...left]);
     logger.info({ connections: missing.length, removed: surplus.length }, "connections registered again");

@@ -5,13 +5,12 @@ const { load, text } = scriptsOf(import.meta.url);
 const NOTIFY = text("notify");
 const VERSION_OF = text("version-of");
 
-export const BEAT = load("beat", SERVER_TIME);
-export const NODES = load("nodes", SERVER_TIME);
-export const LEAVE = load("leave", SERVER_TIME);
-export const ENTER = load("enter", SERVER_TIME);
+export const ENTER = load("enter");
 export const ADD_CONNECTIONS = load("add-connections");
 export const REMOVE_CONNECTIONS = load("remove-connections");
 export const ACQUIRE_LEASE = load("acquire-lease", SERVER_TIME);
+export const TIDY_CONNECTIONS = load("tidy-connections");
+export const COUNT_CONNECTIONS = load("count-connections");
 export const RENEW_LEASE = load("renew-lease");
 export const RELEASE_LEASE = load("release-lease");
 export const ADD_COUNTS = load("add-counts", SERVER_TIME);

@@ -9,7 +9,7 @@ import { type RedisPlace, redisPlace } from "../cluster/redis-place.ts";
 import { type RecordingLink, recordingLink } from "../support/recording-link.ts";
 
 /** Long enough that a busy machine does not make a running node look stopped. */
-const NODE_TIMEOUT_MS = 10_000;
+const DEAD_AFTER_MS = 10_000;
 
 interface Node {
   cluster: Cluster;
@@ -21,7 +21,7 @@ interface Node {
 let redis: RedisServer;
 let place: RedisPlace;
 let nodes: Node[];
-let nodeTimeoutMs: number;
+let deadAfterMs: number;
 beforeAll(async () => {
   redis = await startRedis();
 });
@@ -29,7 +29,7 @@ afterAll(() => redis.remove());
 beforeEach(() => {
   place = redisPlace(redis);
   nodes = [];
-  nodeTimeoutMs = NODE_TIMEOUT_MS;
+  deadAfterMs = DEAD_AFTER_MS;
 });
 afterEach(async () => {
   for (const { link } of nodes) link.stop();
@@ -37,7 +37,7 @@ afterEach(async () => {
 });
 
 async function startNode(...connected: string[]): Promise<Node> {
-  const cluster = await place.open({ heartbeatMs: 100, nodeTimeoutMs });
+  const cluster = await place.open({ heartbeatMs: 100, deadAfterMs });
   const own = recordingLink();
   for (const identity of connected) own.connections.add(identity);
   const identities = () => own.connections;
@@ -85,7 +85,7 @@ test("the shared link shares twelve thousand devices in several messages", async
 });
 
 test("the shared link shows the devices of a dead node as disconnected", async () => {
-  nodeTimeoutMs = 2_000;
+  deadAfterMs = 2_000;
   const [dead, alive] = [await startNode("device:north"), await startNode()];
   expect(alive.link.connected("device:north")).toBe(true);
   await place.kill(dead.cluster);

@@ -6,7 +6,7 @@ export interface ChildOptions {
   url: string;
   prefix: string;
   heartbeatMs: number;
-  nodeTimeoutMs: number;
+  deadAfterMs: number;
   leaseMs: number;
 }
 

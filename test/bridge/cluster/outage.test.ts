@@ -8,7 +8,7 @@ import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
 import { type RedisPlace, redisPlace } from "./redis-place.ts";
 
-const FAST = { heartbeatMs: 300, nodeTimeoutMs: 3_000, leaseMs: 1_000, commandTimeoutMs: 1_000 };
+const FAST = { heartbeatMs: 300, deadAfterMs: 3_000, leaseMs: 1_000, commandTimeoutMs: 1_000 };
 
 let redis: RedisServer;
 let place: RedisPlace;

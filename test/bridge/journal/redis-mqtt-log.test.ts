@@ -6,12 +6,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFin
 import { z } from "zod";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { encodeReference } from "../../../bridge/journal/preview-references.ts";
-import type { RedisJournalOptions } from "../../../bridge/journal/stores/redis/redis.ts";
 import { openRedisPreviews } from "../../../bridge/previews/previews.ts";
 import { openRedis } from "../../../deploy/redis/redis.ts";
 import type { LoggedPublication } from "../../../platform/publication-log.ts";
 import { smallJpeg } from "../../support/jpeg.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
+import type { NodeOptions } from "../../support/redis-journal.ts";
 import { from, message, positions, range } from "./messages.ts";
 import { describeMqttLog, mqttOf, publish, readLog, texts } from "./mqtt-log-suite.ts";
 import { startReadCutter } from "./read-cutter.ts";
@@ -27,7 +27,7 @@ afterAll(() => server.remove());
 
 describeMqttLog("the log for MQTT sessions in Redis", () => createRedisPlace(server.url));
 
-function openNode(options: Partial<RedisJournalOptions> = {}): Promise<Journal> {
+function openNode(options: Partial<NodeOptions> = {}): Promise<Journal> {
   return place.openNode(options);
 }
 
@@ -59,7 +59,7 @@ async function undelivered(journal: Journal): Promise<LoggedPublication[]> {
 const command = (text: string) => message({ open: { payload: Buffer.from(text), qos: 1, retain: false } });
 
 /** A node whose reads of the log fail until they are let through. */
-async function openCutNode(options: Partial<RedisJournalOptions> = {}) {
+async function openCutNode(options: Partial<NodeOptions> = {}) {
   const cutter = await startReadCutter(Number(new URL(server.url).port));
   const prefix = place.prefix.replace(/[{}]|:$/g, "");
   const redis = openRedis({ url: cutter.url, prefix, logger: pino({ level: "silent" }) });
@@ -267,12 +267,17 @@ describe("several nodes", () => {
     await expect.poll(fields).toEqual([]);
   });
 
-  test("a restarted node that has a name reports the commands of its last run at once", async () => {
-    const died = await openNode({ nodeName: "a" });
+  test("a restarted node that has a name reports the commands of its last run soon", async () => {
+    const silent = { heartbeatMs: 3_600_000 };
+    const died = await openNode({ nodeName: "a", waits: silent });
     await died.append(command("1"));
-    const other = await openNode({ nodeName: "b" });
+    const other = await openNode({ nodeName: "b", waits: silent });
     expect(await undelivered(other)).toEqual([]);
-    const again = await openNode({ nodeName: "a" });
+    const again = await openNode({ nodeName: "a", waits: { heartbeatMs: 20, deadAfterMs: 3_000 } });
+    const startedAt = performance.now();
+    await new Promise<void>((resolve) => again.onUnfinished(resolve));
+    // Two missed heartbeats and not the whole time of silence.
+    expect(performance.now() - startedAt).toBeLessThan(2_500);
     expect(texts(await undelivered(again))).toEqual(["1"]);
     expect(await readLog(mqttOf(again).publications)).toMatchObject({ read: [] });
   });

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import type { Journal } from "../../../bridge/journal/journal.ts";
-import { openRedisJournal, type RedisJournalOptions } from "../../../bridge/journal/stores/redis/redis.ts";
 import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
+import { type NodeOptions, openJournalNode } from "../../support/redis-journal.ts";
 
 let count = 0;
 
@@ -11,9 +11,9 @@ export interface RedisPlace {
   /** The log lines of level warn and above. */
   logged: string[];
   /** Closes the previously opened journal, and opens the journal. */
-  open(options?: Partial<RedisJournalOptions>): Promise<Journal>;
+  open(options?: Partial<NodeOptions>): Promise<Journal>;
   /** Opens the journal as another node. */
-  openNode(options?: Partial<RedisJournalOptions>): Promise<Journal>;
+  openNode(options?: Partial<NodeOptions>): Promise<Journal>;
   /** For commands that the tests send themselves. */
   redis: RedisAccess;
   dispose(): Promise<void>;
@@ -26,9 +26,9 @@ export async function createRedisPlace(url: string): Promise<RedisPlace> {
   const redis = openRedis({ url, prefix: `test-${process.pid}-${++count}`, logger });
   const nodes: Journal[] = [];
   let journal: Journal | undefined;
-  const openNode = async (options: Partial<RedisJournalOptions> = {}) => {
+  const openNode = async (options: Partial<NodeOptions> = {}) => {
     const retention = { retentionEvents: 10_000, retentionHours: 24 };
-    const node = await openRedisJournal({ redis, logger, ...retention, ...options });
+    const node = await openJournalNode({ redis, logger, ...retention, ...options });
     nodes.push(node);
     return node;
   };

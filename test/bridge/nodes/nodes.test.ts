@@ -10,7 +10,7 @@ import { connect, TestClient } from "../websocket/client.ts";
 
 const logger = pino({ level: "silent" });
 const NO_LIMITS = { MAX_CONNECTIONS_PER_ADDRESS: "0", SHUTDOWN_SPREAD_MS: "0" };
-const FAST = { heartbeatMs: 200, nodeTimeoutMs: 3_000 };
+const FAST = { heartbeatMs: 200, deadAfterMs: 3_000 };
 
 let server: RedisServer;
 let accesses: RedisAccess[];

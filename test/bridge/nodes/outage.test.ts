@@ -24,7 +24,7 @@ beforeEach(async () => {
     redis: {
       access,
       cluster: { heartbeatMs: 200, commandTimeoutMs: COMMAND_TIMEOUT_MS },
-      journal: { waits: { commandTimeoutMs: COMMAND_TIMEOUT_MS, heartbeatMs: 200 } },
+      journal: { waits: { commandTimeoutMs: COMMAND_TIMEOUT_MS } },
     },
   });
   url = `ws://127.0.0.1:${bridge.port}/ws`;

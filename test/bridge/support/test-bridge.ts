@@ -78,11 +78,20 @@ export interface TestBridgeOptions {
   redis?: {
     access: RedisAccess;
     cluster?: Partial<RedisClusterOptions>;
-    journal?: Partial<RedisJournalOptions>;
+    journal?: Partial<Omit<RedisJournalOptions, "membership">>;
   };
   /** Called with each log line of level debug or above. Default: nothing is logged. */
   log?: (line: Record<string, unknown>) => void;
   journal?: (journal: Journal) => Journal;
+}
+
+async function openRedisStores(
+  { access, ...given }: NonNullable<TestBridgeOptions["redis"]>,
+  options: Omit<RedisJournalOptions, "redis" | "membership">,
+) {
+  const cluster = await openRedisCluster({ redis: access, logger: options.logger, ...given.cluster });
+  const { membership } = cluster;
+  return { store: await openRedisJournal({ redis: access, membership, ...options, ...given.journal }), cluster };
 }
 
 export async function startTestBridge({ env = {}, ...options }: TestBridgeOptions = {}): Promise<TestBridge> {
@@ -99,15 +108,15 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   const tree = topicTree(config.topicRoot);
   const { channels } = config;
   const { redis } = options;
-  const store =
+  const stores =
     redis === undefined
-      ? await openLevelJournal({ path: join(dataPath, "journal"), ...config.journal, sync: false, logger })
-      : await openRedisJournal({ redis: redis.access, ...config.journal, logger, ...redis.journal });
+      ? {
+          store: await openLevelJournal({ path: join(dataPath, "journal"), ...config.journal, sync: false, logger }),
+          cluster: await openLocalCluster({ path: join(dataPath, "cluster"), logger }),
+        }
+      : await openRedisStores(redis, { ...config.journal, logger });
+  const { store, cluster } = stores;
   const journal = options.journal?.(store) ?? store;
-  const cluster =
-    redis === undefined
-      ? await openLocalCluster({ path: join(dataPath, "cluster"), logger })
-      : await openRedisCluster({ redis: redis.access, logger, ...redis.cluster });
   const previews = await openPreviews({ path: join(dataPath, "previews"), ...config.previews });
   const { maxPayloadBytes } = config;
   const registry = new Registry();
@@ -140,8 +149,8 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
     guard.stop();
     authority.stop();
     await previews.close();
-    await cluster.stop();
     await store.close();
+    await cluster.stop();
     if (options.dataPath === undefined) await rm(dataPath, { recursive: true });
   };
   const bridge = await startBridge({

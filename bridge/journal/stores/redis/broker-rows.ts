@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { BrokerRows, BrokerRowsListener, TakenRows } from "../../../../platform/publication-log.ts";
+import type { Membership } from "../../../../platform/redis/membership.ts";
 import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { type RowChange, readRowChange } from "./row-changes.ts";
@@ -41,8 +42,7 @@ interface RedisBrokerRowsOptions {
   head: () => number;
   /** Called when changes are missing, so that everything must be loaded again. */
   onGap: () => void;
-  heartbeatMs: number;
-  deadAfterMs: number;
+  membership: Membership;
   logger: Logger;
 }
 
@@ -71,15 +71,18 @@ export class RedisBrokerRows implements BrokerRows {
   /** The number of the newest change that was applied. */
   applied = 0;
   #tokens = 0;
-  #lookTimer: NodeJS.Timeout | undefined;
-  /** Until then, no other node can become the first node. In milliseconds of `performance.now()`. */
-  #firstUntil = 0;
+  #unlisten: (() => void)[] = [];
+  #looking: Promise<void> | undefined;
+  /** Whether this node was the first one at the last look. */
+  #isFirst = false;
+  /** Grows whenever this node was taken for dead. */
+  #term = 0;
 
   constructor(options: RedisBrokerRowsOptions) {
     this.#options = options;
-    const { writing: connection, keys, run, epoch, logger } = options;
+    const { writing: connection, keys, run, membership, epoch, logger } = options;
     this.#writer = new RowWriter({
-      ...{ connection, keys, run, epoch, logger },
+      ...{ connection, keys, run, members: membership.key, epoch, logger },
       writerOf: (client) => {
         const known = this.#writers.get(client);
         return known && { generation: known.generation, isThis: known.run === run };
@@ -95,7 +98,14 @@ export class RedisBrokerRows implements BrokerRows {
   async start(): Promise<void> {
     this.#read = await this.#newestChange();
     await this.#writer.register();
-    this.#lookTimer = setInterval(() => void this.#look(), this.#options.heartbeatMs).unref();
+    const { membership } = this.#options;
+    this.#unlisten = [
+      membership.onRejoin(() => {
+        this.#isFirst = false;
+        this.#term++;
+      }),
+      membership.onBeat(() => void this.#look()),
+    ];
     await this.#look();
   }
 
@@ -171,7 +181,7 @@ export class RedisBrokerRows implements BrokerRows {
   }
 
   get isFirstNode(): boolean {
-    return performance.now() < this.#firstUntil;
+    return this.#isFirst && performance.now() < this.#options.membership.aliveUntil;
   }
 
   removeSession(client: string): Promise<boolean> {
@@ -247,7 +257,7 @@ export class RedisBrokerRows implements BrokerRows {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#lookTimer);
+    for (const end of this.#unlisten) end();
     await this.#writer.close();
   }
 
@@ -333,17 +343,22 @@ export class RedisBrokerRows implements BrokerRows {
     } while (cursor !== "0");
   }
 
-  /** Takes over the clients of ended runs. */
-  async #look(): Promise<void> {
-    const { heartbeatMs, deadAfterMs, logger } = this.#options;
-    const pauseMs = Math.max(2 * heartbeatMs, deadAfterMs / 3);
-    const firstUntil = performance.now() + deadAfterMs;
+  /** Takes over the clients of ended runs. One look at a time. */
+  #look(): Promise<void> {
+    this.#looking ??= this.#lookOnce().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  async #lookOnce(): Promise<void> {
+    const term = this.#term;
     try {
-      const isFirst = await this.#writer.look(deadAfterMs, pauseMs, CLIENTS_PER_LOOK);
-      this.#firstUntil = isFirst ? firstUntil : 0;
+      const isFirst = await this.#writer.look(CLIENTS_PER_LOOK);
+      this.#isFirst = isFirst && term === this.#term;
     } catch (error) {
       if (!(error instanceof StoreUnavailableError)) throw error;
-      logger.debug({ err: error }, "clients of ended nodes not looked for");
+      this.#options.logger.debug({ err: error }, "clients of ended nodes not looked for");
     }
   }
 }

@@ -25,14 +25,12 @@
  * | `sessions-used:{sender}` | sorted set | the sender's sessions by the position of their last use |
  * | `senders` | sorted set | senders by their number of sessions; among equals, the sender that reached the number first is last |
  * | `state` | hash | retained topic → its newest value |
- * | `estates` | sorted set | runs of nodes by the time of their last heartbeat |
- * | `instances` | hash | run → the name of its node |
- * | `beats` | hash | run → the time of its last heartbeat; a run that ends removes its own |
+ * | `estates` | sorted set | runs of nodes that may have unfinished commands |
+ * | `claims` | hash | run of a dead node → the run that reports its unfinished commands |
  * | `mqtt-rows` | hash | `session:{client}` and `will:{client}` → the broker's row |
  * | `mqtt-writers` | hash | client → its generation, and the run to which it is connected, or `-` |
  * | `mqtt-held:{run}` | set | the clients that are connected to the run |
  * | `mqtt-taken` | hash | run → the newest generation that it took |
- * | `mqtt-looks` | hash | run → when it last looked for runs that have ended, and the start of the time without a long pause between such looks |
  * | `mqtt-changes` | stream | who writes a client's rows: see `scripts/rows.lua` |
  * | `mqtt-take-over` | string | the token of the run that takes over the data of an earlier version now; expires |
  * | `open:{run}` | hash | the position of a command that the relay has not finished → the command |

@@ -2,7 +2,6 @@ import type { LoggedPublication } from "../../../../platform/publication-log.ts"
 import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { readOpen } from "./publication-rows.ts";
-import { LEAVE } from "./scripts.ts";
 
 const POSITIONS_PER_WRITE = 500;
 
@@ -26,7 +25,7 @@ export class OpenPublications {
   /** Finished commands of other runs whose fields must be deleted. */
   #doneOfOthers: [run: string, position: number][] = [];
   /** The other runs whose commands this run reports. */
-  readonly claimedRuns = new Set<string>();
+  #claimedRuns: ReadonlySet<string> = new Set();
   /** The positions of batches of this run that are in the log although their appends were rejected. */
   #orphans: Orphan[] = [];
 
@@ -50,9 +49,16 @@ export class OpenPublications {
   async reset(connection: Connection, head: number): Promise<void> {
     const stored = (await connection.do((redis) => redis.hkeys(this.#keys.open(this.#run)))).map(Number);
     for (const [position, run] of this.#runs) if (position > head || run !== this.#run) this.#runs.delete(position);
-    this.claimedRuns.clear();
+    this.#claimedRuns = new Set();
     this.#doneOfOthers = [];
     this.#done = stored.filter((position) => !this.#runs.has(position) && !this.#isOrphan(position));
+  }
+
+  /** @param runs the other runs whose commands this run reports now @returns whether there are new ones */
+  claimed(runs: readonly string[]): boolean {
+    const before = this.#claimedRuns;
+    this.#claimedRuns = new Set(runs);
+    return runs.some((run) => !before.has(run));
   }
 
   /** Notes that a command is finished. @returns whether Redis must be updated */
@@ -94,11 +100,6 @@ export class OpenPublications {
     }
   }
 
-  /** Leaves the remaining commands, of this run and of the other runs, to other nodes. */
-  async leave(connection: Connection): Promise<void> {
-    await connection.run(LEAVE, this.#keys.meta, [this.#keys.prefix, this.#run, ...this.claimedRuns]);
-  }
-
   /** The unfinished commands of orphans and of other runs, in order. */
   async *unfinished(connection: Connection): AsyncGenerator<LoggedPublication> {
     const found: LoggedPublication[] = [];
@@ -113,7 +114,7 @@ export class OpenPublications {
       this.#orphans = this.#orphans.filter((orphan) => !reported.includes(orphan));
     }
     const finished = new Set(this.#doneOfOthers.map(([run, position]) => `${run} ${position}`));
-    for (const run of this.claimedRuns)
+    for (const run of this.#claimedRuns)
       for (const publication of await this.#read(connection, run)) {
         if (finished.has(`${run} ${publication.position}`)) continue;
         this.#runs.set(publication.position, run);

@@ -32,8 +32,8 @@ interface RedisPublicationsOptions {
   view: () => JournalView;
   /** The number of the newest change of rows that this node has applied. */
   rowChange: () => number;
-  /** A run without a heartbeat for this long is dead: publications are not kept for it. */
-  deadAfterMs: number;
+  /** The sorted set of living nodes. */
+  members: string;
   previews: ReferencedPreviews | undefined;
   logger: Logger;
 }
@@ -141,11 +141,11 @@ export class RedisPublications implements PublicationStore {
   }
 
   async #trim(): Promise<void> {
-    const { writing, keys, run, deadAfterMs } = this.#options;
+    const { writing, keys, run, members } = this.#options;
     for (let more = true; more; ) {
       const view = this.#options.view();
       const wanted = this.#neededAfter;
-      const args = [keys.prefix, view.epoch, run, this.needs, deadAfterMs, ROWS_PER_TRIM];
+      const args = [keys.prefix, view.epoch, run, this.needs, members, ROWS_PER_TRIM];
       const [verdict, floor, trimmedBytes, rest] = partsOf(await writing.run(TRIM_PUBLICATIONS, keys.meta, args));
       // The heartbeat and the reader of the log find out about another epoch.
       if (verdict !== "ok") return;

@@ -8,20 +8,20 @@
 // - `publication-log` and `publication-rows` hold the publications for MQTT subscribers; `broker-rows` holds the broker's
 //   sessions; `mqtt-log` puts them together. `open-publications` holds the commands that the relay has not finished;
 //   `earlier-rows` takes over what versions before the log have left.
-// - `heartbeat` shows that this node lives, and claims the commands of dead nodes.
+// - `upkeep` follows each heartbeat of this node, and claims the commands of dead nodes.
 //
 // The steps of an append: `append` checks the channels and queues the message. At the end of the turn of the event
 // loop, the queue becomes one batch. The script APPEND checks it for duplicates, assigns positions and writes the
 // entries. Once all entries before the batch are published, the batch is published: the view is updated, the followers
 // are called, and the appends resolve. Usually the script's reply triggers this; otherwise reading the log does.
 
-import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
 import type { Since } from "../../../../contract/socket-messages.ts";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import { Listeners } from "../../../../platform/listeners.ts";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
 import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
+import type { Membership } from "../../../../platform/redis/membership.ts";
 import { StoredPublicationLog } from "../../core/publication-log.ts";
 import type { Appended, Entry, Journal, JournalMessage, Recovery } from "../../journal.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
@@ -31,7 +31,6 @@ import { RedisBrokerRows } from "./broker-rows.ts";
 import { Connection } from "./connection.ts";
 import { RedisEarlierRows } from "./earlier-rows.ts";
 import { Health } from "./health.ts";
-import { Heartbeat } from "./heartbeat.ts";
 import { type JournalKeys, journalKeys } from "./keys.ts";
 import { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
 import { type Loaded, load, renewEpoch } from "./loading.ts";
@@ -42,6 +41,7 @@ import { PageReader } from "./pages.ts";
 import { RedisPublications } from "./publication-log.ts";
 import { Publisher } from "./publisher.ts";
 import { Retention } from "./retention.ts";
+import { Upkeep } from "./upkeep.ts";
 import { Writer, type WriterContext } from "./writer.ts";
 
 const DEFAULT_WAITS = {
@@ -50,19 +50,13 @@ const DEFAULT_WAITS = {
   openTimeoutMs: 15_000,
   /** How long Redis blocks a read of the log when nothing is new. */
   blockMs: 1_000,
-  heartbeatMs: 2_000,
-  /** A node without a heartbeat for this long is dead. Other nodes report the commands that it has not finished. */
-  deadAfterMs: 10_000,
 };
 
 export interface RedisJournalOptions extends RetentionLimits {
   redis: RedisConnections;
   logger: Logger;
-  /**
-   * A name of this node that stays the same over restarts. Only one process may use it at a time. A new run with the
-   * name reports the unfinished commands of the previous run at once, instead of after `deadAfterMs`. Default: none.
-   */
-  nodeName?: string;
+  /** This node and the other ones. One journal at a time may use it. */
+  membership: Membership;
   /** The pictures of publications that name previews. Default: subscribers who were away get no previews. */
   previews?: ReferencedPreviews;
   now?: () => number;
@@ -128,7 +122,7 @@ export async function beginNewEpoch(redis: RedisConnections): Promise<boolean> {
 }
 
 interface Links {
-  /** For appends, retention and heartbeats. */
+  /** For appends, retention and upkeep. */
   writing: Connection;
   /** For pages, which may take longer. */
   reading: Connection;
@@ -149,7 +143,7 @@ class RedisJournal implements Journal {
   readonly #log: LogReader;
   readonly #pages: PageReader;
   readonly #retention: Retention;
-  readonly #heartbeat: Heartbeat;
+  readonly #upkeep: Upkeep;
   readonly #followers: Listeners<[entries: readonly Entry[]]>;
   readonly #resetListeners: Listeners<[]>;
   readonly #unfinishedListeners: Listeners<[]>;
@@ -161,7 +155,7 @@ class RedisJournal implements Journal {
   #closing: Promise<void> | undefined;
 
   constructor(loaded: Loaded, links: Links, settings: Settings) {
-    const { redis, waits, logger, nodeName = "" } = settings;
+    const { redis, waits, logger, membership } = settings;
     const { writing, reading, keys } = links;
     this.#settings = settings;
     this.#links = links;
@@ -170,20 +164,20 @@ class RedisJournal implements Journal {
     this.#followers = new Listeners(logger);
     this.#resetListeners = new Listeners(logger);
     this.#unfinishedListeners = new Listeners(logger);
-    const run = randomBytes(9).toString("base64url");
+    const run = membership.nodeId;
     const health = this.#health;
     const view = () => this.#loaded.view;
     const open = new OpenPublications(run, keys);
     const { previews } = settings;
     const publications = new RedisPublications({
       ...{ reading, writing, keys, run, view, previews, logger },
-      deadAfterMs: waits.deadAfterMs,
+      members: membership.key,
       rowChange: () => this.#rows.applied,
     });
     const onFollowed = () => this.#rows.advance();
     const log = new StoredPublicationLog({ store: publications, view, previews, onFollowed, logger });
     this.#rows = new RedisBrokerRows({
-      ...{ writing, reading, keys, run, ...waits, logger },
+      ...{ writing, reading, keys, run, membership, logger },
       epoch: () => this.epoch,
       head: () => log.head,
       onGap: () => log.reset(),
@@ -236,19 +230,19 @@ class RedisJournal implements Journal {
     this.#retention = new Retention({
       ...settings,
       ...context,
-      nodeName,
+      nodeName: membership.name,
       isClosing: () => this.#closing !== undefined,
     });
     const onClaimed = () => this.#unfinishedListeners.call();
-    this.#heartbeat = new Heartbeat({ ...context, ...waits, nodeName, onClaimed });
+    this.#upkeep = new Upkeep({ ...context, membership, onClaimed });
   }
 
   async start(): Promise<void> {
     const { redis } = this.#links.writing;
-    await this.#heartbeat.start();
+    await this.#upkeep.start();
     await this.#retention.schedule(this.#loaded.excess);
     redis.on("close", () => this.#health.failed("writing", new Error("Connection is closed.")));
-    redis.on("ready", () => this.#heartbeat.beat());
+    redis.on("ready", () => this.#upkeep.run());
     await this.#rows.start();
     this.#log.start();
     this.#trimTimer = setInterval(() => this.#trimInBackground(), BACKGROUND.trimIntervalMs).unref();
@@ -389,11 +383,10 @@ class RedisJournal implements Journal {
     this.#health.close();
     await Promise.all([this.#retention.idle(), this.#publications.idle()]);
     await this.#rows.close();
-    await this.#heartbeat.stop();
+    await this.#upkeep.stop();
     await this.#writer.idle();
     try {
       await this.#open.flush(writing);
-      await this.#open.leave(writing);
     } catch (err) {
       this.#settings.logger.warn({ err }, "journal not closed cleanly");
     }

@@ -30,6 +30,8 @@ interface RowWriterOptions {
   connection: Connection;
   keys: JournalKeys;
   run: string;
+  /** The sorted set of living nodes. */
+  members: string;
   epoch: () => string;
   /** The generation of the client that this node knows, and whether this run has the client. */
   writerOf(client: string): { generation: string; isThis: boolean } | undefined;
@@ -118,9 +120,9 @@ export class RowWriter {
     await this.#run(["O"]);
   }
 
-  /** Takes over clients of ended runs. @returns whether this run is the first one, for `deadAfterMs` from this call */
-  async look(deadAfterMs: number, pauseMs: number, limit: number): Promise<boolean> {
-    return (await this.#run(["B", deadAfterMs, Math.round(pauseMs), limit])) === 1;
+  /** Takes over clients of ended runs. @returns whether this run is the first one, until it is taken for dead */
+  async look(limit: number): Promise<boolean> {
+    return (await this.#run(["B", limit])) === 1;
   }
 
   /** Forgets what is not written: the rows may belong to other runs. */
@@ -234,11 +236,11 @@ export class RowWriter {
   }
 
   async #write(batch: readonly Operation[]): Promise<Error | undefined> {
-    const { connection, keys, run, epoch } = this.#options;
+    const { connection, keys, run, members, epoch } = this.#options;
     const resets = this.#resets;
     let error: Error;
     try {
-      const args: (string | number)[] = [keys.prefix, epoch(), run];
+      const args: (string | number)[] = [keys.prefix, epoch(), run, members];
       for (const operation of batch) args.push(...operation.args);
       const [verdict, , results] = partsOf(await connection.run(ROWS, keys.meta, args));
       if (verdict === "ok") {

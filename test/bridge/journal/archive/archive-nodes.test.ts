@@ -22,8 +22,8 @@ const NODE = `
   const { pino } = await import("pino");
   const logger = pino({ level: "silent" });
   const redis = openRedis({ url, prefix, logger });
-  const { leases } = await openRedisCluster({ redis, logger, leaseMs: ${LEASE_MS} });
-  const journal = await openRedisJournal({ redis, logger, retentionEvents: 20, retentionHours: 24 });
+  const { leases, membership } = await openRedisCluster({ redis, logger, leaseMs: ${LEASE_MS} });
+  const journal = await openRedisJournal({ redis, logger, membership, retentionEvents: 20, retentionHours: 24 });
   const config = { isOn: true, databaseUrl, maxLagEvents: 100_000, retentionDays: {} };
   startArchive({ config, dataPath: "", topicRoot: "skylapse/v1", journal, leases, logger });
   setInterval(() => {}, 1_000);

@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { pino } from "pino";
 import { openLevelJournal } from "../../../../bridge/journal/stores/level/level.ts";
-import { openRedisJournal } from "../../../../bridge/journal/stores/redis/redis.ts";
 import { takeOverEarlierSessions } from "../../../../broker/sessions/earlier/take-over.ts";
 import { openRedis } from "../../../../deploy/redis/redis.ts";
 import type { EarlierRows } from "../../../../platform/publication-log.ts";
+import { openJournalNode } from "../../../support/redis-journal.ts";
 
 type Step = "append" | "put" | "end";
 
@@ -55,7 +55,7 @@ async function open() {
     return { journal, redis: undefined, close: () => journal.close() };
   }
   const redis = openRedis({ ...JSON.parse(argument), logger });
-  const journal = await openRedisJournal({ redis, ...retention });
+  const journal = await openJournalNode({ redis, ...retention });
   return { journal, redis, close: () => journal.close().then(() => redis.close()) };
 }
 

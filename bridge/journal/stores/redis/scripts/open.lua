@@ -8,7 +8,7 @@
 local prefix, candidate = ARGV[1], ARGV[2]
 local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten', 'published', 'publishedBytes')
 -- Keys of an earlier format.
-redis.call('UNLINK', prefix .. 'sessions', prefix .. 'sessions-used')
+redis.call('UNLINK', prefix .. 'sessions', prefix .. 'sessions-used', prefix .. 'instances')
 if meta[1] then return {meta[1], meta[2], meta[3], meta[4] or '0', meta[5] or '0', meta[6] or '0'} end
 for _, channel in ipairs(redis.call('HKEYS', prefix .. 'kept')) do redis.call('UNLINK', prefix .. 'channel:' .. channel) end
 for _, run in ipairs(redis.call('ZRANGE', prefix .. 'estates', 0, -1)) do
@@ -19,8 +19,8 @@ for _, sender in ipairs(redis.call('ZRANGE', prefix .. 'senders', 0, -1)) do
   redis.call('UNLINK', prefix .. 'sessions:' .. sender, prefix .. 'sessions-used:' .. sender)
 end
 for _, name in ipairs({'log', 'kept', 'floors', 'oldest', 'excess', 'held', 'chunk-ids', 'lingering', 'trims', 'ids',
-    'senders', 'state', 'estates', 'instances', 'publications', 'publication-floors', 'retained', 'beats',
-    'mqtt-rows', 'mqtt-writers', 'mqtt-taken', 'mqtt-looks', 'mqtt-changes'}) do
+    'senders', 'state', 'estates', 'claims', 'publications', 'publication-floors', 'retained', 'mqtt-rows',
+    'mqtt-writers', 'mqtt-taken', 'mqtt-changes'}) do
   redis.call('UNLINK', prefix .. name)
 end
 redis.call('HSET', prefix .. 'meta', 'epoch', candidate, 'head', '0', 'stamp', '-')

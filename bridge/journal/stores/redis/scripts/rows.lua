@@ -1,17 +1,15 @@
 -- Writes rows of the broker's clients. One run at a time writes the rows of a client: the run that took the client last.
 -- The number of that change is the client's generation. What was decided with an older generation is refused.
 --
--- Arguments: prefix, epoch, run; then operations, each a letter with its arguments:
+-- Arguments: prefix, epoch, run, the sorted set of living nodes; then operations, each a letter with its arguments:
 -- - `T client token`: takes the client, and removes its will. Result: the generation, the generation and run from
 --   before or "", the session's row or "", the session's incoming ids.
 -- - `S client generation key row`: stores the row; an empty row is removed. Result: 1, or 0 when it is refused.
 -- - `D client generation`: removes the client's session. Result: 1 or 0.
 -- - `L client generation`: the client has left the run. Result: 1; 2 when it has no session; 0 when it is refused.
 -- - `O`: registers the run.
--- - `B deadAfter pause limit`: takes up to `limit` clients of runs that have ended: without a heartbeat for `deadAfter`
---   milliseconds. After a pause of `pause` milliseconds, in which Redis may have been away, each run has this time again
---   to send its next heartbeat. Result: 1 when this run is the first one, 0 when not. The first run stays the first one
---   until it ends or has not looked for `deadAfter`: two runs are never the first one at the same time.
+-- - `B limit`: takes up to `limit` clients of each run that has ended. Result: 1 when this run is the first one, 0 when
+--   not. The first run stays the first one until it ends: two runs are never the first one at the same time.
 --
 -- Each change has a number, which grows. An entry of the stream `mqtt-changes` has this number as its id. Its fields:
 -- the number before; the newest position; the kind; the client; its generation; the run; then, by kind:
@@ -22,8 +20,8 @@
 --
 -- Returns `ok`, the newest position, and the results. Returns `epoch` and the journal's epoch if `epoch` is another one.
 
-local prefix, epoch, run = ARGV[1], ARGV[2], ARGV[3]
-local at = 3
+local prefix, epoch, run, members = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local at = 4
 local function text() at = at + 1; return ARGV[at] end
 local call = redis.call
 local meta = call('HMGET', prefix .. 'meta', 'epoch', 'head', 'rowChange')
@@ -31,7 +29,6 @@ if meta[1] ~= epoch then return {'epoch', meta[1] or ''} end
 local head, newest = meta[2], meta[3] or '0'
 local rows, writers, taken = prefix .. 'mqtt-rows', prefix .. 'mqtt-writers', prefix .. 'mqtt-taken'
 local time = call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function next_number()
   return string.format('%.0f', math.max(time[1] * 1000000 + time[2], tonumber(newest) + 1))
@@ -136,45 +133,32 @@ local function adopt(other, limit)
   call('HSET', taken, run, newest)
 end
 
-local function is_first(dead_after)
+local function lives(other) return call('ZSCORE', members, other) end
+
+local function is_first()
   local first = call('HGET', prefix .. 'meta', 'firstRun')
-  if first == run then return 1 end
-  if first and call('HEXISTS', prefix .. 'beats', first) == 1 then
-    local looked = string.match(call('HGET', prefix .. 'mqtt-looks', first) or '', '^%d+')
-    -- The clock may have been set back.
-    if looked and math.abs(now - tonumber(looked)) <= dead_after then return 0 end
-  end
-  call('HSET', prefix .. 'meta', 'firstRun', run)
+  if first and first ~= run and lives(first) then return 0 end
+  if first ~= run then call('HSET', prefix .. 'meta', 'firstRun', run) end
   return 1
 end
 
 op.B = function()
+  local limit = tonumber(text())
+  -- This run was taken for dead, and does not know it yet.
+  if not lives(run) then return 0 end
   call('HSETNX', taken, run, '0')
-  local dead_after, pause, limit = tonumber(text()), tonumber(text()), tonumber(text())
-  local last, since = string.match(call('HGET', prefix .. 'mqtt-looks', run) or '', '^(%d+) (%d+)$')
-  last, since = tonumber(last or '0'), tonumber(since or '0')
-  -- The clock may have been set back.
-  if now - last > pause or now < last then since = now end
-  call('HSET', prefix .. 'mqtt-looks', run, string.format('%.0f %.0f', now, since))
-  local adopts = now - since > dead_after
-  local first = is_first(dead_after)
   for _, other in ipairs(call('HKEYS', taken)) do
-    -- A run that ends removes its heartbeat.
-    local seen = call('HGET', prefix .. 'beats', other)
-    local is_alive = seen and now - tonumber(seen) <= dead_after
-    if other ~= run and not is_alive and (adopts or not seen) then
-      if call('SCARD', held(other)) > 0 then adopt(other, limit)
-      else
-        -- From now on, no floor of this run protects what its sessions need: see trim-publications.
-        call('HSET', prefix .. 'meta', 'rowBarrier', newest)
-        call('HDEL', taken, other)
-        call('HDEL', prefix .. 'publication-floors', other)
-        call('HDEL', prefix .. 'beats', other)
-        call('HDEL', prefix .. 'mqtt-looks', other)
-      end
+    if lives(other) then
+      -- It writes the rows of its clients.
+    elseif call('SCARD', held(other)) > 0 then adopt(other, limit)
+    else
+      -- From now on, no floor of this run protects what its sessions need: see trim-publications.
+      call('HSET', prefix .. 'meta', 'rowBarrier', newest)
+      call('HDEL', taken, other)
+      call('HDEL', prefix .. 'publication-floors', other)
     end
   end
-  return first
+  return is_first()
 end
 
 local results = {}

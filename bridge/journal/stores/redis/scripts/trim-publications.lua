@@ -1,12 +1,12 @@
 -- Removes publications that no live run needs.
 --
 -- Arguments: prefix; epoch; run; its entry in `publication-floors`: the position up to which the run needs no
--- publications, and the newest change of rows that it knew of then; the milliseconds without a heartbeat after which a
--- run is dead; the largest number of rows to remove in this call.
+-- publications, and the newest change of rows that it knew of then; the sorted set of living nodes; the largest number of
+-- rows to remove in this call.
 -- Returns `ok`, the floor, the bytes of all removed rows, and 1 when more rows may be removed. Returns `epoch` and the
 -- journal's epoch if `epoch` is another one.
 
-local prefix, epoch, run, wanted, deadAfter, limit = unpack(ARGV)
+local prefix, epoch, run, wanted, members, limit = unpack(ARGV)
 local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'publicationFloor', 'publishedBytes', 'trimmedBytes',
   'rowBarrier', 'rowChange')
 if meta[1] ~= epoch then return {'epoch', meta[1] or ''} end
@@ -14,16 +14,13 @@ local function whole(n) return string.format('%.0f', n) end
 
 local floors = prefix .. 'publication-floors'
 redis.call('HSET', floors, run, wanted)
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local floor = tonumber(meta[2])
 local barrier = tonumber(meta[6] or '0')
 local rows = redis.call('HGETALL', floors)
 for at = 1, #rows, 2 do
   local other = rows[at]
-  local seen = tonumber(redis.call('HGET', prefix .. 'beats', other) or '0')
   local needed, known = string.match(rows[at + 1], '^(%d+) (%d+)$')
-  if other == run or now - seen <= tonumber(deadAfter) or redis.call('SCARD', prefix .. 'mqtt-held:' .. other) > 0 then
+  if other == run or redis.call('ZSCORE', members, other) or redis.call('SCARD', prefix .. 'mqtt-held:' .. other) > 0 then
     -- A session that the run has taken since may need more.
     if tonumber(redis.call('HGET', prefix .. 'mqtt-taken', other) or '0') > tonumber(known) then needed = 0 end
     floor = math.min(floor, tonumber(needed))

@@ -1,0 +1,230 @@
+import { createHash, randomBytes } from "node:crypto";
+import { setTimeout as after } from "node:timers/promises";
+import type { Logger } from "pino";
+import { z } from "zod";
+import { Listeners } from "../listeners.ts";
+import { Agreement, type Disagreement, type SharedSettings } from "./agreement.ts";
+import { type Script, SERVER_TIME, scriptsOf } from "./script.ts";
+
+const { load } = scriptsOf(import.meta.url);
+const BEAT = load("beat", SERVER_TIME);
+const MEMBERS = load("members");
+const LEAVE = load("leave");
+
+export const HEARTBEAT_MS = 1_500;
+/** A node without a heartbeat for this long is dead. Every node knows within one more heartbeat. */
+export const DEAD_AFTER_MS = 10_000;
+/** The interval of heartbeats while Redis is unavailable. */
+const RETRY_MS = 500;
+const START_RETRY_MS = 100;
+/** A slower heartbeat does not measure the time: this program may have been suspended meanwhile. */
+const MAX_ROUND_TRIP_MS = 1_000;
+
+type Run = (script: Script, keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
+
+export interface MembershipOptions {
+  /** Sends a script. Every method may throw {@link StoreUnavailableError}. */
+  run: Run;
+  /** Sends a script even when Redis was unavailable a moment ago. */
+  probe: Run;
+  /** The prefix of every key. */
+  prefix: string;
+  /**
+   * A name of this node that stays the same over restarts. Two running nodes must not have the same name: a node that
+   * starts takes an earlier one of its name for dead after two missed heartbeats. Default: none.
+   */
+  name?: string | undefined;
+  /** The settings that must be the same at all nodes. Default: none. */
+  settings?: SharedSettings | undefined;
+  logger: Logger;
+  /** Default {@link HEARTBEAT_MS}. */
+  heartbeatMs?: number | undefined;
+  /** Default {@link DEAD_AFTER_MS}. */
+  deadAfterMs?: number | undefined;
+  /** The clock of this machine. Default: `Date.now`. */
+  wall?: (() => number) | undefined;
+}
+
+/** A living node. */
+export interface Member {
+  readonly id: string;
+  readonly name: string;
+  /** Milliseconds since 1970, by the clock of Redis. */
+  readonly startedAt: number;
+  readonly lastSeenAt: number;
+  /** How far the clock of the node's machine is ahead of the clock of Redis. Undefined until it is measured. */
+  readonly clockMs: number | undefined;
+}
+
+const aboutSchema = z.object({
+  ...{ name: z.string().default(""), startedAt: z.number().default(0), clockMs: z.number().optional() },
+  digest: z.string().default(""),
+});
+const memberSchema = z.tuple([z.string(), z.coerce.number(), z.string()]);
+const beatSchema = z.tuple([z.number(), z.number()]).rest(z.tuple([...memberSchema.def.items, z.string()]));
+
+/**
+ * Which nodes live, for all parts of the server. Each node sends heartbeats. A node that is silent for too long is removed
+ * from the sorted set {@link key}: from then on it is dead for everybody, and scripts of any part may give away what it
+ * had. When it comes back, it learns that it was taken for dead, and registers everything again.
+ */
+export class Membership {
+  /** A random id of this run of this node. */
+  readonly nodeId = randomBytes(9).toString("base64url");
+  readonly name: string;
+  /** The sorted set of living nodes. A script asks with `ZSCORE` whether a node lives. */
+  readonly key: string;
+  readonly deadAfterMs: number;
+  readonly #options: MembershipOptions;
+  readonly #keys: readonly string[];
+  readonly #settings: string;
+  readonly #digest: string;
+  readonly #agreement: Agreement;
+  readonly #beats: Listeners<[]>;
+  readonly #rejoins: Listeners<[]>;
+  #beating: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+  #failed = false;
+  /** The time of Redis at the first heartbeat. */
+  #startedAt: number | undefined;
+  /** Whether Redis has the settings of this node. */
+  #hasSettings = false;
+  #aliveUntil = 0;
+  /** How far the clock of this machine is ahead of the clock of Redis. */
+  #clockMs: number | undefined;
+  /** The time of Redis, and when it was that, by `performance.now()`. */
+  #measured: { time: number; at: number } | undefined;
+
+  constructor(options: MembershipOptions) {
+    const { prefix, name = "", settings = new Map(), logger, deadAfterMs = DEAD_AFTER_MS } = options;
+    this.#options = options;
+    this.name = name;
+    this.deadAfterMs = deadAfterMs;
+    this.key = `${prefix}members`;
+    this.#keys = [this.key, ...["about", "settings", "since"].map((part) => `${this.key}:${part}`)];
+    this.#settings = JSON.stringify(Object.fromEntries([...settings].map(([key, { value }]) => [key, value]).sort()));
+    this.#digest = createHash("sha256").update(this.#settings).digest("base64url").slice(0, 16);
+    this.#agreement = new Agreement({ nodeId: this.nodeId, name, settings, logger });
+    this.#beats = new Listeners(logger);
+    this.#rejoins = new Listeners(logger);
+  }
+
+  /** Joins the other nodes. @throws {StoreUnavailableError} Redis accepts no heartbeat within `timeoutMs` */
+  async start(timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      try {
+        await this.beat();
+        // The first heartbeat has measured the clock. The second one tells the others.
+        await this.beat();
+        return;
+      } catch (error) {
+        if (performance.now() > deadline) throw error;
+        await after(START_RETRY_MS);
+      }
+    }
+  }
+
+  /** Sends a heartbeat now, then at an interval. Concurrent calls share one. @throws {StoreUnavailableError} */
+  beat(): Promise<void> {
+    this.#beating ??= this.#beat().finally(() => {
+      this.#beating = undefined;
+      this.#schedule();
+    });
+    return this.#beating;
+  }
+
+  /** Calls back after each heartbeat, even one that has failed. @returns removes the listener */
+  onBeat(listener: () => void): () => void {
+    return this.#beats.add(listener);
+  }
+
+  /** Calls back when this node was taken for dead, or Redis was emptied: what it had registered is gone. */
+  onRejoin(listener: () => void): () => void {
+    return this.#rejoins.add(listener);
+  }
+
+  /** Until then, nobody takes this node for dead. In milliseconds of `performance.now()`. */
+  get aliveUntil(): number {
+    return this.#aliveUntil;
+  }
+
+  /** The clock of Redis, which all nodes share, milliseconds since 1970. */
+  now(): number {
+    const { wall = Date.now } = this.#options;
+    return this.#measured === undefined ? wall() : this.#measured.time + performance.now() - this.#measured.at;
+  }
+
+  /** In which settings, and by how much in their clocks, this node and others differ. */
+  get disagreements(): readonly Disagreement[] {
+    return this.#agreement.disagreements;
+  }
+
+  /** The living nodes, including this one. @throws {StoreUnavailableError} */
+  async nodes(): Promise<readonly Member[]> {
+    const reply = await this.#options.run(MEMBERS, this.#keys.slice(0, 2), []);
+    return z.array(memberSchema).parse(reply).map(memberOf);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#beating?.catch(() => {});
+  }
+
+  /** Stops. For the other nodes, this node has ended at once. @throws {StoreUnavailableError} it is taken for dead later */
+  async leave(): Promise<void> {
+    await this.stop();
+    this.#aliveUntil = 0;
+    await this.#options.run(LEAVE, this.#keys.slice(0, 3), [this.nodeId]);
+  }
+
+  async #beat(): Promise<void> {
+    clearTimeout(this.#timer);
+    const { probe, logger, heartbeatMs = HEARTBEAT_MS, wall = Date.now } = this.#options;
+    const isFirst = this.#startedAt === undefined;
+    const sentAt = performance.now();
+    const about = { name: this.name, startedAt: this.#startedAt ?? 0, clockMs: this.#clockMs, digest: this.#digest };
+    const args = [this.nodeId, JSON.stringify(about), this.#hasSettings ? "" : this.#settings, this.deadAfterMs];
+    args.push(Math.max(2 * heartbeatMs, this.deadAfterMs / 3), isFirst ? 1 : 0);
+    try {
+      const [now, wasLost, ...members] = beatSchema.parse(await probe(BEAT, this.#keys, args));
+      const answeredAt = performance.now();
+      this.#failed = false;
+      this.#hasSettings = wasLost === 0;
+      this.#startedAt ??= now;
+      if (this.#measured === undefined || answeredAt - sentAt <= MAX_ROUND_TRIP_MS) {
+        this.#measured = { time: now, at: (sentAt + answeredAt) / 2 };
+        this.#clockMs = Math.round(wall() - this.now());
+      }
+      if (wasLost === 1 && !this.#stopped) {
+        logger.warn("this node was taken for dead, or redis was emptied: registering everything again");
+        this.#rejoins.call();
+      }
+      this.#aliveUntil = sentAt + this.deadAfterMs;
+      this.#agreement.compare(
+        members.map(([id, seen, text, settings]) => ({ ...memberOf([id, seen, text]), settings })),
+        { clockMs: this.#clockMs, startedAt: this.#startedAt },
+      );
+    } catch (error) {
+      this.#failed = true;
+      throw error;
+    } finally {
+      if (!this.#stopped) this.#beats.call();
+    }
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return;
+    const { heartbeatMs = HEARTBEAT_MS } = this.#options;
+    clearTimeout(this.#timer);
+    const waitMs = this.#failed ? Math.min(RETRY_MS, heartbeatMs) : heartbeatMs;
+    this.#timer = setTimeout(() => void this.beat().catch(() => {}), waitMs).unref();
+  }
+}
+
+function memberOf([id, lastSeenAt, text]: z.infer<typeof memberSchema>): Member {
+  const { name, startedAt, clockMs } = aboutSchema.parse(JSON.parse(text));
+  return { id, name, startedAt, lastSeenAt, clockMs };
+}
