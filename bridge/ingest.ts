@@ -13,7 +13,7 @@ import type { MqttCommands } from "./commands/mqtt-commands.ts";
 import { type EventTimes, EventTimesLog } from "./event-times.ts";
 import type { Appended, Journal, JournalMessage } from "./journal/journal.ts";
 import { clearedData, envelopePayload, journalMessage, type TopicFacts, topicFacts } from "./journal-message.ts";
-import { LostCommands } from "./lost-commands.ts";
+import { commandIdAt, LostCommands } from "./lost-commands.ts";
 import { PreviewIngest } from "./preview-ingest.ts";
 import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
 import { createLatencies, type Latencies } from "./stats/latencies.ts";
@@ -287,7 +287,10 @@ class JournalIngest implements BridgeIngest {
       isOpen = false;
     };
     // After the acknowledgement. The relay already has the command of a duplicate publication.
-    if (position !== undefined) setImmediate(run, { identity, payload, camera, name, settled });
+    if (position !== undefined) {
+      const id = commandIdAt(this.#options.journal, position);
+      setImmediate(run, { id, identity, payload, camera, name, settled });
+    }
     return { position: undefined, forward: false };
   }
 

@@ -4,9 +4,14 @@ import type { LostCommand, MqttCommands } from "./commands/mqtt-commands.ts";
 import type { Journal } from "./journal/journal.ts";
 
 interface LostCommandsOptions {
-  journal: Pick<Journal, "finished" | "unfinished" | "onUnfinished">;
+  journal: Pick<Journal, "epoch" | "finished" | "unfinished" | "onUnfinished">;
   tree: TopicTree;
   logger: Logger;
+}
+
+/** The id of a command whose sender gave none. Every node derives the same one. */
+export function commandIdAt({ epoch }: Pick<Journal, "epoch">, position: number): string {
+  return `${epoch}.${position}`;
 }
 
 /** Reports the commands that an earlier run of this server, or a dead node, has accepted and not finished. */
@@ -60,7 +65,8 @@ export class LostCommands {
         journal.finished(position);
         continue;
       }
-      const command = { payload: Buffer.from(payload), camera: topic.camera, name: topic.command };
+      const id = commandIdAt(journal, position);
+      const command = { id, payload: Buffer.from(payload), camera: topic.camera, name: topic.command };
       if (this.#commands === undefined) this.#waiting.set(position, command);
       else this.#report(this.#commands, position, command);
     }

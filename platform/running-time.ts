@@ -33,3 +33,17 @@ export function everyRunning(intervalMs: number, act: (pausedMs: number) => void
   }, intervalMs).unref();
   return () => clearInterval(timer);
 }
+
+/**
+ * Calls `act` after a time. If the process stood still at that time, it first runs for `marginMs`, so that it has read
+ * what arrived meanwhile.
+ * @returns a function that cancels the call
+ */
+export function afterTime(milliseconds: number, marginMs: number, act: () => void): () => void {
+  const dueAt = performance.now() + milliseconds;
+  let timer = setTimeout(() => {
+    if (performance.now() - dueAt <= PAUSE_MS) act();
+    else timer = setTimeout(act, marginMs);
+  }, milliseconds);
+  return () => clearTimeout(timer);
+}

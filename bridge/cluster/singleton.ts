@@ -38,6 +38,8 @@ export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }:
       const task = await begin({ ...lease, isTakeOver });
       logger.debug({ task: name }, "node runs the task");
       await aborted(AbortSignal.any([signal, lease.lost]));
+      if (!signal.aborted)
+        logger.warn({ task: name }, "node has lost the task to another node, or to a pause of Redis");
       await task.stop();
     } finally {
       await lease.release();

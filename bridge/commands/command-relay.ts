@@ -2,18 +2,20 @@ import type { Logger } from "pino";
 import { ulid } from "ulid";
 import { z } from "zod";
 import { ReplyCode } from "../../contract/codes.ts";
-import type { Command, CommandReply, CommandRequest, CommandStatus } from "../../contract/commands.ts";
-import { commandArgs, commandReplySchema, FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
+import type { Command, CommandRequest, CommandStatus } from "../../contract/commands.ts";
+import { commandReplySchema, FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
 import { linkSchema } from "../../contract/events.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { Delivery } from "../../platform/publications.ts";
+import { afterTime } from "../../platform/running-time.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
 import { dataOf } from "../journal/entry-body.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
+import { argsProblem, commandText, idOf, outcomeOf } from "./command-text.ts";
 import { COMMAND_DEFAULTS } from "./config.ts";
-import type { SharedCommandQueue } from "./shared-command-queue.ts";
+import type { QueuedCommand, SharedCommandQueue, TakenCommand } from "./shared-command-queue.ts";
 
 export interface CommandRunner {
   /**
@@ -28,6 +30,8 @@ interface IssuedCommand extends CommandRequest {
   from: { who: string; address: string | undefined };
   /** The JSON of `args` as the sender wrote it: numbers beyond the precision of a double stay unchanged. */
   argsText?: string | undefined;
+  /** The sender reads the outcome on the camera's replies topic. Default false. */
+  isMqtt?: boolean;
   /** Default: a new id. A command whose id is already waiting or in flight is a duplicate and is ignored. */
   id?: string;
 }
@@ -56,6 +60,8 @@ export interface CommandRelayOptions {
   isSleeping: (camera: string) => boolean;
   /** The queue that this node shares with other nodes. Default: this is the only node. */
   queue?: SharedCommandQueue;
+  /** Called with each status of a command that this node has taken over from a dead node. */
+  onTakenUpdate?: (taken: TakenCommand, update: CommandUpdate) => void;
   /** The most commands that wait for one camera, without the one in flight. */
   maxQueuedPerCamera?: number;
   /** The most commands that wait or are in flight, for all cameras together. */
@@ -64,6 +70,9 @@ export interface CommandRelayOptions {
   maxPerMinute?: number;
   logger: Logger;
 }
+
+/** How long a process that stood still reads the camera's replies before it calls a command expired, milliseconds. */
+const EXPIRY_READ_MS = 5_000;
 
 /** A status is reported only if it ranks higher than the previous one. */
 const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
@@ -89,7 +98,7 @@ interface Pending {
   payload: Buffer;
   status: CommandStatus | "queued";
   onUpdate: (update: CommandUpdate) => void;
-  expiry: NodeJS.Timeout | undefined;
+  endExpiry: () => void;
   /** The command is the first in the shared queue. */
   isFirst: boolean;
 }
@@ -102,11 +111,10 @@ interface CameraCommands {
 
 type Outcome = Pick<CommandUpdate, "result" | "error" | "code">;
 
-const deliveredSchema = z.object({ id: z.string() });
 const bodySchema = z.object({ data: commandReplySchema });
 
 export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
-  const { link, journal, tree, isSleeping, queue, logger } = options;
+  const { link, journal, tree, isSleeping, queue, onTakenUpdate = () => {}, logger } = options;
   const { maxQueuedPerCamera, maxPending } = { ...COMMAND_DEFAULTS, ...options };
   const { maxPerMinute = Number.POSITIVE_INFINITY } = options;
   const issuedBy = new FixedWindowCounter();
@@ -136,7 +144,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   }
 
   function remove(pending: Pending): void {
-    clearTimeout(pending.expiry);
+    pending.endExpiry();
     const commands = byCamera.get(pending.camera);
     if (commands === undefined) return;
     if (commands.inFlight === pending) commands.inFlight = undefined;
@@ -151,17 +159,48 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     const commands = byCamera.get(camera);
     if (stopped || commands === undefined || commands.inFlight !== undefined) return;
     if (!link.connected(`device:${camera}`)) return;
-    const next = commands.waiting[0];
-    if (next === undefined || !next.isFirst) return;
-    commands.waiting.shift();
+    const next = commands.waiting.find(({ isFirst }) => isFirst);
+    if (next === undefined) return;
+    commands.waiting = commands.waiting.filter((other) => other !== next);
     commands.inFlight = next;
     advance(next, "sent");
     send(next);
   }
 
-  function isPending(camera: string, id: string): boolean {
+  function find(camera: string, id: string | undefined): Pending | undefined {
     const { inFlight, waiting = [] } = byCamera.get(camera) ?? {};
-    return inFlight?.id === id || waiting.some((pending) => pending.id === id);
+    return inFlight?.id === id ? inFlight : waiting.find((pending) => pending.id === id);
+  }
+
+  /** Adds a command to those of its camera, where it waits. */
+  function add(given: Omit<Pending, "status" | "endExpiry" | "isFirst">, expiresInMs: number): Pending {
+    const pending: Pending = { ...given, status: "queued", endExpiry: () => {}, isFirst: queue === undefined };
+    pending.endExpiry = afterTime(expiresInMs, EXPIRY_READ_MS, () => expire(pending));
+    const commands = byCamera.get(pending.camera) ?? { inFlight: undefined, waiting: [] };
+    commands.waiting.push(pending);
+    byCamera.set(pending.camera, commands);
+    pendingCount++;
+    return pending;
+  }
+
+  /** Adds a command of a dead node, or sends one again that this node had before it was taken for dead itself. */
+  function take(taken: TakenCommand): () => void {
+    const { id, camera, name, text, by, expiresAt } = taken;
+    const pending =
+      find(camera, id) ??
+      add(
+        {
+          ...{ id, camera, by, payload: Buffer.from(text) },
+          topic: tree.build({ kind: "camera-command", camera, command: name }),
+          onUpdate: (update) => onTakenUpdate(taken, update),
+        },
+        expiresAt - Date.now(),
+      );
+    return () => {
+      pending.isFirst = true;
+      if (byCamera.get(camera)?.inFlight === pending) send(pending);
+      else sendNext(camera);
+    };
   }
 
   function send(pending: Pending): void {
@@ -179,10 +218,15 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     if (inFlight?.status === "sent") send(inFlight);
   }
 
-  async function enterSharedQueue(queue: SharedCommandQueue, pending: Pending, expiresAt: number): Promise<void> {
+  async function enterSharedQueue(
+    queue: SharedCommandQueue,
+    pending: Pending,
+    command: QueuedCommand,
+    expiresAt: number,
+  ): Promise<void> {
     const { id, camera } = pending;
     try {
-      const isEntered = await queue.enter(camera, id, expiresAt, () => {
+      const isEntered = await queue.enter(camera, id, command, expiresAt, () => {
         pending.isFirst = true;
         sendNext(camera);
       });
@@ -210,8 +254,8 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     const topic = tree.parse(name);
     // Only the camera's own acknowledgement is used: an administrator may also subscribe to commands.
     if (topic?.kind !== "camera-command" || identity !== `device:${topic.camera}`) return;
-    const inFlight = byCamera.get(topic.camera)?.inFlight;
-    if (inFlight !== undefined && inFlight.id === idOf(payload)) advance(inFlight, "delivered");
+    const pending = find(topic.camera, idOf(payload));
+    if (pending !== undefined) advance(pending, "delivered");
   }
 
   function onReply(camera: string, entry: Entry): void {
@@ -222,8 +266,9 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       return;
     }
     const { command_id, status, result, error } = body.data.data;
-    const inFlight = byCamera.get(camera)?.inFlight;
-    if (inFlight?.id !== command_id) {
+    // A command that still waits here was sent by the node that has taken it over.
+    const pending = find(camera, command_id);
+    if (pending === undefined) {
       lateReplies++;
       limitedLog.note(`late ${camera}`, (times) =>
         logger.info({ camera, command: command_id, status, times }, "late command reply ignored"),
@@ -231,10 +276,11 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       return;
     }
     // A camera that answers has received the command, even if its PUBACK has not arrived.
-    advance(inFlight, "delivered");
-    advance(inFlight, status, outcomeOf(status, result, error));
+    advance(pending, "delivered");
+    advance(pending, status, outcomeOf(status, result, error));
   }
 
+  queue?.takeOver(take);
   const unsubscribe = link.onDelivered(onDelivered);
   const unfollow = journal.follow((entries) => {
     for (const entry of entries) {
@@ -249,13 +295,13 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   });
 
   return {
-    run({ camera, name, args, argsText, expires_in, from, id: given }, onUpdate) {
+    run({ camera, name, args, argsText, expires_in, from, isMqtt = false, id: given }, onUpdate) {
       const id = given ?? ulid();
       const refuse = (status: CommandStatus, code: ReplyCode, error: string) =>
         report({ onUpdate }, { command_id: id, camera, status, code, error });
 
       if (stopped) return refuse("failed", ReplyCode.internal, "the server is stopping");
-      if (given !== undefined && isPending(camera, given)) return;
+      if (given !== undefined && find(camera, given) !== undefined) return;
       if (issuedBy.add(from.who) > maxPerMinute)
         return refuse(
           "failed",
@@ -266,27 +312,24 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       if (problem !== undefined) return refuse("rejected", ReplyCode.badRequest, problem);
       if (!link.connected(`device:${camera}`) && !isSleeping(camera))
         return refuse("failed", ReplyCode.deviceOffline, `the camera ${camera} is not connected`);
-      const commands = byCamera.get(camera) ?? { inFlight: undefined, waiting: [] };
-      if (commands.waiting.length >= maxQueuedPerCamera || pendingCount >= maxPending)
+      const waiting = byCamera.get(camera)?.waiting.length ?? 0;
+      if (waiting >= maxQueuedPerCamera || pendingCount >= maxPending)
         return refuse("failed", ReplyCode.limit, tooMany(camera));
 
       const issuedAt = Date.now();
+      const expiresInMs = expires_in * 1000;
+      const by = from.who;
       const command: Command = {
-        ...{ id, name, args, issued_by: from.who },
+        ...{ id, name, args, issued_by: by },
         issued_at: new Date(issuedAt).toISOString(),
-        expires_at: new Date(issuedAt + expires_in * 1000).toISOString(),
+        expires_at: new Date(issuedAt + expiresInMs).toISOString(),
       };
-      const pending: Pending = {
-        ...{ id, camera, by: from.who, status: "queued", onUpdate, expiry: undefined, isFirst: queue === undefined },
-        topic: tree.build({ kind: "camera-command", camera, command: name }),
-        payload: Buffer.from(commandText(command, argsText)),
-      };
-      pending.expiry = setTimeout(() => expire(pending), expires_in * 1000);
-      commands.waiting.push(pending);
-      byCamera.set(camera, commands);
-      pendingCount++;
+      const text = commandText(command, argsText);
+      const topic = tree.build({ kind: "camera-command", camera, command: name });
+      const pending = add({ id, camera, by, topic, payload: Buffer.from(text), onUpdate }, expiresInMs);
       sendNext(camera);
-      if (queue !== undefined) void enterSharedQueue(queue, pending, issuedAt + expires_in * 1000);
+      if (queue !== undefined)
+        void enterSharedQueue(queue, pending, { name, text, by, isMqtt }, issuedAt + expiresInMs);
     },
     stats() {
       const inFlight = [...byCamera.values()].filter((commands) => commands.inFlight !== undefined).length;
@@ -313,37 +356,4 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
 const isBirth = (tree: TopicTree, entry: Entry) =>
   tree.parse(entry.topic)?.kind === "camera-link" && linkSchema.safeParse(dataOf(entry)).data?.status === "online";
 
-/** The arguments stay as the sender wrote them. */
-function commandText({ args, ...rest }: Command, argsText: string | undefined): string {
-  return `${JSON.stringify(rest).slice(0, -1)},"args":${argsText ?? JSON.stringify(args)}}`;
-}
-
 const tooMany = (camera: string) => `too many commands wait for camera ${camera}: try again later`;
-
-/** Explains what is wrong with the arguments. Only the camera knows the arguments of commands outside the contract. */
-function argsProblem(name: string, args: Readonly<Record<string, unknown>>): string | undefined {
-  const schema = Object.entries(commandArgs).find(([known]) => known === name)?.[1];
-  const result = schema?.safeParse(args);
-  if (result === undefined || result.success) return undefined;
-  return `${name}: ${problemsOf(result.error)}`;
-}
-
-export function problemsOf({ issues }: z.ZodError): string {
-  return issues.map(({ path, message }) => [...path, message].join(" ")).join("; ");
-}
-
-function idOf(payload: Buffer): string | undefined {
-  try {
-    return deliveredSchema.safeParse(JSON.parse(payload.toString("utf8"))).data?.id;
-  } catch {
-    return undefined;
-  }
-}
-
-function outcomeOf(status: CommandReply["status"], result: unknown, error: string | undefined) {
-  return {
-    ...(result === undefined ? {} : { result }),
-    ...(error === undefined ? {} : { error }),
-    ...(status === "rejected" ? { code: ReplyCode.commandRejected } : {}),
-  };
-}

@@ -34,11 +34,18 @@ export interface Commands extends CommandRunner {
 export function startCommands(options: CommandsOptions): Commands {
   const { config, cluster, link, journal, tree, isSleeping, audit, onIssued, logger } = options;
   const maxPerCamera = config.maxQueuedPerCamera + 1;
+  const queue = cluster.shared ? new SharedCommandQueue({ cluster, maxPerCamera, logger }) : undefined;
   const relay = startCommandRelay({
     ...{ link, journal, tree, isSleeping, ...config, logger },
-    ...(cluster.shared ? { queue: new SharedCommandQueue({ cluster, maxPerCamera, logger }) } : {}),
+    ...(queue === undefined ? {} : { queue }),
+    onTakenUpdate({ camera, name, by, isMqtt }, update) {
+      if (!FINAL_COMMAND_STATUSES.has(update.status)) return;
+      const target = `camera:${camera} ${name}`;
+      audit.record({ action: "command", who: by, address: undefined, target, outcome: update.status });
+      if (isMqtt) mqtt.report({ identity: by, camera, name }, update);
+    },
   });
-  const mqtt = new MqttCommands({ relay, link, tree, audit, logger });
+  const mqtt = new MqttCommands({ relay, queue, link, tree, audit, logger });
   return {
     run(request, onUpdate) {
       onIssued();

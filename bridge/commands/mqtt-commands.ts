@@ -16,10 +16,14 @@ import { LimitedLog } from "../../platform/limited-log.ts";
 import type { IncomingPublication } from "../../platform/publications.ts";
 import type { Audit } from "../auth/audit.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
-import { type CommandRunner, type CommandUpdate, problemsOf } from "./command-relay.ts";
+import type { CommandRunner, CommandUpdate } from "./command-relay.ts";
+import { problemsOf } from "./command-text.ts";
+import type { SharedCommandQueue } from "./shared-command-queue.ts";
 
 /** A command that an MQTT client published below `commands/`. The broker has checked the client's permissions. */
 interface MqttCommand extends Pick<IncomingPublication, "identity" | "payload"> {
+  /** The command's id if its sender gave none. */
+  id: string;
   camera: string;
   name: string;
   /**
@@ -30,10 +34,12 @@ interface MqttCommand extends Pick<IncomingPublication, "identity" | "payload"> 
 }
 
 /** A command that an earlier run of the server acknowledged to its sender, but may not have sent to the camera. */
-export type LostCommand = Pick<MqttCommand, "payload" | "camera" | "name">;
+export type LostCommand = Pick<MqttCommand, "id" | "payload" | "camera" | "name">;
 
 interface MqttCommandsOptions {
   relay: CommandRunner;
+  /** Undefined when this is the only node. */
+  queue: Pick<SharedCommandQueue, "has"> | undefined;
   link: Pick<BrokerLink, "publish">;
   tree: TopicTree;
   audit: Pick<Audit, "record">;
@@ -80,7 +86,7 @@ export class MqttCommands {
       this.#reply(command, { command_id: undefined, status: "rejected", error: read.problem });
       return;
     }
-    const { id, args, expires_in, expires_at } = read.data;
+    const { id = command.id, args, expires_in, expires_at } = read.data;
     const now = Date.now();
     const requested = expires_in ?? (expires_at === undefined ? undefined : (Date.parse(expires_at) - now) / 1000);
     if (requested !== undefined && requested <= 0) {
@@ -92,7 +98,7 @@ export class MqttCommands {
       ...{ camera, name, args, argsText: memberText(text, "args") },
       // The camera receives the shortened time as `expires_at`.
       expires_in: Math.min(requested ?? DEFAULT_COMMAND_EXPIRES_IN, MAX_COMMAND_EXPIRES_IN),
-      ...(id === undefined ? {} : { id }),
+      ...{ id, isMqtt: true },
       from: { who: identity, address: undefined },
     };
     relay.run(request, (update) => {
@@ -100,16 +106,31 @@ export class MqttCommands {
       if (!FINAL_COMMAND_STATUSES.has(update.status)) return;
       const target = `camera:${camera} ${name}`;
       audit.record({ action: "command", who: identity, address: undefined, target, outcome: update.status });
-      if (REPORTED_CODES.has(update.code)) this.#reply(command, update);
+      this.report(command, update);
     });
   };
 
-  /** Reports the command as `unknown`. It is not sent again: it may be old, and the camera may have run it already. */
-  readonly reportLost = ({ payload, camera, name }: LostCommand): void => {
+  /** Reports a final status, unless the camera itself reports it. */
+  report(command: Pick<MqttCommand, "identity" | "camera" | "name">, update: CommandUpdate): void {
+    if (REPORTED_CODES.has(update.code)) this.#reply(command, update);
+  }
+
+  /**
+   * Reports the command as `unknown`, unless another node has taken it over. It is not sent again: it may be old, and the
+   * camera may have run it already.
+   */
+  readonly reportLost = ({ id, payload, camera, name }: LostCommand): void => {
+    const { queue, logger } = this.#options;
     const read = readCommand(payload.toString("utf8"));
-    const command_id = read.success ? read.data.id : undefined;
+    const command_id = read.success ? (read.data.id ?? id) : undefined;
+    const isTaken = command_id === undefined ? undefined : queue?.has(camera, command_id);
     const error = "the server restarted before it knew the outcome of the command";
-    this.#reply({ identity: "unknown", camera, name }, { command_id, status: "unknown", error });
+    Promise.resolve(isTaken).then(
+      (taken = false) => {
+        if (!taken) this.#reply({ identity: "unknown", camera, name }, { command_id, status: "unknown", error });
+      },
+      (err: unknown) => logger.warn({ err, camera, command: command_id }, "outcome of a lost command not reported"),
+    );
   };
 
   stop(): void {

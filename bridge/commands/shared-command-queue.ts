@@ -1,18 +1,41 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import { KeyedQueue } from "../../platform/keyed-queue.ts";
-import type { Cluster, StoredDocument } from "../cluster/cluster.ts";
+import type { Cluster, Json, StoredDocument } from "../cluster/cluster.ts";
+import { MAX_DOCUMENT_LENGTH } from "../cluster/limits.ts";
 
 interface SharedCommandQueueOptions {
   cluster: Pick<Cluster, "documents" | "nodeId" | "nodes">;
   /** Includes the command in flight. */
   maxPerCamera: number;
-  /** The interval of checks for stopped nodes, whose commands block the queues. Default 1,000. */
+  /** The interval of checks for dead nodes, whose commands this node takes over. Default 1,000. */
   checkIntervalMs?: number;
   logger: Logger;
 }
 
+const commandSchema = z.object({
+  name: z.string(),
+  /** The payload for the camera. */
+  text: z.string(),
+  /** The identity that issued the command. */
+  by: z.string(),
+  /** The sender reads the outcome on the camera's replies topic. */
+  isMqtt: z.boolean(),
+});
+export type QueuedCommand = z.infer<typeof commandSchema>;
+
+/** A command of a dead node. This node sends it again: a camera executes a repeated command once. */
+export interface TakenCommand extends QueuedCommand {
+  camera: string;
+  id: string;
+  /** Milliseconds since 1970. */
+  expiresAt: number;
+}
+
 const COLLECTION = "command-queues";
+/** Commands that were taken over. The collection shows that such a command is not lost. */
+const TAKEN = "taken-commands";
+const TAKEN_TTL_MS = 600_000;
 /**
  * How long an expired command stays in the queue. A node whose clock is ahead must not send the next command while this
  * command is still in flight.
@@ -22,27 +45,54 @@ const EXPIRY_MARGIN_MS = 2_000;
 const MAX_ATTEMPTS = 50;
 const MAX_RETRY_MS = 20;
 
-/** `until` is in milliseconds since 1970. */
-const queueSchema = z.array(z.object({ id: z.string(), node: z.string(), until: z.number() }));
+/** `until` is in milliseconds since 1970. A command that is too large to be stored ends with its node. */
+const queueSchema = z.array(
+  z.object({ id: z.string(), node: z.string(), until: z.number(), command: commandSchema.optional() }),
+);
 type QueueEntry = z.infer<typeof queueSchema>[number];
 
-/** One command queue per camera, shared by all nodes, in a document. Its first command is the next to send. */
+interface Waiting {
+  entry: QueueEntry;
+  onFirst: () => void;
+}
+
+/**
+ * One command queue per camera, shared by all nodes, in a document. Its first command is the next to send.
+ *
+ * A node that dies loses its places to another node, together with the commands. So a node that was only suspended may
+ * find its commands in the hands of another node: it sends them no more, and learns their outcome from the camera's
+ * replies like every node.
+ */
 export class SharedCommandQueue {
   readonly #options: SharedCommandQueueOptions;
-  /** The callbacks of this node's waiting commands, by camera and command id. */
-  readonly #waiting = new Map<string, Map<string, () => void>>();
+  /** This node's commands that were not first yet, by camera and command id. */
+  readonly #waiting = new Map<string, Map<string, Waiting>>();
+  /** The queues of all nodes, as they were last read. Without empty ones. */
+  readonly #queues = new Map<string, readonly QueueEntry[]>();
   /** Runs this node's changes of one camera's queue one after the other. */
   readonly #tasks = new KeyedQueue();
   readonly #unwatch: () => void;
   readonly #timer: NodeJS.Timeout;
+  readonly #maxCommandLength: number;
+  #onTaken: ((command: TakenCommand) => () => void) | undefined;
 
   constructor(options: SharedCommandQueueOptions) {
     this.#options = options;
+    this.#maxCommandLength = MAX_DOCUMENT_LENGTH / 2 / options.maxPerCamera;
     this.#unwatch = options.cluster.documents.watch(COLLECTION, (camera) => {
-      if (camera === undefined) this.#checkAll();
+      if (camera === undefined) void this.#readAll();
       else this.#check(camera);
     });
-    this.#timer = setInterval(() => this.#checkAll(), options.checkIntervalMs ?? 1_000).unref();
+    this.#timer = setInterval(() => void this.#checkAll(), options.checkIntervalMs ?? 1_000).unref();
+  }
+
+  /**
+   * Takes over the commands of dead nodes from now on.
+   * @param onTaken returns what is called when the command is the first in the queue
+   */
+  takeOver(onTaken: (command: TakenCommand) => () => void): void {
+    this.#onTaken = onTaken;
+    void this.#readAll();
   }
 
   /**
@@ -52,34 +102,47 @@ export class SharedCommandQueue {
    * @returns false when the queue is full
    * @throws {StoreUnavailableError}
    */
-  enter(camera: string, id: string, expiresAt: number, onFirst: () => void): Promise<boolean> {
+  enter(camera: string, id: string, command: QueuedCommand, expiresAt: number, onFirst: () => void): Promise<boolean> {
     return this.#tasks.run(camera, async () => {
-      const entry = { id, node: this.#options.cluster.nodeId, until: expiresAt + EXPIRY_MARGIN_MS };
-      const queue = await this.#change(camera, (entries) =>
-        entries.length < this.#options.maxPerCamera ? [...entries, entry] : undefined,
-      );
-      if (queue === undefined) return false;
-      const waiting = this.#waiting.get(camera) ?? new Map<string, () => void>();
-      this.#waiting.set(camera, waiting.set(id, onFirst));
-      this.#callFirst(camera, queue);
-      return true;
+      const isSmall = command.text.length + command.name.length + command.by.length <= this.#maxCommandLength;
+      const place = { id, node: this.#options.cluster.nodeId, until: expiresAt + EXPIRY_MARGIN_MS };
+      const entry = isSmall ? { ...place, command } : place;
+      let isEntered = false;
+      await this.#change(camera, (entries) => {
+        isEntered = entries.length < this.#options.maxPerCamera;
+        if (!isEntered) return undefined;
+        this.#wait(camera, { entry, onFirst });
+        return [...entries, entry];
+      }).catch((error: unknown) => {
+        this.#deleteWaiting(camera, id);
+        throw error;
+      });
+      return isEntered;
     });
   }
 
   /** Removes a command, even one that {@link enter} is still adding. Never throws: a command may expire instead. */
   async leave(camera: string, id: string): Promise<void> {
-    const { logger } = this.#options;
+    const { cluster, logger } = this.#options;
     try {
       await this.#tasks.run(camera, async () => {
         this.#deleteWaiting(camera, id);
         await this.#change(camera, (entries) => {
-          const others = entries.filter((entry) => entry.id !== id);
+          // A command that another node has taken over is removed by that node.
+          const others = entries.filter((entry) => entry.id !== id || entry.node !== cluster.nodeId);
           return others.length === entries.length ? undefined : others;
         });
       });
     } catch (error) {
       logger.warn({ err: error, camera, command: id }, "command not removed from the shared queue: it expires there");
     }
+  }
+
+  /** Whether a node has the command, or has taken it over from a dead node lately. @throws {StoreUnavailableError} */
+  async has(camera: string, id: string): Promise<boolean> {
+    const { documents } = this.#options.cluster;
+    const queue = entriesOf(await documents.get(COLLECTION, camera));
+    return queue.some((entry) => entry.id === id) || (await documents.get(TAKEN, id)) !== undefined;
   }
 
   /** Waits for running changes. */
@@ -89,60 +152,117 @@ export class SharedCommandQueue {
     await this.#tasks.idle();
   }
 
-  /** @returns the queue after the change; undefined when `change` returns undefined to change nothing */
-  async #change(
-    camera: string,
-    change: (entries: QueueEntry[]) => QueueEntry[] | undefined,
-  ): Promise<QueueEntry[] | undefined> {
+  /** Changes the queue, unless `change` returns undefined, and takes over the commands of dead nodes. */
+  async #change(camera: string, change: (entries: QueueEntry[]) => QueueEntry[] | undefined): Promise<void> {
     const { documents } = this.#options.cluster;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const before = await documents.get(COLLECTION, camera);
-      const after = change(await this.#liveEntries(before));
-      if (after === undefined) return undefined;
+      const { entries, dead, taken } = await this.#withoutDead(before);
+      const after = change(entries) ?? (dead > 0 ? entries : undefined);
+      if (after === undefined) return this.#changed(camera, entries);
+      const markUntil = Date.now() + TAKEN_TTL_MS;
+      for (const { id } of taken) await documents.put(TAKEN, id, true, { expiresAt: markUntil });
       const expiresAt = Math.max(...after.map(({ until }) => until));
       const ifVersion = before?.version;
       const isChanged =
         after.length > 0
-          ? (await documents.put(COLLECTION, camera, after, { ifVersion: ifVersion ?? null, expiresAt })) !== undefined
+          ? (await documents.put(COLLECTION, camera, documentOf(after), {
+              ifVersion: ifVersion ?? null,
+              expiresAt,
+            })) !== undefined
           : ifVersion === undefined || (await documents.delete(COLLECTION, camera, { ifVersion }));
-      if (isChanged) return after;
+      if (isChanged) {
+        for (const entry of taken) this.#take(camera, entry);
+        return this.#changed(camera, after);
+      }
       await new Promise((resolve) => setTimeout(resolve, Math.random() * MAX_RETRY_MS));
     }
     throw new Error(`the command queue of ${camera} was changed by other nodes at each of ${MAX_ATTEMPTS} attempts`);
   }
 
-  /** The commands that have not expired and whose node is running. */
-  async #liveEntries(document: StoredDocument | undefined): Promise<QueueEntry[]> {
-    const { nodeId, nodes } = this.#options.cluster;
-    const stored = queueSchema.safeParse(document?.value ?? []).data ?? [];
+  /** The commands that have not expired. Those of dead nodes are now of this node. */
+  async #withoutDead(document: StoredDocument | undefined) {
+    const { nodeId: node, nodes } = this.#options.cluster;
     const now = Date.now();
-    const entries = stored.filter(({ until }) => until > now);
-    if (entries.every(({ node }) => node === nodeId)) return entries;
-    const alive = new Set((await nodes()).map(({ id }) => id));
-    return entries.filter(({ node }) => alive.has(node));
+    const stored = entriesOf(document).filter(({ until }) => until > now);
+    if (stored.every((entry) => entry.node === node)) return { entries: stored, dead: 0, taken: [] };
+    const alive = new Set((await nodes()).map(({ id }) => id)).add(node);
+    const isDead = (entry: QueueEntry) => !alive.has(entry.node);
+    const canTake = this.#onTaken !== undefined;
+    const entries = stored.flatMap((entry) => {
+      if (!isDead(entry)) return [entry];
+      return canTake && entry.command !== undefined ? [{ ...entry, node }] : [];
+    });
+    const ids = new Set(stored.filter(isDead).map(({ id }) => id));
+    return { entries, dead: ids.size, taken: entries.filter(({ id }) => ids.has(id)) };
   }
 
-  #checkAll(): void {
+  #take(camera: string, entry: QueueEntry): void {
+    const { id, until, command } = entry;
+    if (command === undefined || this.#onTaken === undefined) return;
+    this.#options.logger.info({ camera, command: id }, "command of a dead node taken over");
+    const onFirst = this.#onTaken({ ...command, camera, id, expiresAt: until - EXPIRY_MARGIN_MS });
+    this.#wait(camera, { entry, onFirst });
+  }
+
+  /** Notes the queue, and calls back if a command of this node is now the first. */
+  #changed(camera: string, queue: readonly QueueEntry[]): void {
+    if (queue.length > 0) this.#queues.set(camera, queue);
+    else this.#queues.delete(camera);
+    const [first] = queue;
+    if (first === undefined || first.node !== this.#options.cluster.nodeId) return;
+    const waiting = this.#waiting.get(camera)?.get(first.id);
+    if (waiting === undefined) return;
+    this.#deleteWaiting(camera, first.id);
+    waiting.onFirst();
+  }
+
+  async #readAll(): Promise<void> {
+    const queues = await this.#options.cluster.documents.list(COLLECTION).catch(() => []);
+    for (const { key } of queues) this.#check(key);
     for (const camera of this.#waiting.keys()) this.#check(camera);
   }
 
-  /** Calls back if a command of this node is now the first. While the store is unavailable, no command is the first. */
-  #check(camera: string): void {
-    if (!this.#waiting.has(camera)) return;
-    this.#tasks
-      .run(camera, async () => {
-        if (!this.#waiting.has(camera)) return;
-        const document = await this.#options.cluster.documents.get(COLLECTION, camera);
-        this.#callFirst(camera, await this.#liveEntries(document));
-      })
-      .catch(() => undefined);
+  /** Missed notices, expired commands and dead nodes change the first command of a queue. */
+  async #checkAll(): Promise<void> {
+    const { nodeId, nodes } = this.#options.cluster;
+    for (const camera of this.#waiting.keys()) this.#check(camera);
+    const now = Date.now();
+    const others: [camera: string, nodes: readonly string[]][] = [];
+    for (const [camera, queue] of this.#queues) {
+      const live = queue.filter(({ until }) => until > now);
+      if (live.length === 0) this.#queues.delete(camera);
+      const owners = live.map(({ node }) => node).filter((node) => node !== nodeId);
+      if (owners.length > 0) others.push([camera, owners]);
+    }
+    if (others.length === 0) return;
+    const alive = await nodes().then(
+      (found) => new Set(found.map(({ id }) => id)),
+      () => undefined,
+    );
+    for (const [camera, owners] of others)
+      if (alive !== undefined && owners.some((owner) => !alive.has(owner))) this.#check(camera);
   }
 
-  #callFirst(camera: string, [first]: readonly QueueEntry[]): void {
-    const onFirst = first === undefined ? undefined : this.#waiting.get(camera)?.get(first.id);
-    if (first === undefined || onFirst === undefined) return;
-    this.#deleteWaiting(camera, first.id);
-    onFirst();
+  /** Reads the queue. While the store is unavailable, no command is the first. */
+  #check(camera: string): void {
+    this.#tasks
+      .run(camera, () => this.#change(camera, (entries) => this.#withMissing(camera, entries)))
+      .catch(() => {});
+  }
+
+  /** Asks again for the places of waiting commands that the store has lost. */
+  #withMissing(camera: string, entries: QueueEntry[]): QueueEntry[] | undefined {
+    const now = Date.now();
+    const missing = [...(this.#waiting.get(camera)?.values() ?? [])]
+      .map(({ entry }) => entry)
+      .filter(({ id, until }) => until > now && entries.every((entry) => entry.id !== id));
+    return missing.length === 0 ? undefined : [...entries, ...missing];
+  }
+
+  #wait(camera: string, waiting: Waiting): void {
+    const all = this.#waiting.get(camera) ?? new Map<string, Waiting>();
+    this.#waiting.set(camera, all.set(waiting.entry.id, waiting));
   }
 
   #deleteWaiting(camera: string, id: string): void {
@@ -150,4 +270,12 @@ export class SharedCommandQueue {
     waiting?.delete(id);
     if (waiting?.size === 0) this.#waiting.delete(camera);
   }
+}
+
+function documentOf(entries: readonly QueueEntry[]): Json {
+  return entries.map(({ command, ...place }) => (command === undefined ? place : { ...place, command }));
+}
+
+function entriesOf(document: StoredDocument | undefined): QueueEntry[] {
+  return queueSchema.safeParse(document?.value ?? []).data ?? [];
 }

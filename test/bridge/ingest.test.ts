@@ -305,7 +305,7 @@ it("a command that the relay has not finished is reported as lost after a restar
   await second.ingest.reportLostCommands();
   second.ingest.attachCommands({ run, reportLost });
   const { payload } = command("open");
-  expect(reportLost.mock.calls).toEqual([[{ camera: "north", name: "reboot", payload }]]);
+  expect(reportLost.mock.calls).toEqual([[{ id: expect.any(String), camera: "north", name: "reboot", payload }]]);
   await second.journal.close();
 
   const third = await openIngest(first.folder);

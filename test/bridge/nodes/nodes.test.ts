@@ -313,14 +313,23 @@ describe("commands to one camera", () => {
     await queued(2);
   });
 
-  it("of a dead node do not block the commands of other nodes", async () => {
+  it("of a dead node are sent again by another node, before the commands that were issued later", async () => {
     const clients = [await commander(0), await commander(1)];
+    node(2).link.connections.add("device:north");
     for (const [index, client] of clients.entries()) {
       client.send({ ...command, id: index });
       await queued(index + 1);
     }
+    const sentBy = (indexes: readonly number[]) =>
+      indexes.flatMap((index) => node(index).link.publications.filter(({ topic }) => topic.includes("/commands/")));
+    await vi.waitFor(() => expect(sentBy([0])).toHaveLength(1));
     await accesses[0]?.close();
+    await vi.waitFor(() => expect(sentBy([1, 2])).toEqual(sentBy([0])));
+    const { id } = JSON.parse(String(sentBy([0])[0]?.payload));
+    await node(2).say("cameras/north/replies/capture.now", { command_id: id, status: "succeeded" });
     await clients[1]?.next("command_result", ({ status }) => status === "sent");
+    await answer(1);
+    await clients[1]?.next("command_result", ({ status }) => status === "succeeded");
   });
 });
 
