@@ -10,7 +10,8 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 60_000 } },
-    maxWorkers: 3,
+    // More workers than cores: half of the time, a test waits.
+    maxWorkers: 4,
     // The files of one worker share their modules: loading them again for each file takes a fifth of the whole run.
     isolate: false,
     restoreMocks: true,

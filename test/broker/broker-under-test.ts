@@ -77,8 +77,11 @@ export interface BrokerUnderTestOptions {
 
 let redisFor: ((dataPath: string) => RedisConnections) | undefined;
 
-/** Makes the brokers of this test file store their data in Redis, not at their data path. */
-export function keepSessionsIn(connections: (dataPath: string) => RedisConnections): void {
+/**
+ * Makes the brokers of this test file store their data in Redis, not at their data path, until it is called without an
+ * argument: the next test file may run in the same process.
+ */
+export function keepSessionsIn(connections?: (dataPath: string) => RedisConnections): void {
   redisFor = connections;
 }
 

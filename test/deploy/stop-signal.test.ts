@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { afterEach, expect, it } from "vitest";
+import { bundled } from "../support/bundled.ts";
 import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath } from "../support/skylapse.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../dist/deploy/start.js", import.meta.url));
+const PROGRAM = bundled("deploy/start.js");
 /** Prints when the program begins to handle SIGTERM. */
 const WATCH_HANDLERS = `data:text/javascript,${encodeURIComponent(`
   process.on("newListener", (name) => { if (name === "SIGTERM") console.log("handles SIGTERM"); });

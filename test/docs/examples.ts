@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { afterAll, beforeAll, expect } from "vitest";
 import { PYTHON } from "../support/programs.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
-import { COMMAND } from "../support/skylapse-command.ts";
+import { BUNDLED_COMMAND } from "../support/skylapse-command.ts";
 import { ROOT, readPage } from "./pages.ts";
 
 /** A code block below `<!-- tried: name -->`: indentation (in a list), name, language, code. */
@@ -48,7 +48,7 @@ export function setUpExamples(): Examples {
       .replaceAll("8082", new URL(skylapse.http).port)
       .replaceAll("1883", new URL(skylapse.mqtt).port)
       .replaceAll("./data", dataPath)
-      .replaceAll("npx skylapse", `"${process.execPath}" "${COMMAND}"`);
+      .replaceAll("npx skylapse", `"${process.execPath}" "${BUNDLED_COMMAND}"`);
     const programs: Record<string, [string, string[]]> = {
       python: [PYTHON, ["-u", "-c", code]],
       js: [process.execPath, ["--input-type=module", "-e", code]],

@@ -48,7 +48,7 @@ describe("a first start", () => {
   });
 
   it("prints the running parts and their addresses in a few lines, and answers /readyz", async () => {
-    const skylapse = await start({ dataPath: dataPath(), env: { SIMULATOR: "1" } });
+    const skylapse = await start({ dataPath: dataPath(), asBuilt: true, env: { SIMULATOR: "1" } });
     const lines = skylapse.output().trim().split("\n");
     const ready = lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === "ready");
     expect(ready).toMatchObject({

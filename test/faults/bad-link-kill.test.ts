@@ -3,17 +3,17 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, expect, it } from "vitest";
 import { z } from "zod";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import { BadLink } from "../support/bad-link.ts";
+import { bundled } from "../support/bundled.ts";
 import { JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { addCamera } from "../support/devices.ts";
 import { LONG, TIMEOUT_MS } from "../support/long-form.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../dist/test/support/sender-program.js", import.meta.url));
+const PROGRAM = bundled("test/support/sender-program.js");
 /** Runs of the short form. `npm run test:long` does all runs. */
 const RUNS = LONG ? 40 : 5;
 const PER_RUN = 150;

@@ -17,7 +17,7 @@ it("runs the built server and the camera program under Node.js 24 without a warn
   const dataPath = makeDataPath();
   onTestFinished(() => removeDataPath(dataPath));
   const CAMERA_SECRET = await addCamera(dataPath, "west");
-  const server = await startSkylapse({ dataPath, node: NODE_24, env: { JWT_SECRET } });
+  const server = await startSkylapse({ dataPath, node: NODE_24, asBuilt: true, env: { JWT_SECRET } });
   onTestFinished(async () => {
     await server.end("SIGKILL");
   });

@@ -3,11 +3,11 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import sharp from "sharp";
+import { bundled } from "./bundled.ts";
 import { installRpicamStill, letRpicamStill } from "./rpicam-still.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../dist/device/main.js", import.meta.url));
+const PROGRAM = bundled("device/main.js");
 const KEPT_PICTURE = /^\d{6}-([0-9a-z]{26})\.jpg$/;
 
 /** The real camera program in its own process, with a stand-in for `rpicam-still`. */

@@ -1,8 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
+import { bundled } from "./bundled.ts";
 
-const DIST = new URL("../../dist/test/", import.meta.url);
 /** The end of a child's error output that its error message shows, in characters. */
 const SHOWN_ERRORS = 4_000;
 
@@ -29,7 +28,7 @@ export interface ChildProgram<Sent, Received> {
  * @param argument the program's last argument
  */
 export function startChildProgram<Sent, Received>(path: string, argument: string): ChildProgram<Sent, Received> {
-  const child = spawn(process.execPath, [fileURLToPath(new URL(`${path}.js`, DIST)), argument], {
+  const child = spawn(process.execPath, [bundled(`test/${path}.js`), argument], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
   let errors = "";

@@ -2,9 +2,13 @@ import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { runSkylapse } from "../../deploy/commands/run-skylapse.ts";
+import { bundled } from "./bundled.ts";
 
-/** The path of the program, for tests that must run it as a separate process. */
+/** The path of the program as users run it, for tests that must run it as a separate process. */
 export const COMMAND = fileURLToPath(new URL("../../deploy/bin/skylapse.js", import.meta.url));
+
+/** The path of the same program in the bundle of the tests, which starts faster. */
+export const BUNDLED_COMMAND = bundled("deploy/skylapse.js");
 
 /** The discard port, on which no server listens. */
 export const NO_SERVER = { WS_PORT: "9" };

@@ -9,7 +9,7 @@ import { openAccounts } from "../../../bridge/auth/accounts.ts";
 import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import { PYTHON } from "../../support/programs.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
-import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
+import { BUNDLED_COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
 const PASSWORD = "correct horse battery";
 const SECRET = "a-secret-of-at-least-thirty-two-characters";
@@ -102,7 +102,7 @@ it("reads a secret from the standard input, and never prints this secret", async
 
 it("reads the first line of an input that does not end", async () => {
   const env = { PATH: process.env.PATH, DATA_PATH: newDataPath(), ...NO_SERVER };
-  const child = spawn(process.execPath, [COMMAND, "user", "add", "alice"], {
+  const child = spawn(process.execPath, [BUNDLED_COMMAND, "user", "add", "alice"], {
     env,
     stdio: ["pipe", "ignore", "inherit"],
   });
@@ -151,7 +151,7 @@ it("escapes control characters from the store and from the command line", async 
 
 it("exits with 1 and without a message if its output is closed", async () => {
   const env = { PATH: process.env.PATH, DATA_PATH: newDataPath(), ...NO_SERVER };
-  const child = spawn(process.execPath, [COMMAND, "check-config"], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [BUNDLED_COMMAND, "check-config"], { env, stdio: ["ignore", "pipe", "pipe"] });
   child.stdout.destroy();
   const [errors] = await Promise.all([text(child.stderr), once(child, "close")]);
   expect([child.exitCode, errors]).toEqual([1, ""]);
@@ -185,7 +185,7 @@ it.each([
   ["Ctrl-D", ["\u0004", ""], "1", "skylapse: no password was entered"],
 ])("asks for a password at a terminal without showing it: %s", async (_, answers, code, message) => {
   const env = { PATH: process.env.PATH, DATA_PATH: newDataPath(), ...NO_SERVER };
-  const terminal = spawn(PYTHON, ["-c", AT_TERMINAL, process.execPath, COMMAND, "user", ...answers], { env });
+  const terminal = spawn(PYTHON, ["-c", AT_TERMINAL, process.execPath, BUNDLED_COMMAND, "user", ...answers], { env });
   const [seen] = await Promise.all([text(terminal.stdout), once(terminal, "close")]);
   expect(seen.split("\n", 1)).toEqual([code]);
   expect(seen).toContain(message);

@@ -13,7 +13,7 @@ import { serverApi } from "../../../deploy/operator/operator-api.ts";
 import { backUp, restore } from "../../../deploy/stores/backup.ts";
 import { askStore, generatedSecrets, registerCamera, startInProcessServer } from "../../support/in-process-server.ts";
 import { makeDataPath, removeDataPath } from "../../support/skylapse.ts";
-import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
+import { BUNDLED_COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
 // The functions of the commands. full-backup.test.ts runs the commands themselves.
 
@@ -135,7 +135,7 @@ it("no server starts with data whose restore was interrupted", async () => {
   // A limit of the file size, in KiB, has the effect of a full disk.
   const limited = spawn(
     "bash",
-    ["-c", 'ulimit -f 1024; exec "$@"', "bash", process.execPath, COMMAND, "restore", backup],
+    ["-c", 'ulimit -f 1024; exec "$@"', "bash", process.execPath, BUNDLED_COMMAND, "restore", backup],
     {
       env: { PATH: process.env.PATH, DATA_PATH: place, ...NO_SERVER },
     },

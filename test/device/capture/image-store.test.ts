@@ -2,15 +2,15 @@ import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { ulid } from "ulid";
 import { expect, onTestFinished, test } from "vitest";
 import { captureFailedSchema } from "../../../contract/events.ts";
 import { ImageStore, type ImageStoreOptions, type Sidecar } from "../../../device/capture/image-store.ts";
+import { bundled } from "../../support/bundled.ts";
 import { cameraAt, envelopeOf, eventTopic, openBroker, plainCamera, silent, zermatt } from "../support/cameras.ts";
 import { temporaryFolder } from "../support/programs.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../../dist/test/support/picture-program.js", import.meta.url));
+const PROGRAM = bundled("test/support/picture-program.js");
 const RUNS = 5;
 
 function sidecarAt(at: Date): Sidecar {

@@ -3,18 +3,18 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { z } from "zod";
 import { storageSchema } from "../../../contract/events.ts";
 import { DeviceClock } from "../../../device/host/clock.ts";
 import { type DiskOutbox, openDiskOutbox } from "../../../device/outbox/disk-outbox.ts";
 import type { OutboxEntry, OutgoingMessage } from "../../../device/outbox/outbox.ts";
+import { bundled } from "../../support/bundled.ts";
 import { startCameraProgram } from "../../support/camera-program.ts";
 import { envelopeOf, eventTopic, openBroker, silent, stateTopic } from "../support/cameras.ts";
 import type { TestBroker } from "../support/test-broker.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../../dist/device/main.js", import.meta.url));
+const PROGRAM = bundled("device/main.js");
 const errorSchema = z.object({ source: z.string(), error: z.string() });
 
 function temporaryPlace(): string {
