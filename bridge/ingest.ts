@@ -222,9 +222,9 @@ class JournalIngest implements BridgeIngest {
     const message = content.data === null ? { ...content, data: clearedData(topic) } : content;
     const { journal } = this.#options;
     const entry = journalMessage(publication, facts, message, journal);
-    const { payload, qos, incomingId } = publication;
+    const { payload, qos } = publication;
     if (qos === 0 && entry.state !== undefined) entry.publish = { payload, qos, retain: true };
-    return { ...entry, incomingId };
+    return entry;
   }
 
   async #append(message: JournalMessage, bytes: number): Promise<Appended> {

@@ -131,10 +131,10 @@ export class IngestGate {
     { incomingId, isForeign }: Acceptable = {},
   ): Promise<Acceptance> {
     const { ingest, log } = this.#options;
-    const publication = publicationOf(sender.identity, packet);
-    if (isForeign !== true) return await ingest.accept({ ...publication, incomingId });
+    const publication = publicationOf(sender.identity, packet, incomingId);
+    if (isForeign !== true) return await ingest.accept(publication);
     const { identity: _, ...rest } = publication;
-    await log.append({ ...rest, incomingId });
+    await log.append(rest);
     return { position: undefined, forward: true };
   }
 
@@ -190,6 +190,11 @@ function incomingIdOf(client: Client | null, { qos, messageId }: PublishPacket):
   return { session: client.id, messageId };
 }
 
-function publicationOf(identity: string, { topic, payload, qos, retain }: PublishPacket): IncomingPublication {
-  return { identity, topic, payload: typeof payload === "string" ? Buffer.from(payload) : payload, qos, retain };
+function publicationOf(
+  identity: string,
+  { topic, payload, qos, retain }: PublishPacket,
+  incomingId: IncomingId | undefined,
+): IncomingPublication {
+  const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
+  return { identity, topic, payload: bytes, qos, retain, incomingId };
 }

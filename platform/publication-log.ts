@@ -72,6 +72,12 @@ export interface PublicationLog {
     range: { readonly after: number; readonly upTo: number },
     isWanted: (publication: LoggedPublication) => boolean,
   ): Promise<boolean>;
+  /**
+   * While there are no sessions, publications need not be stored: followers get them from memory. Say that there are
+   * sessions before the row of the first one is written, and that there are none once the last row is durably removed.
+   * Default: publications are stored. Undefined: this store always stores them.
+   */
+  storeFor?(hasSessions: boolean): void;
   /** Removes publications up to and including the position. Retained messages stay. */
   trim(upTo: number): void;
   /** The topics with a retained message, with the message's size and position. Read once, at the start. */

@@ -72,8 +72,8 @@ export class ForwardingBroker extends Aedes {
     }
     const { cmd, topic, payload, qos, retain, dup } = packet;
     // Copied field by field: spreading the parser's object took 2 µs per message.
-    const place = { brokerId: this.id, brokerCounter: ++this.#published };
-    const numbered = { cmd, topic, payload, qos, retain, dup, ...place };
+    const brokerCounter = ++this.#published;
+    const numbered = { cmd, topic, payload, qos, retain, dup, brokerId: this.id, brokerCounter };
     // Topics of Aedes itself stay at this node.
     if (qos === 0 && !topic.startsWith("$")) this.#bus?.send(numbered);
     super.publish(numbered, done);

@@ -65,8 +65,8 @@ export class TopicEmitter {
     if (this.#closed) return;
     const listeners = this.#match(topic, qos);
     if (listeners.length === 0) return;
-    const place = { brokerId: LIVE_LOG_ID, brokerCounter: position };
-    const message = { cmd: "publish" as const, topic, payload, qos, retain, dup: false, ...place };
+    const cmd = "publish" as const;
+    const message = { cmd, topic, payload, qos, retain, dup: false, brokerId: LIVE_LOG_ID, brokerCounter: position };
     for (const listener of listeners) listener(message, nothing);
   }
 

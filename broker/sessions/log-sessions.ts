@@ -95,6 +95,8 @@ export class LogSessions {
   readonly #ends: (() => void)[] = [];
   #edge: number;
   #isGivingUp = false;
+  /** Sessions whose rows are being removed. */
+  #removing = 0;
   #sweepTimer: NodeJS.Timeout | undefined;
   /** Publications that sessions have lost because they had too many behind them. */
   dropped = 0;
@@ -161,6 +163,7 @@ export class LogSessions {
       after = next;
     }
     this.#edge = log.publications.head;
+    log.publications.storeFor?.(this.#sessions.size > 0);
     this.#ends.push(
       log.publications.follow((publications, head) => this.#follow(publications, head)),
       log.rows.beforeWrite(() => this.#saveSome()),
@@ -224,6 +227,8 @@ export class LogSessions {
   keep(key: string, owner: SessionOwner): LogSession {
     const seenAt = this.#options.now();
     const known = this.#sessions.get(key);
+    // The write with the session's row follows all writes without publications, and the client subscribes after it.
+    this.#options.log.publications.storeFor?.(true);
     const session = known ?? this.#add(key, { ...owner, seenAt }, { sent: this.#edge, open: [], filters: [] });
     session.owner = ownerOf(owner);
     session.seenAt = seenAt;
@@ -237,6 +242,18 @@ export class LogSessions {
     if (session === undefined) return;
     session.seenAt = this.#options.now();
     this.#note(session);
+  }
+
+  /** Removes the session durably. @returns false if another node has just changed it: it stays */
+  async remove(key: string): Promise<boolean> {
+    const { rows, publications } = this.#options.log;
+    // From now on, nothing of the session may be written.
+    if (rows.writerOf(key) === "this") this.forget(key);
+    this.#removing++;
+    const isRemoved = await rows.removeSession(key).finally(() => this.#removing--);
+    if (isRemoved) this.forget(key);
+    if (this.#sessions.size === 0 && this.#removing === 0) publications.storeFor?.(false);
+    return isRemoved;
   }
 
   /** Forgets the session, and leaves its row to others. */
@@ -391,7 +408,7 @@ export class LogSessions {
       this.#edge = publication.position;
     }
     this.#edge = head;
-    this.#bounds.add(publications);
+    if (this.#sessions.size > 0) this.#bounds.add(publications);
   }
 
   #note(session: LogSession): void {

@@ -91,9 +91,9 @@ class LogConnection implements SessionConnection {
   }
 
   send({ publication, qos, dup, onWritten }: SessionDelivery): void {
-    const { topic, payload, position } = publication;
-    const place = { brokerId: LOG_ID, brokerCounter: position };
-    this.#client.publish({ cmd: "publish", topic, payload, qos, retain: false, dup, ...place }, onWritten);
+    const { topic, payload, position: brokerCounter } = publication;
+    const packet = { cmd: "publish", topic, payload, qos, retain: false, dup, brokerId: LOG_ID, brokerCounter };
+    this.#client.publish(packet, onWritten);
   }
 }
 
@@ -313,14 +313,8 @@ class LogStorage implements BrokerStorage {
 
   /** @returns whether the session is discarded: another node may have changed it just now */
   async #discard(key: string): Promise<boolean> {
-    const { rows } = this.#options.log;
-    const isKnown = this.#sessions.get(key) !== undefined;
-    const isWriter = rows.writerOf(key) === "this";
-    // From now on, nothing of the session may be written.
-    if (isWriter) this.#sessions.forget(key);
-    if (isWriter) await this.cleanIncoming({ id: key });
-    if (isKnown && !(await rows.removeSession(key))) return false;
-    this.#sessions.forget(key);
+    if (this.#options.log.rows.writerOf(key) === "this") await this.cleanIncoming({ id: key });
+    if (this.#sessions.get(key) !== undefined && !(await this.#sessions.remove(key))) return false;
     this.#incoming.clear(key);
     return true;
   }

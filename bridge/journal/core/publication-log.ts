@@ -29,6 +29,8 @@ export interface PublicationStore {
   trim(upTo: number): void;
   /** As {@link PublicationLog.compact}. */
   compact?: NonNullable<PublicationLog["compact"]>;
+  /** As {@link PublicationLog.storeFor}. */
+  storeFor?: NonNullable<PublicationLog["storeFor"]>;
 }
 
 /** The part of the journal's view that the log needs. */
@@ -57,6 +59,7 @@ export class StoredPublicationLog implements PublicationLog {
   /** The newest position that was passed to the followers. */
   head: number;
   readonly compact?: NonNullable<PublicationLog["compact"]>;
+  readonly storeFor?: NonNullable<PublicationLog["storeFor"]>;
 
   constructor(options: StoredPublicationLogOptions) {
     const { store, view, logger } = options;
@@ -66,6 +69,7 @@ export class StoredPublicationLog implements PublicationLog {
     this.head = view().head;
     this.#recent = new RecentPublications(this.head);
     if (store.compact !== undefined) this.compact = store.compact.bind(store);
+    if (store.storeFor !== undefined) this.storeFor = store.storeFor.bind(store);
   }
 
   get epoch(): string {
@@ -95,7 +99,7 @@ export class StoredPublicationLog implements PublicationLog {
     const isNew = ({ position }: LoggedPublication) => position > this.head;
     const publications = given[0] === undefined || isNew(given[0]) ? given : given.filter(isNew);
     this.head = head;
-    this.#recent.push(publications, head);
+    this.#recent.push(this.#options.view().publications.isStored ? publications : [], head);
     this.#followers.call(publications, head);
     this.#options.onFollowed?.();
   }

@@ -6,6 +6,8 @@ export class PublicationRows {
   written: number;
   /** Publications up to this position were removed. */
   floor: number;
+  /** Whether publications get rows. */
+  isStored = true;
   /** The size of the removed rows. */
   removed = 0;
 

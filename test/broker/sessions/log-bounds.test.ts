@@ -176,3 +176,49 @@ test("when many sessions change at once, their rows are written by and by, those
   expect(written).toEqual(keys.map((key) => `session:${key}`));
   await close();
 });
+
+test("publications are stored while there are sessions only, and a new session gets everything after its SUBSCRIBE", async () => {
+  const path = join(temporaryFolder(), "journal");
+  const logged: string[] = [];
+  const { sessions, log, close } = await openSessions(path);
+  let followed = 0;
+  log.publications.follow((publications) => {
+    followed += publications.length;
+  });
+  await publish(log, 1, 50);
+  expect([followed, await heldBy(log)]).toEqual([50, []]);
+  let next = 51;
+  const publishUntil = async (end: () => boolean) => {
+    while (!end()) await publish(log, next, next++);
+  };
+  let isSubscribed = false;
+  const publishing = publishUntil(() => isSubscribed);
+  const session = sessions.keep("a", OWNER);
+  await sessions.store("a");
+  sessions.subscribe(session, "cameras/#", 1);
+  const subscribedAt = next;
+  await sessions.store("a");
+  isSubscribed = true;
+  await publishing;
+  await publishUntil(() => next === subscribedAt + 60);
+  // As after kill -9.
+  const image = join(temporaryFolder(), "journal");
+  cpSync(path, image, { recursive: true });
+  await asLeftBehind(image);
+  const again = await openSessions(image, { logged });
+  const received = numbersOf(await drain(again.sessions.get("a") ?? session, again.log.publications.head));
+  expect(received[0]).toBeGreaterThan(50);
+  expect(received[0]).toBeLessThanOrEqual(subscribedAt);
+  expect(received).toEqual(numbers(received[0] ?? 0, next - 1));
+  expect([again.missed, logged]).toEqual([[], []]);
+  await again.close();
+
+  sessions.keep("b", OWNER);
+  await sessions.remove("a");
+  await publish(log, 1_001, 1_001);
+  expect(await heldBy(log)).toContain(1_001);
+  await sessions.remove("b");
+  await publish(log, 1_002, 1_002);
+  expect(await heldBy(log)).not.toContain(1_002);
+  await close();
+});

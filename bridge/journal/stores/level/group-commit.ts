@@ -1,5 +1,6 @@
 import type { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
+import type { PublicationRows } from "../../core/publication-rows.ts";
 import type { JournalMessage } from "../../journal.ts";
 import { AppendQueue, DUPLICATE, type Waiter } from "../append-queue.ts";
 import type { JournalLimits } from "../limits.ts";
@@ -16,7 +17,7 @@ interface GroupCommitOptions {
   limits: JournalLimits;
   now: () => number;
   head: () => number;
-  lastPublication: () => number;
+  rows: PublicationRows;
   /** Adds rows that have changed to the rows without urgency. */
   putChanged: (set: WriteSet) => void;
   /** Makes a durable group visible. The appends resolve afterwards. */
@@ -109,15 +110,15 @@ export class GroupCommit {
   }
 
   async #write(messages: readonly Waiting[]): Promise<Group | undefined> {
-    const { store, channels, deduplicator, states, head, now, lastPublication } = this.#options;
+    const { store, channels, deduplicator, states, head, now, rows } = this.#options;
     const deferredRows = this.deferredRows;
     this.#options.putChanged(deferredRows);
     if (messages.length === 0 && deferredRows.size === 0) return undefined;
     this.deferredRows = new WriteSet();
     const set = new WriteSet();
     try {
-      const context = { channels, deduplicator, states, head: head(), acceptedAt: now() };
-      const group = buildGroup(messages, { ...context, lastPublication: lastPublication() }, set);
+      const context = { channels, deduplicator, states, head: head(), acceptedAt: now(), rows };
+      const group = buildGroup(messages, context, set);
       await store.write(set, deferredRows);
       return messages.length === 0 ? undefined : group;
     } catch (error) {

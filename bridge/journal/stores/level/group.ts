@@ -1,5 +1,6 @@
 import type { WriteSet } from "../../../../platform/level/write-set.ts";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import type { PublicationRows } from "../../core/publication-rows.ts";
 import type { Entry, Publication } from "../../journal.ts";
 import type { WaitingAppend } from "../append-queue.ts";
 import { NO_CHANNEL } from "../channels.ts";
@@ -32,13 +33,12 @@ interface GroupContext {
   states: StateTable;
   head: number;
   acceptedAt: number;
-  /** The last position of the newest row of publications. */
-  lastPublication: number;
+  rows: Pick<PublicationRows, "last" | "isStored">;
 }
 
 /** Assigns positions to messages, in order, and adds their rows to `set`. */
 export function buildGroup(waiting: readonly Waiting[], context: GroupContext, set: WriteSet): Group {
-  const { channels, deduplicator, states, head, acceptedAt, lastPublication } = context;
+  const { channels, deduplicator, states, head, acceptedAt, rows } = context;
   const entries: Entry[] = [];
   const spans: Span[] = [];
   const changes: StateChanges = new Map();
@@ -88,8 +88,8 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
 
   deduplicator.putSessions(waiting, position, set);
   states.put(changes, set);
-  if (publications.publications.length > 0) {
-    const row = publications.toBytes(lastPublication, acceptedAt);
+  if (publications.publications.length > 0 && rows.isStored) {
+    const row = publications.toBytes(rows.last, acceptedAt);
     set.put(publicationsKey(position), row);
     group.publicationBytes = row.length;
   }

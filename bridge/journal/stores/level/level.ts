@@ -190,7 +190,7 @@ class LevelJournal implements Journal {
     this.#writer = new GroupCommit({
       ...{ store: this.#store, channels, deduplicator, states, limits, now },
       head: () => this.#head,
-      lastPublication: () => publications.last,
+      rows: publications,
       putChanged: (set) => this.#rows.putChanged(set),
       onDurable: (group) => this.#publish(group),
     });

@@ -75,6 +75,10 @@ export class LevelPublications implements PublicationStore {
       });
   }
 
+  storeFor(hasSessions: boolean): void {
+    this.#options.view().publications.isStored = hasSessions;
+  }
+
   /** Waits for removals. The removals after it wait for the compaction. */
   async compact(...[range, isWanted]: Parameters<Compact>): Promise<boolean> {
     const compacting = this.#trimming.then(() => this.#compact(range, isWanted));

@@ -64,8 +64,8 @@ export function readPublications(bytes: Uint8Array): PublicationsRow {
   const publications: LoggedPublication[] = [];
   for (let at = isEarlier ? firstAt + 8 : HEAD_BYTES; at < row.length; ) {
     const position = first + row.readUInt32BE(at);
-    const [{ changesState, ...publication }, end] = readFrame(row, at + DISTANCE_BYTES);
-    publications.push({ position, ...publication });
+    const [frame, end] = readFrame(row, at + DISTANCE_BYTES);
+    publications.push(loggedPublication(position, frame.topic, frame));
     at = end;
   }
   if (isEarlier) return { previous: undefined, writtenAt: undefined, publications };

@@ -1,6 +1,6 @@
 import type { LoggedPublication, RetainedPublication } from "../../../../platform/publication-log.ts";
 import type { JournalMessage } from "../../journal.ts";
-import { maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
+import { loggedPublication, maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 import type { Waiting } from "./dedup-key.ts";
 
 /**
@@ -70,8 +70,8 @@ export function readRow(last: number, fields: readonly Buffer[]): PublicationsRo
   const publications: LoggedPublication[] = [];
   for (let at = 1; at < bytes.length; ) {
     const position = last - bytes.readUInt8(at);
-    const [{ changesState, ...publication }, end] = readFrame(bytes, at + 1);
-    publications.push({ position, ...publication });
+    const [frame, end] = readFrame(bytes, at + 1);
+    publications.push(loggedPublication(position, frame.topic, frame));
     at = end;
   }
   return { previous, bytesBefore, bytes: bytes.length, publications };
