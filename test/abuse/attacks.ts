@@ -2,7 +2,13 @@ import type { Attack } from "./attack.ts";
 import { commands, dashboardRetention, journalChannels } from "./attacks/bridge.ts";
 import { cameraList, httpRequests, socketRequests, wrongLogins } from "./attacks/http.ts";
 import { auditLines, logLines } from "./attacks/logs.ts";
-import { controlPackets, refusedFilters, refusedPublications, retainedReread } from "./attacks/packets.ts";
+import {
+  acknowledgementBursts,
+  controlPackets,
+  refusedFilters,
+  refusedPublications,
+  retainedReread,
+} from "./attacks/packets.ts";
 import { payloadBytes, previews, retainedBytes } from "./attacks/payloads.ts";
 import { clientIds, storedSessions, wrongSecrets } from "./attacks/sessions.ts";
 
@@ -23,6 +29,7 @@ export const attacks: readonly Attack[] = [
   refusedPublications,
   controlPackets,
   retainedReread,
+  acknowledgementBursts,
   cameraList,
   wrongLogins,
   httpRequests,

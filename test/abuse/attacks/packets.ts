@@ -102,3 +102,34 @@ export const retainedReread: Attack = {
     );
   },
 };
+
+export const acknowledgementBursts: Attack = {
+  name: "acknowledgement-bursts",
+  resource: "the event loop: acknowledgements, which no rate limits",
+  method: "100 persistent sessions of one user read all events and acknowledge 64 at a time, all in the same moment",
+  async abuse(target) {
+    const held = new Map<RawMqtt, Buffer[]>();
+    let count = 0;
+    const acknowledgeAll = () => {
+      count = 0;
+      for (const [client, packets] of held) client.write(Buffer.concat(packets.splice(0)));
+    };
+    await Promise.all(
+      Array.from({ length: 100 }, async (_, index) => {
+        const password = tokenOf("mallory", "dashboard:read");
+        const { client } = await RawMqtt.open(target, {
+          ...{ clientId: `mallory-${index}`, username: "mallory", password, clean: false },
+        });
+        const packets: Buffer[] = [];
+        held.set(client, packets);
+        client.onPacket((packet) => {
+          if (packet.cmd !== "publish" || packet.messageId === undefined) return;
+          packets.push(generate({ cmd: "puback", messageId: packet.messageId }));
+          if (++count === 64 * held.size) acknowledgeAll();
+        });
+        client.write(subscribeTo([`${tree.root}/cameras/+/events/#`]));
+      }),
+    );
+    await new Promise(() => {});
+  },
+};

@@ -193,6 +193,29 @@ describe("several nodes", () => {
     expect(mqttOf(late).publications.bytes).toBe(logs[0]?.bytes);
   });
 
+  test("a row that is written after its client has left the node is refused, and the node goes on with what it has", async () => {
+    const { node, cut, heal } = await openCutNode();
+    const { rows } = mqttOf(node);
+    const heard: string[] = [];
+    const hear = (client: string) => heard.push(client);
+    rows.follow({ onTaken: hear, onLeft: hear, onRemoved: hear, onWill: hear });
+    await rows.take("a");
+    rows.set("session:a", "1");
+    await rows.flush();
+    await cut();
+    rows.set("session:a", "2");
+    rows.release("a");
+    await rows.flush();
+    // The node does not know yet that the client has left: the change is not read.
+    expect(rows.writerOf("a")).toBe("this");
+    rows.set("session:a", "3");
+    await rows.flush();
+    heal();
+    await expect.poll(() => rows.writerOf("a")).toBe("nobody");
+    expect(await rows.take("a")).toMatchObject({ session: "2", isNewest: true });
+    expect(heard).toEqual([]);
+  });
+
   test("publications stay for a session that has moved to another node, until that node says what it needs", async () => {
     const [one, two] = (await Promise.all([openNode(), openNode()])).map(mqttOf);
     if (one === undefined || two === undefined) return;

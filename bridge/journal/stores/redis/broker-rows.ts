@@ -283,6 +283,7 @@ export class RedisBrokerRows implements BrokerRows {
         return;
       case "l":
         this.#writers.set(client, { generation, run: "" });
+        if (isOwn) this.#writer.left(client, generation);
         if (!isOwn || this.#unknown.delete(client)) listener.onLeft(client, detail);
         return;
       case "a":

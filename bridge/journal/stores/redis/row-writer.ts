@@ -54,6 +54,8 @@ export class RowWriter {
   #changed = new Map<string, ChangedRow>();
   #version = 0;
   readonly #releasing = new Set<string>();
+  /** The generations of clients that have left this run, or may have, until this node has read the change. */
+  readonly #left = new Map<string, string>();
   /** Generations of takes whose change this node has not read yet. */
   readonly #taken = new Map<string, string>();
   #operations: Operation[] = [];
@@ -109,6 +111,11 @@ export class RowWriter {
     this.#taken.delete(client);
   }
 
+  /** This node has read that the client has left it. */
+  left(client: string, generation: string): void {
+    if (this.#left.get(client) === generation) this.#left.delete(client);
+  }
+
   async remove(client: string): Promise<boolean> {
     this.#changed.delete(`session:${client}`);
     const generation = this.#taken.get(client) ?? this.#options.writerOf(client)?.generation;
@@ -130,6 +137,7 @@ export class RowWriter {
     this.#resets++;
     this.#changed.clear();
     this.#releasing.clear();
+    this.#left.clear();
     this.#taken.clear();
     this.#endFlushes("this node has missed changes of other nodes");
   }
@@ -210,7 +218,7 @@ export class RowWriter {
       const known = this.#generationOf(client);
       // This run has taken the client again meanwhile.
       if (known !== generation && known !== undefined) this.#again([[key, row]]);
-      else if (known !== undefined) this.#options.onRefused(client);
+      else if (known !== undefined && known !== this.#left.get(client)) this.#options.onRefused(client);
     };
     return { args: ["S", client, generation, key, row.value ?? ""], done, failed: () => {} };
   }
@@ -218,9 +226,11 @@ export class RowWriter {
   #leaving(client: string): Operation {
     const generation = this.#generationOf(client) ?? "";
     const resets = this.#resets;
+    this.#left.set(client, generation);
     return {
       args: ["L", client, generation],
       done: (result) => {
+        if (result !== 1) this.left(client, generation);
         if (result === 2) this.#options.onGone(client, generation);
       },
       failed: () => {
