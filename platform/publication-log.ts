@@ -18,6 +18,14 @@ export interface LoggedPublication {
   readonly reference?: string | undefined;
 }
 
+/** The approximate size of a stored publication besides its payload and topic. */
+const PUBLICATION_BYTES = 40;
+
+/** The approximate size of a publication in the log. */
+export function sizeOf({ topic, payload, reference }: LoggedPublication): number {
+  return (reference?.length ?? payload.length) + topic.length + PUBLICATION_BYTES;
+}
+
 /** Publications in order of position. */
 export interface PublicationPage {
   readonly publications: readonly LoggedPublication[];
@@ -65,21 +73,28 @@ export interface PublicationLog {
   scan(after: number): Promise<PublicationPage>;
   /**
    * Removes publications above `after` and up to `upTo` that are not wanted, as far as this is worth a write. Readers see
-   * no loss. Undefined: this store keeps them. @returns whether the unwanted ones are removed
-   * @throws {StoreUnavailableError}
+   * no loss. @throws {StoreUnavailableError} also if sessions of other nodes may want them
    */
-  compact?(
+  compact(
     range: { readonly after: number; readonly upTo: number },
     isWanted: (publication: LoggedPublication) => boolean,
-  ): Promise<boolean>;
+  ): Promise<void>;
+  /**
+   * Calls back when this node or another one has compacted the log up to the position: with the size of the removed
+   * publications, as {@link sizeOf} says. @returns stops that
+   */
+  onCompacted(listener: (upTo: number, bytes: number) => void): () => void;
   /**
    * While there are no sessions, publications need not be stored: followers get them from memory. Say that there are
    * sessions before the row of the first one is written, and that there are none once the last row is durably removed.
    * Default: publications are stored. Undefined: this store always stores them.
    */
   storeFor?(hasSessions: boolean): void;
-  /** Removes publications up to and including the position. Retained messages stay. */
-  trim(upTo: number): void;
+  /**
+   * Removes publications up to and including the position, once no node needs them. Retained messages stay.
+   * @param connected what sessions that are connected to this node do not need. Another node may compact up to there
+   */
+  trim(upTo: number, connected?: number): void;
   /** The topics with a retained message, with the message's size and position. Read once, at the start. */
   retainedTopics(): AsyncIterable<{ topic: string; bytes: number; position: number }>;
   /** The retained messages of the topics. Undefined for a topic that has none now. */

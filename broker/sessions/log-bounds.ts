@@ -1,7 +1,12 @@
 import type { Logger } from "pino";
 import { messageOf } from "../../platform/errors.ts";
-import type { LoggedPublication, PublicationLog, PublicationPage } from "../../platform/publication-log.ts";
-import { type SessionGroup, sizeOf } from "./session-groups.ts";
+import {
+  type LoggedPublication,
+  type PublicationLog,
+  type PublicationPage,
+  sizeOf,
+} from "../../platform/publication-log.ts";
+import type { SessionGroup } from "./session-groups.ts";
 
 /** Compaction begins at this size of the log, or at a quarter of the largest size. */
 const SOFT_BYTES = 128 * 1024 * 1024;
@@ -39,6 +44,8 @@ interface LogBoundsOptions {
   match: (publication: LoggedPublication) => readonly SessionGroup[];
   /** The positions that sessions have sent and that are not acknowledged. */
   open: () => ReadonlySet<number>;
+  /** One of several nodes compacts the log for all. */
+  isFirstNode: () => boolean;
   /** Milliseconds since 1970. */
   now: () => number;
   logger: Logger;
@@ -100,6 +107,20 @@ export class LogBounds {
     this.#segments.splice(0, count);
   }
 
+  /** Publications of this size, at or before the position, were removed by a compaction. */
+  removed(upTo: number, bytes: number): void {
+    const at = this.#segments.findIndex((segment) => segment.upTo >= upTo);
+    let left = bytes;
+    for (let index = at === -1 ? this.#segments.length - 1 : at; index >= 0 && left > 0; index--) {
+      const segment = this.#segments[index];
+      if (segment === undefined) break;
+      const size = Math.min(segment.bytes, left);
+      segment.bytes -= size;
+      this.bytes -= size;
+      left -= size;
+    }
+  }
+
   /** The position up to which publications must go, so that the log has its size and age; 0 if none must go. */
   excess(): number {
     const { maxBytes, maxAgeMs, now } = this.#options;
@@ -121,8 +142,8 @@ export class LogBounds {
 
   /** Begins a compaction if the log is large and none runs. */
   compact(): void {
-    if (this.#options.log.compact === undefined || this.#compacting !== undefined || this.#isStopped) return;
-    if (this.bytes <= this.softBytes) return;
+    if (this.bytes <= this.softBytes || !this.#options.isFirstNode()) return;
+    if (this.#compacting !== undefined || this.#isStopped) return;
     if (this.#firstRaw() === -1 && !this.#mayRepeat()) return;
     this.#compacting = this.#compactAll()
       .catch((error: unknown) => {
@@ -164,7 +185,7 @@ export class LogBounds {
     const before = this.bytes;
     // All of it, so that the log is small again: a start reads what is above the lowest place of a session.
     for (let index = this.#firstRaw(); index !== -1; index = this.#firstRaw()) {
-      if (this.#isStopped) return;
+      if (this.#isStopped || !this.#options.isFirstNode()) return;
       const stepAt = performance.now();
       await this.#step(index);
       await this.#rest(performance.now() - stepAt);
@@ -184,24 +205,16 @@ export class LogBounds {
     // Sessions only move forward: what nobody wants now, nobody will want.
     const lowest = this.#options.lowest();
     const open = this.#options.open();
-    let kept = 0;
     const isWanted = (publication: LoggedPublication) => {
       const { position } = publication;
-      const isKept =
-        open.has(position) || match(publication).some((group) => (lowest.get(group) ?? Infinity) < position);
-      if (isKept) kept += sizeOf(publication);
-      return isKept;
+      return open.has(position) || match(publication).some((group) => (lowest.get(group) ?? Infinity) < position);
     };
     const after = this.#segments[index - 1]?.upTo ?? log.floor;
-    const isRewritten = await log.compact?.({ after, upTo: segment.upTo }, isWanted);
+    await log.compact({ after, upTo: segment.upTo }, isWanted);
     segment.isCompacted = true;
     // A trim may have removed the segment meanwhile.
     const at = this.#segments.indexOf(segment);
     if (at === -1) return;
-    if (isRewritten === true) {
-      this.bytes += kept - segment.bytes;
-      segment.bytes = kept;
-    }
     const earlier = this.#segments[at - 1];
     if (earlier === undefined || !earlier.isCompacted || earlier.bytes + segment.bytes > this.#segmentBytes) return;
     segment.bytes += earlier.bytes;

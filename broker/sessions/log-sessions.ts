@@ -2,14 +2,14 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { Counts } from "../../platform/counts.ts";
 import { messageOf } from "../../platform/errors.ts";
-import type { LoggedPublication, MqttLog, PublicationPage } from "../../platform/publication-log.ts";
+import { type LoggedPublication, type MqttLog, type PublicationPage, sizeOf } from "../../platform/publication-log.ts";
 import type { PermissionSet } from "../access/permission-sets.ts";
 import { sessionName } from "../access/session-names.ts";
 import { ownerOf, type SessionOwner, sessionOwnerSchema } from "../access/session-owner.ts";
 import { LogBounds } from "./log-bounds.ts";
 import { above, publicationsUpTo } from "./lost-publications.ts";
 import { SessionCursor } from "./session-cursor.ts";
-import { SessionGroups, sizeOf } from "./session-groups.ts";
+import { SessionGroups } from "./session-groups.ts";
 
 /** The start of the keys of the sessions' rows. The rest of a key is the session's key. */
 const SESSION_ROW = "session:";
@@ -108,6 +108,7 @@ export class LogSessions {
     this.#groups = new SessionGroups({ maxMessages, maxBytes }, () => this.#edge);
     this.#bounds = new LogBounds({
       ...{ log: log.publications, now: options.now, logger: options.logger },
+      isFirstNode: () => log.rows.isFirstNode,
       maxBytes: options.maxOfflineLogBytes,
       maxAgeMs: options.maxOfflineHours * 3_600_000,
       lowest: () => this.#groups.lowest(),
@@ -166,6 +167,7 @@ export class LogSessions {
     log.publications.storeFor?.(this.#sessions.size > 0);
     this.#ends.push(
       log.publications.follow((publications, head) => this.#follow(publications, head)),
+      log.publications.onCompacted((upTo, bytes) => this.#bounds.removed(upTo, bytes)),
       log.rows.beforeWrite(() => this.#saveSome()),
     );
     this.#sweep();
@@ -448,8 +450,10 @@ export class LogSessions {
   }
 
   #sweep(): void {
+    const { publications, rows } = this.#options.log;
     let floor = this.#edge;
-    for (const { cursor, isElsewhere } of this.#sessions.values()) {
+    let connected = this.#edge;
+    for (const { key, cursor, isElsewhere } of this.#sessions.values()) {
       if (isElsewhere) continue;
       const group = this.#groups.groupOf(cursor);
       if (cursor.isAway && (group === undefined || group.hasNothingFor(cursor))) {
@@ -457,9 +461,9 @@ export class LogSessions {
         group?.park(cursor);
       } else this.#cut(cursor);
       floor = Math.min(floor, cursor.floor);
+      if (rows.writerOf(key) === "this") connected = Math.min(connected, cursor.floor);
     }
-    const { publications } = this.#options.log;
-    if (publications.bytes >= TRIM_BYTES || this.#bounds.excess() > 0) publications.trim(floor);
+    if (publications.bytes >= Math.min(TRIM_BYTES, this.#bounds.softBytes) || this.#bounds.excess() > 0) publications.trim(floor, connected);
     this.#bounds.trim(publications.floor);
     const excess = this.#bounds.excess();
     if (excess > 0) void this.#giveUp(excess);

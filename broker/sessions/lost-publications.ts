@@ -1,5 +1,5 @@
-import type { LoggedPublication, PublicationLog } from "../../platform/publication-log.ts";
-import { type SessionGroup, sizeOf } from "./session-groups.ts";
+import { type LoggedPublication, type PublicationLog, sizeOf } from "../../platform/publication-log.ts";
+import type { SessionGroup } from "./session-groups.ts";
 
 /** The publications of a group in a part of the log. */
 interface GroupPublications {

@@ -1,9 +1,7 @@
-import type { LoggedPublication } from "../../platform/publication-log.ts";
+import { type LoggedPublication, sizeOf } from "../../platform/publication-log.ts";
 import { TopicIndex } from "../aedes/topic-index.ts";
 import type { SessionCursor } from "./session-cursor.ts";
 
-/** The approximate size of a stored publication besides its payload and topic. */
-const PUBLICATION_BYTES = 40;
 /** A group remembers about this many places within the limit of a session. */
 const MARKS_PER_LIMIT = 256;
 
@@ -19,11 +17,6 @@ interface Mark {
   readonly count: number;
   readonly bytes: number;
   readonly position: number;
-}
-
-/** The approximate size of a publication in the log. */
-export function sizeOf({ topic, payload, reference }: LoggedPublication): number {
-  return (reference?.length ?? payload.length) + topic.length + PUBLICATION_BYTES;
 }
 
 interface GroupFilters {

@@ -12,6 +12,8 @@ import { type LogRow, publicationPage } from "../stores/publication-page.ts";
 import { RecentPublications } from "../stores/recent-publications.ts";
 import type { PublicationRows } from "./publication-rows.ts";
 
+export type OnCompacted = (upTo: number, bytes: number) => void;
+
 /**
  * The publications for MQTT subscribers in a store: rows of publications, and one value for each retained message. A row
  * has the publications of one write, or of a part of it.
@@ -26,9 +28,9 @@ export interface PublicationStore {
   /** Each topic's retained message, without unreadable ones. */
   allRetained(): AsyncIterable<LoggedPublication>;
   /** Begins to remove rows up to and including the position. */
-  trim(upTo: number): void;
-  /** As {@link PublicationLog.compact}. */
-  compact?: NonNullable<PublicationLog["compact"]>;
+  trim(...args: Parameters<PublicationLog["trim"]>): void;
+  /** As {@link PublicationLog.compact}. @param onRemoved the size of publications up to the position that were removed */
+  compact(...args: [...Parameters<PublicationLog["compact"]>, onRemoved: OnCompacted]): Promise<void>;
   /** As {@link PublicationLog.storeFor}. */
   storeFor?: NonNullable<PublicationLog["storeFor"]>;
 }
@@ -54,21 +56,21 @@ interface StoredPublicationLogOptions {
 export class StoredPublicationLog implements PublicationLog {
   readonly #options: StoredPublicationLogOptions;
   readonly #followers: Listeners<[publications: readonly LoggedPublication[], head: number]>;
+  readonly #compactedListeners: Listeners<Parameters<OnCompacted>>;
   readonly #resetListeners: Listeners<[]>;
   #recent: RecentPublications;
   /** The newest position that was passed to the followers. */
   head: number;
-  readonly compact?: NonNullable<PublicationLog["compact"]>;
   readonly storeFor?: NonNullable<PublicationLog["storeFor"]>;
 
   constructor(options: StoredPublicationLogOptions) {
     const { store, view, logger } = options;
     this.#options = options;
     this.#followers = new Listeners(logger);
+    this.#compactedListeners = new Listeners(logger);
     this.#resetListeners = new Listeners(logger);
     this.head = view().head;
     this.#recent = new RecentPublications(this.head);
-    if (store.compact !== undefined) this.compact = store.compact.bind(store);
     if (store.storeFor !== undefined) this.storeFor = store.storeFor.bind(store);
   }
 
@@ -85,6 +87,7 @@ export class StoredPublicationLog implements PublicationLog {
   }
 
   follow: PublicationLog["follow"] = (onPublications) => this.#followers.add(onPublications);
+  onCompacted: PublicationLog["onCompacted"] = (listener) => this.#compactedListeners.add(listener);
   recent: PublicationLog["recent"] = (after) => this.#recent.read(after);
 
   /** Calls back when this node has missed publications, or another epoch has begun. @returns stops that */
@@ -158,8 +161,14 @@ export class StoredPublicationLog implements PublicationLog {
     return withPictures(page, this.#options.previews);
   }
 
-  trim(upTo: number): void {
-    this.#options.store.trim(upTo);
+  trim: PublicationLog["trim"] = (upTo, connected) => this.#options.store.trim(upTo, connected);
+
+  compact: PublicationLog["compact"] = (range, isWanted) =>
+    this.#options.store.compact(range, isWanted, (upTo, bytes) => this.compacted(upTo, bytes));
+
+  /** Tells that a node has compacted the log. */
+  compacted(upTo: number, bytes: number): void {
+    this.#compactedListeners.call(upTo, bytes);
   }
 
   async *retainedTopics(): AsyncGenerator<{ topic: string; bytes: number; position: number }> {

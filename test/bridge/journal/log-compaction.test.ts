@@ -1,11 +1,25 @@
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import type { LoggedPublication, PublicationLog } from "../../../platform/publication-log.ts";
-import { createLevelPlace, type LevelPlace } from "./level-place.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { createLevelPlace } from "./level-place.ts";
 import { message } from "./messages.ts";
+import { createRedisPlace } from "./redis-place.ts";
+
+let server: RedisServer;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.remove());
+
+interface Place {
+  open(options?: object): Promise<Journal>;
+  dispose(): Promise<void>;
+}
 
 /** A reader of some topics, as a session is. */
 interface Reader {
@@ -49,12 +63,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 class Run {
-  readonly #place: LevelPlace;
+  readonly #place: Place;
   #journal: Journal;
   readonly #published: { topic: string; position: number }[] = [];
   readonly #readers: Reader[] = [];
 
-  constructor(place: LevelPlace, journal: Journal) {
+  constructor(place: Place, journal: Journal) {
     this.#place = place;
     this.#journal = journal;
   }
@@ -77,7 +91,7 @@ class Run {
     else if (one.kind === "leave") this.#readers.splice(one.reader, 1);
     else if (one.kind === "compact") {
       const [after, upTo] = [one.from, one.to].sort((a, b) => a - b).map((part) => Math.round(part * head));
-      await this.#log.compact?.({ after: after ?? 0, upTo: upTo ?? 0 }, (publication) => this.#isWanted(publication));
+      await this.#log.compact({ after: after ?? 0, upTo: upTo ?? 0 }, (publication) => this.#isWanted(publication));
     } else if (one.kind === "trim") this.#log.trim(Math.min(head, ...this.#readers.map(({ sent }) => sent)));
     else if (one.kind === "restart") this.#journal = await this.#place.open();
     else {
@@ -110,20 +124,25 @@ class Run {
   }
 }
 
-test("each reader gets what it wants, in order, whatever is compacted, trimmed and restarted", async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 30 }), async (steps) => {
-      const place = await createLevelPlace();
-      try {
-        const run = new Run(place, await place.open({ sync: false }));
-        for (const one of steps) await run.do(one);
-        await run.readAll();
-      } finally {
-        await place.dispose();
-      }
-    }),
-    { numRuns: process.env.LONG_TESTS === "1" ? 500 : 15 },
-  );
+describe.each([
+  ["LevelDB", createLevelPlace],
+  ["Redis", () => createRedisPlace(server.url)],
+])("compaction in %s", (_, createPlace: () => Promise<Place>) => {
+  test("each reader gets what it wants, in order, whatever is compacted, trimmed and restarted", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 30 }), async (steps) => {
+        const place = await createPlace();
+        try {
+          const run = new Run(place, await place.open({ sync: false }));
+          for (const one of steps) await run.do(one);
+          await run.readAll();
+        } finally {
+          await place.dispose();
+        }
+      }),
+      { numRuns: process.env.LONG_TESTS === "1" ? 500 : 15 },
+    );
+  });
 });
 
 test("a compaction removes what nobody wants, joins rows, and leaves damage visible", async () => {
@@ -137,16 +156,20 @@ test("a compaction removes what nobody wants, joins rows, and leaves damage visi
       return { positions: publications.map(({ position }) => position), missing, next };
     };
     const isRare = ({ topic: name }: LoggedPublication) => name === "rare";
-    expect(await logOf(journal).compact?.({ after: 0, upTo: 30 }, isRare)).toBe(true);
+    const removed: [upTo: number, bytes: number][] = [];
+    logOf(journal).onCompacted((upTo, bytes) => removed.push([upTo, bytes]));
+    await logOf(journal).compact({ after: 0, upTo: 30 }, isRare);
+    expect(removed).toEqual([[30, 28 * 1_045]]);
     expect((await positions()).positions.slice(0, 3)).toEqual([1, 21, 31]);
-    expect(await logOf(journal).compact?.({ after: 0, upTo: 30 }, isRare)).toBe(false);
+    await logOf(journal).compact({ after: 0, upTo: 30 }, isRare);
+    expect(removed).toHaveLength(1);
     await journal.close();
     const db = new ClassicLevel<string, Uint8Array>(join(place.path, "log"), { valueEncoding: "view" });
     await db.del((await db.keys({ gte: "p", lt: "q" }).all())[1] ?? "");
     await db.close();
     journal = await place.open({ sync: false });
-    expect(await logOf(journal).compact?.({ after: 0, upTo: 40 }, () => false)).toBe(false);
-    expect(await logOf(journal).compact?.({ after: 40, upTo: 60 }, () => false)).toBe(true);
+    await logOf(journal).compact({ after: 0, upTo: 40 }, () => false);
+    await logOf(journal).compact({ after: 40, upTo: 60 }, () => false);
     expect(await positions()).toMatchObject({ positions: [1, 21] });
     expect(await logOf(journal).scan(30)).toMatchObject({ missing: { after: 30, before: 32 }, next: 60 });
     await journal.append(message({ topic: "often", publish }));
@@ -162,7 +185,7 @@ test("the loss of a joined row is reported", async () => {
     let journal = await place.open({ sync: false });
     const publish = { payload: Buffer.alloc(20_000, 1), qos: 1 as const, retain: false };
     for (let n = 0; n < 40; n++) await journal.append(message({ topic: "often", publish }));
-    expect(await logOf(journal).compact?.({ after: 0, upTo: 40 }, ({ position }) => position % 2 === 0)).toBe(true);
+    await logOf(journal).compact({ after: 0, upTo: 40 }, ({ position }) => position % 2 === 0);
     await journal.close();
     const db = new ClassicLevel<string, Uint8Array>(join(place.path, "log"), { valueEncoding: "view" });
     const keys = await db.keys({ gte: "p", lt: "q" }).all();

@@ -257,7 +257,7 @@ describe("several nodes", () => {
     await expect.poll(() => logs[1]?.head).toBe(5);
     await cut();
     logs[1]?.trim(3);
-    await expect.poll(() => place.redis.connect("test").hvals(key("publication-floors"))).toContain("3 0");
+    await expect.poll(() => place.redis.connect("test").hvals(key("publication-floors"))).toContain("3 0 3");
     logs[0]?.trim(3);
     await expect.poll(() => logs[0]?.floor).toBe(3);
     expect(logs[1]?.floor).toBe(0);

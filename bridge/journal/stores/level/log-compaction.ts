@@ -1,5 +1,6 @@
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import { ReducedRows } from "../../core/reduced-rows.ts";
 import { newestOf, type ReferencedPreviews } from "../../preview-references.ts";
 import { positionOfKey, publicationsKey } from "./keys.ts";
 import { PublicationsBuilder, type PublicationsRow, readPublications } from "./publications.ts";
@@ -22,9 +23,8 @@ interface CompactionOptions {
 }
 
 /**
- * Prepares one write that replaces the rows of the range by fewer rows, without the publications that nobody wants. The
- * rows stay linked: the last new row has the key of the last old row, even if it is empty, because the row after the
- * range names this key. So a reader sees no loss, and a crash leaves the rows from before the write or from after it.
+ * Prepares one write that replaces the rows of the range by fewer rows, without the publications that nobody wants. A
+ * crash leaves the rows from before the write or from after it.
  * @returns undefined if little would be gained, or rows are missing or unreadable: readers must notice them
  */
 export async function compactRange({
@@ -32,13 +32,9 @@ export async function compactRange({
   range,
   isWanted,
   previews,
-}: CompactionOptions): Promise<WriteSet | undefined> {
+}: CompactionOptions): Promise<{ set: WriteSet; removedBytes: number } | undefined> {
   const keys: string[] = [];
-  const kept: LoggedPublication[] = [];
-  let total = 0;
-  let previous: number | undefined;
-  let last = 0;
-  let writtenAt = 0;
+  const reduced = new ReducedRows(isWanted);
   const bounds = { gt: publicationsKey(range.after), lte: publicationsKey(range.upTo) };
   const rows = db.iterator<string, Uint8Array>({
     ...bounds,
@@ -48,22 +44,12 @@ export async function compactRange({
   try {
     let startedAt = performance.now();
     for (let page = await rows.nextv(ROWS_PER_READ); page.length > 0; page = await rows.nextv(ROWS_PER_READ)) {
-      const parsed = page.map(([key, bytes]) => ({ key, row: parse(bytes) }));
-      const newest = await newestOf(
-        parsed.flatMap(({ row }) => row?.publications ?? []),
-        previews,
-      );
-      for (const { key, row } of parsed) {
-        if (row?.previous === undefined || (keys.length > 0 && row.previous !== last)) return undefined;
-        previous ??= row.previous;
-        last = positionOfKey(key);
-        writtenAt = row.writtenAt ?? writtenAt;
-        keys.push(key);
-        total += row.publications.length;
-        for (const publication of row.publications) {
-          const isCurrent = publication.reference === undefined || newest.has(publication);
-          if (isCurrent && isWanted(publication)) kept.push(publication);
-        }
+      const parsed = page.map(([key, bytes]) => ({ key, last: positionOfKey(key), content: parse(bytes) }));
+      const publications = parsed.flatMap(({ content }) => content?.publications ?? []);
+      const newest = await newestOf(publications, previews);
+      for (const row of parsed) {
+        if (!reduced.add(row, newest)) return undefined;
+        keys.push(row.key);
         if (performance.now() - startedAt < MAX_TURN_MS) continue;
         await new Promise((resolve) => setImmediate(resolve));
         startedAt = performance.now();
@@ -72,33 +58,17 @@ export async function compactRange({
   } finally {
     await rows.close();
   }
-  if (previous === undefined || (kept.length > total * MAX_KEPT && keys.length < total)) return undefined;
-  if (kept.length === total && keys.length <= 1) return undefined;
-  return rewritten(keys, kept, { previous, last, writtenAt });
-}
-
-function rewritten(
-  keys: readonly string[],
-  kept: readonly LoggedPublication[],
-  { previous: first, last, writtenAt }: { previous: number; last: number; writtenAt: number },
-): WriteSet {
+  const { kept, total, count, removedBytes } = reduced;
+  if (count === 0 || (kept.length > total * MAX_KEPT && count < total)) return undefined;
+  if (kept.length === total && count <= 1) return undefined;
   const set = new WriteSet();
   for (const key of keys) set.del(key);
-  let previous = first;
-  let builder = new PublicationsBuilder();
-  let bytes = 0;
-  for (const [index, publication] of kept.entries()) {
-    const { position, topic, payload } = publication;
-    builder.add(position, topic, publication);
-    bytes += payload.length + topic.length;
-    if (bytes < ROW_BYTES || index === kept.length - 1) continue;
-    set.put(publicationsKey(position), builder.toBytes(previous, writtenAt));
-    previous = position;
-    builder = new PublicationsBuilder();
-    bytes = 0;
+  for (const { previous, last, writtenAt = 0, publications } of reduced.rows(ROW_BYTES)) {
+    const builder = new PublicationsBuilder();
+    for (const publication of publications) builder.add(publication.position, publication.topic, publication);
+    set.put(publicationsKey(last), builder.toBytes(previous, writtenAt));
   }
-  set.put(publicationsKey(last), builder.toBytes(previous, writtenAt));
-  return set;
+  return { set, removedBytes };
 }
 
 function parse(bytes: Uint8Array): PublicationsRow | undefined {

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import type { Store } from "../../../../platform/level/store.ts";
 import type { Database } from "../../../../platform/level/write-set.ts";
-import type { LoggedPublication, PublicationLog } from "../../../../platform/publication-log.ts";
+import type { LoggedPublication } from "../../../../platform/publication-log.ts";
 import { type PublicationStore, parsed } from "../../core/publication-log.ts";
 import { PublicationRows } from "../../core/publication-rows.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
@@ -17,7 +17,7 @@ const BYTES_PER_READ = 512 * 1024;
 const RECLAIM_BYTES = 64 * 1024 * 1024;
 const BYTES = { valueEncoding: "view" } as const;
 
-type Compact = NonNullable<PublicationLog["compact"]>;
+type CompactArgs = Parameters<PublicationStore["compact"]>;
 
 interface LevelPublicationsOptions {
   /** Raised and resized by removals. */
@@ -80,27 +80,27 @@ export class LevelPublications implements PublicationStore {
   }
 
   /** Waits for removals. The removals after it wait for the compaction. */
-  async compact(...[range, isWanted]: Parameters<Compact>): Promise<boolean> {
-    const compacting = this.#trimming.then(() => this.#compact(range, isWanted));
+  async compact(...args: CompactArgs): Promise<void> {
+    const compacting = this.#trimming.then(() => this.#compact(...args));
     this.#trimming = compacting.then(
       () => {},
       () => {},
     );
-    return await compacting;
+    await compacting;
   }
 
-  async #compact(...[range, isWanted]: Parameters<Compact>): Promise<boolean> {
+  async #compact(...[range, isWanted, onRemoved]: CompactArgs): Promise<void> {
     const { store, writer, previews, view } = this.#options;
     const { publications } = view();
     const after = Math.max(range.after, publications.floor);
-    const set = await store.read((db) => compactRange({ db, range: { ...range, after }, isWanted, previews }));
-    if (set === undefined) return false;
+    const found = await store.read((db) => compactRange({ db, range: { ...range, after }, isWanted, previews }));
+    if (found === undefined) return;
     const removed = await store.db.approximateSize(publicationsKey(after), publicationsKey(range.upTo));
-    writer().deferredRows.add(set);
+    writer().deferredRows.add(found.set);
     await writer().flushDeferredRows();
     await this.#reclaim(removed, range.upTo);
     publications.written = await sizeAbove(store.db, publications.floor);
-    return true;
+    onRemoved(range.upTo, found.removedBytes);
   }
 
   /** LevelDB keeps removed rows in its files for long: many of them are worth a compaction of the files. */

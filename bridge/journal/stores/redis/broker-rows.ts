@@ -24,8 +24,8 @@ interface Writer {
 /** A client that connects to this node, until this node has read its own change. */
 interface Taking {
   readonly client: string;
-  /** Whether this node has read the change. */
-  isApplied: boolean;
+  /** The number of the change, once this node has read it. */
+  change: number | undefined;
   /** Whether this node had the newest session row in memory at the moment of the change. */
   isNewest: boolean;
   taken: Omit<TakenRows, "isNewest"> | undefined;
@@ -56,8 +56,8 @@ export class RedisBrokerRows implements BrokerRows {
   readonly #writers = new Map<string, Writer>();
   /** Takes without a result, by token. */
   readonly #taking = new Map<string, Taking>();
-  /** Clients that this run took without knowing their rows, because the reply was lost. */
-  readonly #unknown = new Set<string>();
+  /** Clients that this run took without knowing their rows, because the reply was lost: each with the change. */
+  readonly #unknown = new Map<string, number>();
   /** Loaded wills of this run's clients, for the listener. */
   readonly #wills = new Map<string, string>();
   /** Undefined while the rows are loaded: changes wait. */
@@ -89,6 +89,7 @@ export class RedisBrokerRows implements BrokerRows {
       },
       onRefused: (client) => this.#lost(client),
       onGone: (client, generation) => {
+        this.#unknown.delete(client);
         if (this.#writers.get(client)?.generation === generation) this.#writers.delete(client);
       },
     });
@@ -155,7 +156,7 @@ export class RedisBrokerRows implements BrokerRows {
 
   async take(client: string): Promise<TakenRows> {
     const token = String(++this.#tokens);
-    const taking: Taking = { client, isApplied: false, isNewest: false, taken: undefined, resolve: () => {} };
+    const taking: Taking = { client, change: undefined, isNewest: false, taken: undefined, resolve: () => {} };
     const applied = new Promise<TakenRows>((resolve) => {
       taking.resolve = resolve;
     });
@@ -165,6 +166,7 @@ export class RedisBrokerRows implements BrokerRows {
       taking.taken = { session: session === "" ? undefined : session, incomingIds };
     } catch (error) {
       this.#taking.delete(token);
+      if (taking.change !== undefined) this.#refuse(client, taking.change);
       throw error;
     }
     this.#settle(token, taking);
@@ -182,6 +184,14 @@ export class RedisBrokerRows implements BrokerRows {
 
   get isFirstNode(): boolean {
     return this.#isFirst && performance.now() < this.#options.membership.aliveUntil;
+  }
+
+  /** The newest change up to which this node knows what its sessions need: those that it takes come with {@link take}. */
+  get known(): number {
+    let { applied } = this;
+    for (const { change = Infinity } of this.#taking.values()) applied = Math.min(applied, change - 1);
+    for (const change of this.#unknown.values()) applied = Math.min(applied, change - 1);
+    return applied;
   }
 
   removeSession(client: string): Promise<boolean> {
@@ -266,15 +276,16 @@ export class RedisBrokerRows implements BrokerRows {
     return new Promise((resolve) => this.#followers.add({ head, resolve }));
   }
 
-  #apply({ kind, client, generation, run, details }: RowChange, listener: BrokerRowsListener): void {
+  #apply({ kind, client, generation, run, details, number }: RowChange, listener: BrokerRowsListener): void {
     const isOwn = run === this.#options.run;
+    if (!isOwn || kind === "d") this.#unknown.delete(client);
     const before = this.#writers.get(client);
     const [detail = "", will = ""] = details;
     switch (kind) {
       case "t":
         // This node follows a client of another node only if the client has a session.
         if (isOwn || before !== undefined) this.#writers.set(client, { generation, run });
-        if (isOwn) this.#applyOwnTake(detail, client, before);
+        if (isOwn) this.#applyOwnTake(detail, client, before, number);
         else listener.onTaken(client, undefined);
         return;
       case "c":
@@ -299,23 +310,27 @@ export class RedisBrokerRows implements BrokerRows {
     }
   }
 
-  #applyOwnTake(token: string, client: string, before: Writer | undefined): void {
+  #applyOwnTake(token: string, client: string, before: Writer | undefined, change: number): void {
     this.#writer.applied(client);
     const taking = this.#taking.get(token);
     if (taking === undefined) {
-      // The reply was lost, and the client was refused.
-      this.#unknown.add(client);
-      this.#writer.release(client);
+      this.#refuse(client, change);
       return;
     }
     const isOther = before !== undefined && before.run !== "" && before.run !== this.#options.run;
     taking.isNewest = !isOther && !this.#unknown.delete(client);
-    taking.isApplied = true;
+    taking.change = change;
     this.#settle(token, taking);
   }
 
+  /** The reply was lost, and the client was refused. */
+  #refuse(client: string, change: number): void {
+    this.#unknown.set(client, change);
+    this.#writer.release(client);
+  }
+
   #settle(token: string, taking: Taking): void {
-    if (!taking.isApplied || taking.taken === undefined) return;
+    if (taking.change === undefined || taking.taken === undefined) return;
     this.#taking.delete(token);
     taking.resolve({ isNewest: taking.isNewest, ...taking.taken });
   }

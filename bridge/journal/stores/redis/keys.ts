@@ -4,7 +4,7 @@
  *
  * | key | type | holds |
  * |---|---|---|
- * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of removed channels), `sessions` (number of sessions), `changes` (how often that number changed), `published` (last position of the newest row of publications), `publishedBytes` (bytes of all rows ever written), `publicationFloor` (publications up to this position were removed), `trimmedBytes` (bytes of the rows that were removed), `takeOver` (token of the run that took over the data of an earlier version last), `takenOver` (which data has been taken over), `firstRun` (the run that does what one of several nodes does) |
+ * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of removed channels), `sessions` (number of sessions), `changes` (how often that number changed), `published` (last position of the newest row of publications), `publishedBytes` (bytes of all rows ever written), `publicationFloor` (publications up to this position were removed), `trimmedBytes` (bytes that were removed), `compactions` (how often rows were compacted), `takeOver` (token of the run that took over the data of an earlier version last), `takenOver` (which data has been taken over), `firstRun` (the run that does what one of several nodes does) |
  * | `log` | stream | chunks of up to 64 entries; the id is the last position |
  * | `channel:{name}` | stream | for each chunk with entries of the channel: the time of acceptance, and which entries |
  * | `kept` | hash | channel → the number of entries that it keeps |
@@ -15,9 +15,10 @@
  * | `chunk-ids` | hash | chunk → ids of its messages, deleted together with the chunk |
  * | `lingering` | list | chunks that no channel keeps and that will be deleted soon |
  * | `readers` | hash | reader of the whole journal → its position, how many entries are kept for it, and when it was seen |
- * | `trims` | stream | floors of channels (`f`) and of publications (`p`) that were raised, for the other nodes |
+ * | `trims` | stream | floors of channels (`f`) and of publications (`p`) that were raised, and compactions (`c`), for the other nodes |
  * | `publications` | stream | publications for MQTT subscribers, one row for each chunk that has some; the id is the id of the chunk |
- * | `publication-floors` | hash | run → the position up to which the run needs no publications, and the newest change of rows that it knew of then |
+ * | `compacted` | sorted set | rows of publications that replace rows of the stream, by their last position |
+ * | `publication-floors` | hash | run → the position up to which the run needs no publications, the newest change of rows that it knew of then, and the position up to which sessions that are connected to it need none |
  * | `retained` | hash | topic → its retained message for MQTT subscribers |
  * | `incoming:{session}` | set | message ids of QoS 2 publications of the session whose PUBREL has not arrived; expires |
  * | `ids` | hash | ids of messages without session and sequence number |
@@ -52,6 +53,7 @@ export function journalKeys(commonPrefix: string) {
     trims: `${prefix}trims`,
     state: `${prefix}state`,
     publications: `${prefix}publications`,
+    compacted: `${prefix}compacted`,
     retained: `${prefix}retained`,
     estates: `${prefix}estates`,
     channel: (name: string) => `${prefix}channel:${name}`,

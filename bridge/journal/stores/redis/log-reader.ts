@@ -33,6 +33,8 @@ interface LogReaderOptions {
   rows: Pick<RedisBrokerRows, "stream" | "arrived">;
   /** Publications up to the floor were removed: all removed rows have this size. */
   onPublicationFloor: (floor: number, trimmedBytes: number) => void;
+  /** The run has removed publications of this size up to the position: all removed bytes are `removedBytes`. */
+  onCompacted: (run: string, upTo: number, bytes: number, removedBytes: number) => void;
   /** Reloads the journal. Resolves when the new view is loaded. */
   onJournalChanged: (continuity: Exclude<Continuity, "continues">) => Promise<void>;
   onFailed: (error: unknown) => void;
@@ -133,11 +135,17 @@ export class LogReader {
   }
 
   #trimmed(id: Buffer, [field, value]: Buffer[]): void {
-    const { onFloors, onPublicationFloor } = this.#options;
+    const { onFloors, onPublicationFloor, onCompacted } = this.#options;
     this.#trimsId = id.toString();
     if (field?.toString() === "p") {
       const [floor = 0, trimmedBytes = 0] = value?.toString().split(" ").map(Number) ?? [];
       onPublicationFloor(floor, trimmedBytes);
+      return;
+    }
+    if (field?.toString() === "c") {
+      const [run = "", ...numbers] = value?.toString().split(" ") ?? [];
+      const [upTo = 0, bytes = 0, removedBytes = 0] = numbers.map(Number);
+      onCompacted(run, upTo, bytes, removedBytes);
       return;
     }
     const moved: MovedFloor[] = JSON.parse(value?.toString() ?? "[]");

@@ -1,14 +1,15 @@
 import type { Logger } from "pino";
+import { z } from "zod";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
 import { type PublicationStore, parsed } from "../../core/publication-log.ts";
 import type { PublicationRows } from "../../core/publication-rows.ts";
 import { type ReferencedPreviews, withPictures } from "../../preview-references.ts";
-import type { LogRow } from "../publication-page.ts";
 import type { Chunk } from "./chunk.ts";
 import { type Connection, partsOf } from "./connection.ts";
 import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
-import { readRetained, readRow } from "./publication-rows.ts";
+import { LogCompaction } from "./log-compaction.ts";
+import { lastOfCompacted, readCompacted, readRetained, readRow, type StoredRow } from "./publication-rows.ts";
 import { TRIM_PUBLICATIONS } from "./scripts.ts";
 
 const MAX_ROWS_PER_READ = 64;
@@ -18,6 +19,10 @@ const BYTES_PER_READ = 512 * 1024;
 const ROWS_PER_TRIM = 10_000;
 /** Topics per read: Redis needs a few milliseconds. */
 const TOPICS_PER_READ = 1_000;
+
+const bufferSchema = z.instanceof(Buffer);
+const valueSchema = z.array(bufferSchema);
+const entrySchema = z.array(z.tuple([bufferSchema, z.array(bufferSchema)]));
 
 /** The publications of chunks, by the chunk's last position. Undefined: the store has lost them. */
 export type ChunkPublications = ReadonlyMap<number, readonly LoggedPublication[] | undefined>;
@@ -30,7 +35,7 @@ interface RedisPublicationsOptions {
   keys: JournalKeys;
   run: string;
   view: () => JournalView;
-  /** The number of the newest change of rows that this node has applied. */
+  /** The number of the newest change of rows up to which this node knows what its sessions need. */
   rowChange: () => number;
   /** The sorted set of living nodes. */
   members: string;
@@ -48,21 +53,28 @@ export class RedisPublications implements PublicationStore {
   #neededAfter = 0;
   /** The number of a change of rows. */
   #knownChange = 0;
+  /** Sessions that are connected to this node need no publications up to this position. */
+  #connectedAfter = 0;
   /** The last position for which a trim succeeded. */
   #trimmedTo = 0;
+  readonly compact: PublicationStore["compact"];
 
   constructor(options: RedisPublicationsOptions) {
     this.#options = options;
+    const rows = this.#rowsAbove.bind(this);
+    const compaction = new LogCompaction({ ...options, rows });
+    this.compact = (...args) => compaction.compact(...args);
   }
 
   /** The run's entry in `publication-floors`. */
   get needs(): string {
-    return `${this.#neededAfter} ${this.#knownChange}`;
+    return `${this.#neededAfter} ${this.#knownChange} ${this.#connectedAfter}`;
   }
 
   /** What this node needs is not known any more. */
   reset(): void {
     this.#neededAfter = 0;
+    this.#connectedAfter = 0;
     this.#trimmedTo = 0;
   }
 
@@ -70,11 +82,11 @@ export class RedisPublications implements PublicationStore {
   async publicationsOf(chunks: readonly Chunk[], connection: Connection): Promise<ChunkPublications> {
     const found = new Map<number, readonly LoggedPublication[] | undefined>();
     const lasts = chunks.map(({ base, size }) => base + size);
-    const rows = await this.#rows(`${lasts[0]}-0`, `${lasts.at(-1)}-0`, undefined, connection);
+    const rows = await this.#rowsBetween(lasts[0], lasts.at(-1), connection);
     const rowOf = new Map(rows.map((row) => [row.last, row]));
     for (const last of lasts) {
       // A single read of a missing row shows that a short reply was not the reason.
-      const row = rowOf.get(last) ?? (await this.#rows(`${last}-0`, `${last}-0`, undefined, connection))[0];
+      const row = rowOf.get(last) ?? (await this.#rowsBetween(last, last, connection))[0];
       if (row?.content === undefined) {
         found.set(last, undefined);
         continue;
@@ -91,29 +103,46 @@ export class RedisPublications implements PublicationStore {
     return found;
   }
 
-  async rows(after: number, until: number): Promise<LogRow[]> {
-    const count = Math.max(1, Math.min(MAX_ROWS_PER_READ, Math.round(BYTES_PER_READ / this.#rowBytes)));
-    return await this.#rows(`(${after}-0`, `${until}-0`, count, this.#options.reading);
+  rows(after: number, until: number): Promise<StoredRow[]> {
+    return this.#rowsAbove(after, until, MAX_ROWS_PER_READ);
   }
 
-  async #rows(from: string, until: string, count: number | undefined, connection: Connection): Promise<LogRow[]> {
-    const { keys } = this.#options;
-    const found = await connection.do((redis) =>
-      count === undefined
-        ? redis.xrangeBuffer(keys.publications, from, until)
-        : redis.xrangeBuffer(keys.publications, from, until, "COUNT", count),
+  async #rowsAbove(after: number, until: number, maxCount: number): Promise<StoredRow[]> {
+    const { keys, reading, logger } = this.#options;
+    const count = Math.max(1, Math.min(maxCount, Math.round(BYTES_PER_READ / this.#rowBytes)));
+    // Both at the same moment: a compaction moves rows from the stream to the sorted set.
+    const found = await reading.do((redis) =>
+      redis
+        .multi()
+        .xrangeBuffer(keys.publications, `(${after}-0`, `${until}-0`, "COUNT", count)
+        .zrangebyscoreBuffer(keys.compacted, `(${after}`, until, "LIMIT", 0, count)
+        .exec(),
     );
-    let bytes = 0;
-    const rows = found.map(([id, fields]): LogRow => {
-      bytes += fields[3]?.length ?? 0;
-      return this.#parse(Number.parseInt(id.toString("latin1"), 10), fields);
-    });
-    if (rows.length > 0) this.#rowBytes = Math.max(1, bytes / rows.length);
-    return rows;
+    const [streamed, compacted] = repliesOf(found);
+    const rows = entrySchema.parse(streamed).map((entry) => this.#parse(entry));
+    for (const value of valueSchema.parse(compacted)) {
+      const last = lastOfCompacted(value);
+      rows.push({ last, content: parsed(logger, last, () => readCompacted(last, value)) });
+    }
+    const first = rows.sort((one, other) => one.last - other.last).slice(0, count);
+    const bytes = first.reduce((sum, { content }) => sum + (content?.bytes ?? 0), 0);
+    if (first.length > 0) this.#rowBytes = Math.max(1, bytes / first.length);
+    return first;
   }
 
-  #parse(last: number, fields: readonly Buffer[]): LogRow {
-    return { last, content: parsed(this.#options.logger, last, () => readRow(last, fields)) };
+  async #rowsBetween(
+    first: number | undefined,
+    last: number | undefined,
+    connection: Connection,
+  ): Promise<StoredRow[]> {
+    const { keys } = this.#options;
+    const found = await connection.do((redis) => redis.xrangeBuffer(keys.publications, `${first}-0`, `${last}-0`));
+    return found.map((entry) => this.#parse(entry));
+  }
+
+  #parse([id, fields]: readonly [id: Buffer, fields: readonly Buffer[]]): StoredRow {
+    const last = Number.parseInt(id.toString("latin1"), 10);
+    return { last, id, content: parsed(this.#options.logger, last, () => readRow(last, fields)) };
   }
 
   async refreshFloor(publications: PublicationRows): Promise<void> {
@@ -122,8 +151,9 @@ export class RedisPublications implements PublicationStore {
     publications.trimmed(Number(floor), Number(trimmed));
   }
 
-  trim(upTo: number): void {
+  trim(upTo: number, connected = upTo): void {
     this.#neededAfter = upTo;
+    this.#connectedAfter = connected;
     this.#knownChange = this.#options.rowChange();
     if (upTo <= this.#trimmedTo) return;
     this.#trimming ??= this.#trim()
@@ -184,4 +214,12 @@ export class RedisPublications implements PublicationStore {
   #retained(value: Buffer | null | undefined): LoggedPublication | undefined {
     return value ? parsed(this.#options.logger, "retained", () => readRetained(value)) : undefined;
   }
+}
+
+/** The replies of a transaction. @throws the error of a command */
+function repliesOf(replies: [error: Error | null, reply: unknown][] | null): unknown[] {
+  return (replies ?? []).map(([error, reply]) => {
+    if (error !== null) throw error;
+    return reply;
+  });
 }

@@ -1,4 +1,5 @@
 import type { LoggedPublication, RetainedPublication } from "../../../../platform/publication-log.ts";
+import type { ReducedRow } from "../../core/reduced-rows.ts";
 import type { JournalMessage } from "../../journal.ts";
 import { loggedPublication, maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 import type { Waiting } from "./dedup-key.ts";
@@ -10,10 +11,20 @@ import type { Waiting } from "./dedup-key.ts";
  * version: uint8 = 1 | for each publication: distance from the last position of the chunk: uint8 | frame
  * ```
  *
- * Its field `h` is the last position of the previous row, and the bytes of all rows before this row. The first number
- * shows a reader whether rows are missing.
+ * Its field `h` is the last position of the previous row, the bytes of all rows before this row, and when the row was
+ * written, milliseconds since 1970. The first number shows a reader whether rows are missing.
  */
 const VERSION = 1;
+/**
+ * A row of the sorted set `compacted`, which replaces others:
+ *
+ * ```
+ * `{last position} {field h}`, a line feed | version: uint8 = 2
+ *   | for each publication: distance from the last position: uint32 | frame
+ * ```
+ */
+const COMPACTED_VERSION = 2;
+const DISTANCE_BYTES = 4;
 const NO_ROW = Buffer.alloc(0);
 
 /** A retained message in a row: the topic, its index in the batch, and its frame's first and last byte, from 1. */
@@ -31,9 +42,19 @@ interface PublicationsRow {
   previous: number;
   /** The bytes of all rows before this row. */
   bytesBefore: number;
+  /** Milliseconds since 1970. Undefined in rows of earlier versions. */
+  writtenAt: number | undefined;
   /** The size of the row. */
   bytes: number;
   publications: LoggedPublication[];
+}
+
+export interface StoredRow {
+  readonly last: number;
+  /** Undefined when the row is unreadable. */
+  readonly content: PublicationsRow | undefined;
+  /** The id in the stream. Undefined: the row is in the sorted set. */
+  readonly id?: Buffer;
 }
 
 /** Encodes the publications of the messages from the index `start` to below `end`, which become one chunk. */
@@ -63,18 +84,52 @@ export function encodeRow(messages: readonly Waiting[], start: number, end: numb
 /** Parses a row of the stream. @throws {RangeError} the row is damaged, or of a newer version */
 export function readRow(last: number, fields: readonly Buffer[]): PublicationsRow {
   const [, header, , bytes] = fields;
-  const [previous, bytesBefore] = header?.toString("latin1").split(" ").map(Number) ?? [];
-  if (bytes === undefined || previous === undefined || bytesBefore === undefined || !(previous < last))
-    throw new RangeError("a row of publications is damaged");
+  if (header === undefined || bytes === undefined) throw new RangeError("a row of publications is damaged");
   assertVersion(bytes.readUInt8(0));
+  return { ...headerOf(last, header), bytes: bytes.length, publications: readFrames(last, bytes, 1, 1) };
+}
+
+function headerOf(last: number, header: Buffer): Pick<PublicationsRow, "previous" | "bytesBefore" | "writtenAt"> {
+  const [previous = last, bytesBefore = 0, writtenAt] = header.toString("latin1").split(" ").map(Number);
+  if (!(previous < last)) throw new RangeError("a row of publications is damaged");
+  return { previous, bytesBefore, writtenAt };
+}
+
+function readFrames(last: number, bytes: Buffer, start: number, distanceBytes: 1 | 4): LoggedPublication[] {
   const publications: LoggedPublication[] = [];
-  for (let at = 1; at < bytes.length; ) {
-    const position = last - bytes.readUInt8(at);
-    const [frame, end] = readFrame(bytes, at + 1);
+  for (let at = start; at < bytes.length; ) {
+    const position = last - bytes.readUIntBE(at, distanceBytes);
+    const [frame, end] = readFrame(bytes, at + distanceBytes);
     publications.push(loggedPublication(position, frame.topic, frame));
     at = end;
   }
-  return { previous, bytesBefore, bytes: bytes.length, publications };
+  return publications;
+}
+
+/** Encodes a row of the sorted set. @param bytesBefore as in the first row that it replaces */
+export function encodeCompacted({ last, previous, writtenAt, publications }: ReducedRow, bytesBefore: number): Buffer {
+  const header = [last, previous, bytesBefore, ...(writtenAt === undefined ? [] : [writtenAt])].join(" ");
+  const size = publications.reduce((sum, { topic, ...one }) => sum + DISTANCE_BYTES + maxFrameBytes(topic, one), 0);
+  const bytes = Buffer.allocUnsafe(header.length + 2 + size);
+  let at = bytes.writeUInt8(COMPACTED_VERSION, bytes.write(`${header}\n`));
+  for (const publication of publications) {
+    at = bytes.writeUInt32BE(last - publication.position, at);
+    at = writeFrame(bytes, at, publication.topic, publication);
+  }
+  return bytes.subarray(0, at);
+}
+
+/** Parses a row of the sorted set. @throws {RangeError} the row is damaged, or of a newer version */
+export function readCompacted(last: number, value: Buffer): PublicationsRow {
+  const end = value.indexOf(10);
+  assertVersion(value.readUInt8(end + 1), COMPACTED_VERSION);
+  const header = headerOf(last, value.subarray(value.indexOf(32) + 1, end));
+  return { ...header, bytes: value.length, publications: readFrames(last, value, end + 2, DISTANCE_BYTES) };
+}
+
+/** The last position of a row of the sorted set. */
+export function lastOfCompacted(value: Buffer): number {
+  return Number(value.toString("latin1", 0, value.indexOf(32)));
 }
 
 /** Parses a value of the hash `retained`: `{position}`, a line feed, the version, and the frame. @throws {RangeError} */
@@ -99,6 +154,6 @@ export function readOpen(position: number, value: Buffer): LoggedPublication {
   return { position, ...publication };
 }
 
-function assertVersion(version: number): void {
-  if (version !== VERSION) throw new RangeError(`a stored publication has the unknown version ${version}`);
+function assertVersion(version: number, known = VERSION): void {
+  if (version !== known) throw new RangeError(`a stored publication has the unknown version ${version}`);
 }

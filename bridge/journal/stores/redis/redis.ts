@@ -172,7 +172,7 @@ class RedisJournal implements Journal {
     const publications = new RedisPublications({
       ...{ reading, writing, keys, run, view, previews, logger },
       members: membership.key,
-      rowChange: () => this.#rows.applied,
+      rowChange: () => this.#rows.known,
     });
     const onFollowed = () => this.#rows.advance();
     const log = new StoredPublicationLog({ store: publications, view, previews, onFollowed, logger });
@@ -222,6 +222,10 @@ class RedisJournal implements Journal {
       onFloors: (floors) => view().channels.moved(floors),
       rows: this.#rows,
       onPublicationFloor: (floor, bytes) => view().publications.trimmed(floor, bytes),
+      onCompacted: (by, upTo, bytes, removedBytes) => {
+        view().publications.trimmed(0, removedBytes);
+        if (by !== run) log.compacted(upTo, bytes);
+      },
       onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
       onFailed: (error) => health.failed("reading", error),
       onWorked: () => health.worked("reading"),

@@ -8,5 +8,6 @@ export const APPEND = load("append");
 export const TRIM = load("trim");
 export const UPKEEP = load("upkeep");
 export const TRIM_PUBLICATIONS = load("trim-publications");
+export const COMPACT_PUBLICATIONS = load("compact-publications");
 export const ROWS = load("rows");
 export const TAKE_OVER = load("take-over");

@@ -116,7 +116,7 @@ for _ = 1, number() do
   redis.call('HSET', prefix .. 'held', last, holders)
   if chunkIds ~= '' then redis.call('HSET', prefix .. 'chunk-ids', last, chunkIds) end
   if row ~= '' then
-    local before = whole(published) .. ' ' .. whole(publishedBytes)
+    local before = whole(published) .. ' ' .. whole(publishedBytes) .. ' ' .. now
     redis.call('XADD', prefix .. 'publications', last .. '-0', 'h', before, 'p', row)
     published, publishedBytes = head, publishedBytes + #row
   end
