@@ -463,7 +463,8 @@ export class LogSessions {
       floor = Math.min(floor, cursor.floor);
       if (rows.writerOf(key) === "this") connected = Math.min(connected, cursor.floor);
     }
-    if (publications.bytes >= Math.min(TRIM_BYTES, this.#bounds.softBytes) || this.#bounds.excess() > 0) publications.trim(floor, connected);
+    if (publications.bytes >= Math.min(TRIM_BYTES, this.#bounds.softBytes) || this.#bounds.excess() > 0)
+      publications.trim(floor, connected);
     this.#bounds.trim(publications.floor);
     const excess = this.#bounds.excess();
     if (excess > 0) void this.#giveUp(excess);
