@@ -208,7 +208,10 @@ describe("several nodes", () => {
     await rows.flush();
     // The node does not know yet that the client has left: the change is not read.
     expect(rows.writerOf("a")).toBe("this");
+    rows.release("a");
     rows.set("session:a", "3");
+    await rows.flush();
+    rows.set("session:a", "4");
     await rows.flush();
     heal();
     await expect.poll(() => rows.writerOf("a")).toBe("nobody");

@@ -109,6 +109,7 @@ export class RowWriter {
   /** This node has read the change of its take. */
   applied(client: string): void {
     this.#taken.delete(client);
+    this.#left.delete(client);
   }
 
   /** This node has read that the client has left it. */
@@ -230,8 +231,9 @@ export class RowWriter {
     return {
       args: ["L", client, generation],
       done: (result) => {
-        if (result !== 1) this.left(client, generation);
-        if (result === 2) this.#options.onGone(client, generation);
+        if (result !== 2) return;
+        this.left(client, generation);
+        this.#options.onGone(client, generation);
       },
       failed: () => {
         if (resets === this.#resets && this.#generationOf(client) === generation) this.#releasing.add(client);
