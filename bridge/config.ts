@@ -10,6 +10,7 @@ import {
   readAll,
   readEnvironment,
   setting,
+  sharedSettings,
   variablesOf,
 } from "../platform/config.ts";
 import { LOG_LEVELS } from "../platform/log-levels.ts";
@@ -29,6 +30,7 @@ export const bridgeSettings = {
     "A JSON file with channels of your own, such as " +
       '`{"valley": {"filters": ["skylapse/v1/cameras/valley-1/#"], "permission": "valley:read"}}`.',
     z.string().optional(),
+    { mustAgree: true },
   ),
   LOG_FORMAT: setting(
     "`json` logs one JSON object in each line, `text` logs lines for people. `auto` is `text` on a terminal, else `json`.",
@@ -110,6 +112,8 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     commands: commandConfig(read),
     previews: previewLimits(read),
     alerts: alertThresholds(read),
+    /** What must be the same at all nodes. */
+    shared: sharedSettings(allSettings, { ...read, CHANNELS_FILE: channels.size === 0 ? undefined : channels }),
   };
 }
 

@@ -67,6 +67,8 @@ interface BrokerOptions {
   onDamage?: OnDamage;
   /** The clock by which sessions expire, in milliseconds since 1970. Default: `Date.now`. */
   now?: () => number;
+  /** The clock by which tokens expire, in milliseconds since 1970. Default: `Date.now`. */
+  tokenNow?: () => number;
   logger: Logger;
 }
 
@@ -253,7 +255,7 @@ async function composed(options: BrokerOptions) {
   if (bus !== undefined) aedes.shareQosZero(bus);
   const lifecycle = new ClientLifecycle({
     ...config,
-    ...{ registry, originOf, logger },
+    ...{ registry, originOf, tokenNow: options.tokenNow ?? Date.now, logger },
     bar: (client, access) => publishing.bar(client, access),
     sessionLeft: (key) => storage.left(key),
   });

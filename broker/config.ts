@@ -8,6 +8,7 @@ import {
   positiveVariable,
   readEnvironment,
   setting,
+  sharedSettings,
   times,
   type ValuesOf,
   variablesOf,
@@ -43,7 +44,9 @@ export const brokerSettings = {
       "commands. A client over WebSocket without keep-alive is pinged at this interval.",
     positiveVariable.default(60_000),
   ),
-  MQTT_SESSION_HOURS: limitSetting(168, "Time for which an MQTT session outlives its last connection."),
+  MQTT_SESSION_HOURS: limitSetting(168, "Time for which an MQTT session outlives its last connection.", {
+    mustAgree: true,
+  }),
   MAX_MQTT_KEEPALIVE_SECONDS: setting(
     "The longest keep-alive. A client may have none (0): TCP is then probed after a minute of silence, and a WebSocket is " +
       "pinged every `MQTT_HEARTBEAT_MS`.",
@@ -90,42 +93,56 @@ export const brokerSettings = {
       "this, packets are read more slowly.",
     limitVariable.default(524_288),
   ),
-  MAX_MQTT_SUBSCRIPTIONS: limitSetting(100, "Filters of one MQTT client, and of one SUBSCRIBE or UNSUBSCRIBE."),
+  MAX_MQTT_SUBSCRIPTIONS: limitSetting(100, "Filters of one MQTT client, and of one SUBSCRIBE or UNSUBSCRIBE.", {
+    mustAgree: true,
+  }),
   MAX_MQTT_SESSIONS: setting(
     "MQTT sessions that are kept for clients that connect with clean session off.",
     limitVariable.default(10_000),
+    { mustAgree: true },
   ),
   MAX_MQTT_SESSIONS_PER_USER: setting(
     "Kept MQTT sessions of one user, device or service. Further ones are answered with CONNACK 3. Several nodes that open " +
       "some at the same moment may exceed it by a few.",
     limitVariable.default(100),
+    { mustAgree: true },
   ),
   MAX_MQTT_UNSENT_BYTES: setting(
     "Bytes sent to one MQTT client that its link has not taken yet. Above this, a message of QoS 1 or 2 ends the connection.",
     limitVariable.default(4_194_304),
   ),
-  MAX_OFFLINE_MESSAGES: limitSetting(10_000, "Messages that wait for one MQTT session whose client is disconnected."),
-  MAX_OFFLINE_BYTES: limitSetting(33_554_432, "Size of those messages on disk."),
+  MAX_OFFLINE_MESSAGES: limitSetting(10_000, "Messages that wait for one MQTT session whose client is disconnected.", {
+    mustAgree: true,
+  }),
+  MAX_OFFLINE_BYTES: limitSetting(33_554_432, "Size of those messages on disk.", { mustAgree: true }),
   MAX_OFFLINE_LOG_BYTES: setting(
     "Size of the messages that wait for all MQTT sessions together. Sessions that wait for the same message share it. " +
       "Above this, the oldest messages are dropped. The default has room for 32 sessions with different filters that " +
       "each wait for `MAX_OFFLINE_BYTES`.",
     limitVariable.default(1_073_741_824),
+    { mustAgree: true },
   ),
-  MAX_OFFLINE_HOURS: limitSetting(168, "Age of a message that waits for an MQTT session. Older ones are dropped."),
+  MAX_OFFLINE_HOURS: limitSetting(168, "Age of a message that waits for an MQTT session. Older ones are dropped.", {
+    mustAgree: true,
+  }),
   MAX_RETAINED_MESSAGES: setting(
     "Topics with a retained message. Further messages are delivered and not retained.",
     limitVariable.default(100_000),
+    { mustAgree: true },
   ),
-  MAX_RETAINED_MESSAGES_PER_DEVICE: limitSetting(1000, "Topics with a retained message below one camera or service."),
+  MAX_RETAINED_MESSAGES_PER_DEVICE: limitSetting(1000, "Topics with a retained message below one camera or service.", {
+    mustAgree: true,
+  }),
   MAX_RETAINED_BYTES: setting(
     "Payload bytes of all retained messages. Further messages are delivered and not retained. Those that dashboards show " +
       "are in memory: with the default, a server with a heap of 512 MB can start with all of them.",
     limitVariable.default(67_108_864),
+    { mustAgree: true },
   ),
   MAX_RETAINED_BYTES_PER_DEVICE: setting(
     "Payload bytes of the retained messages below one camera or service: 16 of the largest by default.",
     limitVariable.default(4_194_304),
+    { mustAgree: true },
   ),
 };
 
@@ -148,6 +165,8 @@ export function readBrokerConfig(source: EnvironmentSource) {
     /** Sessions and retained messages are kept in the folder `mqtt` below this path. */
     dataPath: read.DATA_PATH,
     topicRoot: read.TOPIC_ROOT,
+    /** What must be the same at all nodes. */
+    shared: sharedSettings(allSettings, read),
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
     maxConnectBytes: read.MAX_CONNECT_BYTES,
     maxClients: read.MAX_MQTT_CLIENTS,

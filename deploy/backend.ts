@@ -64,9 +64,10 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
   const parts = new RunningParts(logger);
   try {
     warnOfSeparateSecrets(config, logger);
+    const shared = new Map([...bridgeConfig.shared, ...brokerConfig.shared]);
     const damageLog = new DamageLog(dataPath, logger);
     const onDamage = (damage: Damage) => damageLog.note(damage);
-    const stores = parts.add(await openStores({ store: config.store, bridge: bridgeConfig, onDamage, logger }));
+    const stores = parts.add(await openStores({ store: config.store, bridge: bridgeConfig, shared, onDamage, logger }));
     const { cluster, clock, journal, previews, redis } = stores;
 
     const authority = parts.add(await openBackendAuthority(config, stores, logger));
@@ -97,6 +98,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
         isRevoked: (bearer) => isRevoked(authority, bearer),
         addresses: clientAddresses(bridgeConfig.trustedProxies),
         now: () => clock.now(),
+        tokenNow: () => cluster.now(),
         logger: partLogger("broker"),
       }),
     );
@@ -168,7 +170,8 @@ async function openBackendAuthority(
       logger: logger.child({ part: "tokens" }),
     });
   return await openAuthority({
-    tokens: createTokens({ secrets: jwtSecrets, provider, audience: jwtAudience }),
+    // Otherwise a node whose clock is wrong would refuse the tokens of the others.
+    tokens: createTokens({ secrets: jwtSecrets, provider, audience: jwtAudience, now: () => cluster.now() }),
     documents: cluster.documents,
     config: bridge.accounts,
     expiryNow: () => clock.cautious(),

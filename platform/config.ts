@@ -1,3 +1,4 @@
+import { createHash, createHmac } from "node:crypto";
 import { z } from "zod";
 import { topicProblem } from "../contract/topics.ts";
 import { quoted } from "../contract/visible-text.ts";
@@ -18,6 +19,8 @@ export class ConfigurationError extends Error {
 interface SettingHints {
   /** A secret may be set by `NAME_FILE`, the path of a file with the secret, and is not shown in error messages. */
   isSecret?: boolean;
+  /** Nodes that share a Redis must have the same value. Each node tells the others its value, or a digest of it. */
+  mustAgree?: boolean;
   /** The default in words, if the schema has no default or an unclear one. */
   defaultText?: string;
   /** Computes the default from the value of another setting. */
@@ -64,6 +67,42 @@ export function variablesOf(settings: Settings): string[] {
   return Object.entries(settings).flatMap(([name, schema]) =>
     infoOf(schema)?.isSecret === true ? [name, `${name}_FILE`] : [name],
   );
+}
+
+/** A setting that must be the same at all nodes. */
+export interface SharedSetting {
+  /** The value as other nodes compare it. Of a secret, a digest whose key is the secret. */
+  readonly value: string;
+  /** Whether logs may show the value. */
+  readonly isShown: boolean;
+}
+
+/** By environment variable. */
+export type SharedSettings = ReadonlyMap<string, SharedSetting>;
+
+/** Longer values are compared by their digests. */
+const MAX_SHOWN_CHARS = 200;
+
+/** The settings that must be the same at all nodes. @param values as they are used, by variable */
+export function sharedSettings(settings: Settings, values: Readonly<Record<string, unknown>>): SharedSettings {
+  const shared = new Map<string, SharedSetting>();
+  for (const [name, schema] of Object.entries(settings)) {
+    const info = infoOf(schema);
+    if (info?.mustAgree !== true) continue;
+    const text = textOf(values[name]);
+    if (info.isSecret === true && text !== "") {
+      const digest = createHmac("sha256", text).update(`${name} of a node`).digest("base64url");
+      shared.set(name, { value: digest.slice(0, 16), isShown: false });
+    } else if (text.length <= MAX_SHOWN_CHARS) shared.set(name, { value: text, isShown: true });
+    else shared.set(name, { value: createHash("sha256").update(text).digest("base64url"), isShown: false });
+  }
+  return shared;
+}
+
+function textOf(value: unknown): string {
+  if (value === undefined) return "";
+  if (typeof value === "string" || typeof value === "number") return String(value);
+  return JSON.stringify(value, (_, part: unknown) => (part instanceof Map ? [...part].sort() : part));
 }
 
 export interface EnvironmentSource {
@@ -179,8 +218,8 @@ export const secondsVariable = z.coerce
   .min(1, "must be at least 1 second")
   .max(86_400, "must be at most 86400 seconds");
 
-export function limitSetting(byDefault: number, description: string) {
-  return setting(description, limitVariable.default(byDefault));
+export function limitSetting(byDefault: number, description: string, hints: SettingHints = {}) {
+  return setting(description, limitVariable.default(byDefault), hints);
 }
 
 export const latitudeVariable = degreesVariable("latitude", 90);

@@ -58,7 +58,7 @@ interface AuthorityOptions {
   /** Ids of the running simulated cameras and services. Default: none. */
   simulated?: readonly string[];
   logger: Logger;
-  /** Milliseconds since 1970. Default: the system clock. */
+  /** Milliseconds since 1970. Default: the clock of `tokens`. */
   now?: () => number;
   /** The clock by which revocations expire, milliseconds since 1970. Default: `now`. */
   expiryNow?: () => number;
@@ -66,7 +66,7 @@ interface AuthorityOptions {
 
 /** @throws {StoreUnavailableError} */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
-  const { tokens, documents, config, simulated = [], logger, now = Date.now, expiryNow = now } = options;
+  const { tokens, documents, config, simulated = [], logger, now = tokens.now, expiryNow = now } = options;
   const opened: { stop(): void }[] = [];
   const stop = () => {
     for (const part of opened.splice(0)) part.stop();
@@ -121,6 +121,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   }
 
   return {
+    now,
     prepare: (token) => (token.startsWith(INTEGRATION_SECRET_PREFIX) ? undefined : tokens.prepare(token)),
     verify: (token) => review(identityOf(token)),
     mint: ({ trial = false, ...grant }) =>

@@ -23,7 +23,7 @@ export const authSettings = {
       .refine((secrets) => secrets.length > 0 && secrets.every(({ length }) => length >= MIN_SECRET_LENGTH), {
         error: `must have at least ${MIN_SECRET_LENGTH} characters in each line`,
       }),
-    { isSecret: true, defaultText: "on loopback generated at the first start" },
+    { mustAgree: true, isSecret: true, defaultText: "on loopback generated at the first start" },
   ),
   OPERATOR_KEY: setting(
     "Allows everything, and mints tokens: sent as `Authorization: Bearer …`. At least " +
@@ -33,47 +33,57 @@ export const authSettings = {
       .min(MIN_OPERATOR_KEY_LENGTH, `must have at least ${MIN_OPERATOR_KEY_LENGTH} characters`)
       .regex(/^[!-~]*$/, "must be visible ASCII without blanks: it is sent in a header")
       .optional(),
-    { isSecret: true, defaultText: "on loopback generated at the first start" },
+    { mustAgree: true, isSecret: true, defaultText: "on loopback generated at the first start" },
   ),
   TOKEN_TTL_SECONDS: setting(
     "Longest life of a token that the operator key mints, and its life when the request names none.",
     positiveVariable.default(86_400),
+    { mustAgree: true },
   ),
-  ACCESS_TOKEN_TTL_SECONDS: setting("Life of a token that a login returns.", positiveVariable.default(900)),
+  ACCESS_TOKEN_TTL_SECONDS: setting("Life of a token that a login returns.", positiveVariable.default(900), {
+    mustAgree: true,
+  }),
   REFRESH_TOKEN_TTL_SECONDS: setting(
     "Time for which a login can be refreshed without its password.",
     positiveVariable.default(604_800),
+    { mustAgree: true },
   ),
   JWKS_URL: setting(
     "Keys of an identity provider whose tokens are accepted too: an `https:` URL, or `http:` on loopback.",
     z.string().superRefine(checkKeysUrl).optional(),
+    { mustAgree: true },
   ),
   JWT_ISSUER: setting(
     "The `iss` that the identity provider's tokens must name. Must be set with `JWKS_URL`.",
     z.string().optional(),
+    { mustAgree: true },
   ),
   JWT_AUDIENCE: setting(
     "The `aud` that the identity provider's tokens must name. Must be set with `JWKS_URL`.",
     z.string().optional(),
+    { mustAgree: true },
   ),
   MAX_LOGIN_FAILURES: setting(
     "Failed logins of one user within the window. After these the user must wait until the window ends, except at an " +
       "address where the user has logged in before.",
     limitVariable.default(10),
+    { mustAgree: true },
   ),
   MAX_LOGIN_FAILURES_PER_ADDRESS: setting(
     "Failed logins from one address within the window. After these, users who have not logged in from there must wait.",
     limitVariable,
-    times(10, "MAX_LOGIN_FAILURES", "ten times"),
+    { ...times(10, "MAX_LOGIN_FAILURES", "ten times"), mustAgree: true },
   ),
   LOGIN_FAILURE_WINDOW_SECONDS: setting(
     "Time for which failed logins count, from the first failed login.",
     positiveVariable.default(900),
+    { mustAgree: true },
   ),
   MQTT_ACCOUNT_LOGIN: setting(
     "Whether a person may connect over MQTT with user id and password (`on`), and not only with a token or a secret (`off`). " +
       "Failed logins count as those of `POST /auth/login` do.",
     z.enum(["on", "off"], { error: "must be on or off" }).default("off"),
+    { mustAgree: true },
   ),
   AUDIT_LOG: setting(
     "The audit log, one line of JSON for each entry: who did what from where, and what was refused. The path of a file, or " +

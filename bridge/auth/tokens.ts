@@ -6,6 +6,8 @@ import { MIN_SECRET_LENGTH } from "./config.ts";
 import { type IdentityProvider, PROVIDER_ALGORITHMS } from "./provider.ts";
 
 export interface Tokens {
+  /** The clock that issues and judges tokens, milliseconds since 1970. Nodes that share a Redis share this clock. */
+  now(): number;
   /**
    * Fetches the identity provider's key, if needed. Await the result before {@link verify}.
    * @returns undefined when no key is needed
@@ -170,7 +172,7 @@ export function createTokens({ secrets, provider, audience, now = Date.now }: To
     return { token: jsonwebtoken.sign(claims, signing ?? "", { algorithm: "HS256" }), tokenId, expiresAt };
   }
 
-  return { prepare: (token) => provider?.prepare(token), verify, mint };
+  return { now, prepare: (token) => provider?.prepare(token), verify, mint };
 }
 
 function invalid({ issues: [issue] }: z.ZodError): InvalidTokenError {

@@ -6,10 +6,12 @@ export const cameraSettings = {
     "Time for which a camera's link may be lost before the camera is called offline. Choose it together with the camera's " +
       "`KEEPALIVE_S`: a dead link is noticed after 1.5 times the keep-alive.",
     countVariable.default(30_000),
+    { mustAgree: true },
   ),
   LINK_GAP_SETTLE_SECONDS: setting(
     "Missing sequence numbers of a camera are reported as a gap after this time without a message of its backlog.",
     positiveVariable.default(120),
+    { mustAgree: true },
   ),
 };
 

@@ -30,7 +30,7 @@ export interface ServerClock {
 export interface ServerClockOptions {
   documents: Pick<Documents, "get" | "put">;
   /** The clock that all nodes use as the system's clock. Default: this machine's clock, for a single node. */
-  sharedWall?: (() => Promise<number>) | undefined;
+  sharedWall?: () => number;
   logger: Logger;
   /** The system's clock, milliseconds since 1970. Default: `Date.now`. */
   wall?: () => number;
@@ -84,8 +84,6 @@ class StoredClock implements ServerClock {
   #lastNow = 0;
   /** When the unconfirmed jump was noticed, by the system's clock. */
   #noticedAt: number | undefined;
-  /** Whether this machine's clock differs from the clock that the nodes share. */
-  #differs = false;
   /** The deviation with which network time agreed, and since when it has agreed, by `performance.now()`. */
   #agreed: { deviation: number; since: number } | undefined;
   #networkAskedAt = Number.NEGATIVE_INFINITY;
@@ -94,7 +92,7 @@ class StoredClock implements ServerClock {
 
   constructor(options: ServerClockOptions & { runningTime: RunningTime }) {
     this.#options = options;
-    this.#wall = options.wall ?? Date.now;
+    this.#wall = options.sharedWall ?? options.wall ?? Date.now;
     this.#uptime = options.runningTime.now();
     this.#state = newClockState(this.#wall());
   }
@@ -207,8 +205,7 @@ class StoredClock implements ServerClock {
   async #merge(): Promise<void> {
     const { sharedWall } = this.#options;
     if (sharedWall === undefined) return;
-    const [stored, wall] = [await this.#read(), await sharedWall()];
-    this.#compare(wall);
+    const [stored, wall] = [await this.#read(), sharedWall()];
     if (stored === undefined) {
       // This is the first start, or the store was emptied while this node ran. In this case the clock continues.
       if (this.#timers.length === 0) this.#set(newClockState(wall));
@@ -226,15 +223,6 @@ class StoredClock implements ServerClock {
     const next = advance({ time, wall: stored.wall, offset, trusted }, { wall, elapsedMs });
     this.#set({ ...next, time: Math.max(next.time, own) });
     this.#checkJump();
-  }
-
-  /** Warns when this machine's clock differs: tokens and displayed times follow the clock of each machine. */
-  #compare(sharedWall: number): void {
-    const aheadSeconds = Math.round((this.#wall() - sharedWall) / 1000);
-    const differs = Math.abs(aheadSeconds) * 1000 > JUMP_MS;
-    if (differs && !this.#differs)
-      this.#options.logger.warn({ aheadSeconds }, "clock of this machine differs from the clock of Redis: correct it");
-    this.#differs = differs;
   }
 
   async #askNetwork(): Promise<void> {

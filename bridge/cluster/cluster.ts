@@ -1,3 +1,5 @@
+import type { Disagreement } from "../../platform/redis/agreement.ts";
+
 /**
  * The state that all nodes of one deployment share in Redis. A node without Redis is a cluster of one and keeps its
  * documents under `DATA_PATH`. Everything that must hold for all nodes together (limits, revocations, accounts,
@@ -16,6 +18,10 @@ export interface Cluster {
   readonly counters: Counters | undefined;
   /** The living nodes, including this one. A node is dead after 10 seconds without a heartbeat. */
   nodes(): Promise<readonly ClusterNode[]>;
+  /** The clock that all nodes share: that of Redis, or of this machine for a single node. Milliseconds since 1970. */
+  now(): number;
+  /** How settings, clocks and names of this node and of others differ, for an operator. Empty in a cluster of one. */
+  readonly disagreements: readonly Disagreement[];
   /** Explains to an operator why the store accepts no writes. Undefined while the store accepts them. */
   readonly unavailableReason: string | undefined;
   /** Tests the store with a small write: at most about 2 seconds with Redis. @throws {StoreUnavailableError} */

@@ -4,8 +4,13 @@ export const commandSettings = {
   MAX_COMMANDS_PER_MINUTE: setting(
     "Commands of one user in a minute, by HTTP, WebSocket and MQTT together. By HTTP also of one address.",
     limitVariable.default(60),
+    { mustAgree: true },
   ),
-  MAX_COMMANDS_PER_CAMERA: setting("Waiting commands of one camera. One more is in flight.", limitVariable.default(16)),
+  MAX_COMMANDS_PER_CAMERA: setting(
+    "Waiting commands of one camera. One more is in flight.",
+    limitVariable.default(16),
+    { mustAgree: true },
+  ),
   MAX_PENDING_COMMANDS: setting("Commands waiting or in flight, all cameras together.", limitVariable.default(10_000)),
 };
 

@@ -36,7 +36,9 @@ export const httpSettings = {
     "HTTP requests for tokens, logins and changes of users from one address in a minute, each route by itself.",
     limitVariable.default(60),
   ),
-  MAX_BROADCASTS_PER_MINUTE: setting("HTTP broadcasts from one address in a minute.", limitVariable.default(6000)),
+  MAX_BROADCASTS_PER_MINUTE: setting("HTTP broadcasts from one address in a minute.", limitVariable.default(6000), {
+    mustAgree: true,
+  }),
   MAX_LISTED_STATE_BYTES: setting(
     "A larger state of a camera is not in `GET /cameras`, only in `GET /cameras/{id}`.",
     limitVariable.default(16_384),

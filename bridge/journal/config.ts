@@ -5,12 +5,16 @@ export const journalSettings = {
   RETENTION_EVENTS: setting(
     "The largest number of events that the journal keeps of each channel.",
     positiveVariable.default(10_000),
+    { mustAgree: true },
   ),
-  RETENTION_HOURS: setting("The largest age of events that the journal keeps.", hoursVariable.default(24)),
+  RETENTION_HOURS: setting("The largest age of events that the journal keeps.", hoursVariable.default(24), {
+    mustAgree: true,
+  }),
   RETENTION_SHARE_PERCENT: setting(
     "The largest share of a channel with several senders for one sender. Events beyond it go to a separate log of the " +
       "same size, so that the sender does not evict the events of others.",
     positiveVariable.max(100, "must be at most 100").default(10),
+    { mustAgree: true },
   ),
   JOURNAL_SYNC: setting(
     "`always` acknowledges an event once it is on the disk. `off` lets the operating system decide when to write: " +

@@ -5,19 +5,25 @@ export const previewSettings = {
   PREVIEW_HOURS: setting(
     "Time for which a preview is kept after its arrival. The newest of each camera stays.",
     hoursVariable.default(48),
+    { mustAgree: true },
   ),
   MAX_PREVIEWS_PER_CAMERA: setting(
     "Previews of one camera; above this its oldest are removed. The default is 48 hours at one in 30 seconds.",
     limitVariable.default(6_000),
+    { mustAgree: true },
   ),
   MAX_PREVIEW_BYTES_PER_CAMERA: setting(
     "Size of all previews of one camera; above this its oldest are removed.",
     limitVariable.default(268_435_456),
+    { mustAgree: true },
   ),
-  MAX_PREVIEWS: setting("Previews of all cameras; above this the oldest are removed.", limitVariable.default(100_000)),
+  MAX_PREVIEWS: setting("Previews of all cameras; above this the oldest are removed.", limitVariable.default(100_000), {
+    mustAgree: true,
+  }),
   MAX_PREVIEW_BYTES: setting(
     "Size of all previews; above this the oldest are removed.",
     limitVariable.default(2_147_483_648),
+    { mustAgree: true },
   ),
 };
 

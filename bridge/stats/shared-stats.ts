@@ -1,12 +1,12 @@
 import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { CounterSums, Counters } from "../cluster/cluster.ts";
-import { countsSchema, type Stats } from "./stats.ts";
+import { countsSchema, FLUSH_INTERVAL_MS, type Stats } from "./stats.ts";
 
 interface SharedStatsOptions {
   counters: Counters;
   logger: Logger;
-  /** Default 2,000. */
+  /** Default {@link FLUSH_INTERVAL_MS}. */
   flushIntervalMs?: number;
 }
 
@@ -16,9 +16,9 @@ const LAST_FLUSH_MS = 500;
 /**
  * Totals over all nodes. Each node adds its counts since the last flush to the shared sums. A flush whose result is
  * unknown is repeated with the same batch number and the same counts, so nothing is counted twice. Newer counts wait
- * for the next batch. The unflushed counts of a killed node are lost.
+ * for the next batch. The counts of the last second of a killed node are lost.
  */
-export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: SharedStatsOptions): Stats {
+export function startSharedStats({ counters, logger, flushIntervalMs = FLUSH_INTERVAL_MS }: SharedStatsOptions): Stats {
   const startedAt = new Date().toISOString();
   let flushedAt = performance.now();
   let shared: CounterSums | undefined;

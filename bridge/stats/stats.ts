@@ -3,6 +3,9 @@ import { dirname } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
 
+/** With the interval in which events are counted, less than a second. */
+export const FLUSH_INTERVAL_MS = 700;
+
 const natural = z.number().int().nonnegative();
 /** A count that an older file lacks starts at 0. */
 const count = natural.default(0);
@@ -21,7 +24,7 @@ interface Totals {
   counts: Counts;
 }
 
-/** Totals since the first start. After a `kill -9`, the counts of at most one flush interval are missing. */
+/** Totals since the first start. After a `kill -9`, the counts of the last second are missing. */
 export interface Stats {
   /** @param by the number to add. Default: 1 */
   add(counter: keyof Counts, by?: number): void;
@@ -34,7 +37,7 @@ interface StatsOptions {
   /** A JSON file. Its folder is created if missing. */
   path: string;
   logger: Logger;
-  /** Default 10,000. */
+  /** Default {@link FLUSH_INTERVAL_MS}. */
   flushIntervalMs?: number;
 }
 
@@ -43,7 +46,7 @@ const storedSchema = z.object({
   counts: countsSchema,
 });
 
-export async function openStats({ path, logger, flushIntervalMs = 10_000 }: StatsOptions): Promise<Stats> {
+export async function openStats({ path, logger, flushIntervalMs = FLUSH_INTERVAL_MS }: StatsOptions): Promise<Stats> {
   await mkdir(dirname(path), { recursive: true });
   const stored = await readStored(path, logger);
   const startedAt = performance.now();

@@ -27,7 +27,7 @@ export const socketSettings = {
     countVariable.max(60_000, "must be at most 60000").default(1_000),
   ),
   MAX_CONNECTIONS: setting("Dashboards.", limitVariable.default(20_000)),
-  MAX_CONNECTIONS_PER_USER: setting("Dashboards of one user.", limitVariable.default(5)),
+  MAX_CONNECTIONS_PER_USER: setting("Dashboards of one user.", limitVariable.default(5), { mustAgree: true }),
   MAX_CONNECTIONS_PER_ADDRESS: setting("Dashboards from one address.", limitVariable.default(100)),
   MAX_UNAUTHENTICATED: setting(
     "Dashboards that have not shown a token yet. Each has `AUTH_TIMEOUT_MS` and 8 KiB for it.",
@@ -49,7 +49,9 @@ export const socketSettings = {
     limitVariable,
     times(10, "MAX_CONNECTIONS_PER_ADDRESS", "ten times"),
   ),
-  MAX_SUBSCRIPTIONS: setting("Channels that one dashboard may subscribe to.", limitVariable.default(128)),
+  MAX_SUBSCRIPTIONS: setting("Channels that one dashboard may subscribe to.", limitVariable.default(128), {
+    mustAgree: true,
+  }),
   MAX_MESSAGES_PER_SECOND: setting(
     "Frames from one dashboard in a second, and twice as many at once. One user may send `MAX_CONNECTIONS_PER_USER` times " +
       "that. A frame has at most 64 KiB.",

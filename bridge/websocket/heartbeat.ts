@@ -13,6 +13,8 @@ interface HeartbeatOptions {
   timeouts: Timeouts;
   peers: { values(): Iterable<Peer> };
   onAuthTimeout: (connection: Connection) => void;
+  /** The clock of tokens, milliseconds since 1970. */
+  tokenNow: () => number;
   /** Called after each check. */
   onChecked: () => void;
 }
@@ -29,7 +31,7 @@ export function startHeartbeat(options: HeartbeatOptions): () => void {
   const shortestMs = Math.min(authTimeoutMs, pingIntervalMs, drainTimeoutMs, tokenWarningMs, tokenGraceMs);
   const timer = setInterval(
     () => {
-      check(options, performance.now(), Date.now());
+      check(options, performance.now(), options.tokenNow());
       options.onChecked();
     },
     Math.min(250, Math.max(5, shortestMs / 10)),
@@ -37,8 +39,8 @@ export function startHeartbeat(options: HeartbeatOptions): () => void {
   return () => clearInterval(timer);
 }
 
-/** @param now by `performance.now()`, for connections @param systemTime milliseconds since 1970, for tokens */
-function check({ peers, timeouts, onAuthTimeout }: HeartbeatOptions, now: number, systemTime: number): void {
+/** @param now by `performance.now()`, for connections @param tokenTime milliseconds since 1970 */
+function check({ peers, timeouts, onAuthTimeout }: HeartbeatOptions, now: number, tokenTime: number): void {
   let pinged: { position: number | undefined; frames: Buffer } | undefined;
   for (const { connection, session } of peers.values()) {
     if (!connection.open) continue;
@@ -50,7 +52,7 @@ function check({ peers, timeouts, onAuthTimeout }: HeartbeatOptions, now: number
       connection.terminate(CloseCode.slow, "the client read nothing for too long");
       continue;
     }
-    session.checkExpiry(systemTime);
+    session.checkExpiry(tokenTime);
     if (now < connection.pingAt) continue;
     connection.pingAt = now + timeouts.pingIntervalMs;
     // A ping behind a full queue would arrive too late. The check above closes connections whose socket stays full.

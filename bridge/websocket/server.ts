@@ -108,6 +108,7 @@ class SocketServer implements Sockets {
       timeouts: this.#config,
       peers: this.#registry,
       onAuthTimeout: (connection) => this.#authentication.timeOut(connection),
+      tokenNow: () => this.#options.tokens.now(),
       onChecked: () => {
         this.#delivery.evictUnused();
         if (!this.#outage.begins(performance.now())) return;

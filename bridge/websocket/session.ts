@@ -29,7 +29,7 @@ interface StoreState {
 type Limits = "pingIntervalMs" | "tokenWarningMs" | "tokenGraceMs" | "maxSubscriptions";
 export interface SessionContext extends RequestLoopOptions, Pick<Required<SocketsConfig>, Limits> {
   delivery: Pick<Delivery, "open" | "close">;
-  tokens: Pick<Tokens, "prepare" | "verify">;
+  tokens: Pick<Tokens, "now" | "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
   commands: CommandRunner;
@@ -77,7 +77,9 @@ export class Session implements RequestHandler {
       connection_id: this.connection.id,
       user_id: this.#identity.userId,
       permissions: [...this.#grants.permissions],
-      ...(expiresAt === undefined ? {} : { expires_in: Math.max(0, Math.round((expiresAt - Date.now()) / 1000)) }),
+      ...(expiresAt === undefined
+        ? {}
+        : { expires_in: Math.max(0, Math.round((expiresAt - this.#context.tokens.now()) / 1000)) }),
       ping_interval: this.#context.pingIntervalMs / 1000,
       id,
     });
@@ -237,6 +239,6 @@ export class Session implements RequestHandler {
 
   /** In the grace period after the expiry, subscriptions continue and new requests are refused. */
   get #isExpired(): boolean {
-    return Date.now() >= (this.#identity.expiresAt ?? Number.POSITIVE_INFINITY);
+    return this.#context.tokens.now() >= (this.#identity.expiresAt ?? Number.POSITIVE_INFINITY);
   }
 }

@@ -21,6 +21,8 @@ interface ClientLifecycleOptions {
   /** Called when the client of a persistent session has disconnected. The session's age counts from now. */
   sessionLeft(key: string): Promise<void>;
   heartbeatMs: number;
+  /** The clock of tokens, milliseconds since 1970. */
+  tokenNow: () => number;
   logger: Logger;
 }
 
@@ -97,9 +99,10 @@ export class ClientLifecycle {
   }
 
   #closeAt(client: Client, access: ClientAccess, moment: number): void {
-    const wait = Math.min(Math.max(0, moment - Date.now()), MAX_TIMER_MS);
+    const { tokenNow } = this.#options;
+    const wait = Math.min(Math.max(0, moment - tokenNow()), MAX_TIMER_MS);
     const close = (): void => {
-      if (Date.now() < moment) this.#closeAt(client, access, moment);
+      if (tokenNow() < moment) this.#closeAt(client, access, moment);
       else {
         this.#options.logger.debug(namesOf(access), "client token expired");
         this.#end(client, access, "its token has expired");

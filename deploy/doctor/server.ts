@@ -12,7 +12,10 @@ const TIMEOUT_MS = 5_000;
 const SKEW_MS = 60_000;
 const SMALL_SKEW_MS = 2_000;
 
-const readySchema = z.object({ reason: z.string().optional(), clock: clockJumpSchema.optional() });
+const readySchema = z.object({
+  ...{ reason: z.string().optional(), clock: clockJumpSchema.optional() },
+  differences: z.array(z.string()).default([]),
+});
 const healthSchema = z.object({ version: z.string(), timestamp: z.string() });
 const cameraSchema = z.object({
   ...{ id: z.string(), presence: presenceSchema.optional() },
@@ -65,9 +68,10 @@ export async function checkServer({ url, version, key, now }: CheckServerOptions
 
 async function checkReady(url: string): Promise<Finding[]> {
   const { status, body } = await get(url, "/readyz");
-  const { reason = `it answers ${status}`, clock } = readySchema.safeParse(body).data ?? {};
-  if (status !== 200) return [wrong("server", `${url} is not ready: ${reason}. See its log`)];
-  return [ok("server", `${url} is ready`), ...(clock === undefined ? [] : [warn("clock", clock.message)])];
+  const { reason = `it answers ${status}`, clock, differences = [] } = readySchema.safeParse(body).data ?? {};
+  const others = differences.map((difference) => warn("nodes", difference));
+  if (status !== 200) return [wrong("server", `${url} is not ready: ${reason}. See its log`), ...others];
+  return [ok("server", `${url} is ready`), ...(clock === undefined ? [] : [warn("clock", clock.message)]), ...others];
 }
 
 async function checkHealth(url: string, version: string, now: () => number): Promise<Finding[]> {

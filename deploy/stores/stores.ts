@@ -8,6 +8,7 @@ import { withFairShares } from "../../bridge/journal/shared-channels.ts";
 import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { openRedisJournal } from "../../bridge/journal/stores/redis/redis.ts";
 import { openPreviews, openRedisPreviews, type Previews } from "../../bridge/previews/previews.ts";
+import type { SharedSettings } from "../../platform/config.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
 import { RunningParts } from "../../platform/running-parts.ts";
 import type { StoreConfig } from "../config/config.ts";
@@ -30,6 +31,8 @@ export interface Stores {
 interface StoresOptions {
   store: StoreConfig;
   bridge: BridgeConfig;
+  /** The settings that must be the same at all nodes. Default: none are compared. */
+  shared?: SharedSettings;
   onDamage: OnDamage;
   logger: Logger;
 }
@@ -38,7 +41,7 @@ interface StoresOptions {
  * If a store cannot be opened, all stores that are already open are closed.
  * @throws {RedisUnusableError} @throws {StoreUnavailableError} @throws {StoreUnusableError}
  */
-export async function openStores({ store, bridge, onDamage, logger }: StoresOptions): Promise<Stores> {
+export async function openStores({ store, bridge, shared, onDamage, logger }: StoresOptions): Promise<Stores> {
   const parts = new RunningParts(logger);
   const partLogger = (part: string) => logger.child({ part });
   const { dataPath, previews: limits } = bridge;
@@ -53,10 +56,15 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
       expiryNow: () => clock?.cautious() ?? 0,
       onDamage,
       lastStore: lastStoreIn(dataPath),
+      settings: shared,
       logger,
     });
     const serverClock = parts.add(
-      await openServerClock({ ...clockOf(cluster, redis, parts), logger: partLogger("clock") }),
+      await openServerClock({
+        documents: cluster.documents,
+        ...(cluster.shared ? { sharedWall: () => cluster.now() } : {}),
+        logger: partLogger("clock"),
+      }),
     );
     clock = serverClock;
     const now = () => serverClock.now();
@@ -81,18 +89,4 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
     await parts.stop();
     throw error;
   }
-}
-
-/** Nodes that share a Redis share its clock as well. */
-function clockOf(cluster: Cluster, redis: RedisAccess | undefined, parts: RunningParts) {
-  const { documents } = cluster;
-  if (redis === undefined) return { documents };
-  const connection = redis.connect("clock");
-  parts.add({ stop: () => connection.disconnect() });
-  return { documents, sharedWall: async () => redisTimeOf(await connection.time()) };
-}
-
-/** @returns milliseconds since 1970 */
-function redisTimeOf([seconds, micros]: readonly (string | number)[]): number {
-  return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
 }

@@ -1,16 +1,7 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { SharedSettings } from "../config.ts";
 import type { Member } from "./membership.ts";
-
-/** By environment variable. */
-export type SharedSettings = ReadonlyMap<string, SharedSetting>;
-
-export interface SharedSetting {
-  /** The value as other nodes compare it. Of a secret, a keyed digest. */
-  readonly value: string;
-  /** Whether the log may show the value. */
-  readonly isShown: boolean;
-}
 
 export interface Disagreement {
   /** The id of the other node. */

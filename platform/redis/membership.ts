@@ -2,8 +2,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { SharedSettings } from "../config.ts";
 import { Listeners } from "../listeners.ts";
-import { Agreement, type Disagreement, type SharedSettings } from "./agreement.ts";
+import { Agreement, type Disagreement } from "./agreement.ts";
 import { type Script, SERVER_TIME, scriptsOf } from "./script.ts";
 
 const { load } = scriptsOf(import.meta.url);
@@ -19,6 +20,8 @@ const RETRY_MS = 500;
 const START_RETRY_MS = 100;
 /** A slower heartbeat does not measure the time: this program may have been suspended meanwhile. */
 const MAX_ROUND_TRIP_MS = 1_000;
+/** The clock of Redis was set back if it differs by more. */
+const MAX_CORRECTION_MS = 1_000;
 
 type Run = (script: Script, keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
 
@@ -39,7 +42,7 @@ export interface MembershipOptions {
   logger: Logger;
   /** Default {@link HEARTBEAT_MS}. */
   heartbeatMs?: number | undefined;
-  /** Default {@link DEAD_AFTER_MS}. */
+  /** Default {@link DEAD_AFTER_MS}. Must be longer than six intervals of heartbeats. */
   deadAfterMs?: number | undefined;
   /** The clock of this machine. Default: `Date.now`. */
   wall?: (() => number) | undefined;
@@ -93,6 +96,7 @@ export class Membership {
   #aliveUntil = 0;
   /** How far the clock of this machine is ahead of the clock of Redis. */
   #clockMs: number | undefined;
+  #lastNow = 0;
   /** The time of Redis, and when it was that, by `performance.now()`. */
   #measured: { time: number; at: number } | undefined;
 
@@ -150,10 +154,13 @@ export class Membership {
     return this.#aliveUntil;
   }
 
-  /** The clock of Redis, which all nodes share, milliseconds since 1970. */
+  /** The clock of Redis, which all nodes share, milliseconds since 1970. Small corrections do not set it back. */
   now(): number {
     const { wall = Date.now } = this.#options;
-    return this.#measured === undefined ? wall() : this.#measured.time + performance.now() - this.#measured.at;
+    const measured = this.#measured;
+    const time = measured === undefined ? wall() : Math.floor(measured.time + performance.now() - measured.at);
+    if (time > this.#lastNow || time < this.#lastNow - MAX_CORRECTION_MS) this.#lastNow = time;
+    return this.#lastNow;
   }
 
   /** In which settings, and by how much in their clocks, this node and others differ. */
@@ -182,12 +189,12 @@ export class Membership {
 
   async #beat(): Promise<void> {
     clearTimeout(this.#timer);
-    const { probe, logger, heartbeatMs = HEARTBEAT_MS, wall = Date.now } = this.#options;
+    const { probe, logger, wall = Date.now } = this.#options;
     const isFirst = this.#startedAt === undefined;
     const sentAt = performance.now();
     const about = { name: this.name, startedAt: this.#startedAt ?? 0, clockMs: this.#clockMs, digest: this.#digest };
     const args = [this.nodeId, JSON.stringify(about), this.#hasSettings ? "" : this.#settings, this.deadAfterMs];
-    args.push(Math.max(2 * heartbeatMs, this.deadAfterMs / 3), isFirst ? 1 : 0);
+    args.push(this.deadAfterMs / 3, isFirst ? 1 : 0);
     try {
       const [now, wasLost, ...members] = beatSchema.parse(await probe(BEAT, this.#keys, args));
       const answeredAt = performance.now();
@@ -196,7 +203,7 @@ export class Membership {
       this.#startedAt ??= now;
       if (this.#measured === undefined || answeredAt - sentAt <= MAX_ROUND_TRIP_MS) {
         this.#measured = { time: now, at: (sentAt + answeredAt) / 2 };
-        this.#clockMs = Math.round(wall() - this.now());
+        this.#clockMs = Math.round(wall() - now - (answeredAt - sentAt) / 2);
       }
       if (wasLost === 1 && !this.#stopped) {
         logger.warn("this node was taken for dead, or redis was emptied: registering everything again");

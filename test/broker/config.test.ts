@@ -38,6 +38,7 @@ describe("the broker's configuration", () => {
       connectTimeoutMs: 10_000,
       drainTimeoutMs: 30_000,
       heartbeatMs: 60_000,
+      shared: expect.any(Map),
       sessionHours: 168,
       maxKeepaliveSeconds: 1200,
     });

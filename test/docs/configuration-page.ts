@@ -61,6 +61,8 @@ together, by name. It also warns about misspelt names, which differ from a setti
 - The camera program also reads a JSON file with the same names: \`skylapse-camera --config FILE\`. The environment takes precedence.
 - \`skylapse check-config\` and \`skylapse-camera --check-config\` report all problems of the settings and start nothing.
 - For a setting marked **secret**, \`NAME_FILE\` may be set instead: the path of a file that contains the value.
+- A setting marked **all nodes** must be the same at all [nodes that share a Redis](operations.md#several-nodes-with-redis). Nodes
+  whose values differ say so in their logs and in \`/readyz\`, and \`skylapse doctor\` lists the difference.
 - Port 0 chooses a free port. The start-up lines name this port.
 - A limit per address treats an IPv6 network of 64 bits as one address.
 
@@ -100,7 +102,8 @@ function section(heading: string, { source, settings }: Omit<Part, "heading">): 
     const info = infoOf(schema);
     if (info === undefined) throw new Error(`${name} has no description`);
     const secret = info.isSecret === true ? " **secret**" : "";
-    return `| \`${name}\`${secret} | ${defaultText(schema)} | ${valuesText(name, schema)} | ${info.description.replaceAll("|", "\\|")} |`;
+    const shared = info.mustAgree === true ? " **all nodes**" : "";
+    return `| \`${name}\`${secret}${shared} | ${defaultText(schema)} | ${valuesText(name, schema)} | ${info.description.replaceAll("|", "\\|")} |`;
   });
   return `${heading}
 

@@ -17,43 +17,53 @@ export const alertSettings = {
     "Alert: a camera is offline, or has not woken up at the announced time, for longer than this. 0 turns the alert off. " +
       "Must be longer than the camera's `RECONNECT_MAX_S`, or a restart of the server raises it.",
     countVariable.default(600),
+    { mustAgree: true },
   ),
   ALERT_OFFLINE_SECONDS_OF: setting(
     "`ALERT_OFFLINE_SECONDS` of single cameras, such as `north=60,attic=0`.",
     listVariable.transform(readSecondsOf).default(new Map()),
+    { mustAgree: true },
   ),
   ALERT_BATTERY_PERCENT: setting(
     "Alert: a camera on battery or solar power has less charge left. 0 turns the alert off. It ends 5 points above.",
     percentVariable.default(20),
+    { mustAgree: true },
   ),
   ALERT_NO_CAPTURE_SECONDS: setting(
     "Alert: no picture for this long while the schedule asks for some, or for twice the interval if that is longer.",
     positiveVariable.default(300),
+    { mustAgree: true },
   ),
   ALERT_DISK_PERCENT: setting(
     "Alert: a camera's storage is fuller than this. It ends 5 points below. A camera's own `DISK_ALERT_PERCENT` takes " +
       "precedence.",
     percentVariable.default(80),
+    { mustAgree: true },
   ),
   ALERT_FAILURES_PERCENT: setting(
     "Alert: more of the last `ALERT_FAILURES_OF` pictures failed. It ends at half of this.",
     percentVariable.default(10),
+    { mustAgree: true },
   ),
   ALERT_FAILURES_OF: setting(
     "How many of the last pictures `ALERT_FAILURES_PERCENT` refers to.",
     positiveVariable.max(1_000, "must be at most 1000").default(20),
+    { mustAgree: true },
   ),
   ALERT_FAILURES_MIN: setting(
     "Fewer pictures raise no alert about failures. At most `ALERT_FAILURES_OF`.",
     positiveVariable.default(10),
+    { mustAgree: true },
   ),
   ALERT_QUEUED_JOBS: setting(
     "Alert: more jobs wait at one processing service. It ends at half of this.",
     countVariable.default(10),
+    { mustAgree: true },
   ),
   ALERT_WORKER_SILENT_SECONDS: setting(
     "Alert: a processing service is disconnected, or silent about the jobs it works on, for longer than this.",
     positiveVariable.default(300),
+    { mustAgree: true },
   ),
 };
 

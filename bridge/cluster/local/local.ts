@@ -30,6 +30,8 @@ export async function openLocalCluster(options: LocalClusterOptions): Promise<Cl
   return {
     ...{ nodeId, shared: false, documents, signals, leases, connections, counters: undefined },
     nodes: async () => [{ id: nodeId, name: "", startedAt, lastSeenAt: Date.now(), connections: connections.size }],
+    now: Date.now,
+    disagreements: [],
     get unavailableReason() {
       return documents.unavailableReason;
     },

@@ -112,6 +112,10 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Re
       return members.map((member) => ({ ...member, connections: counts.get(member.id) ?? 0 }));
     },
     counters: new RedisCounters(link, nodeId),
+    now: () => membership.now(),
+    get disagreements() {
+      return membership.disagreements;
+    },
     get unavailableReason() {
       return link.unavailableReason;
     },

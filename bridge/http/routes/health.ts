@@ -15,6 +15,10 @@ const readinessSchema = z.object({
   status: z.enum(["ready", "not ready"]),
   reason: z.string().optional().describe("With 503: why the server accepts no work"),
   notices: z.array(z.string()).optional().describe("Problems for an operator"),
+  differences: z
+    .array(z.string())
+    .optional()
+    .describe("Settings and clocks that differ between this node and other nodes. The log has the values"),
   clock: clockJumpSchema.optional().describe("An unconfirmed jump of the system's clock"),
 });
 const connectionCounts = {
@@ -26,7 +30,13 @@ const clusterSchema = z.object({
   nodes: z
     .array(
       z.object({
-        ...{ id: z.string(), started_at: timestampSchema, last_seen_at: timestampSchema, connections: z.number() },
+        ...{
+          id: z.string(),
+          name: z.string(),
+          started_at: timestampSchema,
+          last_seen_at: timestampSchema,
+          connections: z.number(),
+        },
       }),
     )
     .optional(),
@@ -105,7 +115,11 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
     const reason = unavailableReason() ?? (await checkStore());
     const { jump } = clock;
     const messages = [...notices(), ...(jump === undefined ? [] : [jump.message])];
-    const details = messages.length === 0 ? {} : { notices: messages, ...(jump === undefined ? {} : { clock: jump }) };
+    const differences = cluster.disagreements.map(({ message }) => message);
+    const details = {
+      ...(messages.length === 0 ? {} : { notices: messages, ...(jump === undefined ? {} : { clock: jump }) }),
+      ...(differences.length === 0 ? {} : { differences }),
+    };
     if (reason === undefined) return { status: "ready", ...details };
     return reply.code(503).send({ status: "not ready", reason, ...details });
   });
@@ -149,8 +163,9 @@ async function clusterCounts({ nodes }: Services["cluster"]): Promise<object> {
     const found = await nodes();
     return {
       total_connections: found.reduce((sum, { connections }) => sum + connections, 0),
-      nodes: found.map(({ id, startedAt, lastSeenAt, connections }) => ({
+      nodes: found.map(({ id, name, startedAt, lastSeenAt, connections }) => ({
         id,
+        name,
         started_at: new Date(startedAt).toISOString(),
         last_seen_at: new Date(lastSeenAt).toISOString(),
         connections,

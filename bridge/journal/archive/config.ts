@@ -10,6 +10,7 @@ export const archiveSettings = {
     "`on` copies every event into a database and keeps it there beyond the retention of the journal. `off` copies nothing, " +
       "and `GET /events` answers 503.",
     z.enum(["on", "off"], { error: "must be on or off" }).default("on"),
+    { mustAgree: true },
   ),
   DATABASE_URL: setting(
     "The PostgreSQL database of the archive, such as `postgres://user:password@host:5432/skylapse`. All nodes share it. " +
@@ -18,23 +19,25 @@ export const archiveSettings = {
       .string()
       .regex(/^postgres(?:ql)?:\/\/\S+$/, "must be of the form postgres://user:password@host:5432/database")
       .optional(),
-    { isSecret: true, defaultText: "SQLite in `DATA_PATH/archive.db`", values: "a `postgres://` URL" },
+    { mustAgree: true, isSecret: true, defaultText: "SQLite in `DATA_PATH/archive.db`", values: "a `postgres://` URL" },
   ),
   ARCHIVE_MAX_LAG_EVENTS: setting(
     "While the archive is away, the journal keeps events beyond its own retention until they are archived: at most this " +
       "many, about 1 KB each. Older ones are then missing in the archive, which records the gap. Redis also stops at 75 % " +
       "of its `maxmemory`.",
     positiveVariable.default(1_000_000),
+    { mustAgree: true },
   ),
   ARCHIVE_RETENTION_DAYS: setting(
     "Age at which events leave the archive; 0 keeps them for ever.",
     countVariable.default(0),
+    { mustAgree: true },
   ),
   ARCHIVE_RETENTION_KINDS: setting(
     "Other ages for some kinds of events, in days, separated by commas, such as `state=90,alert=3650`; 0 keeps them for " +
       `ever. The kinds: ${KINDS.join(", ")}.`,
     z.string().default("").transform(readRules),
-    { defaultText: "none", values: "`kind=days`, separated by commas" },
+    { mustAgree: true, defaultText: "none", values: "`kind=days`, separated by commas" },
   ),
 };
 

@@ -246,7 +246,7 @@ describe("the cautious clock", () => {
 describe("the clock of several nodes", () => {
   it("is shared, ignores the machines' clocks, and excludes the time in which all nodes are stopped", async () => {
     let shared = START;
-    const sharedWall = async () => shared;
+    const sharedWall = () => shared;
     const one = await open({ sharedWall });
     machine.wall += 400 * DAY;
     const other = await open({ sharedWall });

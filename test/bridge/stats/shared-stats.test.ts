@@ -4,6 +4,7 @@ import type { Counters } from "../../../bridge/cluster/cluster.ts";
 import { startSharedStats } from "../../../bridge/stats/shared-stats.ts";
 import type { Stats } from "../../../bridge/stats/stats.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { startRunningClock } from "../../support/running-clock.ts";
 import { type RedisPlace, redisPlace } from "../cluster/redis-place.ts";
 
 const logger = pino({ level: "silent" });
@@ -88,6 +89,21 @@ describe("totals over all nodes", () => {
     await redis.start();
     const other = await node();
     await vi.waitFor(() => expect(other.totals().counts.events).toBe(11));
+  });
+
+  it("reach Redis within a second, so that a killed node loses less than that", async () => {
+    const { counters } = await place.open();
+    if (counters === undefined) throw new Error("no counters");
+    const stats = startSharedStats({ counters, logger });
+    running.push(stats);
+    const other = await node();
+    await vi.waitFor(() => expect(other.totals().starts).toBe(2));
+    for (const events of [1, 2]) {
+      const elapsedMs = startRunningClock();
+      stats.add("events");
+      await vi.waitFor(() => expect(other.totals().counts.events).toBe(events));
+      expect(elapsedMs()).toBeLessThan(1_000);
+    }
   });
 
   it("lose only the unflushed counts of a killed node", async () => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { openStats, type Stats } from "../../../bridge/stats/stats.ts";
+import { startRunningClock } from "../../support/running-clock.ts";
 
 const logger = pino({ level: "silent" });
 let folder: string;
@@ -31,9 +32,13 @@ describe("totals since the first start", () => {
     expect(stats.totals()).toMatchObject({ since, starts: 2, counts: { events: 50, broadcasts: 0 } });
   });
 
-  it("are written at an interval, so that few counts are lost when the program is killed", async () => {
+  it("are written within a second, so that few counts are lost when the program is killed", async () => {
+    await stats.stop();
+    stats = await openStats({ path, logger });
+    const elapsedMs = startRunningClock();
     stats.add("broadcasts", 3);
     await vi.waitFor(async () => expect(JSON.parse(await readFile(path, "utf8")).counts.broadcasts).toBe(3));
+    expect(elapsedMs()).toBeLessThan(1_000);
   });
 
   it("start at zero when their file is unreadable, and keep that file under another name", async () => {
