@@ -131,7 +131,7 @@ class JournalIngest implements BridgeIngest {
     if (facts === "malformed") this.#refuse("bad_topic", `"${name}" is not a topic of this system`);
     if (facts === "foreign") {
       this.#stats.foreign++;
-      return { position: undefined, forward: true };
+      return { forward: true };
     }
     if (payload.length > max)
       this.#refuse("too_large", `the payload has ${payload.length} bytes, more than MAX_PAYLOAD_BYTES ${max}`);
@@ -141,7 +141,7 @@ class JournalIngest implements BridgeIngest {
     if (facts.topic.kind === "camera-command" && this.#commands !== undefined)
       return this.#acceptCommand(publication, facts, facts.topic, this.#commands);
     const message = this.#messageOf(publication, facts);
-    const acceptance: Acceptance = { position: undefined, forward: true };
+    const acceptance: Acceptance = { forward: true };
     if (publication.retain && message.state === undefined) acceptance.historical = true;
     if (message.state === "set" && message.body.length > 2 * payload.length + STATE_OVERHEAD_CHARS) {
       // The broker limits retained messages by the bytes of their payloads. As JSON this payload would be much longer,
@@ -153,10 +153,7 @@ class JournalIngest implements BridgeIngest {
     }
     // The journal stores retained messages for MQTT subscribers too, whatever their QoS.
     if (qos === 0 && message.publish === undefined) this.#appendUnawaited(publication, message);
-    else {
-      acceptance.position = (await this.#append(message, payload.length)).position;
-      acceptance.forward = acceptance.position !== undefined;
-    }
+    else acceptance.forward = !(await this.#append(message, payload.length)).duplicate;
     return acceptance;
   }
 
@@ -241,8 +238,6 @@ class JournalIngest implements BridgeIngest {
     if (appended.duplicate) this.#stats.duplicates++;
     else {
       this.#times.noteDurable(appended.position, startedAt, durableAt);
-      // MQTT subscribers follow the log, which has called them.
-      if (message.publish !== undefined) this.#times.noteForwarded(appended.position);
       this.#stats.accepted++;
       this.#stats.bytes += bytes;
     }
@@ -291,7 +286,7 @@ class JournalIngest implements BridgeIngest {
       const id = commandIdAt(this.#options.journal, position);
       setImmediate(run, { id, identity, payload, camera, name, settled });
     }
-    return { position: undefined, forward: false };
+    return { forward: false };
   }
 
   async #acceptPreview(publication: IncomingPublication, facts: TopicFacts, topic: TopicOf<"camera-preview">) {
@@ -305,7 +300,7 @@ class JournalIngest implements BridgeIngest {
       throw error;
     }
     const { duplicate } = await this.#append(message, publication.payload.length);
-    return { position: undefined, forward: !duplicate };
+    return { forward: !duplicate };
   }
 
   /**

@@ -135,7 +135,7 @@ export class IngestGate {
     if (isForeign !== true) return await ingest.accept(publication);
     const { identity: _, ...rest } = publication;
     await log.append(rest);
-    return { position: undefined, forward: true };
+    return { forward: true };
   }
 
   /** @returns the sender's pending bytes, for {@link #end} */

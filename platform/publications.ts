@@ -15,8 +15,6 @@ export interface IncomingPublication {
 
 /** What the broker does with a publication after ingest accepted it. */
 export interface Acceptance {
-  /** In the journal. Undefined for a duplicate, and for a publication that is not awaited or not recorded. */
-  position: number | undefined;
   /** False for a duplicate and for a command: the broker acknowledges the publication, and does not forward it. */
   forward: boolean;
   /** The publication is from a backlog and replaces no retained message. */

@@ -5,7 +5,7 @@ import { captureTime } from "../previews/capture-time.ts";
 import type { LookedUpEvent } from "./event-lookup.ts";
 import type { Services } from "./services.ts";
 
-const STAGES = ["captured", "sent", "received", "accepted", "durable", "dashboards", "mqtt", "archived"] as const;
+const STAGES = ["captured", "sent", "received", "accepted", "durable", "dashboards", "archived"] as const;
 
 export const stageSchema = z.object({
   stage: z.enum(STAGES),
@@ -20,7 +20,7 @@ export type Stage = z.infer<typeof stageSchema>;
 /** The facts that one node knows about an event. Times are milliseconds since 1970. Null means unknown. */
 export const nodeTimesSchema = z.object({
   ...{ received: z.number().nullable(), durable: z.number().nullable() },
-  ...{ forwarded: z.number().nullable(), archived: z.number().nullable() },
+  archived: z.number().nullable(),
   dashboards: z.object({ count: z.number(), first: z.number().nullable(), last: z.number().nullable() }).nullable(),
 });
 type NodeTimes = z.infer<typeof nodeTimesSchema>;
@@ -48,7 +48,6 @@ export function timesHere(services: LocalServices, event: AskedEvent): NodeTimes
   return {
     received: wall(times?.receivedAt),
     durable: wall(times?.durableAt, acceptedAt),
-    forwarded: wall(times?.forwardedAt, acceptedAt),
     archived: wall(archive.storedAt(epoch, position), acceptedAt),
     dashboards:
       live === undefined
@@ -86,8 +85,6 @@ export function stagesOf({ event, times, isInJournal, unarchived, now }: TraceFa
   stages.push({ stage: "accepted", at: timeText(acceptedAt), note: `position ${position}${removed}` });
   stages.push(...atNodes("durable", times, ({ durable }) => durable));
   stages.push(...dashboardStages(channels, times));
-  for (const [node, { forwarded }] of times)
-    if (forwarded !== null) stages.push({ stage: "mqtt", node, at: timeText(forwarded) });
   stages.push(archivedStage(times, row, unarchived));
   return stages;
 }

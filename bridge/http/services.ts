@@ -22,7 +22,6 @@ import type { Metrics } from "./metrics.ts";
 interface EventTimes {
   receivedAt: number;
   durableAt: number;
-  forwardedAt: number | undefined;
 }
 
 export interface Services {

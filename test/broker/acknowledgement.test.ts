@@ -32,7 +32,7 @@ describe.each([0, 1, 2] as const)("a historical publication of QoS %i with the r
     const north = await test.client({ clientId: "north-1", username: "north", password: SECRET });
     const state = topic("cameras/north/state/power");
     await north.publishAsync(state, "now", { qos: 1, retain: true });
-    ingest.answer = async () => ({ position: undefined, forward: true, historical: true });
+    ingest.answer = async () => ({ forward: true, historical: true });
     await north.publishAsync(state, "yesterday", { qos, retain: true });
     expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["now", "yesterday"]);
     const later = await test.client({ username: "later", password: test.token(["dashboard:read"]) });
@@ -86,7 +86,7 @@ describe.each([
   it("is acknowledged and not forwarded when it is a duplicate", async () => {
     const { broker, ingest, inbox } = await startWithReader();
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
-    ingest.answer = async () => ({ position: undefined, forward: false });
+    ingest.answer = async () => ({ forward: false });
     camera.send(publishPacket({ topic: EVENT, payload: "again", qos, id: 7 }));
     await camera.next(acknowledgement);
     ingest.answer = async () => ({ position: 2, forward: true });

@@ -27,10 +27,7 @@ export type LogLine = Record<string, unknown> & { msg: string };
 /** Records publications. Accepts all unless `answer` is replaced. */
 export class RecordingIngest implements Ingest {
   readonly accepted: IncomingPublication[] = [];
-  answer: (publication: IncomingPublication) => Promise<Acceptance> = async () => ({
-    position: this.accepted.length,
-    forward: true,
-  });
+  answer: (publication: IncomingPublication) => Promise<Acceptance> = async () => ({ forward: true });
 
   /** Appends accepted publications to the log, as the bridge's ingest does. */
   log: MqttLog | undefined;

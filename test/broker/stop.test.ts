@@ -53,7 +53,7 @@ describe("the broker's stop", () => {
     const archive = await test.client(options);
     await archive.subscribeAsync(topic("cameras/#"), { qos: 1 });
     await archive.endAsync();
-    test.ingest.answer = () => new Promise((resolve) => setTimeout(() => resolve({ position: 1, forward: true }), 50));
+    test.ingest.answer = () => new Promise((resolve) => setTimeout(() => resolve({ forward: true }), 50));
     const camera = await test.client(NORTH);
     camera.publish(topic("cameras/north/about"), "x", { qos: 1 });
     await expect.poll(() => test.ingest.accepted.length).toBe(1);

@@ -315,8 +315,7 @@ describe("the bytes of one sender", () => {
   it("stay unread beyond MAX_MQTT_PENDING_BYTES until the bytes before them are durable", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_PENDING_BYTES: "100000" } });
     const durable: (() => void)[] = [];
-    test.ingest.answer = () =>
-      new Promise((resolve) => durable.push(() => resolve({ position: undefined, forward: true })));
+    test.ingest.answer = () => new Promise((resolve) => durable.push(() => resolve({ forward: true })));
     const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
     for (let id = 1; id <= 20; id++) camera.send(large(id));
     const south = await test.client({ username: "south", password: SECRET });
@@ -332,8 +331,7 @@ describe("the bytes of one sender", () => {
   it("stay unread beyond MAX_MQTT_PENDING_BYTES at QoS 0, too", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_PENDING_BYTES: "100000" } });
     const durable: (() => void)[] = [];
-    test.ingest.answer = () =>
-      new Promise((resolve) => durable.push(() => resolve({ position: undefined, forward: true })));
+    test.ingest.answer = () => new Promise((resolve) => durable.push(() => resolve({ forward: true })));
     const camera = await test.client(NORTH);
     for (let sent = 0; sent < 40; sent++) camera.publish(EVENT, "x".repeat(50_000), { qos: 0 });
     const south = await test.client({ username: "south", password: SECRET });

@@ -60,7 +60,7 @@ describe("the trace of an event", () => {
       ...{ topic: "cameras/north/events/capture.completed", channels: ["camera:north", "dashboard"] },
     });
     const stages: Stage[] = body.stages;
-    const names = ["captured", "sent", "received", "accepted", "durable", "dashboards", "mqtt", "archived"];
+    const names = ["captured", "sent", "received", "accepted", "durable", "dashboards", "archived"];
     expect(stages.map(({ stage }) => stage)).toEqual(names);
     const times = stages.filter(({ stage }) => stage !== "dashboards").map(({ at }) => Date.parse(at ?? ""));
     expect(times).toEqual(times.toSorted((one, other) => one - other));
@@ -70,16 +70,6 @@ describe("the trace of an event", () => {
       ...{ at: expect.stringMatching(/Z$/), until: expect.stringMatching(/Z$/) },
     });
     expect((await stageOf(id, "archived"))?.note).toMatch(/^row \d+$/);
-  });
-
-  it("says when the event was sent to MQTT subscribers", async () => {
-    await bridge.call("/broadcast", {
-      ...{ method: "POST", token: OPERATOR_KEY },
-      body: { channel: "dashboard", message: { event: "weather.warning", data: {} } },
-    });
-    const page = await bridge.journal.replay({ channels: ["dashboard"], after: bridge.journal.head - 1 });
-    const { id } = JSON.parse(`{${page.entries.at(-1)?.body}}`);
-    expect(Date.parse((await stageOf(id, "mqtt"))?.at ?? "")).toBeGreaterThan(Date.now() - 60_000);
   });
 
   it("is printed by skylapse trace, in local and in relative times", async () => {
@@ -195,11 +185,9 @@ describe("a node", () => {
   it("keeps the times of an event until another event takes their place", () => {
     const log = new EventTimesLog();
     log.noteDurable(7, 1, 2);
-    expect(log.of(7)).toEqual({ receivedAt: 1, durableAt: 2, forwardedAt: undefined });
-    log.noteForwarded(7);
-    expect(log.of(7)?.forwardedAt).toBeGreaterThan(0);
+    expect(log.of(7)).toEqual({ receivedAt: 1, durableAt: 2 });
     log.noteDurable(7 + 32_768, 3, 4);
-    expect([log.of(7), log.of(7 + 32_768)?.forwardedAt]).toEqual([undefined, undefined]);
+    expect([log.of(7), log.of(7 + 32_768)]).toEqual([undefined, { receivedAt: 3, durableAt: 4 }]);
     log.clear();
     expect(log.of(7 + 32_768)).toBeUndefined();
   });

@@ -135,11 +135,21 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
     await rm(path, { recursive: true });
   });
 
+  const awaited = new Map<string, ((position: number) => void)[]>();
+  journal.follow((entries) => {
+    for (const { topic, position } of entries) awaited.get(topic)?.shift()?.(position);
+  });
+
   async function publish(topic: string, body: unknown, retain: boolean): Promise<number> {
     const payload = body === null ? Buffer.alloc(0) : Buffer.from(JSON.stringify(body));
-    const { position } = await ingest.accept({ identity: "device:test", topic, payload, qos: 1, retain });
-    if (position === undefined) throw new Error("treated as a duplicate");
-    return position;
+    const position = new Promise<number>((resolve) => {
+      const others = awaited.get(topic);
+      if (others === undefined) awaited.set(topic, [resolve]);
+      else others.push(resolve);
+    });
+    const { forward } = await ingest.accept({ identity: "device:test", topic, payload, qos: 1, retain });
+    if (!forward) throw new Error("treated as a duplicate");
+    return await position;
   }
 
   return {
