@@ -1,3 +1,4 @@
+import type { Channel } from "../core/channels.ts";
 import type { Entry, ReplayPage, ReplayRequest } from "../journal.ts";
 import type { RecentEntries } from "../recent-entries.ts";
 
@@ -6,15 +7,9 @@ const DEFAULT_PAGE_BYTES = 256 * 1024;
 /** Entries served from memory before the event loop gets a turn: otherwise reading page after page blocks it. */
 const SERVED_PER_TURN = 2_000;
 
-/** A channel, and the highest position that retention removed from it. */
-interface Log {
-  readonly name: string;
-  readonly floor: number;
-}
-
 /** A request for a page, with defaults and limits applied. */
-export interface PageRequest<L extends Log = Log> {
-  logs: readonly L[];
+export interface PageRequest {
+  logs: readonly Channel[];
   after: number;
   until: number;
   maxEvents: number;
@@ -22,7 +17,7 @@ export interface PageRequest<L extends Log = Log> {
 }
 
 /** @param head the newest position */
-export function pageRequestOf<L extends Log>(request: ReplayRequest, logs: readonly L[], head: number): PageRequest<L> {
+export function pageRequestOf(request: ReplayRequest, logs: readonly Channel[], head: number): PageRequest {
   // The channels have no entries below the lowest of their floors.
   const after = Math.max(request.after, Math.min(...logs.map(({ floor }) => floor)));
   return { logs, after, until: Math.min(request.until ?? head, head), ...pageLimitsOf(request) };
@@ -30,17 +25,6 @@ export function pageRequestOf<L extends Log>(request: ReplayRequest, logs: reado
 
 export function pageLimitsOf({ maxEvents, maxBytes }: Pick<ReplayRequest, "maxEvents" | "maxBytes">) {
   return { maxEvents: Math.max(1, maxEvents ?? DEFAULT_PAGE_EVENTS), maxBytes: maxBytes ?? DEFAULT_PAGE_BYTES };
-}
-
-/** Adds the gap below the highest floor. Call this after reading, because retention may remove entries meanwhile. */
-export function withTrimmedGap(
-  page: ReplayPage,
-  { channels, after }: ReplayRequest,
-  floorOf: (channel: string) => number,
-): ReplayPage {
-  let floor = 0;
-  for (const name of channels) floor = Math.max(floor, floorOf(name));
-  return floor > after ? { ...page, gap: { after, before: floor + 1 } } : page;
 }
 
 /** Collects the entries of a page. */

@@ -36,14 +36,14 @@ export class WholePage {
     return true;
   };
 
-  /** Returns the page. @param highestFloor the highest position that retention has removed from any channel */
-  finish(highestFloor: () => number): JournalPage {
+  /** @param highestFloor the highest position that retention may have removed */
+  finish(highestFloor: number): JournalPage {
     const { after, until } = this;
     const [first] = this.#entries;
     const next = this.#entries.at(-1)?.position ?? Math.max(after, until);
     const before = first?.position ?? next + 1;
     if (before <= after + 1) return { entries: this.#entries, next };
-    const reason = before - 1 <= highestFloor() ? "trimmed" : "damaged";
+    const reason = before - 1 <= highestFloor ? "trimmed" : "damaged";
     return { entries: this.#entries, next, gap: { after, before, reason } };
   }
 }
@@ -51,5 +51,5 @@ export class WholePage {
 /** Reads a page from the recent entries in memory, which have no gaps. */
 export function recentJournalPage(recentEntries: RecentEntries, page: WholePage): JournalPage {
   recentEntries.read(page.after, page.until, page.take);
-  return page.finish(() => 0);
+  return page.finish(0);
 }

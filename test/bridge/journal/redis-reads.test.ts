@@ -1,12 +1,13 @@
 import type { Redis } from "ioredis";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { PageReader } from "../../../bridge/journal/core/page-reader.ts";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { Connection } from "../../../bridge/journal/stores/redis/connection.ts";
 import { journalKeys } from "../../../bridge/journal/stores/redis/keys.ts";
 import { DEFAULT_REDIS_JOURNAL_LIMITS } from "../../../bridge/journal/stores/redis/limits.ts";
 import { load } from "../../../bridge/journal/stores/redis/loading.ts";
-import { PageReader } from "../../../bridge/journal/stores/redis/pages.ts";
+import { RedisPages } from "../../../bridge/journal/stores/redis/pages.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { message, positions, range, readAll } from "./messages.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
@@ -56,7 +57,7 @@ test("a reply with fewer rows than requested does not end the reading", async ()
   const connection = new ShortReplies(place.redis, "test-read", 5_000);
   await connection.ready(5_000);
   const { view } = await load(connection, keys, { ...DEFAULT_REDIS_JOURNAL_LIMITS, maxRecentChars: 0 }, 10_000);
-  const reader = new PageReader(connection, keys, pino({ level: "silent" }));
+  const reader = new PageReader(new RedisPages(connection, keys, () => view.channels, pino({ level: "silent" })));
   const page = await reader.replay({ channels: [CAMERA, "dashboard"], after: 0, maxEvents: 100 }, view);
   const whole = await reader.read({ after: 0, maxEvents: 100 }, view);
   connection.close();

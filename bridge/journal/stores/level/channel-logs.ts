@@ -1,15 +1,11 @@
-import type { Since } from "../../../../contract/socket-messages.ts";
 import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
-import type { Recovery } from "../../journal.ts";
-import { assertCanAddChannel, NO_CHANNEL, recoveryOf } from "../channels.ts";
+import { type Channel, ChannelTable, NO_CHANNEL } from "../../core/channels.ts";
+import type { KnownGaps } from "../../core/known-gaps.ts";
 import { countBits } from "./bit-mask.ts";
 import type { Span } from "./chunk.ts";
 import { channelOfSpanKey, floorKey, META_KEY, rowsOf, spanKey, spansEnd } from "./keys.ts";
 
-export interface ChannelLog {
-  readonly name: string;
-  /** The highest position that retention removed from the channel. */
-  floor: number;
+export interface ChannelLog extends Channel {
   /** The number of entries that were ever appended to the channel. */
   total: number;
   /** The number of entries that retention removed. */
@@ -28,85 +24,40 @@ type FloorRow = [floor: number, dropped: number];
 
 export interface MetaRow {
   epoch: string;
-  /** The highest floor of the channels that were removed from the table because they kept no entries. */
+  /** As in the table of channels. */
   forgottenFloor: number;
 }
 
-/** The channels of the journal in memory: the counts and positions that recovery and retention need. */
-export class ChannelLogs {
-  readonly #logs = new Map<string, ChannelLog>();
-  readonly #maxChannels: number;
-  #meta: MetaRow;
+/** The channels, with the counts that retention and readers need. */
+export class ChannelLogs extends ChannelTable<ChannelLog> {
+  epoch: string;
 
-  constructor(meta: MetaRow, maxChannels: number) {
-    this.#meta = meta;
-    this.#maxChannels = maxChannels;
-  }
-
-  get epoch(): string {
-    return this.#meta.epoch;
-  }
-
-  setEpoch(epoch: string): void {
-    this.#meta = { ...this.#meta, epoch };
+  constructor({ epoch, forgottenFloor }: MetaRow, maxChannels: number, knownGaps?: KnownGaps) {
+    super({ forgottenFloor, maxChannels, knownGaps });
+    this.epoch = epoch;
   }
 
   putMeta(set: WriteSet): void {
-    set.put(META_KEY, JSON.stringify(this.#meta));
-  }
-
-  get(name: string): ChannelLog | undefined {
-    return this.#logs.get(name);
-  }
-
-  names(): Iterable<string> {
-    return this.#logs.keys();
-  }
-
-  get free(): number {
-    return Math.max(0, this.#maxChannels - this.#logs.size);
-  }
-
-  all(): IterableIterator<ChannelLog> {
-    return this.#logs.values();
-  }
-
-  /** @throws as {@link assertCanAddChannel} */
-  check(name: string): void {
-    if (!this.#logs.has(name)) assertCanAddChannel(name, this.#logs.size, this.#maxChannels);
+    const { epoch, forgottenFloor } = this;
+    const meta: MetaRow = { epoch, forgottenFloor };
+    set.put(META_KEY, JSON.stringify(meta));
   }
 
   of(name: string): ChannelLog {
-    const known = this.#logs.get(name);
+    const known = this.channels.get(name);
     if (known !== undefined) return known;
-    // A removed channel of this name may have had entries up to this position.
-    const floor = this.#meta.forgottenFloor;
+    const floor = this.floorOf(name);
     const counts = { total: 0, dropped: 0, writing: 0 };
     const log: ChannelLog = { name, floor, ...counts, oldestAt: undefined, mask: 0, keptFrom: undefined };
-    this.#logs.set(name, log);
+    this.channels.set(name, log);
     return log;
-  }
-
-  floorOf(name: string): number {
-    return this.#logs.get(name)?.floor ?? this.#meta.forgottenFloor;
-  }
-
-  /** The highest position that retention removed from any channel. */
-  highestFloor(): number {
-    let highest = this.#meta.forgottenFloor;
-    for (const { floor } of this.#logs.values()) highest = Math.max(highest, floor);
-    return highest;
-  }
-
-  recovery(channel: string, since: Since, head: number): Recovery {
-    return recoveryOf(this.floorOf(channel), since, { epoch: this.epoch, head });
   }
 
   /** Counts the entries of a span that has become durable. */
   committed(span: Span): void {
     const [acceptedAt, , , names, masks] = span;
     for (let index = 0; index < names.length; index++) {
-      const log = this.#logs.get(names[index] ?? NO_CHANNEL);
+      const log = this.channels.get(names[index] ?? NO_CHANNEL);
       if (log === undefined) continue;
       log.total += countBits(masks[index] ?? 0);
       log.oldestAt ??= acceptedAt;
@@ -115,7 +66,7 @@ export class ChannelLogs {
 
   /** Resets the counts after a failed write. */
   rolledBack(): void {
-    for (const log of this.#logs.values()) {
+    for (const log of this.channels.values()) {
       log.writing = log.total;
       log.mask = 0;
     }
@@ -128,16 +79,16 @@ export class ChannelLogs {
 
   /** Removes channels that keep no entries from the table, once the table is more than half full. */
   forgetEmpty(set: WriteSet): void {
-    if (this.#logs.size * 2 <= this.#maxChannels) return;
-    let forgottenFloor = this.#meta.forgottenFloor;
-    for (const log of this.#logs.values()) {
+    if (this.channels.size * 2 <= this.maxChannels) return;
+    let { forgottenFloor } = this;
+    for (const log of this.channels.values()) {
       if (log.writing > log.dropped || log.mask !== 0) continue;
-      this.#logs.delete(log.name);
+      this.channels.delete(log.name);
       set.del(floorKey(log.name));
       forgottenFloor = Math.max(forgottenFloor, log.floor);
     }
-    if (forgottenFloor === this.#meta.forgottenFloor) return;
-    this.#meta = { ...this.#meta, forgottenFloor };
+    if (forgottenFloor === this.forgottenFloor) return;
+    this.forgottenFloor = forgottenFloor;
     this.putMeta(set);
   }
 

@@ -8,6 +8,7 @@ import type {
   MqttLog,
   TakenOverRows,
 } from "../../../../platform/publication-log.ts";
+import type { JournalView } from "../../core/journal-view.ts";
 import type { GroupCommit } from "./group-commit.ts";
 import { brokerKey, incomingKey, openKey, partlyDeliveredKey, positionOfKey, retainedKey, rowsOf } from "./keys.ts";
 import { publicationRow, readPublications } from "./publications.ts";
@@ -22,10 +23,8 @@ interface LevelEarlierRowsOptions {
   store: Pick<Store, "db">;
   writer: () => Pick<GroupCommit, "deferredRows" | "flushDeferredRows">;
   rows: Pick<BrokerRows, "load" | "set">;
-  head: () => number;
+  view: Pick<JournalView, "head" | "states">;
   append: MqttLog["append"];
-  /** The position of the topic's newest retained message. */
-  statePosition: (topic: string) => number | undefined;
   logger: Logger;
 }
 
@@ -83,7 +82,7 @@ export class LevelEarlierRows implements EarlierRows {
     }
     for (const publication of publications) {
       const { topic, position, retain } = publication;
-      const newest = this.#options.statePosition(topic) ?? 0;
+      const newest = this.#options.view.states.get(topic)?.position ?? 0;
       yield { ...publication, retain: retain && newest <= position };
     }
   }
@@ -93,7 +92,7 @@ export class LevelEarlierRows implements EarlierRows {
     const { deferredRows } = writer;
     for (const publication of retained) {
       const { topic } = publication;
-      deferredRows.put(retainedKey(topic), publicationRow(this.#options.head(), topic, publication));
+      deferredRows.put(retainedKey(topic), publicationRow(this.#options.view.head, topic, publication));
     }
     for (const id of incomingIds) deferredRows.put(incomingKey(id), "");
     for (const publication of open)

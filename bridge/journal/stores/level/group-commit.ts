@@ -1,23 +1,20 @@
 import type { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
-import type { PublicationRows } from "../../core/publication-rows.ts";
+import type { JournalView } from "../../core/journal-view.ts";
 import type { JournalMessage } from "../../journal.ts";
 import { AppendQueue, DUPLICATE, type Waiter } from "../append-queue.ts";
 import type { JournalLimits } from "../limits.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import type { DedupKey, Deduplicator } from "./deduplicator.ts";
 import { buildGroup, type Group, type Waiting } from "./group.ts";
-import type { StateTable } from "./state-table.ts";
 
 interface GroupCommitOptions {
   store: Store;
   channels: ChannelLogs;
   deduplicator: Deduplicator<Waiting>;
-  states: StateTable;
+  view: JournalView;
   limits: JournalLimits;
   now: () => number;
-  head: () => number;
-  rows: PublicationRows;
   /** Adds rows that have changed to the rows without urgency. */
   putChanged: (set: WriteSet) => void;
   /** Makes a durable group visible. The appends resolve afterwards. */
@@ -110,15 +107,14 @@ export class GroupCommit {
   }
 
   async #write(messages: readonly Waiting[]): Promise<Group | undefined> {
-    const { store, channels, deduplicator, states, head, now, rows } = this.#options;
+    const { store, channels, deduplicator, view, now } = this.#options;
     const deferredRows = this.deferredRows;
     this.#options.putChanged(deferredRows);
     if (messages.length === 0 && deferredRows.size === 0) return undefined;
     this.deferredRows = new WriteSet();
     const set = new WriteSet();
     try {
-      const context = { channels, deduplicator, states, head: head(), acceptedAt: now(), rows };
-      const group = buildGroup(messages, context, set);
+      const group = buildGroup(messages, { channels, deduplicator, view, acceptedAt: now() }, set);
       await store.write(set, deferredRows);
       return messages.length === 0 ? undefined : group;
     } catch (error) {

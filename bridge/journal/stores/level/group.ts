@@ -1,16 +1,17 @@
 import type { WriteSet } from "../../../../platform/level/write-set.ts";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
-import type { PublicationRows } from "../../core/publication-rows.ts";
+import { NO_CHANNEL } from "../../core/channels.ts";
+import type { JournalView } from "../../core/journal-view.ts";
+import type { StateChanges } from "../../core/state-table.ts";
 import type { Entry, Publication } from "../../journal.ts";
 import type { WaitingAppend } from "../append-queue.ts";
-import { NO_CHANNEL } from "../channels.ts";
 import { countBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
 import { ChunkBuilder, MAX_CHUNK_CHANNELS, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, type Span } from "./chunk.ts";
 import type { DedupKey, Deduplicator } from "./deduplicator.ts";
 import { chunkKey, incomingKey, openKey, publicationsKey, retainedKey, spanKey } from "./keys.ts";
 import { PublicationsBuilder, publicationRow } from "./publications.ts";
-import type { StateChanges, StateTable } from "./state-table.ts";
+import { putStates } from "./state-rows.ts";
 
 export type Waiting = WaitingAppend<DedupKey<Waiting>>;
 
@@ -30,15 +31,14 @@ export interface Group {
 interface GroupContext {
   channels: ChannelLogs;
   deduplicator: Deduplicator<Waiting>;
-  states: StateTable;
-  head: number;
+  view: JournalView;
   acceptedAt: number;
-  rows: Pick<PublicationRows, "last" | "isStored">;
 }
 
 /** Assigns positions to messages, in order, and adds their rows to `set`. */
 export function buildGroup(waiting: readonly Waiting[], context: GroupContext, set: WriteSet): Group {
-  const { channels, deduplicator, states, head, acceptedAt, rows } = context;
+  const { channels, deduplicator, acceptedAt } = context;
+  const { states, head } = context.view;
   const entries: Entry[] = [];
   const spans: Span[] = [];
   const changes: StateChanges = new Map();
@@ -87,7 +87,8 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
   endChunk();
 
   deduplicator.putSessions(waiting, position, set);
-  states.put(changes, set);
+  putStates(changes, set);
+  const rows = context.view.publications;
   if (publications.publications.length > 0 && rows.isStored) {
     const row = publications.toBytes(rows.last, acceptedAt);
     set.put(publicationsKey(position), row);

@@ -1,10 +1,9 @@
-// The journal in LevelDB, for one node. Its parts:
+// The store of the journal in LevelDB, for one node. Its parts:
 //
 // - `group-commit` queues appends and writes them; `group`, `chunk` and `publications` build the rows of one write.
-// - `deduplicator` and `session-table` detect duplicates; `state-table` holds the newest retained messages.
+// - `deduplicator` and `session-table` detect duplicates; `state-rows` stores the state.
 // - `channel-logs` holds counts and floors of channels; `retention` removes old entries.
-// - `reader` reads pages from memory, or with `pages` from the store. `continuity` and `known-gaps` find entries that a
-//   damaged store has lost.
+// - `pages` reads pages. `continuity` finds entries that a damaged store has lost.
 // - `publication-log` and `publications` hold the publications for MQTT subscribers; `broker-rows` holds the broker's
 //   sessions; `open-publications` holds the commands that the relay has not finished; `loading` and `checkpoint` open
 //   the store.
@@ -15,25 +14,17 @@
 // arrive during the write form the next group.
 
 import type { Logger } from "pino";
-import type { Gap, Since } from "../../../../contract/socket-messages.ts";
-import { StoreUnavailableError } from "../../../../platform/errors.ts";
+import type { Gap } from "../../../../contract/socket-messages.ts";
 import type { OnDamage } from "../../../../platform/level/damage.ts";
 import { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
-import { Listeners } from "../../../../platform/listeners.ts";
-import type { AppendedPublication, MqttLog } from "../../../../platform/publication-log.ts";
-import { StoredPublicationLog } from "../../core/publication-log.ts";
-import type { PublicationRows } from "../../core/publication-rows.ts";
-import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery } from "../../journal.ts";
+import { JournalView } from "../../core/journal-view.ts";
+import { KnownGaps } from "../../core/known-gaps.ts";
+import type { JournalStore, StoreOwner } from "../../core/store.ts";
+import { StoredJournal } from "../../core/stored-journal.ts";
+import type { Journal } from "../../journal.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
-import { RecentEntries } from "../../recent-entries.ts";
-import {
-  assertRetention,
-  BACKGROUND,
-  DEFAULT_JOURNAL_LIMITS,
-  type JournalLimits,
-  type RetentionLimits,
-} from "../limits.ts";
+import { assertRetention, DEFAULT_JOURNAL_LIMITS, type JournalLimits, type RetentionLimits } from "../limits.ts";
 import { LevelBrokerRows } from "./broker-rows.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import { beginRun, bootOfMachine, type Checkpoint, writeCheckpoint } from "./checkpoint.ts";
@@ -42,13 +33,12 @@ import { LevelEarlierRows } from "./earlier-rows.ts";
 import type { Group, Waiting } from "./group.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { HEAD_KEY } from "./keys.ts";
-import { KnownGaps } from "./known-gaps.ts";
 import { type LoadedJournal, loadJournal } from "./loading.ts";
 import { OpenPublications } from "./open-publications.ts";
+import { LevelPages } from "./pages.ts";
 import { LevelPublications } from "./publication-log.ts";
-import { Reader } from "./reader.ts";
 import { Retention } from "./retention.ts";
-import type { StateTable } from "./state-table.ts";
+import { stateRow } from "./state-rows.ts";
 
 export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "../limits.ts";
 
@@ -86,9 +76,7 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
   let isOpen = false;
   const loaded = await loadJournal({ path: options.path, limits, knownGaps, onDamage, logger });
   isOpen = true;
-  const journal = new LevelJournal(loaded, knownGaps, settings);
-  await journal.start();
-  return journal;
+  return await new StoredJournal((owner) => new LevelStore(owner, loaded, knownGaps, settings), settings).start();
 }
 
 /** Reports a gap that was not known when the journal was opened. */
@@ -98,13 +86,6 @@ function reportGap(channel: string, { after, before }: Gap, { logger, onDamage, 
   onDamage({ store: "journal", found: `${path} cannot be read completely`, missing });
 }
 
-/** The position above which retention keeps all entries. */
-function unreadFrom(readers: Iterable<JournalReader>, head: number): number {
-  let from = Number.POSITIVE_INFINITY;
-  for (const reader of readers) from = Math.min(from, Math.max(reader.position() ?? 0, head - reader.maxEvents));
-  return from;
-}
-
 interface Settings extends LevelJournalOptions {
   onDamage: OnDamage;
   now: () => number;
@@ -112,86 +93,56 @@ interface Settings extends LevelJournalOptions {
   boot: string | undefined;
 }
 
-class LevelJournal implements Journal {
+class LevelStore implements JournalStore {
   readonly #settings: Settings;
+  readonly #owner: StoreOwner;
   readonly #channels: ChannelLogs;
   readonly #deduplicator: Deduplicator<Waiting>;
-  readonly #states: StateTable;
   readonly #store: Store;
   readonly #writer: GroupCommit;
-  readonly #reader: Reader;
   readonly #retention: Retention;
-  readonly #readers = new Set<JournalReader>();
   readonly #open = new OpenPublications();
-  readonly #rows: LevelBrokerRows;
-  readonly #publications: LevelPublications;
-  readonly #log: StoredPublicationLog;
-  readonly #publicationRows: PublicationRows;
-  readonly mqtt: MqttLog;
-  readonly #recentEntries: RecentEntries;
-  readonly #knownGaps: KnownGaps;
+  readonly view: JournalView;
+  readonly pages: LevelPages;
+  readonly publications: LevelPublications;
+  readonly rows: LevelBrokerRows;
+  readonly earlier: LevelEarlierRows;
   /** The newest position of the earlier runs. */
   readonly #startHead: number;
-  #head: number;
-  readonly #followers: Listeners<[entries: readonly Entry[]]>;
-  #trimming: Promise<unknown> = Promise.resolve();
-  #untrimmedAppends = 0;
   #checkpointing: Promise<void> = Promise.resolve();
   #checkpointHead = -1;
   /** The fields about this run in every checkpoint. */
   #run: Partial<Checkpoint> = {};
-  #timers: NodeJS.Timeout[] = [];
-  #openTimer: NodeJS.Timeout | undefined;
-  #closing: Promise<void> | undefined;
-  #hasWarnedOfFullStateTable = false;
+  #checkpointTimer: NodeJS.Timeout | undefined;
 
-  constructor(loaded: LoadedJournal, knownGaps: KnownGaps, settings: Settings) {
+  constructor(owner: StoreOwner, loaded: LoadedJournal, knownGaps: KnownGaps, settings: Settings) {
     const { db, channels, deduplicator, states, head, publications } = loaded;
-    this.#knownGaps = knownGaps;
-    const { path, sync, logger, limits, now } = settings;
+    const { path, sync, logger, limits, now, previews } = settings;
+    const { maxRecentChars } = limits;
     this.#settings = settings;
-    this.#followers = new Listeners(logger);
+    this.#owner = owner;
     this.#channels = channels;
     this.#deduplicator = deduplicator;
-    this.#states = states;
-    this.#head = head;
+    this.view = new JournalView({ epoch: channels.epoch, head, channels, states, publications, maxRecentChars });
     this.#startHead = head;
-    this.#recentEntries = new RecentEntries({ maxChars: limits.maxRecentChars });
     this.#retention = new Retention(channels, settings);
     const truth = (key: string) => this.#correctRow(key);
-    const proof = (set: WriteSet) => set.put(HEAD_KEY, String(this.#head));
+    const proof = (set: WriteSet) => set.put(HEAD_KEY, String(this.view.head));
     // Retained messages are not in memory.
     const isRestored = (key: string) => key.startsWith("r");
-    this.#store = new Store(db, { path, sync, logger, truth, proof, isRestored });
-    this.#reader = new Reader(channels, this.#store, this.#recentEntries, knownGaps);
+    const store = new Store(db, { path, sync, logger, truth, proof, isRestored });
+    this.#store = store;
+    this.pages = new LevelPages(channels, store, knownGaps);
     const writer = () => this.#writer;
-    this.#rows = new LevelBrokerRows({
-      ...{ db: () => this.#store.db, writer, path, nextVersion: loaded.nextRowVersion, logger },
+    this.rows = new LevelBrokerRows({ db: () => store.db, writer, path, nextVersion: loaded.nextRowVersion, logger });
+    this.publications = new LevelPublications({ view: this.view, store, writer, previews, logger });
+    this.earlier = new LevelEarlierRows({
+      ...{ store, writer, rows: this.rows, logger, view: this.view },
+      append: (publication) => owner.mqtt.append(publication),
     });
-    const view = () => ({ epoch: this.epoch, head: this.#head, publications });
-    const { previews } = settings;
-    this.#publicationRows = publications;
-    this.#publications = new LevelPublications({ view, store: this.#store, writer, previews, logger });
-    this.#log = new StoredPublicationLog({ store: this.#publications, view, previews, logger });
-    this.mqtt = {
-      publications: this.#log,
-      rows: this.#rows,
-      append: (publication) => this.#appendForMqtt(publication),
-      incomingIds: () => this.#rows.incomingIds(),
-      removeIncomingIds: (ids) => this.#rows.removeIncomingIds(ids),
-      onReset: () => () => {},
-      earlier: new LevelEarlierRows({
-        ...{ store: this.#store, writer, rows: this.#rows, logger },
-        append: (publication) => this.#appendForMqtt(publication),
-        head: () => this.#head,
-        statePosition: (topic) => this.#states.get(topic)?.position,
-      }),
-    };
     this.#writer = new GroupCommit({
-      ...{ store: this.#store, channels, deduplicator, states, limits, now },
-      head: () => this.#head,
-      rows: publications,
-      putChanged: (set) => this.#rows.putChanged(set),
+      ...{ store, channels, deduplicator, view: this.view, limits, now },
+      putChanged: (set) => this.rows.putChanged(set),
       onDurable: (group) => this.#publish(group),
     });
   }
@@ -202,112 +153,30 @@ class LevelJournal implements Journal {
       this.#run = part;
       await this.#writeCheckpoint(false);
     }).catch((err: unknown) => logger.debug({ err }, "checkpoint not written"));
-    this.#timers = [
-      setInterval(() => this.#trimInBackground(), BACKGROUND.trimIntervalMs).unref(),
-      setInterval(() => void this.#checkpoint(false), CHECKPOINT_INTERVAL_MS).unref(),
-    ];
-  }
-
-  get epoch(): string {
-    return this.#channels.epoch;
-  }
-
-  get head(): number {
-    return this.#head;
+    this.#checkpointTimer = setInterval(() => void this.#checkpoint(false), CHECKPOINT_INTERVAL_MS).unref();
   }
 
   get unavailableReason(): string | undefined {
-    return this.#closing === undefined ? this.#store.unavailableReason : "the journal is closed";
+    return this.#store.unavailableReason;
   }
 
-  append(message: JournalMessage): Promise<Appended> {
-    return new Promise((resolve, reject) => {
-      // An error that is thrown here rejects the promise.
-      this.#assertOpen();
-      this.#writer.append(message, resolve, reject);
-    });
-  }
-
-  replay: Journal["replay"] = async (request) => {
-    this.#assertOpen();
-    return await this.#reader.replay(request, this.#head);
-  };
-
-  read: Journal["read"] = async (request) => {
-    this.#assertOpen();
-    return await this.#reader.read(request, this.#head);
-  };
-
-  recovery(channel: string, since: Since): Recovery {
-    const recovery = this.#channels.recovery(channel, since, this.#head);
-    const gap = recovery.complete ? this.#knownGaps.next(channel, since.position) : undefined;
-    if (gap === undefined) return recovery;
-    const { after, before } = gap;
-    return { complete: false, reason: "damaged", gap: { after: Math.max(since.position, after), before } };
-  }
-
-  follow: Journal["follow"] = (onEntries) => this.#followers.add(onEntries);
-  snapshot: Journal["snapshot"] = (channel) => this.#states.snapshot(channel);
-  state: Journal["state"] = (topic) => this.#states.get(topic);
-  hasChannel: Journal["hasChannel"] = (channel) => this.#channels.get(channel) !== undefined;
-  channelNames: Journal["channelNames"] = () => this.#channels.names();
-  unfinished: Journal["unfinished"] = () => this.#open.unfinished(this.#store, this.#startHead);
-  onUnfinished: Journal["onUnfinished"] = () => () => {};
-  onReset: Journal["onReset"] = () => () => {};
-  keepFor: Journal["keepFor"] = (reader) => {
-    this.#readers.add(reader);
-    return () => this.#readers.delete(reader);
-  };
-
-  get freeChannels(): number {
-    return this.#channels.free;
-  }
-
-  finished(position: number): void {
-    if (!this.#open.finished(position, this.#writer.deferredRows) || this.#openTimer !== undefined) return;
-    this.#openTimer = setTimeout(() => {
-      this.#openTimer = undefined;
-      // If this write fails, the rows join a later write.
-      if (this.#writer.deferredRows.size > 0 && this.#closing === undefined)
-        this.#writer.flushDeferredRows().catch(() => {});
-    }, BACKGROUND.openFlushDelayMs).unref();
-  }
-
-  async trim(): Promise<number> {
-    this.#assertOpen();
-    const trimming = this.#trimming.then(() => this.#trim());
-    this.#trimming = trimming.catch(() => {});
-    return await trimming;
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
+  append: JournalStore["append"] = (message, resolve, reject) => this.#writer.append(message, resolve, reject);
+  incomingIds: JournalStore["incomingIds"] = () => this.rows.incomingIds();
+  removeIncomingIds: JournalStore["removeIncomingIds"] = (ids) => this.rows.removeIncomingIds(ids);
+  finished: JournalStore["finished"] = (position) => this.#open.finished(position, this.#writer.deferredRows);
+  flushFinished: JournalStore["flushFinished"] = () => this.#writer.flushDeferredRows();
+  unfinished: JournalStore["unfinished"] = () => this.#open.unfinished(this.#store, this.#startHead);
 
   #publish(group: Group): void {
     const { entries, spans, changes, publications, publicationBytes, skippedStateTopic, messages } = group;
-    this.#head += entries.length;
     for (const span of spans) this.#channels.committed(span);
     this.#deduplicator.written(messages, true);
-    this.#states.apply(changes);
-    this.#recentEntries.push(entries);
-    this.#publicationRows.add(this.#head, publicationBytes);
-    this.#log.publish(publications, this.#head);
+    this.view.apply(entries, changes);
+    this.view.publications.add(this.view.head, publicationBytes);
     for (const [index, { message }] of messages.entries())
       if (message.open !== undefined) this.#open.add(entries[index]?.position ?? 0);
-    if (skippedStateTopic !== undefined) this.#warnOfFullStateTable(skippedStateTopic);
-    this.#followers.call(entries);
-    this.#untrimmedAppends += entries.length;
-    if (this.#untrimmedAppends >= BACKGROUND.trimEveryAppends) this.#trimInBackground();
-  }
-
-  /** The entry has no channel and no body: followers of the journal and the archive pass over it. */
-  async #appendForMqtt({ topic, incomingId, ...publish }: AppendedPublication): Promise<number> {
-    const origin = { sender: "mqtt", id: undefined, session: undefined, seq: undefined };
-    const entry = { topic, channels: [], camera: undefined, body: "", state: undefined, origin };
-    // Without an id, no message is a duplicate.
-    return (await this.append({ ...entry, publish, incomingId })).position ?? this.#head;
+    this.#owner.publish(entries, publications, skippedStateTopic);
+    this.#owner.appended(entries.length);
   }
 
   /**
@@ -315,32 +184,27 @@ class LevelJournal implements Journal {
    * rows must not exist.
    */
   #correctRow(key: string): string | undefined {
-    if (key.startsWith("s")) return this.#states.row(key);
-    return key.startsWith("q") ? this.#deduplicator.row(key, this.#head) : undefined;
+    const state = key.startsWith("s") ? this.view.states.get(key.slice(1)) : undefined;
+    if (state !== undefined) return stateRow(state);
+    return key.startsWith("q") ? this.#deduplicator.row(key, this.view.head) : undefined;
   }
 
-  #trimInBackground(): void {
-    this.#untrimmedAppends = 0;
-    this.trim().catch((err: unknown) => this.#settings.logger.debug({ err }, "retention failed, retrying later"));
-  }
-
-  #trim(): Promise<number> {
-    return this.#retention.trim({
+  trim: JournalStore["trim"] = (readers) =>
+    this.#retention.trim({
       db: () => this.#store.db,
-      head: () => this.#head,
-      unreadFrom: unreadFrom(this.#readers, this.#head),
-      isClosing: () => this.#closing !== undefined,
+      head: () => this.view.head,
+      readers,
+      isClosing: () => this.#owner.isClosing,
       write: (set) => {
         this.#writer.deferredRows.add(set);
         return this.#writer.flushDeferredRows();
       },
     });
-  }
 
   #checkpoint(closed: boolean): Promise<void> {
     const { logger } = this.#settings;
-    if (this.#head === this.#checkpointHead && !closed) return this.#checkpointing;
-    this.#checkpointHead = this.#head;
+    if (this.view.head === this.#checkpointHead && !closed) return this.#checkpointing;
+    this.#checkpointHead = this.view.head;
     this.#checkpointing = this.#checkpointing
       .then(() => this.#writeCheckpoint(closed))
       // On a full disk the checkpoint stays behind the store, which is allowed.
@@ -350,38 +214,34 @@ class LevelJournal implements Journal {
 
   #writeCheckpoint(closed: boolean): Promise<void> {
     const { path, sync, boot } = this.#settings;
-    const checkpoint = { epoch: this.epoch, head: this.#head, closed, sync, ...(boot === undefined ? {} : { boot }) };
+    const checkpoint = {
+      epoch: this.view.epoch,
+      head: this.view.head,
+      closed,
+      sync,
+      ...(boot === undefined ? {} : { boot }),
+    };
     return writeCheckpoint(path, { ...checkpoint, ...this.#run });
   }
 
-  async #close(): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer);
-    clearTimeout(this.#openTimer);
-    await this.#trimming;
-    await this.#publications.idle();
-    this.#rows.end();
+  async idle(): Promise<void> {
+    clearInterval(this.#checkpointTimer);
+    await this.publications.idle();
+    this.rows.end();
     await this.#writer.idle();
+  }
+
+  async close(): Promise<void> {
     const rest = this.#writer.deferredRows;
-    this.#rows.putChanged(rest);
-    rest.put(HEAD_KEY, String(this.#head));
+    this.rows.putChanged(rest);
+    rest.put(HEAD_KEY, String(this.view.head));
     try {
       await this.#store.ready();
       await this.#store.write(new WriteSet(), rest, true);
       await this.#checkpoint(true);
-    } catch (err) {
-      this.#settings.logger.warn({ err }, "journal not closed cleanly");
+    } finally {
+      await this.rows.close();
+      await this.#store.close();
     }
-    await this.#rows.close();
-    await this.#store.close();
-  }
-
-  #assertOpen(): void {
-    if (this.#closing !== undefined) throw new StoreUnavailableError("the journal is closed");
-  }
-
-  #warnOfFullStateTable(topic: string): void {
-    if (this.#hasWarnedOfFullStateTable) return;
-    this.#hasWarnedOfFullStateTable = true;
-    this.#settings.logger.warn({ topic }, "too many retained topics, state of further topics is not stored");
   }
 }

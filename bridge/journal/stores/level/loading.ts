@@ -5,7 +5,9 @@ import { openDatabase, repairDatabase } from "../../../../platform/level/databas
 import type { Loss } from "../../../../platform/level/open-store.ts";
 import type { KeyRange } from "../../../../platform/level/table-file.ts";
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
+import type { KnownGaps } from "../../core/known-gaps.ts";
 import type { PublicationRows } from "../../core/publication-rows.ts";
+import { StateTable } from "../../core/state-table.ts";
 import type { JournalLimits } from "../limits.ts";
 import { ChannelLogs, type MetaRow } from "./channel-logs.ts";
 import { bootOfMachine, copiedSince, lossSince, readCheckpoint } from "./checkpoint.ts";
@@ -13,11 +15,10 @@ import { findMissing } from "./continuity.ts";
 import { Deduplicator } from "./deduplicator.ts";
 import type { Waiting } from "./group.ts";
 import { HEAD_KEY, META_KEY, positionOfKey, rowsOf } from "./keys.ts";
-import type { KnownGaps } from "./known-gaps.ts";
 import { concerns, isOfLog, lostOfLog, lostPublicationsUntil, restoreRows } from "./log-damage.ts";
 import { loadPublicationRows } from "./publication-log.ts";
 import { beginDoubt, endDoubt, readRow } from "./row-copies.ts";
-import { StateTable } from "./state-table.ts";
+import { loadStates } from "./state-rows.ts";
 
 export interface LoadedJournal {
   db: Database;
@@ -45,18 +46,18 @@ interface LoadOptions {
  * @throws {StoreUnusableError} the journal cannot be repaired
  */
 export async function loadJournal(options: LoadOptions): Promise<LoadedJournal> {
-  const { path, limits, knownGaps, onDamage, logger } = options;
+  const { path, knownGaps, onDamage, logger } = options;
   const areRowsInDoubt = await beginDoubt(path);
   const checkpoint = await readCheckpoint(path);
   const boot = await bootOfMachine();
   let { db, loss } = await openDatabase(path, WHAT);
   let loaded: Omit<LoadedJournal, "db" | "nextRowVersion">;
   try {
-    loaded = await load(db, limits);
+    loaded = await load(db, options);
   } catch (error) {
     await db.close();
     ({ db, loss } = await repairDatabase(path, WHAT, error));
-    loaded = await load(db, limits).catch(async (cause: unknown) => {
+    loaded = await load(db, options).catch(async (cause: unknown) => {
       await db.close();
       throw cause;
     });
@@ -71,7 +72,7 @@ export async function loadJournal(options: LoadOptions): Promise<LoadedJournal> 
     loaded.head = Math.max(loaded.head, checkpoint?.head ?? 0);
     const before = loaded.channels.epoch;
     const epoch = newEpoch();
-    loaded.channels.setEpoch(epoch);
+    loaded.channels.epoch = epoch;
     const set = new WriteSet();
     loaded.channels.putMeta(set);
     set.put(HEAD_KEY, String(loaded.head));
@@ -168,15 +169,18 @@ async function reportMissing(
   onDamage({ store: "journal", found: loss.reason, missing: missingText });
 }
 
-async function load(db: Database, limits: JournalLimits): Promise<Omit<LoadedJournal, "db" | "nextRowVersion">> {
+async function load(
+  db: Database,
+  { limits, knownGaps }: LoadOptions,
+): Promise<Omit<LoadedJournal, "db" | "nextRowVersion">> {
   const row = await db.get(META_KEY);
   const meta: MetaRow = row === undefined ? { epoch: newEpoch(), forgottenFloor: 0 } : JSON.parse(row);
-  const channels = new ChannelLogs(meta, limits.maxChannels);
+  const channels = new ChannelLogs(meta, limits.maxChannels, knownGaps);
   const deduplicator = new Deduplicator<Waiting>(limits);
   const states = new StateTable(limits);
   await channels.load(db);
   await deduplicator.load(db);
-  await states.load(db);
+  await loadStates(db, states);
   const head = await headOf(db);
   return { channels, deduplicator, states, head, publications: await loadPublicationRows(db, head) };
 }

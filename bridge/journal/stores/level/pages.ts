@@ -1,26 +1,57 @@
+import { DASHBOARD } from "../../../../contract/channels.ts";
 import { isDamage } from "../../../../platform/level/errors.ts";
+import type { Store } from "../../../../platform/level/store.ts";
 import type { Database } from "../../../../platform/level/write-set.ts";
+import type { KnownGaps } from "../../core/known-gaps.ts";
+import type { PageStore } from "../../core/page-reader.ts";
 import type { ReplayPage } from "../../journal.ts";
 import { Page, type PageRequest } from "../page.ts";
 import type { WholePage } from "../whole-page.ts";
 import { countBits } from "./bit-mask.ts";
-import type { ChannelLog } from "./channel-logs.ts";
+import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
 import { parseChunk, readChunk } from "./chunk.ts";
 import { countUpTo, isMissing, readSpan, type SpanOf } from "./continuity.ts";
 import { chunkKey, positionOfKey, rowsOf, spanKey, spansEnd } from "./keys.ts";
-import type { KnownGaps } from "./known-gaps.ts";
 
-type LogRequest = PageRequest<ChannelLog>;
+interface LogRequest extends PageRequest {
+  logs: readonly ChannelLog[];
+}
 
 const SPANS_PER_READ = 128;
 /** Chunks per read, when they are not consecutive. */
 const CHUNKS_PER_READ = 40;
 
+export class LevelPages implements PageStore {
+  readonly #channels: ChannelLogs;
+  readonly #store: Pick<Store, "read">;
+  readonly #knownGaps: KnownGaps;
+
+  constructor(channels: ChannelLogs, store: Pick<Store, "read">, knownGaps: KnownGaps) {
+    this.#channels = channels;
+    this.#store = store;
+    this.#knownGaps = knownGaps;
+  }
+
+  async readChannels(request: PageRequest): Promise<ReplayPage> {
+    const logs = request.logs.map(({ name }) => this.#channels.get(name)).filter((log) => log !== undefined);
+    const dashboard = logs.find(({ name }) => name === DASHBOARD);
+    // A scan of all entries is fast where the dashboard channel keeps nearly all of them. Below its floor, few remain.
+    const scan = dashboard !== undefined && (logs.length === 1 || request.after >= dashboard.floor);
+    const readPage = scan ? scanPage : gatherPage;
+    return await this.#store.read((db) => readPage(db, { ...request, logs }, this.#knownGaps));
+  }
+
+  async readWhole(page: WholePage): Promise<number> {
+    await this.#store.read((db) => readWhole(db, page));
+    return this.#channels.highestFloor();
+  }
+}
+
 /**
  * Reads all chunks one after the other: the fast way for a channel that carries nearly all entries. If entries are
  * missing between two chunks, the page ends before the gap. A page that begins with the gap continues after it.
  */
-export async function scanPage(db: Database, request: LogRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
+async function scanPage(db: Database, request: LogRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
   const page = new Page(request);
   const highWaterMarkBytes = Math.min(request.maxBytes, request.maxEvents * 512);
   const iterator = db.iterator({ gte: chunkKey(request.after + 1), lt: rowsOf("m").lt, highWaterMarkBytes });
@@ -56,7 +87,7 @@ export async function scanPage(db: Database, request: LogRequest, knownGaps: Kno
 }
 
 /** Reads chunks one after the other until the page ends. */
-export async function readWhole(db: Database, page: WholePage): Promise<void> {
+async function readWhole(db: Database, page: WholePage): Promise<void> {
   const { after, maxEvents, maxBytes } = page;
   const highWaterMarkBytes = Math.min(maxBytes, maxEvents * 512);
   const iterator = db.iterator({ gte: chunkKey(after + 1), lt: rowsOf("m").lt, highWaterMarkBytes });
@@ -77,7 +108,7 @@ export async function readWhole(db: Database, page: WholePage): Promise<void> {
 }
 
 /** Reads only the chunks that have entries of the channels. Handles gaps like {@link scanPage}. */
-export async function gatherPage(db: Database, request: LogRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
+async function gatherPage(db: Database, request: LogRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
   const page = new Page(request);
   // The totals are read before the snapshot, so the snapshot has at least this number of entries.
   const totals = new Map(request.logs.map((log) => [log.name, log.total]));

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Store } from "../../../../platform/level/store.ts";
 import type { Database } from "../../../../platform/level/write-set.ts";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import type { JournalView } from "../../core/journal-view.ts";
 import { type PublicationStore, parsed } from "../../core/publication-log.ts";
 import { PublicationRows } from "../../core/publication-rows.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
@@ -21,7 +22,7 @@ type CompactArgs = Parameters<PublicationStore["compact"]>;
 
 interface LevelPublicationsOptions {
   /** Raised and resized by removals. */
-  view: () => { readonly head: number; readonly publications: PublicationRows };
+  view: Pick<JournalView, "head" | "publications">;
   store: Pick<Store, "db" | "read">;
   writer: () => Pick<GroupCommit, "deferredRows" | "flushDeferredRows">;
   previews: ReferencedPreviews | undefined;
@@ -65,7 +66,7 @@ export class LevelPublications implements PublicationStore {
   }
 
   trim(upTo: number): void {
-    const { head, publications } = this.#options.view();
+    const { head, publications } = this.#options.view;
     if (upTo <= publications.floor) return;
     publications.trimmed(Math.min(upTo, head));
     this.#trimming = this.#trimming
@@ -76,7 +77,7 @@ export class LevelPublications implements PublicationStore {
   }
 
   storeFor(hasSessions: boolean): void {
-    this.#options.view().publications.isStored = hasSessions;
+    this.#options.view.publications.isStored = hasSessions;
   }
 
   /** Waits for removals. The removals after it wait for the compaction. */
@@ -91,7 +92,7 @@ export class LevelPublications implements PublicationStore {
 
   async #compact(...[range, isWanted, onRemoved]: CompactArgs): Promise<void> {
     const { store, writer, previews, view } = this.#options;
-    const { publications } = view();
+    const { publications } = view;
     const after = Math.max(range.after, publications.floor);
     const found = await store.read((db) => compactRange({ db, range: { ...range, after }, isWanted, previews }));
     if (found === undefined) return;

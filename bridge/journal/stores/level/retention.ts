@@ -1,5 +1,6 @@
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
-import { NO_CHANNEL } from "../channels.ts";
+import { NO_CHANNEL } from "../../core/channels.ts";
+import type { JournalReader } from "../../journal.ts";
 import type { RetentionLimits } from "../limits.ts";
 import { bitLength, countBits, lowBits, lowestSetBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
@@ -15,8 +16,7 @@ interface TrimmedStore {
   db(): Database;
   /** The newest position that is visible to readers. */
   head(): number;
-  /** Entries above this position are kept for a reader. */
-  unreadFrom: number;
+  readers: Iterable<JournalReader>;
   isClosing(): boolean;
   /** Resolves when the deletions are durable. */
   write(set: WriteSet): Promise<void>;
@@ -39,12 +39,13 @@ export class Retention {
   /** @returns the number of removed entries, which no channel keeps now */
   async trim(store: TrimmedStore): Promise<number> {
     const cutoff = this.#options.now() - this.#options.retentionHours * 3_600_000;
+    const unreadFrom = unreadFromOf(store.readers, store.head());
     let removed = 0;
     let set = new WriteSet();
     for (const log of this.#channels.all()) {
-      const isKept = log.keptFrom !== undefined && log.keptFrom > store.unreadFrom;
+      const isKept = log.keptFrom !== undefined && log.keptFrom > unreadFrom;
       for (let more = !isKept && this.#hasExcess(log, cutoff); more && !store.isClosing(); ) {
-        const step = await this.#step(store, log, cutoff, set);
+        const step = await this.#step({ store, cutoff, unreadFrom }, log, set);
         removed += step.removed;
         more = step.more;
         if (set.size >= ROWS_PER_WRITE) {
@@ -71,9 +72,8 @@ export class Retention {
 
   /** Processes the oldest spans of a channel. @returns `more` is true when all these spans were removed */
   async #step(
-    store: TrimmedStore,
+    { store, cutoff, unreadFrom }: { store: TrimmedStore; cutoff: number; unreadFrom: number },
     log: ChannelLog,
-    cutoff: number,
     set: WriteSet,
   ): Promise<{ removed: number; more: boolean }> {
     const range = { gte: spanKey(log.name, log.floor + 1), lt: spansEnd(log.name), highWaterMarkBytes: 256 * 1024 };
@@ -91,7 +91,7 @@ export class Retention {
         break;
       }
       const span: Span = JSON.parse(value);
-      if (last > store.unreadFrom) {
+      if (last > unreadFrom) {
         log.keptFrom = last;
         log.oldestAt = span[0];
         more = false;
@@ -138,6 +138,13 @@ export class Retention {
     }
     return held;
   }
+}
+
+/** The position above which retention keeps all entries. */
+function unreadFromOf(readers: Iterable<JournalReader>, head: number): number {
+  let from = Number.POSITIVE_INFINITY;
+  for (const reader of readers) from = Math.min(from, Math.max(reader.position() ?? 0, head - reader.maxEvents));
+  return from;
 }
 
 async function deleteIds(db: Database, lasts: readonly number[], set: WriteSet): Promise<void> {

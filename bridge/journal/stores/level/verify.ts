@@ -1,9 +1,10 @@
 import { reopenDatabase } from "../../../../platform/level/database.ts";
+import { StateTable } from "../../core/state-table.ts";
 import { DEFAULT_JOURNAL_LIMITS } from "../limits.ts";
 import { ChannelLogs } from "./channel-logs.ts";
 import { findMissing } from "./continuity.ts";
 import { META_KEY } from "./keys.ts";
-import { StateTable } from "./state-table.ts";
+import { loadStates } from "./state-rows.ts";
 
 /**
  * Checks a whole journal without repairing it. No process may have it open.
@@ -17,7 +18,7 @@ export async function verifyJournal(path: string) {
     const channels = new ChannelLogs(JSON.parse(row), DEFAULT_JOURNAL_LIMITS.maxChannels);
     await channels.load(db);
     const states = new StateTable({ ...DEFAULT_JOURNAL_LIMITS, maxLoadedStateChars: Number.POSITIVE_INFINITY });
-    await states.load(db);
+    await loadStates(db, states);
     return { epoch: channels.epoch, states: states.size, ...(await findMissing(db, channels.all())) };
   } finally {
     await db.close();

@@ -1,7 +1,7 @@
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
 import type { Duty } from "../../../cluster/cluster.ts";
+import { NO_CHANNEL } from "../../core/channels.ts";
 import type { Entry, JournalMessage } from "../../journal.ts";
-import { NO_CHANNEL } from "../channels.ts";
 import { loggedPublication } from "../publication-frames.ts";
 import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, MAX_CHUNK_PAYLOAD_BYTES } from "./chunk.ts";
 import type { Waiting } from "./dedup-key.ts";

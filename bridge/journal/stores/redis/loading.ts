@@ -4,13 +4,13 @@ import { PublicationRows } from "../../core/publication-rows.ts";
 import type { StateEntry } from "../../journal.ts";
 import { type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";
 import { type Connection, partsOf } from "./connection.ts";
-import { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
+import { RedisView } from "./redis-view.ts";
 import { OPEN, RENEW } from "./scripts.ts";
 
 export interface Loaded {
-  view: JournalView;
+  view: RedisView;
   /** The id of the last trim that is in the view. */
   trimsId: string;
   /** Channels that keep more than `retentionEvents` entries, because that limit was lowered. */
@@ -48,7 +48,7 @@ export async function load(
     const [epoch = "", head = "", stamp = "", forgottenFloor = "", published = "", publishedBytes = ""] = opened;
     const publications = new PublicationRows(Number(published), Number(publishedBytes));
     const start = { epoch, head: Number(head), stamp, forgottenFloor: Number(forgottenFloor), publications };
-    const view = new JournalView(start, limits);
+    const view = new RedisView(start, limits);
     const trimsId = await lastTrim(connection, keys);
     const excess = await loadChannels(connection, keys, view, retentionEvents);
     await loadStates(connection, keys, view);
@@ -65,7 +65,7 @@ async function lastTrim(connection: Connection, keys: JournalKeys): Promise<stri
 async function loadChannels(
   connection: Connection,
   keys: JournalKeys,
-  { channels }: JournalView,
+  { channels }: RedisView,
   retentionEvents: number,
 ): Promise<string[]> {
   const excess: string[] = [];
@@ -77,14 +77,14 @@ async function loadChannels(
   return excess;
 }
 
-async function loadStates(connection: Connection, keys: JournalKeys, { states }: JournalView): Promise<void> {
-  const found = new Map<string, StateEntry>();
-  await scan(connection, keys.state, (topic, value) => {
+async function loadStates(connection: Connection, keys: JournalKeys, { states }: RedisView): Promise<void> {
+  const found: StateEntry[] = [];
+  await scan(connection, keys.state, (_topic, value) => {
     if (!states.fits(value)) return;
     const entry = readState(value.toString());
-    if (entry !== undefined) found.set(topic.toString(), entry);
+    if (entry !== undefined) found.push(entry);
   });
-  states.apply(new Map([...found].sort(([, a], [, b]) => a.position - b.position)));
+  states.load(found);
 }
 
 /** Parses `{position} {acceptedAt}`, a line feed, and the entry as in a chunk. */
@@ -112,7 +112,7 @@ async function scan(connection: Connection, key: string, onField: (name: Buffer,
 }
 
 /** Applies the log up to the newest position. @returns false when the log is not continuous */
-async function catchUp(connection: Connection, keys: JournalKeys, view: JournalView): Promise<boolean> {
+async function catchUp(connection: Connection, keys: JournalKeys, view: RedisView): Promise<boolean> {
   const [epoch, head, floor, trimmedBytes] = await connection.do((redis) =>
     redis.hmget(keys.meta, "epoch", "head", "publicationFloor", "trimmedBytes"),
   );
@@ -123,7 +123,7 @@ async function catchUp(connection: Connection, keys: JournalKeys, view: JournalV
     if (chunks.length === 0) return false;
     for (const chunk of chunks) {
       if (chunk.base !== view.head || chunk.previous !== view.stamp) return false;
-      view.apply(entriesOf(chunk), stampOf(chunk));
+      view.applyChunks(entriesOf(chunk), stampOf(chunk));
       view.publications.add(view.head, chunk.publicationBytes);
     }
   }

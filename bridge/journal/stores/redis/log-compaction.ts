@@ -3,9 +3,9 @@ import type { PublicationStore } from "../../core/publication-log.ts";
 import { ReducedRows } from "../../core/reduced-rows.ts";
 import { newestOf, type ReferencedPreviews } from "../../preview-references.ts";
 import { type Connection, partsOf } from "./connection.ts";
-import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import { encodeCompacted, type StoredRow } from "./publication-rows.ts";
+import type { RedisView } from "./redis-view.ts";
 import { COMPACT_PUBLICATIONS } from "./scripts.ts";
 
 /** Rows that one call of the script replaces: Redis needs about a millisecond. */
@@ -23,7 +23,7 @@ interface LogCompactionOptions {
   writing: Connection;
   keys: JournalKeys;
   run: string;
-  view: () => JournalView;
+  view: () => RedisView;
   /** The newest change of rows up to which this node knows what its sessions need. */
   rowChange: () => number;
   /** The next rows whose last position is above `after` and at most `until`, at most `count`. */

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
 import type { RedisBrokerRows } from "./broker-rows.ts";
-import type { MovedFloor } from "./channels.ts";
+import type { MovedFloor } from "./channel-floors.ts";
 import { type Chunk, readChunk } from "./chunk.ts";
 import { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";

@@ -1,12 +1,12 @@
 import type { Logger } from "pino";
 import type { Gap } from "../../../../contract/socket-messages.ts";
-import type { JournalPage, ReadRequest, ReplayPage, ReplayRequest } from "../../journal.ts";
-import { Page, type PageRequest, pageRequestOf, RecentPages, withTrimmedGap } from "../page.ts";
-import { recentJournalPage, WholePage } from "../whole-page.ts";
-import type { Channels } from "./channels.ts";
+import type { PageStore } from "../../core/page-reader.ts";
+import type { ReplayPage } from "../../journal.ts";
+import { Page, type PageRequest } from "../page.ts";
+import type { WholePage } from "../whole-page.ts";
+import type { ChannelFloors } from "./channel-floors.ts";
 import { type Chunk, entriesOf, readChunk } from "./chunk.ts";
 import type { Connection } from "./connection.ts";
-import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 
 /** Chunks per read. */
@@ -19,51 +19,35 @@ interface NamedChunk {
   newest: number;
 }
 
-/**
- * Reads pages of channels: the newest entries from memory, older ones from Redis. A reply with fewer rows than requested
- * is not taken for the end of a stream: only a reply without rows is.
- */
-export class PageReader {
+/** A reply with fewer rows than requested is not taken for the end of a stream: only a reply without rows is. */
+export class RedisPages implements PageStore {
   readonly #connection: Connection;
   readonly #keys: JournalKeys;
+  readonly #channels: () => ChannelFloors;
   readonly #logger: Logger;
-  readonly #recentPages = new RecentPages();
   /** The newest position that was reported as missing. */
   #missingUpTo = 0;
 
-  constructor(connection: Connection, keys: JournalKeys, logger: Logger) {
+  constructor(connection: Connection, keys: JournalKeys, channels: () => ChannelFloors, logger: Logger) {
     this.#connection = connection;
     this.#keys = keys;
+    this.#channels = channels;
     this.#logger = logger;
   }
 
-  async replay(request: ReplayRequest, view: JournalView): Promise<ReplayPage> {
-    const { channels, recentEntries, head } = view;
-    const names = request.channels.filter((name) => channels.has(name));
-    const logs = names.map((name) => ({ name, floor: channels.floorOf(name) }));
-    const wanted = pageRequestOf(request, logs, head);
-    let page: ReplayPage = { entries: [], next: Math.max(request.after, wanted.until), done: true };
-    if (wanted.after < wanted.until) {
-      const recent = await this.#recentPages.read(recentEntries, wanted);
-      page = recent ?? (await this.#read(wanted, view));
-      if (recent === undefined) {
-        await this.#refreshFloors(names, view);
-        // Retention may have removed some of these entries meanwhile. The gap then covers all entries below the floor.
-        if (logs.some(({ name, floor }) => channels.floorOf(name) > floor)) page = aboveFloors(page, names, channels);
-      }
-    }
-    return withTrimmedGap(page, request, (name) => channels.floorOf(name));
+  async readChannels(request: PageRequest): Promise<ReplayPage> {
+    const channels = this.#channels();
+    const before = request.logs.map(({ name, floor }) => ({ name, floor }));
+    const page = await this.#read(request, channels);
+    const names = before.map(({ name }) => name);
+    await this.#refreshFloors(names, channels);
+    // Retention may have removed some of these entries meanwhile. The gap then covers all entries below the floor.
+    return before.some(({ name, floor }) => channels.floorOf(name) > floor) ? aboveFloors(page, names, channels) : page;
   }
 
-  async read(request: ReadRequest, view: JournalView): Promise<JournalPage> {
-    const page = new WholePage(request, view.head);
-    if (view.recentEntries.reaches(request.after)) return recentJournalPage(view.recentEntries, page);
-    await this.#readWhole(page);
+  async readWhole(page: WholePage): Promise<number> {
     // Redis removes chunks from its log only by retention.
-    return page.finish(() => Number.POSITIVE_INFINITY);
-  }
-
-  async #readWhole(page: WholePage): Promise<void> {
+    const floor = Number.POSITIVE_INFINITY;
     for (let from = page.after; ; ) {
       const start = `(${from}-0`;
       const rows = await this.#connection.do((redis) =>
@@ -71,10 +55,10 @@ export class PageReader {
       );
       for (const [id, fields] of rows) {
         const chunk = readChunk(id, fields);
-        for (const entry of entriesOf(chunk)) if (entry.position > page.after && !page.take(entry)) return;
+        for (const entry of entriesOf(chunk)) if (entry.position > page.after && !page.take(entry)) return floor;
         from = chunk.base + chunk.size;
       }
-      if (rows.length === 0 || from >= page.until) return;
+      if (rows.length === 0 || from >= page.until) return floor;
     }
   }
 
@@ -82,7 +66,7 @@ export class PageReader {
    * If a chunk is missing that a channel still keeps, the page ends before the chunk. A page that begins with missing
    * chunks reports them as a gap and continues after them.
    */
-  async #read(request: PageRequest, view: JournalView): Promise<ReplayPage> {
+  async #read(request: PageRequest, channels: ChannelFloors): Promise<ReplayPage> {
     const page = new Page(request);
     let readTo = request.after;
     let gap: Gap | undefined;
@@ -104,7 +88,7 @@ export class PageReader {
         for (const last of some) {
           const chunk = chunks.get(last);
           if (chunk === undefined) {
-            if (!(await this.#isLost(last, found, request, view))) continue;
+            if (!(await this.#isLost(last, found, request, channels))) continue;
             if (readTo > request.after) return finish(readTo);
             gap = { after: request.after, before: last + 1 };
             continue;
@@ -153,7 +137,7 @@ export class PageReader {
     last: number,
     found: readonly { name: string; chunks: readonly NamedChunk[] }[],
     { after }: PageRequest,
-    view: JournalView,
+    channels: ChannelFloors,
   ): Promise<boolean> {
     const holders = found.flatMap(({ name, chunks }) => {
       const newest = chunks.find((chunk) => chunk.last === last)?.newest ?? 0;
@@ -161,9 +145,9 @@ export class PageReader {
     });
     await this.#refreshFloors(
       holders.map(({ name }) => name),
-      view,
+      channels,
     );
-    return holders.some(({ name, newest }) => newest > view.channels.floorOf(name));
+    return holders.some(({ name, newest }) => newest > channels.floorOf(name));
   }
 
   #reportMissing({ after, before }: Gap): void {
@@ -176,7 +160,7 @@ export class PageReader {
   }
 
   /** Loads the current floors: they show which entries retention removed while the page was read. */
-  async #refreshFloors(names: readonly string[], { channels }: JournalView): Promise<void> {
+  async #refreshFloors(names: readonly string[], channels: ChannelFloors): Promise<void> {
     if (names.length === 0) return;
     const { meta, floors, kept } = this.#keys;
     const [forgotten, floorsNow, keptNow] = await this.#connection.do((redis) =>
@@ -190,7 +174,7 @@ export class PageReader {
   }
 }
 
-function aboveFloors(page: ReplayPage, names: readonly string[], channels: Channels): ReplayPage {
+function aboveFloors(page: ReplayPage, names: readonly string[], channels: ChannelFloors): ReplayPage {
   const entries = page.entries.filter((entry) =>
     names.some((name) => entry.channels.includes(name) && entry.position > channels.floorOf(name)),
   );

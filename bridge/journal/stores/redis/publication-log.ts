@@ -6,10 +6,10 @@ import type { PublicationRows } from "../../core/publication-rows.ts";
 import { type ReferencedPreviews, withPictures } from "../../preview-references.ts";
 import type { Chunk } from "./chunk.ts";
 import { type Connection, partsOf } from "./connection.ts";
-import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import { LogCompaction } from "./log-compaction.ts";
 import { lastOfCompacted, readCompacted, readRetained, readRow, type StoredRow } from "./publication-rows.ts";
+import type { RedisView } from "./redis-view.ts";
 import { TRIM_PUBLICATIONS } from "./scripts.ts";
 
 const MAX_ROWS_PER_READ = 64;
@@ -34,7 +34,7 @@ interface RedisPublicationsOptions {
   writing: Connection;
   keys: JournalKeys;
   run: string;
-  view: () => JournalView;
+  view: () => RedisView;
   /** The number of the newest change of rows up to which this node knows what its sessions need. */
   rowChange: () => number;
   /** The sorted set of living nodes. */

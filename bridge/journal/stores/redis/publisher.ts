@@ -113,7 +113,7 @@ export class Publisher {
 
   #publish(entries: readonly Entry[], publications: readonly LoggedPublication[], stamp: string): void {
     const { view, followers, log, logger } = this.#options;
-    const topic = view().apply(entries, stamp);
+    const topic = view().applyChunks(entries, stamp);
     if (topic !== undefined && !this.#hasWarnedOfFullStateTable) {
       this.#hasWarnedOfFullStateTable = true;
       logger.warn({ topic }, "too many retained topics, state of further topics is not stored");

@@ -22,6 +22,7 @@ import { Listeners } from "../../../../platform/listeners.ts";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
 import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
 import type { Membership } from "../../../../platform/redis/membership.ts";
+import { PageReader } from "../../core/page-reader.ts";
 import { StoredPublicationLog } from "../../core/publication-log.ts";
 import type { Appended, Entry, Journal, JournalMessage, Recovery } from "../../journal.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
@@ -37,7 +38,7 @@ import { type Loaded, load, renewEpoch } from "./loading.ts";
 import { LogReader } from "./log-reader.ts";
 import { RedisMqttLog } from "./mqtt-log.ts";
 import { OpenPublications } from "./open-publications.ts";
-import { PageReader } from "./pages.ts";
+import { RedisPages } from "./pages.ts";
 import { RedisPublications } from "./publication-log.ts";
 import { Publisher } from "./publisher.ts";
 import { Retention } from "./retention.ts";
@@ -230,7 +231,7 @@ class RedisJournal implements Journal {
       onFailed: (error) => health.failed("reading", error),
       onWorked: () => health.worked("reading"),
     });
-    this.#pages = new PageReader(reading, keys, logger);
+    this.#pages = new PageReader(new RedisPages(reading, keys, () => view().channels, logger));
     this.#retention = new Retention({
       ...settings,
       ...context,
@@ -267,7 +268,7 @@ class RedisJournal implements Journal {
   follow: Journal["follow"] = (onEntries) => this.#followers.add(onEntries);
   snapshot: Journal["snapshot"] = (channel) => this.#loaded.view.states.snapshot(channel);
   state: Journal["state"] = (topic) => this.#loaded.view.states.get(topic);
-  hasChannel: Journal["hasChannel"] = (channel) => this.#loaded.view.channels.has(channel);
+  hasChannel: Journal["hasChannel"] = (channel) => this.#loaded.view.channels.get(channel) !== undefined;
   channelNames: Journal["channelNames"] = () => this.#loaded.view.channels.names();
   unfinished: Journal["unfinished"] = () => this.#open.unfinished(this.#links.reading);
   onUnfinished: Journal["onUnfinished"] = (listener) => this.#unfinishedListeners.add(listener);

@@ -1,6 +1,6 @@
 import type { Journal, JournalReader } from "../../journal.ts";
 import type { RetentionLimits } from "../limits.ts";
-import type { MovedFloor } from "./channels.ts";
+import type { MovedFloor } from "./channel-floors.ts";
 import { partsOf } from "./connection.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { TRIM } from "./scripts.ts";

@@ -5,11 +5,11 @@ import { Batch } from "./batch.ts";
 import { MAX_ENTRY_CHANNELS } from "./chunk.ts";
 import { asUnavailable, type Connection, partsOf, type Reply } from "./connection.ts";
 import { type DedupKey, dedupKeyOf, type Waiting } from "./dedup-key.ts";
-import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import type { OpenPublications } from "./open-publications.ts";
 import type { RedisPublications } from "./publication-log.ts";
+import type { RedisView } from "./redis-view.ts";
 import { APPEND } from "./scripts.ts";
 
 /** The options that all parts that write to Redis share. */
@@ -19,7 +19,7 @@ export interface WriterContext {
   run: string;
   open: OpenPublications;
   publications: Pick<RedisPublications, "needs">;
-  view: () => JournalView;
+  view: () => RedisView;
   /**
    * Reloads the journal, because Redis holds another epoch or, if `isRolledBack`, lost the end of this epoch. Resolves
    * when the new view is loaded.
@@ -214,7 +214,7 @@ export class Writer {
   }
 }
 
-function checkChannels({ channels, topic }: JournalMessage, view: JournalView): void {
+function checkChannels({ channels, topic }: JournalMessage, view: RedisView): void {
   if (channels.length > MAX_ENTRY_CHANNELS)
     throw new RangeError(`${topic} is in ${channels.length} channels, but at most ${MAX_ENTRY_CHANNELS} are allowed`);
   for (const channel of channels) view.channels.check(channel);

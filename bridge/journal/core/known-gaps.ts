@@ -1,4 +1,4 @@
-import type { Gap } from "../../../../contract/socket-messages.ts";
+import type { Gap } from "../../../contract/socket-messages.ts";
 
 /** The largest number of gaps of one channel. Beyond it, the lowest two are joined, with the entries between them. */
 const MAX_GAPS = 64;

@@ -1,9 +1,5 @@
-import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
-import type { Entry, StateEntry } from "../../journal.ts";
-import type { JournalLimits } from "../limits.ts";
-import { rowsOf, stateKey } from "./keys.ts";
-
-type StateHeader = [position: number, acceptedAt: number, camera: string | 0, channels: readonly string[]];
+import type { Entry, StateEntry } from "../journal.ts";
+import type { JournalLimits } from "../stores/limits.ts";
 
 /** The state changes of one write: the new value of each topic; undefined clears the state. */
 export type StateChanges = Map<string, StateEntry | undefined>;
@@ -47,13 +43,6 @@ export class StateTable {
     return true;
   }
 
-  put(changes: StateChanges, set: WriteSet): void {
-    for (const [topic, entry] of changes) {
-      if (entry === undefined) set.del(stateKey(topic));
-      else set.put(stateKey(topic), stateRow(entry));
-    }
-  }
-
   apply(changes: StateChanges): void {
     for (const [topic, entry] of changes) {
       const before = this.#topics.get(topic);
@@ -62,23 +51,9 @@ export class StateTable {
     }
   }
 
-  /** The correct row of a topic after a failed write; undefined when the store must have no such row. */
-  row(key: string): string | undefined {
-    const entry = this.#topics.get(key.slice(1));
-    return entry === undefined ? undefined : stateRow(entry);
-  }
-
-  async load(db: Database): Promise<void> {
-    const entries: StateEntry[] = [];
-    for await (const [key, value] of db.iterator(rowsOf("s"))) {
-      if (!this.fits(value)) continue;
-      const end = value.indexOf("\n");
-      const [position, acceptedAt, camera, channels]: StateHeader = JSON.parse(value.slice(0, end));
-      const body = value.slice(end + 1);
-      entries.push({ position, topic: key.slice(1), channels, camera: camera || undefined, body, acceptedAt });
-    }
-    entries.sort((a, b) => a.position - b.position);
-    for (const entry of entries) this.#add(entry);
+  /** Adds the stored values. Of several values of a topic, the newest one counts. */
+  load(entries: StateEntry[]): void {
+    this.apply(new Map(entries.sort((a, b) => a.position - b.position).map((entry) => [entry.topic, entry])));
   }
 
   /** Whether the value fits into the memory limit of the start. Counts the value as loaded or as skipped. */
@@ -118,9 +93,4 @@ export class StateTable {
 
 function stateOf({ position, topic, channels, camera, body, acceptedAt }: Entry): StateEntry {
   return { position, topic, channels, camera, body, acceptedAt };
-}
-
-function stateRow({ position, acceptedAt, camera, channels, body }: StateEntry): string {
-  const header: StateHeader = [position, acceptedAt, camera ?? 0, channels];
-  return `${JSON.stringify(header)}\n${body}`;
 }

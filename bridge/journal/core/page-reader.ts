@@ -1,0 +1,45 @@
+import type { JournalPage, ReadRequest, ReplayPage, ReplayRequest } from "../journal.ts";
+import { type PageRequest, pageRequestOf, RecentPages } from "../stores/page.ts";
+import { recentJournalPage, WholePage } from "../stores/whole-page.ts";
+import type { JournalView } from "./journal-view.ts";
+
+/** The entries in a store. */
+export interface PageStore {
+  /**
+   * Reads a page of channels. A page that begins where entries are lost says so and continues after them; otherwise the
+   * page ends before them. @throws {StoreUnavailableError}
+   */
+  readChannels(request: PageRequest): Promise<ReplayPage>;
+  /**
+   * Adds the next entries of the whole journal to the page. @throws {StoreUnavailableError}
+   * @returns the highest position that retention may have removed: entries above it that are missing are lost
+   */
+  readWhole(page: WholePage): Promise<number>;
+}
+
+/** Reads pages: the newest entries from memory, older ones from the store. */
+export class PageReader {
+  readonly #store: PageStore;
+  readonly #recentPages = new RecentPages();
+
+  constructor(store: PageStore) {
+    this.#store = store;
+  }
+
+  async replay(request: ReplayRequest, { channels, recentEntries, head }: JournalView): Promise<ReplayPage> {
+    const known = request.channels.map((name) => channels.get(name)).filter((channel) => channel !== undefined);
+    const wanted = pageRequestOf(request, known, head);
+    let page: ReplayPage = { entries: [], next: Math.max(request.after, wanted.until), done: true };
+    if (wanted.after < wanted.until)
+      page = (await this.#recentPages.read(recentEntries, wanted)) ?? (await this.#store.readChannels(wanted));
+    // After reading, because retention may have removed entries meanwhile.
+    const gap = channels.gapAfter(request.channels, request.after);
+    return gap === undefined ? page : { ...page, gap };
+  }
+
+  async read(request: ReadRequest, { recentEntries, head }: JournalView): Promise<JournalPage> {
+    const page = new WholePage(request, head);
+    if (recentEntries.reaches(request.after)) return recentJournalPage(recentEntries, page);
+    return page.finish(await this.#store.readWhole(page));
+  }
+}
