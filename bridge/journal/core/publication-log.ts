@@ -47,8 +47,6 @@ interface StoredPublicationLogOptions {
   view: () => LogView;
   /** Default: publications of previews are left out of reads. */
   previews: ReferencedPreviews | undefined;
-  /** Called after the followers. */
-  onFollowed?: () => void;
   logger: Logger;
 }
 
@@ -104,7 +102,6 @@ export class StoredPublicationLog implements PublicationLog {
     this.head = head;
     this.#recent.push(this.#options.view().publications.isStored ? publications : [], head);
     this.#followers.call(publications, head);
-    this.#options.onFollowed?.();
   }
 
   /** Passes everything up to the head of a newer view of the same epoch to the followers. @throws {StoreUnavailableError} */

@@ -14,6 +14,7 @@ import { INCOMING_ID_SECONDS } from "./batch.ts";
 import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { encodeOpen } from "./publication-rows.ts";
+import type { RedisView } from "./redis-view.ts";
 import { TAKE_OVER } from "./scripts.ts";
 
 /** The size of a place: a publication's number in its batch, from 1, before its frame. */
@@ -32,8 +33,7 @@ interface RedisEarlierRowsOptions {
   connection: Connection;
   keys: JournalKeys;
   append: Journal["append"];
-  /** Whether the topic's state changed after `position`. @param isClear the message at `position` clears the state */
-  isSuperseded: (topic: string, position: number, isClear: boolean) => boolean;
+  view: () => Pick<RedisView, "head" | "states">;
   logger: Logger;
 }
 
@@ -128,7 +128,7 @@ export class RedisEarlierRows implements EarlierRows {
   }
 
   async #batch({ run, base }: { run: string; base: number }): Promise<LoggedPublication[]> {
-    const { connection, keys, isSuperseded, logger } = this.#options;
+    const { connection, keys, logger } = this.#options;
     const name = String(base);
     const [value, partial] = await connection.do((redis) =>
       Promise.all([redis.hgetBuffer(keys.undelivered(run), name), redis.hget(keys.partial(run), name)]),
@@ -142,7 +142,7 @@ export class RedisEarlierRows implements EarlierRows {
         if (Array.isArray(pending) && !pending.includes(position)) continue;
         const { topic, payload, retain } = publication;
         // An outdated message must not replace the retained message that was set since.
-        const isStale = changesState && isSuperseded(topic, position, payload.length === 0);
+        const isStale = changesState && this.#isSuperseded(topic, position, payload.length === 0);
         found.push({ ...publication, position, retain: retain && !isStale });
       }
       return found;
@@ -150,6 +150,15 @@ export class RedisEarlierRows implements EarlierRows {
       logger.error({ err, run, base }, "undelivered publications of one write are unreadable");
       return [];
     }
+  }
+
+  /** Whether the topic's state changed after `position`. @param isClear the message at `position` clears the state */
+  #isSuperseded(topic: string, position: number, isClear: boolean): boolean {
+    const { head, states } = this.#options.view();
+    const last = states.get(topic)?.position ?? 0;
+    // A clear removes the state. So after a `set` at `position`, a missing or older state means that a clear came
+    // later.
+    return last > position || (!isClear && last < position && position <= head);
   }
 
   async #write(args: Arguments): Promise<void> {

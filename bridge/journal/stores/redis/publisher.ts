@@ -1,22 +1,17 @@
-import type { Logger } from "pino";
-import type { Listeners } from "../../../../platform/listeners.ts";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
-import type { StoredPublicationLog } from "../../core/publication-log.ts";
+import type { StoreOwner } from "../../core/store.ts";
 import type { Entry } from "../../journal.ts";
 import type { Batch } from "./batch.ts";
+import type { RedisBrokerRows } from "./broker-rows.ts";
 import { type Chunk, entriesOf, stampOf } from "./chunk.ts";
 import type { Continuity } from "./log-reader.ts";
 import type { ChunkPublications } from "./publication-log.ts";
 import type { Writer, WriterContext } from "./writer.ts";
 
 interface PublisherOptions extends Pick<WriterContext, "run" | "open" | "view"> {
-  log: StoredPublicationLog;
   writer: () => Writer;
-  followers: Listeners<[entries: readonly Entry[]]>;
-  /** Called when `unfinished` has new messages. */
-  onOrphan: () => void;
-  onAppended: (entryCount: number) => void;
-  logger: Logger;
+  owner: StoreOwner;
+  rows: Pick<RedisBrokerRows, "advance">;
 }
 
 /**
@@ -29,7 +24,6 @@ export class Publisher {
   /** The position before each batch of this node, unless the reply to its append was lost. */
   readonly bases = new WeakMap<Batch, number>();
   readonly #published = new WeakSet<Batch>();
-  #hasWarnedOfFullStateTable = false;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
@@ -63,7 +57,7 @@ export class Publisher {
 
   /** Publishes chunks that were read from the log. */
   arrived(chunks: readonly Chunk[], publicationsOf: ChunkPublications): Continuity {
-    const { view, run, open, log } = this.#options;
+    const { view, run, open, owner } = this.#options;
     const entries: Entry[] = [];
     const publications: LoggedPublication[] = [];
     const completed: [Batch, number][] = [];
@@ -101,9 +95,9 @@ export class Publisher {
       view().publications.add(last, chunk.publicationBytes);
     }
     if (entries.length > 0) this.#publish(entries, publications, stamp);
-    if (missing !== undefined) log.missed(missing.after, missing.before);
+    if (missing !== undefined) owner.log.missed(missing.after, missing.before);
     for (const [batch, base] of completed) this.#completed(batch, base);
-    if (hasOrphan) this.#options.onOrphan();
+    if (hasOrphan) owner.foundUnfinished();
     return continuity;
   }
 
@@ -112,28 +106,24 @@ export class Publisher {
   }
 
   #publish(entries: readonly Entry[], publications: readonly LoggedPublication[], stamp: string): void {
-    const { view, followers, log, logger } = this.#options;
-    const topic = view().applyChunks(entries, stamp);
-    if (topic !== undefined && !this.#hasWarnedOfFullStateTable) {
-      this.#hasWarnedOfFullStateTable = true;
-      logger.warn({ topic }, "too many retained topics, state of further topics is not stored");
-    }
-    log.publish(publications, view().head);
-    followers.call(entries);
+    const { view, owner, rows } = this.#options;
+    const skippedStateTopic = view().applyChunks(entries, stamp);
+    owner.publish(entries, publications, skippedStateTopic);
+    rows.advance();
   }
 
   #completed(batch: Batch, base: number): void {
-    const { writer, open } = this.#options;
+    const { writer, open, owner } = this.#options;
     this.#published.add(batch);
     if (writer().sent.get(batch.number) !== batch) {
       // The appends of this batch were already rejected. The senders retry, and the retries are duplicates.
       open.addOrphan(base + 1, base + batch.size);
-      this.#options.onOrphan();
+      owner.foundUnfinished();
       return;
     }
     for (const position of batch.openPositions(base)) open.add(position);
     writer().published(batch, base);
-    this.#options.onAppended(batch.size);
+    owner.appended(batch.size);
   }
 }
 

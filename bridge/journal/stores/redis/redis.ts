@@ -1,13 +1,13 @@
-// The journal in Redis, for any number of nodes. Its parts:
+// The store of the journal in Redis, for any number of nodes. Its parts:
 //
 // - `scripts/` holds the Lua scripts: each changes the journal atomically. `keys` describes the keys of the journal.
 // - `writer` queues appends and sends them as a `batch`; `chunk`, `publications` and `dedup-key` encode the batch.
 // - `log-reader` reads what other nodes append; `publisher` passes all entries to the followers in the log's order.
-// - `journal-view` is the memory of this node: channels, state and recent entries. `loading` fills it.
+// - `redis-view` is the memory of this node: channels, state and recent entries. `loading` fills it.
 // - `pages` reads older entries; `retention` removes old entries; `health` says why the journal is unavailable.
 // - `publication-log` and `publication-rows` hold the publications for MQTT subscribers; `broker-rows` holds the broker's
-//   sessions; `mqtt-log` puts them together. `open-publications` holds the commands that the relay has not finished;
-//   `earlier-rows` takes over what versions before the log have left.
+//   sessions; `open-publications` holds the commands that the relay has not finished; `earlier-rows` takes over what
+//   versions before the log have left.
 // - `upkeep` follows each heartbeat of this node, and claims the commands of dead nodes.
 //
 // The steps of an append: `append` checks the channels and queues the message. At the end of the turn of the event
@@ -16,18 +16,16 @@
 // are called, and the appends resolve. Usually the script's reply triggers this; otherwise reading the log does.
 
 import type { Logger } from "pino";
-import type { Since } from "../../../../contract/socket-messages.ts";
-import { StoreUnavailableError } from "../../../../platform/errors.ts";
-import { Listeners } from "../../../../platform/listeners.ts";
+import type { IncomingId } from "../../../../platform/publication-log.ts";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
 import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
 import type { Membership } from "../../../../platform/redis/membership.ts";
-import { PageReader } from "../../core/page-reader.ts";
-import { StoredPublicationLog } from "../../core/publication-log.ts";
-import type { Appended, Entry, Journal, JournalMessage, Recovery } from "../../journal.ts";
+import type { JournalStore, StoreOwner } from "../../core/store.ts";
+import { StoredJournal } from "../../core/stored-journal.ts";
+import type { Journal } from "../../journal.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
 import { warnOfSkippedStates } from "../level/loading.ts";
-import { assertRetention, BACKGROUND, type RetentionLimits } from "../limits.ts";
+import { assertRetention, type RetentionLimits } from "../limits.ts";
 import { RedisBrokerRows } from "./broker-rows.ts";
 import { Connection } from "./connection.ts";
 import { RedisEarlierRows } from "./earlier-rows.ts";
@@ -36,11 +34,11 @@ import { type JournalKeys, journalKeys } from "./keys.ts";
 import { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
 import { type Loaded, load, renewEpoch } from "./loading.ts";
 import { LogReader } from "./log-reader.ts";
-import { RedisMqttLog } from "./mqtt-log.ts";
 import { OpenPublications } from "./open-publications.ts";
 import { RedisPages } from "./pages.ts";
 import { RedisPublications } from "./publication-log.ts";
 import { Publisher } from "./publisher.ts";
+import type { RedisView } from "./redis-view.ts";
 import { Retention } from "./retention.ts";
 import { Upkeep } from "./upkeep.ts";
 import { Writer, type WriterContext } from "./writer.ts";
@@ -94,9 +92,8 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
     await Promise.all([writing.ready(waits.openTimeoutMs), reading.ready(waits.openTimeoutMs)]);
     const loaded = await load(reading, keys, limits, retentionEvents);
     warnOfSkippedStates(loaded.view.states, settings.logger);
-    const journal = new RedisJournal(loaded, { writing, reading, keys }, settings);
-    await journal.start();
-    return journal;
+    const links = { writing, reading, keys };
+    return await new StoredJournal((owner) => new RedisStore(owner, loaded, links, settings), settings).start();
   } catch (error) {
     writing.close();
     reading.close();
@@ -130,62 +127,46 @@ interface Links {
   keys: JournalKeys;
 }
 
-class RedisJournal implements Journal {
+class RedisStore implements JournalStore {
+  readonly #owner: StoreOwner;
   readonly #settings: Settings;
   readonly #links: Links;
   readonly #health: Health;
   readonly #open: OpenPublications;
-  readonly #publications: RedisPublications;
-  readonly #publicationLog: StoredPublicationLog;
-  readonly #rows: RedisBrokerRows;
-  readonly mqtt: RedisMqttLog;
   readonly #writer: Writer;
   readonly #publisher: Publisher;
   readonly #log: LogReader;
-  readonly #pages: PageReader;
   readonly #retention: Retention;
   readonly #upkeep: Upkeep;
-  readonly #followers: Listeners<[entries: readonly Entry[]]>;
-  readonly #resetListeners: Listeners<[]>;
-  readonly #unfinishedListeners: Listeners<[]>;
+  readonly pages: RedisPages;
+  readonly publications: RedisPublications;
+  readonly rows: RedisBrokerRows;
+  readonly earlier: RedisEarlierRows;
   #loaded: Loaded;
   #reloading: Promise<void> | undefined;
-  #untrimmedAppends = 0;
-  #trimTimer: NodeJS.Timeout | undefined;
-  #openTimer: NodeJS.Timeout | undefined;
-  #closing: Promise<void> | undefined;
 
-  constructor(loaded: Loaded, links: Links, settings: Settings) {
-    const { redis, waits, logger, membership } = settings;
+  constructor(owner: StoreOwner, loaded: Loaded, links: Links, settings: Settings) {
+    const { redis, waits, logger, previews, membership } = settings;
     const { writing, reading, keys } = links;
+    this.#owner = owner;
     this.#settings = settings;
     this.#links = links;
     this.#loaded = loaded;
     this.#health = new Health(logger);
-    this.#followers = new Listeners(logger);
-    this.#resetListeners = new Listeners(logger);
-    this.#unfinishedListeners = new Listeners(logger);
     const run = membership.nodeId;
     const health = this.#health;
-    const view = () => this.#loaded.view;
+    const view = () => this.view;
     const open = new OpenPublications(run, keys);
-    const { previews } = settings;
     const publications = new RedisPublications({
       ...{ reading, writing, keys, run, view, previews, logger },
       members: membership.key,
-      rowChange: () => this.#rows.known,
+      rowChange: () => this.rows.known,
     });
-    const onFollowed = () => this.#rows.advance();
-    const log = new StoredPublicationLog({ store: publications, view, previews, onFollowed, logger });
-    this.#rows = new RedisBrokerRows({
+    this.rows = new RedisBrokerRows({
       ...{ writing, reading, keys, run, membership, logger },
-      epoch: () => this.epoch,
-      head: () => log.head,
-      onGap: () => log.reset(),
-    });
-    log.onReset(() => {
-      publications.reset();
-      this.#rows.reset();
+      epoch: () => this.view.epoch,
+      head: () => owner.log.head,
+      onGap: () => owner.log.reset(),
     });
     const context: WriterContext = {
       ...{ connection: writing, keys, run, open, publications, view },
@@ -194,19 +175,14 @@ class RedisJournal implements Journal {
       onWorked: () => health.worked("writing"),
     };
     this.#open = open;
-    this.#publications = publications;
-    this.#publicationLog = log;
-    const append: Journal["append"] = (message) => this.append(message);
-    const earlier = new RedisEarlierRows({
-      ...{ connection: writing, keys, append, logger },
-      isSuperseded: (topic, position, isClear) => this.#isSuperseded(topic, position, isClear),
+    this.publications = publications;
+    this.earlier = new RedisEarlierRows({
+      ...{ connection: writing, keys, view, logger },
+      append: (message) => owner.append(message),
     });
-    this.mqtt = new RedisMqttLog({ publications: log, rows: this.#rows, earlier, append, connection: writing, keys });
     this.#publisher = new Publisher({
-      ...{ run, open, log, view, followers: this.#followers, logger },
+      ...{ run, open, view, owner, rows: this.rows },
       writer: () => this.#writer,
-      onOrphan: () => this.#unfinishedListeners.call(),
-      onAppended: (count) => this.#countAppends(count),
     });
     this.#writer = new Writer({
       ...settings,
@@ -216,110 +192,74 @@ class RedisJournal implements Journal {
     });
     this.#log = new LogReader({
       ...{ redis, keys, ...waits, logger },
-      cursor: () => ({ epoch: this.epoch, head: this.head, trimsId: this.#loaded.trimsId }),
+      cursor: () => ({ epoch: this.view.epoch, head: this.view.head, trimsId: this.#loaded.trimsId }),
       withoutPublications: (chunks) => this.#publisher.withoutPublications(chunks),
       publicationsOf: (chunks, connection) => publications.publicationsOf(chunks, connection),
       onChunks: (chunks, publications) => this.#publisher.arrived(chunks, publications),
-      onFloors: (floors) => view().channels.moved(floors),
-      rows: this.#rows,
-      onPublicationFloor: (floor, bytes) => view().publications.trimmed(floor, bytes),
+      onFloors: (floors) => this.view.channels.moved(floors),
+      rows: this.rows,
+      onPublicationFloor: (floor, bytes) => this.view.publications.trimmed(floor, bytes),
       onCompacted: (by, upTo, bytes, removedBytes) => {
-        view().publications.trimmed(0, removedBytes);
-        if (by !== run) log.compacted(upTo, bytes);
+        this.view.publications.trimmed(0, removedBytes);
+        if (by !== run) owner.log.compacted(upTo, bytes);
       },
       onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
       onFailed: (error) => health.failed("reading", error),
       onWorked: () => health.worked("reading"),
     });
-    this.#pages = new PageReader(new RedisPages(reading, keys, () => view().channels, logger));
+    this.pages = new RedisPages(reading, keys, () => this.view.channels, logger);
     this.#retention = new Retention({
       ...settings,
       ...context,
       nodeName: membership.name,
-      isClosing: () => this.#closing !== undefined,
+      isClosing: () => owner.isClosing,
     });
-    const onClaimed = () => this.#unfinishedListeners.call();
-    this.#upkeep = new Upkeep({ ...context, membership, onClaimed });
+    this.#upkeep = new Upkeep({ ...context, membership, onClaimed: () => owner.foundUnfinished() });
   }
 
   async start(): Promise<void> {
     const { redis } = this.#links.writing;
+    this.#owner.log.onReset(() => {
+      this.publications.reset();
+      this.rows.reset();
+    });
     await this.#upkeep.start();
     await this.#retention.schedule(this.#loaded.excess);
     redis.on("close", () => this.#health.failed("writing", new Error("Connection is closed.")));
     redis.on("ready", () => this.#upkeep.run());
-    await this.#rows.start();
+    await this.rows.start();
     this.#log.start();
-    this.#trimTimer = setInterval(() => this.#trimInBackground(), BACKGROUND.trimIntervalMs).unref();
   }
 
-  get epoch(): string {
-    return this.#loaded.view.epoch;
-  }
-
-  get head(): number {
-    return this.#loaded.view.head;
+  get view(): RedisView {
+    return this.#loaded.view;
   }
 
   get unavailableReason(): string | undefined {
-    return this.#closing === undefined ? this.#health.unavailableReason : "the journal is closed";
+    return this.#health.unavailableReason;
   }
 
-  follow: Journal["follow"] = (onEntries) => this.#followers.add(onEntries);
-  snapshot: Journal["snapshot"] = (channel) => this.#loaded.view.states.snapshot(channel);
-  state: Journal["state"] = (topic) => this.#loaded.view.states.get(topic);
-  hasChannel: Journal["hasChannel"] = (channel) => this.#loaded.view.channels.get(channel) !== undefined;
-  channelNames: Journal["channelNames"] = () => this.#loaded.view.channels.names();
-  unfinished: Journal["unfinished"] = () => this.#open.unfinished(this.#links.reading);
-  onUnfinished: Journal["onUnfinished"] = (listener) => this.#unfinishedListeners.add(listener);
-  onReset: Journal["onReset"] = (listener) => this.#resetListeners.add(listener);
+  append: JournalStore["append"] = (message, resolve, reject) => this.#writer.append(message, resolve, reject);
+  trim: JournalStore["trim"] = (readers) => this.#retention.trim(readers);
+  finished: JournalStore["finished"] = (position) => this.#open.finished(position);
+  flushFinished: JournalStore["flushFinished"] = () => this.#open.flush(this.#links.writing);
+  unfinished: JournalStore["unfinished"] = () => this.#open.unfinished(this.#links.reading);
 
-  keepFor: Journal["keepFor"] = (reader) => this.#retention.keepFor(reader);
+  /** None: a session's ids are read when its client connects, because the client may have been at another node. */
+  async *incomingIds(): AsyncGenerator<IncomingId> {}
 
-  get freeChannels(): number {
-    return this.#loaded.view.channels.free;
-  }
-
-  append(message: JournalMessage): Promise<Appended> {
-    return new Promise((resolve, reject) => {
-      // An error that is thrown here rejects the promise.
-      this.#assertOpen();
-      this.#writer.append(message, resolve, reject);
-    });
-  }
-
-  replay: Journal["replay"] = async (request) => {
-    this.#assertOpen();
-    return await this.#pages.replay(request, this.#loaded.view);
+  removeIncomingIds: JournalStore["removeIncomingIds"] = async (ids) => {
+    const { writing, keys } = this.#links;
+    const bySession = new Map<string, number[]>();
+    for (const { session, messageId } of ids) {
+      const known = bySession.get(session);
+      if (known === undefined) bySession.set(session, [messageId]);
+      else known.push(messageId);
+    }
+    await writing.do((redis) =>
+      Promise.all([...bySession].map(([session, numbers]) => redis.srem(keys.incoming(session), ...numbers))),
+    );
   };
-
-  read: Journal["read"] = async (request) => {
-    this.#assertOpen();
-    return await this.#pages.read(request, this.#loaded.view);
-  };
-
-  recovery(channel: string, since: Since): Recovery {
-    return this.#loaded.view.channels.recovery(channel, since, this);
-  }
-
-  finished(position: number): void {
-    if (!this.#open.finished(position) || this.#openTimer !== undefined) return;
-    this.#openTimer = setTimeout(() => {
-      this.#openTimer = undefined;
-      // If this write fails, the updates join a later write.
-      if (this.#closing === undefined) this.#open.flush(this.#links.writing).catch(() => {});
-    }, BACKGROUND.openFlushDelayMs).unref();
-  }
-
-  async trim(): Promise<number> {
-    this.#assertOpen();
-    return await this.#retention.trim();
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
 
   /** Replaces the view, because Redis holds another journal or because this node missed entries. */
   #reload(isRolledBack: boolean): Promise<void> {
@@ -339,7 +279,7 @@ class RedisJournal implements Journal {
     const { epoch, head } = loaded.view;
     const isOther = epoch !== before.epoch;
     if (isOther) await this.#open.reset(reading, head);
-    else await this.#publicationLog.continueTo(loaded.view);
+    else await this.#owner.log.continueTo(loaded.view);
     this.#loaded = loaded;
     for (const batch of this.#writer.abandonSent()) {
       const base = this.#publisher.bases.get(batch);
@@ -352,28 +292,8 @@ class RedisJournal implements Journal {
         ? "acknowledged events are lost: redis holds another journal, or lost a part of this one"
         : "node was disconnected from redis for longer than events are kept",
     );
-    this.#resetListeners.call();
-    if (isOther) this.#publicationLog.reset();
-    this.#unfinishedListeners.call();
+    this.#owner.reset(isOther);
     await this.#retention.schedule(loaded.excess);
-  }
-
-  #countAppends(count: number): void {
-    this.#untrimmedAppends += count;
-    if (this.#untrimmedAppends >= BACKGROUND.trimEveryAppends) this.#trimInBackground();
-  }
-
-  #trimInBackground(): void {
-    this.#untrimmedAppends = 0;
-    if (this.#closing !== undefined) return;
-    this.trim().catch((err: unknown) => this.#settings.logger.debug({ err }, "retention failed, retrying later"));
-  }
-
-  #isSuperseded(topic: string, position: number, isClear: boolean): boolean {
-    const last = this.state(topic)?.position ?? 0;
-    // A clear removes the state. So after a `set` at `position`, a missing or older state means that a clear came
-    // later.
-    return last > position || (!isClear && last < position && position <= this.head);
   }
 
   #refusal(): string | undefined {
@@ -381,26 +301,22 @@ class RedisJournal implements Journal {
     return this.#health.unavailableReason ?? redisFailureReason(new Error("Connection is closed."));
   }
 
-  async #close(): Promise<void> {
-    const { writing, reading } = this.#links;
-    clearInterval(this.#trimTimer);
-    clearTimeout(this.#openTimer);
+  async idle(): Promise<void> {
     this.#health.close();
-    await Promise.all([this.#retention.idle(), this.#publications.idle()]);
-    await this.#rows.close();
+    await this.publications.idle();
+    await this.rows.close();
     await this.#upkeep.stop();
     await this.#writer.idle();
-    try {
-      await this.#open.flush(writing);
-    } catch (err) {
-      this.#settings.logger.warn({ err }, "journal not closed cleanly");
-    }
-    await this.#log.stop();
-    writing.close();
-    reading.close();
   }
 
-  #assertOpen(): void {
-    if (this.#closing !== undefined) throw new StoreUnavailableError("the journal is closed");
+  async close(): Promise<void> {
+    const { writing, reading } = this.#links;
+    try {
+      await this.#open.flush(writing);
+    } finally {
+      await this.#log.stop();
+      writing.close();
+      reading.close();
+    }
   }
 }

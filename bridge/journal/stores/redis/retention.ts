@@ -1,4 +1,4 @@
-import type { Journal, JournalReader } from "../../journal.ts";
+import type { JournalReader } from "../../journal.ts";
 import type { RetentionLimits } from "../limits.ts";
 import type { MovedFloor } from "./channel-floors.ts";
 import { partsOf } from "./connection.ts";
@@ -21,27 +21,9 @@ interface RetentionOptions
 /** Removes entries that exceed a channel's limits on count or age. Any node may do this at any time. */
 export class Retention {
   readonly #options: RetentionOptions;
-  readonly #readers = new Set<JournalReader>();
-  #trimming: Promise<unknown> = Promise.resolve();
 
   constructor(options: RetentionOptions) {
     this.#options = options;
-  }
-
-  async trim(): Promise<number> {
-    const trimming = this.#trimming.then(() => this.#trim());
-    this.#trimming = trimming.catch(() => {});
-    return await trimming;
-  }
-
-  keepFor: Journal["keepFor"] = (reader) => {
-    this.#readers.add(reader);
-    return () => this.#readers.delete(reader);
-  };
-
-  /** Resolves when no trim is running. */
-  async idle(): Promise<void> {
-    await this.#trimming;
   }
 
   /** Schedules channels for trimming by count. Otherwise a channel is scheduled only when it grows. */
@@ -50,7 +32,8 @@ export class Retention {
     if (channels.length > 0) await connection.do((redis) => redis.sadd(keys.excess, ...channels));
   }
 
-  async #trim(): Promise<number> {
+  /** @returns the number of removed entries, which no channel keeps now */
+  async trim(readers: Iterable<JournalReader>): Promise<number> {
     const { connection, keys, retentionEvents, retentionHours, now, limits, view, isClosing } = this.#options;
     const cutoff = now() - retentionHours * 3_600_000;
     let removed = 0;
@@ -59,7 +42,7 @@ export class Retention {
       const reply = await connection.run(TRIM, keys.meta, [
         ...[keys.prefix, known.epoch, Number.isFinite(retentionEvents) ? retentionEvents : -1],
         ...[Number.isFinite(cutoff) ? cutoff : -1, TRIM_BUDGET, limits.maxChannels, limits.maxLingeringChunks],
-        this.#readersJson(),
+        this.#readersJson(readers),
       ]);
       const [verdict, count, more, floors] = partsOf(reply);
       if (verdict !== "ok") {
@@ -74,10 +57,10 @@ export class Retention {
     }
   }
 
-  #readersJson(): string {
+  #readersJson(readers: Iterable<JournalReader>): string {
     const { nodeName, run } = this.#options;
     return JSON.stringify(
-      [...this.#readers].map((reader) => [
+      [...readers].map((reader) => [
         reader.isShared ? reader.name : `${reader.name} ${nodeName || run}`,
         reader.position() ?? -1,
         reader.maxEvents,
