@@ -1,5 +1,6 @@
 import { pino } from "pino";
 import { expect } from "vitest";
+import type { Journal } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
 import { type LogSession, LogSessions, type LogSessionsOptions } from "../../../broker/sessions/log-sessions.ts";
 import type { SessionDelivery } from "../../../broker/sessions/session-cursor.ts";
@@ -8,15 +9,21 @@ import type { Damage } from "../../../platform/level/damage.ts";
 interface OpenOptions extends Partial<LogSessionsOptions> {
   found?: Damage[];
   logged?: string[];
+  /** Default: opens the journal in the folder. */
+  openJournal?: (now: () => number) => Promise<Journal>;
 }
 
 /** Opens a journal, and the sessions over its log, without a broker. */
-export async function openSessions(path: string, { found = [], logged = [], ...options }: OpenOptions = {}) {
+export async function openSessions(
+  path: string,
+  { found = [], logged = [], openJournal, ...options }: OpenOptions = {},
+) {
   const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(line) });
   const retention = { retentionEvents: 10_000, retentionHours: 24 };
   const onDamage = (damage: Damage) => void found.push(damage);
   const now = options.now ?? Date.now;
-  const journal = await openLevelJournal({ path, sync: false, logger, onDamage, now, ...retention });
+  const journal = await (openJournal?.(now) ??
+    openLevelJournal({ path, sync: false, logger, onDamage, now, ...retention }));
   const log = journal.mqtt;
   if (log === undefined) throw new Error("the journal keeps no log");
   const sessions = new LogSessions({
@@ -29,6 +36,12 @@ export async function openSessions(path: string, { found = [], logged = [], ...o
     ...options,
   });
   const { missed } = await sessions.load();
+  log.rows.follow({
+    onTaken: (client, session) => sessions.taken(client, session),
+    onLeft: (client, session) => sessions.replace(client, session),
+    onRemoved: (client) => sessions.forget(client),
+    onWill: () => {},
+  });
   const close = async () => {
     await sessions.stop();
     await journal.close();
