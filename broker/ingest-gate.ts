@@ -39,6 +39,7 @@ export class IngestGate {
   submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void {
     if (callbacks.isForeign === true && !isLogged(packet)) {
       packet.dup = false;
+      callbacks.settled?.();
       callbacks.callback(null);
       return;
     }
@@ -58,6 +59,7 @@ export class IngestGate {
   #ingestOnce(client: Client, sender: Sender, packet: PublishPacket, id: number, callbacks: PublishCallbacks): void {
     if (this.#options.isIncoming(client.id, id)) {
       this.#options.broker.skip(packet);
+      callbacks.settled?.();
       callbacks.callback(null);
       return;
     }
@@ -92,7 +94,7 @@ export class IngestGate {
     client: Client | null,
     sender: Sender,
     packet: PublishPacket,
-    { callback, refused, isForeign = false }: Pick<PublishCallbacks, "callback" | "refused" | "isForeign">,
+    { callback, refused, settled, isForeign = false }: Omit<PublishCallbacks, "awaitsIngest">,
   ): Promise<void> {
     const { broker, refusedPublications } = this.#options;
     const bytes = this.#begin(sender, packet);
@@ -112,6 +114,7 @@ export class IngestGate {
       return;
     } finally {
       this.#end(sender, bytes);
+      settled?.();
     }
     const { forward, historical, notRetained } = acceptance;
     if (notRetained !== undefined)

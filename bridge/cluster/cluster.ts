@@ -16,6 +16,8 @@ export interface Cluster {
   readonly connections: ConnectionRegister;
   /** Undefined in a cluster of one: the node keeps its own counters. */
   readonly counters: Counters | undefined;
+  /** Undefined in a cluster of one: the node keeps its own rates. */
+  readonly rates: Rates | undefined;
   /** The living nodes, including this one. A node is dead after 10 seconds without a heartbeat. */
   nodes(): Promise<readonly ClusterNode[]>;
   /** The clock that all nodes share: that of Redis, or of this machine for a single node. Milliseconds since 1970. */
@@ -130,6 +132,17 @@ export interface ConnectionRegister {
    */
   enter(userId: string, connectionId: string, limit: number): Promise<(() => void) | undefined>;
   total(): Promise<number>;
+}
+
+/** Limits of events in a minute, for all nodes together. */
+export interface Rates {
+  /**
+   * Counts an event.
+   * @param limit events in a minute, which begins with the first event of the key
+   * @returns whether the event exceeds the limit
+   * @throws {StoreUnavailableError}
+   */
+  exceeds(name: string, key: string, limit: number): Promise<boolean>;
 }
 
 /** Counters summed over all nodes, including stopped ones, since the first start of any node. */

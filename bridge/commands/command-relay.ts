@@ -11,6 +11,7 @@ import { LimitedLog } from "../../platform/limited-log.ts";
 import type { Delivery } from "../../platform/publications.ts";
 import { afterTime } from "../../platform/running-time.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
+import type { Rates } from "../cluster/cluster.ts";
 import { dataOf } from "../journal/entry-body.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
 import { argsProblem, commandText, idOf, outcomeOf } from "./command-text.ts";
@@ -58,6 +59,8 @@ export interface CommandRelayOptions {
   tree: TopicTree;
   /** A sleeping camera's commands wait. An offline camera's commands fail at once. */
   isSleeping: (camera: string) => boolean;
+  /** Counts the commands of a user at all nodes. Default: this is the only node. */
+  rates?: Rates | undefined;
   /** The queue that this node shares with other nodes. Default: this is the only node. */
   queue?: SharedCommandQueue;
   /** Called with each status of a command that this node has taken over from a dead node. */
@@ -114,7 +117,7 @@ type Outcome = Pick<CommandUpdate, "result" | "error" | "code">;
 const bodySchema = z.object({ data: commandReplySchema });
 
 export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
-  const { link, journal, tree, isSleeping, queue, onTakenUpdate = () => {}, logger } = options;
+  const { link, journal, tree, isSleeping, queue, rates, onTakenUpdate = () => {}, logger } = options;
   const { maxQueuedPerCamera, maxPending } = { ...COMMAND_DEFAULTS, ...options };
   const { maxPerMinute = Number.POSITIVE_INFINITY } = options;
   const issuedBy = new FixedWindowCounter();
@@ -224,8 +227,12 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     command: QueuedCommand,
     expiresAt: number,
   ): Promise<void> {
-    const { id, camera } = pending;
+    const { id, camera, by } = pending;
     try {
+      if (Number.isFinite(maxPerMinute) && (await rates?.exceeds("commands", by, maxPerMinute))) {
+        advance(pending, "failed", { code: ReplyCode.rateLimited, error: tooFast(maxPerMinute) });
+        return;
+      }
       const isEntered = await queue.enter(camera, id, command, expiresAt, () => {
         pending.isFirst = true;
         sendNext(camera);
@@ -302,12 +309,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
 
       if (stopped) return refuse("failed", ReplyCode.internal, "the server is stopping");
       if (given !== undefined && find(camera, given) !== undefined) return;
-      if (issuedBy.add(from.who) > maxPerMinute)
-        return refuse(
-          "failed",
-          ReplyCode.rateLimited,
-          `more than ${maxPerMinute} commands in a minute: wait a minute and try again`,
-        );
+      if (issuedBy.add(from.who) > maxPerMinute) return refuse("failed", ReplyCode.rateLimited, tooFast(maxPerMinute));
       const problem = argsProblem(name, args);
       if (problem !== undefined) return refuse("rejected", ReplyCode.badRequest, problem);
       if (!link.connected(`device:${camera}`) && !isSleeping(camera))
@@ -357,3 +359,4 @@ const isBirth = (tree: TopicTree, entry: Entry) =>
   tree.parse(entry.topic)?.kind === "camera-link" && linkSchema.safeParse(dataOf(entry)).data?.status === "online";
 
 const tooMany = (camera: string) => `too many commands wait for camera ${camera}: try again later`;
+const tooFast = (max: number) => `more than ${max} commands in a minute: wait a minute and try again`;

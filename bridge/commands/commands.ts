@@ -36,7 +36,7 @@ export function startCommands(options: CommandsOptions): Commands {
   const maxPerCamera = config.maxQueuedPerCamera + 1;
   const queue = cluster.shared ? new SharedCommandQueue({ cluster, maxPerCamera, logger }) : undefined;
   const relay = startCommandRelay({
-    ...{ link, journal, tree, isSleeping, ...config, logger },
+    ...{ link, journal, tree, isSleeping, ...config, rates: cluster.rates, logger },
     ...(queue === undefined ? {} : { queue }),
     onTakenUpdate({ camera, name, by, isMqtt }, update) {
       if (!FINAL_COMMAND_STATUSES.has(update.status)) return;

@@ -46,7 +46,7 @@ export interface Services {
   presence: Pick<PresenceService, "of">;
   previews: Pick<Previews, "newest" | "list" | "overview" | "read">;
   stats: Stats;
-  cluster: Pick<Cluster, "nodeId" | "nodes" | "signals" | "disagreements">;
+  cluster: Pick<Cluster, "nodeId" | "nodes" | "signals" | "disagreements" | "rates">;
   clock: Pick<ServerClock, "now" | "jump" | "accept">;
   version: string;
   /** Why the server must get no work now; undefined when it is ready. */

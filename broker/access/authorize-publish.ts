@@ -25,6 +25,8 @@ export interface PublishCallbacks {
   callback: Callback;
   /** Acknowledges a publication that ingest has refused for good. */
   refused: Callback;
+  /** Called once the publication is stored or refused. */
+  settled?: (() => void) | undefined;
 }
 
 export interface Sender extends PublicationSender {
@@ -121,11 +123,13 @@ export class AuthorizePublish {
     } else {
       this.received++;
       if (decision.kind === "ingest") {
-        packet.retain &&= decision.retains && this.#mayRetain(access, decision.owner, packet);
-        gate.submit(client, access, packet, this.#audited(access, decision, callback));
+        packet.retain &&= decision.retains;
+        const settled = this.#retain(access, decision.owner, packet);
+        gate.submit(client, access, packet, { ...this.#audited(access, decision, callback), settled });
       } else {
-        packet.retain &&= this.#mayRetain(access, undefined, packet);
-        gate.submit(client, access, packet, { awaitsIngest: true, isForeign: true, callback, refused: callback });
+        const settled = this.#retain(access, undefined, packet);
+        const callbacks = { awaitsIngest: true, isForeign: true, callback, refused: callback, settled };
+        gate.submit(client, access, packet, callbacks);
       }
     }
   }
@@ -148,31 +152,36 @@ export class AuthorizePublish {
       // The will is not published: nothing would ever clear a retained message of a removed device.
       drop();
     } else if (!tree.owns(packet.topic)) {
-      packet.retain &&= this.#mayRetain(sender, undefined, packet);
+      const settled = this.#retain(sender, undefined, packet);
       const ended = (error?: Error | null): void => (error ? keep() : callback(null));
-      gate.submit(client, sender, packet, { awaitsIngest: true, isForeign: true, callback: ended, refused: drop });
+      const callbacks = { awaitsIngest: true, isForeign: true, callback: ended, refused: drop, settled };
+      gate.submit(client, sender, packet, callbacks);
     } else if (client === null && act?.action === "command") {
       // The will is minutes or days late: the command may be out of date, or no longer permitted.
       this.#options.onCarriedOut({ ...act, who: identity, address: "unknown", outcome: "refused" });
       drop();
     } else {
-      packet.retain &&= this.#mayRetain(sender, ownerTopic(tree, packet.topic), packet);
+      const settled = this.#retain(sender, ownerTopic(tree, packet.topic), packet);
       const callbacks = this.#audited({ identity, address: "unknown" }, { act, awaitsIngest: true }, callback);
       gate.submit(client, sender, packet, {
         ...callbacks,
+        settled,
         callback: (error) => (error ? keep() : callbacks.callback(null)),
       });
     }
   }
 
-  #mayRetain(sender: PublicationSender, owner: string | undefined, { topic, payload }: PublishPacket): boolean {
-    if (payload.length === 0) return true;
-    const problem = this.#room.problem(owner, topic, payload.length);
-    if (problem === undefined) return true;
+  /** Takes room for a retained message. Without room, the message is not retained. @returns gives the room back */
+  #retain(sender: PublicationSender, owner: string | undefined, packet: PublishPacket): (() => void) | undefined {
+    const { topic, payload, retain } = packet;
+    if (!retain || payload.length === 0) return undefined;
+    const entered = this.#room.enter(owner, topic, payload.length);
+    if (typeof entered === "function") return entered;
+    packet.retain = false;
     this.refusedRetained++;
-    const why = `delivered, but not retained: ${problem}`;
+    const why = `delivered, but not retained: ${entered.problem}`;
     this.#options.refusedPublications.add(sender, topic, { reason: "no_room", why });
-    return false;
+    return undefined;
   }
 
   #refuse(access: ClientAccess, packet: PublishPacket, refusal: PublicationRefusal, callback: Callback): void {

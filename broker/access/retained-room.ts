@@ -8,31 +8,87 @@ export interface RetainedLimits {
   maxRetainedBytesPerDevice: number;
 }
 
+interface Arriving {
+  owner: string | undefined;
+  bytes: number;
+  /** Publications of the topic that are being stored. */
+  count: number;
+}
+
 /** Checks the limits of retained messages. The limits in bytes apply to payloads. */
 export class RetainedRoom {
   readonly #topics: () => RetainedLookup;
   readonly #limits: RetainedLimits;
+  /** By topic: the messages that were admitted and are not stored yet. A client may send many before the first is. */
+  readonly #arriving = new Map<string, Arriving>();
+  #arrivingBytes = 0;
 
   constructor(topics: () => RetainedLookup, limits: RetainedLimits) {
     this.#topics = topics;
     this.#limits = limits;
   }
 
-  /** The exceeded limit, for the operator; undefined when there is room. @param owner see {@link ownerTopic} */
-  problem(owner: string | undefined, topic: string, bytes: number): string | undefined {
+  /** @param owner see {@link ownerTopic} @returns what to call once the message is stored, or the exceeded limit */
+  enter(owner: string | undefined, topic: string, bytes: number): (() => void) | { problem: string } {
+    const problem = this.#problem(owner, topic, bytes);
+    if (problem !== undefined) return { problem };
+    const arriving = this.#arriving.get(topic) ?? { owner, bytes, count: 0 };
+    arriving.count++;
+    arriving.bytes = Math.max(arriving.bytes, bytes);
+    this.#arriving.set(topic, arriving);
+    this.#arrivingBytes += bytes;
+    return () => {
+      this.#arrivingBytes -= bytes;
+      if (--arriving.count === 0) this.#arriving.delete(topic);
+    };
+  }
+
+  /** The exceeded limit, for the operator; undefined when there is room. */
+  #problem(owner: string | undefined, topic: string, bytes: number): string | undefined {
     const topics = this.#topics();
     const { maxRetainedMessages, maxRetainedPerDevice, maxRetainedBytes, maxRetainedBytesPerDevice } = this.#limits;
-    if (!topics.has(topic) && topics.size >= maxRetainedMessages)
-      return `there are ${topics.size} retained messages, and MAX_RETAINED_MESSAGES is ${maxRetainedMessages}`;
-    const added = bytes - topics.bytesOf(topic);
+    const isNew = !topics.has(topic) && !this.#arriving.has(topic);
+    const added = bytes - Math.max(topics.bytesOf(topic), this.#arriving.get(topic)?.bytes ?? 0);
     // A message that replaces a larger one is always allowed, even when the limit has been lowered: it frees room.
-    if (added > 0 && topics.bytes + added > maxRetainedBytes)
-      return `all retained messages together have ${topics.bytes} bytes, and MAX_RETAINED_BYTES is ${maxRetainedBytes}`;
+    if (!isNew && added <= 0) return undefined;
+    if (this.#isFarFromLimits(owner, bytes)) return undefined;
+    const arriving = this.#arrivingBelow(undefined);
+    const all = { size: topics.size + arriving.size, bytes: topics.bytes + arriving.bytes };
+    if (isNew && all.size >= maxRetainedMessages)
+      return `there are ${all.size} retained messages, and MAX_RETAINED_MESSAGES is ${maxRetainedMessages}`;
+    if (added > 0 && all.bytes + added > maxRetainedBytes)
+      return `all retained messages together have ${all.bytes} bytes, and MAX_RETAINED_BYTES is ${maxRetainedBytes}`;
     if (owner === undefined) return undefined;
-    if (!topics.has(topic) && topics.sizeBelow(owner) >= maxRetainedPerDevice)
-      return `${owner} has ${topics.sizeBelow(owner)} retained messages, and MAX_RETAINED_MESSAGES_PER_DEVICE is ${maxRetainedPerDevice}`;
-    if (added > 0 && topics.bytesBelow(owner) + added > maxRetainedBytesPerDevice)
-      return `the retained messages of ${owner} have ${topics.bytesBelow(owner)} bytes, and MAX_RETAINED_BYTES_PER_DEVICE is ${maxRetainedBytesPerDevice}`;
+    const mine = this.#arrivingBelow(owner);
+    const own = { size: topics.sizeBelow(owner) + mine.size, bytes: topics.bytesBelow(owner) + mine.bytes };
+    if (isNew && own.size >= maxRetainedPerDevice)
+      return `${owner} has ${own.size} retained messages, and MAX_RETAINED_MESSAGES_PER_DEVICE is ${maxRetainedPerDevice}`;
+    if (added > 0 && own.bytes + added > maxRetainedBytesPerDevice)
+      return `the retained messages of ${owner} have ${own.bytes} bytes, and MAX_RETAINED_BYTES_PER_DEVICE is ${maxRetainedBytesPerDevice}`;
     return undefined;
+  }
+
+  /** Counts every arriving message as a new topic of the owner. */
+  #isFarFromLimits(owner: string | undefined, bytes: number): boolean {
+    const topics = this.#topics();
+    const { maxRetainedMessages, maxRetainedPerDevice, maxRetainedBytes, maxRetainedBytesPerDevice } = this.#limits;
+    const addedBytes = this.#arrivingBytes + bytes;
+    const { size } = this.#arriving;
+    if (topics.size + size >= maxRetainedMessages || topics.bytes + addedBytes > maxRetainedBytes) return false;
+    if (owner === undefined) return true;
+    const isRoom = topics.sizeBelow(owner) + size < maxRetainedPerDevice;
+    return isRoom && topics.bytesBelow(owner) + addedBytes <= maxRetainedBytesPerDevice;
+  }
+
+  /** What the arriving messages will add, of one owner or of all. */
+  #arrivingBelow(owner: string | undefined): { size: number; bytes: number } {
+    const topics = this.#topics();
+    const added = { size: 0, bytes: 0 };
+    for (const [topic, { owner: of, bytes }] of this.#arriving) {
+      if (owner !== undefined && of !== owner) continue;
+      if (!topics.has(topic)) added.size++;
+      added.bytes += Math.max(0, bytes - topics.bytesOf(topic));
+    }
+    return added;
   }
 }

@@ -28,7 +28,7 @@ export async function openLocalCluster(options: LocalClusterOptions): Promise<Cl
   const leases = new LocalLeases();
   const connections = new LocalRegister();
   return {
-    ...{ nodeId, shared: false, documents, signals, leases, connections, counters: undefined },
+    ...{ nodeId, shared: false, documents, signals, leases, connections, counters: undefined, rates: undefined },
     nodes: async () => [{ id: nodeId, name: "", startedAt, lastSeenAt: Date.now(), connections: connections.size }],
     now: Date.now,
     disagreements: [],

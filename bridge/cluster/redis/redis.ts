@@ -11,7 +11,10 @@ import { RedisDocuments, type RedisDocumentsOptions } from "./documents.ts";
 import { RedisLeases } from "./leases.ts";
 import { Link } from "./link.ts";
 import { RedisRegister } from "./register.ts";
+import { COUNT_RATE } from "./scripts.ts";
 import { RedisSignals } from "./signals.ts";
+
+const RATE_WINDOW_MS = 60_000;
 
 export interface RedisClusterOptions extends Omit<MembershipOptions, "run" | "probe" | "prefix"> {
   redis: RedisConnections;
@@ -115,6 +118,11 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Re
     now: () => membership.now(),
     get disagreements() {
       return membership.disagreements;
+    },
+    rates: {
+      async exceeds(name, key, limit) {
+        return Number(await link.run(COUNT_RATE, [link.key(`rate:${name}:${key}`)], [RATE_WINDOW_MS])) > limit;
+      },
     },
     get unavailableReason() {
       return link.unavailableReason;

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { ReplyCode } from "../../../contract/codes.ts";
 import { topicTree } from "../../../contract/topics.ts";
 import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
@@ -331,6 +332,26 @@ describe("commands to one camera", () => {
     await answer(1);
     await clients[1]?.next("command_result", ({ status }) => status === "succeeded");
   });
+});
+
+it("MAX_BROADCASTS_PER_MINUTE and MAX_COMMANDS_PER_MINUTE apply to all nodes together", async () => {
+  const env = { MAX_BROADCASTS_PER_MINUTE: "3", MAX_COMMANDS_PER_MINUTE: "1" };
+  const tight = [await startNode(env), await startNode(env)];
+  bridges.push(...tight);
+  const statuses: number[] = [];
+  for (const each of [...tight, ...tight])
+    statuses.push(
+      (await each.call("/broadcast", { method: "POST", body: { event: "a.b" }, token: OPERATOR_KEY })).status,
+    );
+  expect(statuses).toEqual([200, 200, 200, 429]);
+  const results = [];
+  for (const each of tight) {
+    each.link.connections.add("device:north");
+    const client = await connect(urlOf(each), each.mint("camera:control"));
+    client.send({ type: "command", id: 1, camera: "north", name: "capture.now", args: {} });
+    results.push(await client.next("command_result", ({ status }) => status === "sent" || status === "failed"));
+  }
+  expect(results).toMatchObject([{ status: "sent" }, { status: "failed", code: ReplyCode.rateLimited }]);
 });
 
 describe("POST /broadcast", () => {

@@ -89,3 +89,20 @@ it("the broker delivers, but does not retain, a will outside the root beyond MAX
   await inbox.has(1);
   expect(test.broker.stats()).toMatchObject({ retainedMessages: 0, refusedRetained: 1 });
 });
+
+it("the broker limits the retained messages of a device that sends many before the first is stored", async () => {
+  const test = await startTestBroker({
+    env: { MAX_RETAINED_MESSAGES_PER_DEVICE: "10", MAX_RETAINED_BYTES_PER_DEVICE: "900" },
+  });
+  const [north, south] = await Promise.all([test.client(NORTH), test.client(SOUTH)]);
+  const names = Array.from({ length: 24 }, (_, index) => `state/s${index}`);
+  await Promise.all([
+    ...names.map((name) => north.publishAsync(topic(`cameras/north/${name}`), "x", retained)),
+    ...names.map((name) => south.publishAsync(topic(`cameras/south/${name}`), "x".repeat(200), retained)),
+  ]);
+  expect(await retainedIn(test, 14)).toHaveLength(14);
+  expect(test.broker.stats()).toMatchObject({ retainedMessages: 14, refusedRetained: 34 });
+  // The room of the refused and of the stored messages is free.
+  await north.publishAsync(topic("cameras/north/state/s0"), "y".repeat(800), retained);
+  expect(test.broker.stats()).toMatchObject({ retainedMessages: 14, refusedRetained: 34 });
+});
