@@ -1,5 +1,6 @@
 import { Store } from "mqtt";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { LONG } from "../../support/long-form.ts";
 import { closed, inboxOf, NORTH, SECRET, startTestBroker, temporaryFolder, topic } from "../broker-under-test.ts";
 import { idPacket, rawSession, subscribePacket, TYPE } from "../raw-client.ts";
 
@@ -35,7 +36,7 @@ describe("a persistent session", () => {
     await subscribing.subscribeAsync(topic("cameras/#"), { qos });
     await subscribing.endAsync();
     const camera = await test.client(NORTH);
-    const count = 2000;
+    const count = LONG ? 2000 : 1000;
     // At QoS 2 the client's state of the handshake is part of the session.
     const incomingStore = new Store({ clean: false });
     const publishing = (async () => {
