@@ -1,4 +1,5 @@
 import { type LoggedPublication, type PublicationLog, sizeOf } from "../../platform/publication-log.ts";
+import type { SessionCursor } from "./session-cursor.ts";
 import type { SessionGroup } from "./session-groups.ts";
 
 /** The publications of a group in a part of the log. */
@@ -45,4 +46,29 @@ export function above(position: number, found: GroupPublications | undefined): {
     else low = middle + 1;
   }
   return { messages: positions.length - low, bytes: (sizes.at(-1) ?? 0) - (sizes[low - 1] ?? 0) };
+}
+
+/** Counts what the session has behind it up to the edge. Undefined when memory does not reach back so far. */
+export function countBehind(
+  cursor: SessionCursor,
+  log: PublicationLog,
+  edge: number,
+): { messages: number; bytes: number; hasNothing: boolean } | undefined {
+  let messages = 0;
+  let bytes = 0;
+  let hasNothing = true;
+  for (let after = cursor.sent; after < edge; ) {
+    const page = log.recent(after);
+    if (page === undefined) return undefined;
+    for (const publication of page.publications) {
+      if (publication.position > edge || cursor.qosOf(publication) === 0) continue;
+      hasNothing = false;
+      // As in a group, references do not count.
+      if (publication.reference !== undefined) continue;
+      messages++;
+      bytes += sizeOf(publication);
+    }
+    after = page.next;
+  }
+  return { messages, bytes, hasNothing };
 }

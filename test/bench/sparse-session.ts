@@ -8,8 +8,9 @@ import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { pino } from "pino";
 import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
-import { type LogSession, LogSessions } from "../../broker/sessions/log-sessions.ts";
-import type { SessionDelivery } from "../../broker/sessions/session-cursor.ts";
+import { LogSessions } from "../../broker/sessions/log-sessions.ts";
+import type { SessionDelivery } from "../../broker/sessions/session-delivery.ts";
+import type { LogSession } from "../../broker/sessions/session-record.ts";
 
 const EVENTS_PER_SECOND = 50;
 const PAYLOAD_BYTES = 300;
@@ -129,11 +130,11 @@ try {
   });
   // The rest of the compaction, without writes beside it.
   delay.enable();
-  for (let before = -1; before !== sessions.logBytes; await new Promise((resolve) => setTimeout(resolve, 6_000)))
-    before = sessions.logBytes;
+  for (let before = -1; before !== sessions.bounds.bytes; await new Promise((resolve) => setTimeout(resolve, 6_000)))
+    before = sessions.bounds.bytes;
   delay.disable();
   report("settled", {
-    ...{ logMB: megabytes(sessions.logBytes), diskMB: megabytes(await sizeOf(folder)), ...memory() },
+    ...{ logMB: megabytes(sessions.bounds.bytes), diskMB: megabytes(await sizeOf(folder)), ...memory() },
     ...{ longestTurnMs: Math.round(delay.max / 1e6), p99Ms: Math.round(delay.percentile(99) / 1e6) },
   });
   await sessions.stop();

@@ -26,8 +26,8 @@ import type {
 } from "../../../platform/publication-log.ts";
 import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { describeSession } from "../../access/session-names.ts";
-import type { StoredSession } from "../log-sessions.ts";
-import { NOT_SENT_ID } from "../session-cursor.ts";
+import { NOT_SENT_ID } from "../session-flights.ts";
+import type { StoredSession } from "../session-record.ts";
 import { earlierFolder } from "./earlier-level.ts";
 import { earlierRedis } from "./earlier-redis.ts";
 import type { EarlierDamage, EarlierPlace, EarlierSession, EarlierStore, QueuedCopy } from "./earlier-store.ts";

@@ -1,9 +1,5 @@
-import {
-  type CursorRecord,
-  type SessionConnection,
-  SessionCursor,
-  type SessionDelivery,
-} from "../../../broker/sessions/session-cursor.ts";
+import { SessionCursor } from "../../../broker/sessions/session-cursor.ts";
+import type { CursorRecord, SessionConnection, SessionDelivery } from "../../../broker/sessions/session-delivery.ts";
 import { filterMatches } from "../../../contract/topics.ts";
 import type { LoggedPublication, PublicationPage } from "../../../platform/publication-log.ts";
 

@@ -43,16 +43,16 @@ test("the oldest messages go when the log is too large, each session is told onc
   const first = await openSessions(path, limit);
   await keepAll(first.sessions, { a: "cameras/#", b: "cameras/#", few: "cameras/c2/#", none: "other/#" });
   await publish(first.log, 1, 400, (n) => (n % 100 === 1 ? "cameras/c2/events/x" : "cameras/c1/events/x"));
-  await expect.poll(() => first.sessions.dropped).toBeGreaterThan(0);
+  await expect.poll(() => first.sessions.bounds.dropped).toBeGreaterThan(0);
   await expect.poll(async () => (await heldBy(first.log)).length).toBeLessThan(200);
-  const { dropped } = first.sessions;
+  const { dropped } = first.sessions.bounds;
   const held = await heldBy(first.log);
   expect(held).toEqual(numbers(held[0] ?? 0, 400));
   const lost = (held[0] ?? 0) - 1;
   expect(dropped).toBe(2 * lost + numbers(1, lost).filter((n) => n % 100 === 1).length);
   const warnings = () => logged.filter((line) => line.includes("too large or too old: oldest messages dropped"));
   expect(warnings()).toHaveLength(3);
-  expect(first.sessions.totals.messages).toBe(2 * held.length + held.filter((n) => n % 100 === 1).length);
+  expect(first.sessions.bounds.totals.messages).toBe(2 * held.length + held.filter((n) => n % 100 === 1).length);
   // As after kill -9.
   const image = join(temporaryFolder(), "journal");
   cpSync(path, image, { recursive: true });
@@ -80,11 +80,11 @@ test("messages go when they are too old, also after a restart", async () => {
     time += 2 * HOUR_MS;
   }
   // The first ten are 8 hours old, the second 6, the third 4.
-  await expect.poll(() => first.sessions.dropped).toBe(20);
+  await expect.poll(() => first.sessions.bounds.dropped).toBe(20);
   await first.close();
   const second = await openSessions(path, options);
   time += 2 * HOUR_MS;
-  await expect.poll(() => second.sessions.dropped).toBe(10);
+  await expect.poll(() => second.sessions.bounds.dropped).toBe(10);
   const a = second.sessions.get("a");
   if (a === undefined) throw new Error("the session is lost");
   expect(numbersOf(await drain(a, second.log.publications.head))).toEqual(numbers(31, 40));
@@ -124,7 +124,7 @@ test("a session that wants little holds only what it wants, and gets it, also wh
   const wanted = numbers(1, 700).filter((n) => n % 50 === 1);
   expect(restored.cursor.floor).toBe(0);
   expect(numbersOf(await drain(restored, second.log.publications.head))).toEqual(wanted);
-  expect(second.sessions.dropped).toBe(0);
+  expect(second.sessions.bounds.dropped).toBe(0);
   await second.close();
 });
 
@@ -143,7 +143,7 @@ test("what a client has not acknowledged is counted when the log gives it up, an
   await publish(log, 6, 400);
   await expect.poll(async () => (await heldBy(log)).length).toBeLessThan(200);
   const held = await heldBy(log);
-  expect(sessions.dropped).toBe((held[0] ?? 0) - 1);
+  expect(sessions.bounds.dropped).toBe((held[0] ?? 0) - 1);
   expect(a.cursor.open).toBe(0);
   expect(numbersOf(await drain(a, log.publications.head))).toEqual(held);
   await close();

@@ -1,11 +1,7 @@
 import { expect, test } from "vitest";
-import {
-  type CursorRecord,
-  messageIdOf,
-  type SessionConnection,
-  SessionCursor,
-  type SessionDelivery,
-} from "../../../broker/sessions/session-cursor.ts";
+import { SessionCursor } from "../../../broker/sessions/session-cursor.ts";
+import type { CursorRecord, SessionConnection, SessionDelivery } from "../../../broker/sessions/session-delivery.ts";
+import { messageIdOf } from "../../../broker/sessions/session-flights.ts";
 import type { LoggedPublication } from "../../../platform/publication-log.ts";
 
 class Connection implements SessionConnection {

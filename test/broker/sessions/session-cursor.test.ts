@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type CursorRecord, SessionCursor, type SessionDelivery } from "../../../broker/sessions/session-cursor.ts";
+import { SessionCursor } from "../../../broker/sessions/session-cursor.ts";
+import type { CursorRecord, SessionDelivery } from "../../../broker/sessions/session-delivery.ts";
 import type { LoggedPublication } from "../../../platform/publication-log.ts";
 import { turn, WINDOW, World } from "./cursor-model.ts";
 

@@ -2,8 +2,9 @@ import { pino } from "pino";
 import { expect } from "vitest";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
-import { type LogSession, LogSessions, type LogSessionsOptions } from "../../../broker/sessions/log-sessions.ts";
-import type { SessionDelivery } from "../../../broker/sessions/session-cursor.ts";
+import { LogSessions, type LogSessionsOptions } from "../../../broker/sessions/log-sessions.ts";
+import type { SessionDelivery } from "../../../broker/sessions/session-delivery.ts";
+import type { LogSession } from "../../../broker/sessions/session-record.ts";
 import type { Damage } from "../../../platform/level/damage.ts";
 
 interface OpenOptions extends Partial<LogSessionsOptions> {

@@ -1,0 +1,263 @@
+import { StoreUnavailableError } from "../../platform/errors.ts";
+import { inTime } from "../../platform/in-time.ts";
+import { KeyedQueue } from "../../platform/keyed-queue.ts";
+import type { OnDamage } from "../../platform/level/damage.ts";
+import type { MqttLog } from "../../platform/publication-log.ts";
+import type { NotKept } from "../access/authenticate.ts";
+import { ConnackCode, RefusedConnectionError } from "../access/errors.ts";
+import { describeSession } from "../access/session-names.ts";
+import type { SessionOwner } from "../access/session-owner.ts";
+import { IncomingIds } from "./incoming-ids.ts";
+import { LogRetained } from "./log-retained.ts";
+import { LogSessions } from "./log-sessions.ts";
+import { LogWills } from "./log-wills.ts";
+import { type LogSession, SESSION_ROW } from "./session-record.ts";
+import type { StorageOptions } from "./storage.ts";
+
+/** A failed reload is repeated after this time. */
+const RELOAD_PAUSE_MS = 1_000;
+/** A CONNECT waits this long for its session. After that, the client is refused and should try another node. */
+const CONNECT_TIMEOUT_MS = 5_000;
+/** Stopping waits this long for the last rows. */
+const STOP_TIMEOUT_MS = 1_000;
+/** Sessions that a report of damage names. The log names all. */
+const MAX_NAMED = 10;
+
+export interface SessionLifetimesOptions extends StorageOptions {
+  log: MqttLog;
+  /**
+   * Closes this node's connections of the client, except a connection that has not got its session yet. Undefined: of
+   * all clients. @param isReplaced the client has connected to another node
+   */
+  closeClients(client: string | undefined, isReplaced?: boolean): void;
+  /** Whether a connection to this node uses the session key. */
+  isConnected(key: string): boolean;
+  /** Called when damage is found, which is also logged. */
+  onDamage?: OnDamage | undefined;
+}
+
+/**
+ * Loads what the log has, creates and discards sessions, and passes them from node to node: with several nodes, one node
+ * writes the rows of a client.
+ */
+export class SessionLifetimes {
+  readonly #options: SessionLifetimesOptions;
+  readonly sessions: LogSessions;
+  readonly wills: LogWills;
+  readonly retained: LogRetained;
+  readonly incoming = new IncomingIds();
+  /** Serializes the creation and discarding of each session. */
+  readonly #queue = new KeyedQueue();
+  /** Resolves when what the log has is loaded. */
+  #loading: Promise<void> = Promise.resolve();
+  #isClosed = false;
+  #stopFollowing = () => {};
+
+  constructor(options: SessionLifetimesOptions, brokerId: string) {
+    const { log, wills, logger } = options;
+    this.#options = options;
+    this.sessions = new LogSessions(options);
+    this.retained = new LogRetained(log.publications);
+    this.wills = new LogWills({
+      ...{ rows: log.rows, wills, brokerId, logger },
+      onGone: (client) => this.release(client),
+    });
+  }
+
+  async load(): Promise<void> {
+    const { log } = this.#options;
+    log.onReset(() => {
+      this.#loading = this.#loading.then(() => this.#reload());
+    });
+    const loaded = await this.#loadSessions();
+    await Promise.all([this.retained.load(), this.wills.load(), this.#loadIncomingIds()]);
+    this.#reportLosses(loaded);
+  }
+
+  async #loadSessions(): ReturnType<LogSessions["load"]> {
+    this.#stopFollowing();
+    const loaded = await this.sessions.load();
+    this.#stopFollowing = this.#options.log.rows.follow({
+      onTaken: (client, row) => this.#onTaken(client, row),
+      onLeft: (client, row) => this.#onLeft(client, row),
+      onRemoved: (client) => this.#onRemoved(client),
+      onWill: (client, row) => this.wills.adopt(client, row),
+    });
+    return loaded;
+  }
+
+  /** This node has missed publications. Its clients reconnect immediately, and their sessions continue. */
+  async #reload(): Promise<void> {
+    this.#options.closeClients(undefined);
+    for (let isLoaded = false; !isLoaded && !this.#isClosed; ) {
+      try {
+        this.#reportLosses(await this.#loadSessions());
+        this.incoming.clearAll();
+        await Promise.all([this.retained.load(), this.#loadIncomingIds()]);
+        isLoaded = true;
+      } catch (err) {
+        this.#options.logger.error({ err }, "MQTT sessions cannot be loaded again, retrying");
+        await new Promise((resolve) => setTimeout(resolve, RELOAD_PAUSE_MS));
+      }
+    }
+  }
+
+  async #loadIncomingIds(): Promise<void> {
+    for await (const { session, messageId } of this.#options.log.incomingIds()) this.incoming.add(session, messageId);
+  }
+
+  #reportLosses({ unreadable, missed }: { unreadable: readonly string[]; missed: readonly string[] }): void {
+    if (missed.length > 0) this.#reportMissed(missed);
+    const { log, logger, onDamage } = this.#options;
+    if (unreadable.length === 0) return;
+    for (const key of unreadable) log.rows.set(SESSION_ROW + key, undefined);
+    const named = unreadable.map(describeSession);
+    logger.error({ sessions: named }, "MQTT sessions lost: records missing or unreadable");
+    onDamage?.({
+      store: "journal",
+      found: "sessions whose records are unreadable",
+      missing: `the sessions ${named.join(", ")} are lost: their clients must subscribe again`,
+    });
+  }
+
+  #reportMissed(missed: readonly string[]): void {
+    const named = missed.slice(0, MAX_NAMED).map(describeSession).join(", ");
+    const rest = missed.length > MAX_NAMED ? `, and ${missed.length - MAX_NAMED} more` : "";
+    this.#options.onDamage?.({
+      store: "journal",
+      found: "publications are lost that MQTT sessions had not received",
+      missing: `${missed.length} sessions may have missed messages: ${named}${rest}`,
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#isClosed = true;
+    const stopping = inTime(this.sessions.stop(), STOP_TIMEOUT_MS, () => new Error("the store does not answer"));
+    await stopping.catch((err: unknown) => {
+      this.#options.logger.warn({ err }, "sessions not stored at the end: messages will be repeated");
+    });
+  }
+
+  keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+    return this.#connecting(key, () => this.#keep(key, owner));
+  }
+
+  async #keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+    await this.#take(key);
+    const { maxSessions, maxSessionsPerUser } = this.#options;
+    const known = this.sessions.get(key);
+    if (known?.owner.identity !== owner.identity) {
+      if (this.sessions.countOf(owner.identity) >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
+      if (known === undefined && this.sessions.size >= maxSessions) return "MAX_MQTT_SESSIONS";
+      if (known !== undefined) await this.#discard(key);
+    }
+    this.sessions.keep(key, owner);
+    await this.sessions.store(key);
+    this.assertWriter(key);
+    return undefined;
+  }
+
+  discard(key: string): Promise<void> {
+    return this.#connecting(key, async () => {
+      await this.#take(key);
+      await this.#discard(key);
+    });
+  }
+
+  /** @throws {RefusedConnectionError} the store does not answer in time */
+  #connecting<Result>(key: string, task: () => Promise<Result>): Promise<Result> {
+    // If the store answers too late, no connection uses the key any more.
+    const running = this.#queue.run(key, () => task().finally(() => this.release(key)));
+    return inTime(running, CONNECT_TIMEOUT_MS, () => unavailable("the store does not answer"));
+  }
+
+  /** No connection to this node uses the key any more. */
+  release(key: string): void {
+    // As long as the client's will is stored, this node has to publish the will.
+    if (this.#options.isConnected(key) || this.wills.has(key)) return;
+    this.sessions.save(key);
+    this.#options.log.rows.release(key);
+  }
+
+  /** The client connects to this node, and continues the session that another node may have written. */
+  async #take(key: string): Promise<void> {
+    const { rows } = this.#options.log;
+    await this.#loading;
+    const taken = await rows.take(key).catch((error: unknown) => {
+      throw error instanceof StoreUnavailableError ? unavailable(error.message) : error;
+    });
+    this.assertWriter(key);
+    if (taken === undefined) return;
+    if (!taken.isNewest) this.sessions.replace(key, taken.session);
+    this.incoming.clear(key);
+    for (const messageId of taken.incomingIds) this.incoming.add(key, messageId);
+  }
+
+  /** @throws {RefusedConnectionError} another node writes the client's rows now */
+  assertWriter(key: string): void {
+    if (this.#options.log.rows.writerOf(key) !== "this") throw unavailable("the client has connected to another node");
+  }
+
+  #onTaken(key: string, row: string | undefined): void {
+    this.sessions.taken(key, row);
+    this.incoming.clear(key);
+    this.wills.forget(key);
+    this.#options.closeClients(key, true);
+  }
+
+  #onRemoved(key: string): void {
+    this.sessions.forget(key);
+    this.incoming.clear(key);
+    this.wills.forget(key);
+    this.#options.closeClients(key);
+  }
+
+  #onLeft(key: string, row: string): void {
+    this.wills.forget(key);
+    this.sessions.replace(key, row);
+    this.#options.closeClients(key);
+  }
+
+  /** @returns whether the session is discarded: another node may have changed it just now */
+  async #discard(key: string): Promise<boolean> {
+    if (this.#options.log.rows.writerOf(key) === "this") await this.cleanIncoming(key);
+    if (this.sessions.get(key) !== undefined && !(await this.sessions.remove(key))) return false;
+    this.incoming.clear(key);
+    return true;
+  }
+
+  expire(moment: number, isConnected: (key: string) => boolean): Promise<number> {
+    for (const { key } of this.sessions.entries()) if (isConnected(key)) this.sessions.left(key);
+    return this.#discardWhere(({ seenAt, key, isElsewhere }) => seenAt < moment && !isElsewhere && !isConnected(key));
+  }
+
+  discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
+    return this.#discardWhere(({ owner }) => matches(owner));
+  }
+
+  /** Removes the client's message ids of QoS 2 publications. */
+  async cleanIncoming(key: string): Promise<void> {
+    const ids = this.incoming.of(key);
+    this.incoming.clear(key);
+    if (ids.length > 0)
+      await this.#options.log.removeIncomingIds(ids.map((messageId) => ({ session: key, messageId })));
+  }
+
+  async #discardWhere(matches: (session: LogSession) => boolean): Promise<number> {
+    let discarded = 0;
+    for (const session of this.sessions.entries()) {
+      if (!matches(session)) continue;
+      await this.#queue.run(session.key, async () => {
+        // The owner may have reconnected meanwhile.
+        const now = this.sessions.get(session.key);
+        if (now === undefined || !matches(now)) return;
+        if (await this.#discard(session.key)) discarded++;
+      });
+    }
+    return discarded;
+  }
+}
+
+function unavailable(why: string): RefusedConnectionError {
+  return new RefusedConnectionError(ConnackCode.serverUnavailable, why);
+}
