@@ -66,10 +66,10 @@ test("with two nodes, a session that wants little holds only what it wants, and 
   for (let first = 1; first <= COUNT; first += COUNT / 2) {
     await publish(two, first, first + COUNT / 2 - 1, topicOf);
     // All that was published exceeds the limit.
-    for (const { sessions } of [one, two]) await expect.poll(() => sessions.logBytes).toBeLessThan(220_000);
+    for (const { sessions } of [one, two]) await expect.poll(() => sessions.bounds.bytes).toBeLessThan(220_000);
   }
   for (const { log } of [one, two]) expect(log.publications.bytes).toBeLessThan(300_000);
-  expect([one.sessions.dropped, two.sessions.dropped]).toEqual([0, 0]);
+  expect([one.sessions.bounds.dropped, two.sessions.bounds.dropped]).toEqual([0, 0]);
   expect(await connect(two, "few")).toEqual(numbers(1, COUNT).filter(isWanted));
   await Promise.all([one.close(), two.close()]);
 });
@@ -84,11 +84,11 @@ test("messages go when they are too old, also after a restart of all nodes", asy
     time += 2 * HOUR_MS;
   }
   // The first ten are 8 hours old, the second 6, the third 4.
-  await expect.poll(() => first.sessions.dropped).toBe(20);
+  await expect.poll(() => first.sessions.bounds.dropped).toBe(20);
   await first.close();
   const second = await openNode(options);
   time += 2 * HOUR_MS;
-  await expect.poll(() => second.sessions.dropped).toBe(10);
+  await expect.poll(() => second.sessions.bounds.dropped).toBe(10);
   expect(await connect(second, "a")).toEqual(numbers(31, 40));
   await second.close();
 });
@@ -103,6 +103,6 @@ test("the oldest messages go at both nodes when the log is too large, and one no
   const got = await connect(two, "all");
   expect(got).toEqual(numbers(got[0] ?? 0, 400));
   expect(got.length).toBeGreaterThan(100);
-  expect(one.sessions.dropped + two.sessions.dropped).toBe(400 - got.length);
+  expect(one.sessions.bounds.dropped + two.sessions.bounds.dropped).toBe(400 - got.length);
   await Promise.all([one.close(), two.close()]);
 });
