@@ -159,8 +159,8 @@ export type Recovery =
  * - Each **channel** has its own retention.
  * - The **state** is the newest retained message of each topic. It outlives the retention of its entry.
  *
- * The implementations are `stores/level` (one node) and `stores/redis` (several nodes). `shared-channels.ts` wraps an
- * implementation and limits the share of one sender in a channel.
+ * `core/stored-journal.ts` is the implementation, above a store: `stores/level` (one node) or `stores/redis` (several
+ * nodes). `shared-channels.ts` wraps it and limits the share of one sender in a channel.
  */
 export interface Journal {
   readonly epoch: string;

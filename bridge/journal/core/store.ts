@@ -1,6 +1,6 @@
 import type { BrokerRows, EarlierRows, LoggedPublication, MqttLog } from "../../../platform/publication-log.ts";
 import type { Appended, Entry, JournalMessage, JournalReader, OpenPublication } from "../journal.ts";
-import type { Waiter } from "../stores/append-queue.ts";
+import type { Waiter } from "./append-queue.ts";
 import type { JournalView } from "./journal-view.ts";
 import type { PageStore } from "./page-reader.ts";
 import type { PublicationStore, StoredPublicationLog } from "./publication-log.ts";

@@ -1,8 +1,8 @@
 import type { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
+import { AppendQueue, type Waiter } from "../../core/append-queue.ts";
 import type { JournalView } from "../../core/journal-view.ts";
 import type { JournalMessage } from "../../journal.ts";
-import { AppendQueue, DUPLICATE, type Waiter } from "../append-queue.ts";
 import type { JournalLimits } from "../limits.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import type { DedupKey, Deduplicator } from "./deduplicator.ts";
@@ -21,75 +21,60 @@ interface GroupCommitOptions {
   onDurable: (group: Group) => void;
 }
 
-/**
- * The only writer of the store. Appends that arrive during a write share the next write: on a slow disk the writes get
- * larger. The order of the calls is the order of positions.
- */
+/** The only writer of the store. */
 export class GroupCommit {
   readonly #options: GroupCommitOptions;
   readonly #queue: AppendQueue<DedupKey<Waiting>>;
   /** Rows without urgency. They join the next write, or, if that write fails, the following one. */
   deferredRows = new WriteSet();
   #flushRequests: { resolve: () => void; reject: (error: unknown) => void }[] = [];
-  #writing: Promise<void> | undefined;
 
   constructor(options: GroupCommitOptions) {
+    const { limits, deduplicator } = options;
     this.#options = options;
-    this.#queue = new AppendQueue(options.limits, "the disk");
+    this.#queue = new AppendQueue({
+      ...{ limits, store: "the disk" },
+      dedupKeyOf: (origin) => deduplicator.dedupKeyOf(origin),
+      find: (dedupKey) => deduplicator.find(dedupKey),
+      wait: (dedupKey, waiting) => deduplicator.wait(dedupKey, waiting),
+      write: (messages) => this.#commit(messages),
+      hasMore: () => this.#flushRequests.length > 0,
+    });
   }
 
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
-    const { channels, deduplicator } = this.#options;
-    this.#queue.assertRoom();
-    for (const channel of message.channels) channels.check(channel);
-    const dedupKey = deduplicator.dedupKeyOf(message.origin);
-    const found = dedupKey === undefined ? undefined : deduplicator.find(dedupKey);
-    if (found === "durable") resolve(DUPLICATE);
-    else if (found !== undefined) this.#queue.addRepetition(found, resolve, reject);
-    else {
-      const waiting = this.#queue.add(message, dedupKey, resolve, reject);
-      if (dedupKey !== undefined) deduplicator.wait(dedupKey, waiting);
-      this.#wake();
-    }
+    for (const channel of message.channels) this.#options.channels.check(channel);
+    this.#queue.append(message, resolve, reject);
   }
 
   flushDeferredRows(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#flushRequests.push({ resolve, reject });
-      this.#wake();
+      this.#queue.wake();
     });
   }
 
-  /** Resolves when no append waits. Never rejects. */
-  async idle(): Promise<void> {
-    await this.#writing;
+  /** Resolves when nothing is written. Never rejects. */
+  idle(): Promise<void> {
+    return this.#queue.idle();
   }
 
-  #wake(): void {
-    this.#writing ??= this.#writeAll();
-  }
-
-  async #writeAll(): Promise<void> {
-    do {
-      // Appends of the same turn of the event loop join this write.
-      await new Promise((resolve) => setImmediate(resolve));
-      let messages = this.#queue.take();
-      const flushRequests = this.#flushRequests;
-      this.#flushRequests = [];
-      try {
-        await this.#options.store.ready();
-        messages = await this.#withoutKnown(messages);
-        const group = await this.#write(messages);
-        if (group !== undefined) this.#options.onDurable(group);
-        this.#accepted(messages, group);
-        for (const wanted of flushRequests) wanted.resolve();
-      } catch (error) {
-        this.#options.deduplicator.written(messages, false);
-        for (const waiting of messages) this.#queue.reject(waiting, error);
-        for (const wanted of flushRequests) wanted.reject(error);
-      }
-    } while (!this.#queue.isEmpty || this.#flushRequests.length > 0);
-    this.#writing = undefined;
+  async #commit(taken: Waiting[]): Promise<void> {
+    let messages = taken;
+    const flushRequests = this.#flushRequests;
+    this.#flushRequests = [];
+    try {
+      await this.#options.store.ready();
+      messages = await this.#withoutKnown(messages);
+      const group = await this.#write(messages);
+      if (group !== undefined) this.#options.onDurable(group);
+      this.#queue.accept(messages, this.#options.view.head - messages.length);
+      for (const wanted of flushRequests) wanted.resolve();
+    } catch (error) {
+      this.#options.deduplicator.written(messages, false);
+      for (const waiting of messages) this.#queue.reject(waiting, error);
+      for (const wanted of flushRequests) wanted.reject(error);
+    }
   }
 
   /** Removes messages whose ids are already in the store, and resolves their appends as duplicates. */
@@ -102,7 +87,7 @@ export class GroupCommit {
     const repeated = new Set(named.filter((_, index) => known[index]));
     if (repeated.size === 0) return messages;
     deduplicator.written([...repeated], true);
-    for (const waiting of repeated) this.#queue.resolve(waiting, DUPLICATE);
+    for (const waiting of repeated) this.#queue.acceptDuplicate(waiting);
     return messages.filter((waiting) => !repeated.has(waiting));
   }
 
@@ -122,15 +107,6 @@ export class GroupCommit {
       this.deferredRows = deferredRows;
       channels.rolledBack();
       throw error;
-    }
-  }
-
-  #accepted(messages: readonly Waiting[], group: Group | undefined): void {
-    for (let index = 0; index < messages.length; index++) {
-      const waiting = messages[index];
-      const entry = group?.entries[index];
-      if (waiting === undefined || entry === undefined) continue;
-      this.#queue.resolve(waiting, { position: entry.position, duplicate: false });
     }
   }
 }

@@ -1,10 +1,10 @@
 import type { WriteSet } from "../../../../platform/level/write-set.ts";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import type { WaitingAppend } from "../../core/append-queue.ts";
 import { NO_CHANNEL } from "../../core/channels.ts";
 import type { JournalView } from "../../core/journal-view.ts";
 import type { StateChanges } from "../../core/state-table.ts";
 import type { Entry, Publication } from "../../journal.ts";
-import type { WaitingAppend } from "../append-queue.ts";
 import { countBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
 import { ChunkBuilder, MAX_CHUNK_CHANNELS, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, type Span } from "./chunk.ts";

@@ -1,5 +1,5 @@
+import type { WaitingAppend } from "../../core/append-queue.ts";
 import type { MessageOrigin } from "../../journal.ts";
-import type { WaitingAppend } from "../append-queue.ts";
 
 /** Identifies a message: by session and sequence number if it has both, else by id. */
 export type DedupKey =

@@ -1,6 +1,6 @@
 import { DutyLostError, StoreUnavailableError } from "../../../../platform/errors.ts";
+import { AppendQueue, type Waiter } from "../../core/append-queue.ts";
 import type { JournalMessage } from "../../journal.ts";
-import { AppendQueue, DUPLICATE, type Waiter } from "../append-queue.ts";
 import { Batch } from "./batch.ts";
 import { MAX_ENTRY_CHANNELS } from "./chunk.ts";
 import { asUnavailable, type Connection, partsOf, type Reply } from "./connection.ts";
@@ -44,10 +44,7 @@ const MAX_ATTEMPTS = 5;
 /** How long an appended batch may wait for the preceding entries of other nodes. */
 const PUBLISH_TIMEOUT_MS = 10_000;
 
-/**
- * The only writer of this node. Appends that arrive during a call of the script share the next call. These calls never
- * overlap, so the order of appends is the order of positions, even when a call fails.
- */
+/** The only writer of this node. */
 export class Writer {
   readonly #options: WriterOptions;
   readonly #queue: AppendQueue<DedupKey>;
@@ -56,40 +53,29 @@ export class Writer {
   /** Batches that wait for their publication, by number. */
   readonly sent = new Map<number, Batch>();
   #batches = 0;
-  #writing: Promise<void> | undefined;
-  #idle: (() => void)[] = [];
 
   constructor(options: WriterOptions) {
     this.#options = options;
-    this.#queue = new AppendQueue(options.limits, "Redis");
+    this.#queue = new AppendQueue({
+      ...{ limits: options.limits, store: "Redis", dedupKeyOf },
+      find: ({ key }) => this.#pendingByKey.get(key),
+      wait: ({ key }, waiting) => this.#pendingByKey.set(key, waiting),
+      write: (messages) => this.#write(messages),
+    });
   }
 
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
     const refused = this.#options.refusal();
     if (refused !== undefined) throw new StoreUnavailableError(refused);
-    this.#queue.assertRoom();
     checkChannels(message, this.#options.view());
-    const dedupKey = dedupKeyOf(message.origin);
-    const found = dedupKey === undefined ? undefined : this.#pendingByKey.get(dedupKey.key);
-    if (found !== undefined) {
-      this.#queue.addRepetition(found, resolve, reject);
-      return;
-    }
-    const waiting = this.#queue.add(message, dedupKey, resolve, reject);
-    if (dedupKey !== undefined) this.#pendingByKey.set(dedupKey.key, waiting);
-    this.#writing ??= this.#writeAll();
+    this.#queue.append(message, resolve, reject);
   }
 
   /** Resolves the appends of a published batch. */
   published(batch: Batch, base: number): void {
     if (!this.sent.delete(batch.number)) return;
-    for (let index = 0; index < batch.messages.length; index++) {
-      const waiting = batch.messages[index];
-      if (waiting === undefined) continue;
-      this.#forget(waiting);
-      this.#queue.resolve(waiting, { position: base + index + 1, duplicate: false });
-    }
-    this.#settle();
+    for (const waiting of batch.messages) this.#forget(waiting);
+    this.#queue.accept(batch.messages, base);
   }
 
   /** Rejects the appends of all sent batches: they will not be published, because the journal is reloaded. */
@@ -101,19 +87,8 @@ export class Writer {
   }
 
   /** Resolves when no append waits. Never rejects. */
-  async idle(): Promise<void> {
-    while (this.#writing !== undefined || this.sent.size > 0)
-      await new Promise<void>((resolve) => this.#idle.push(resolve));
-  }
-
-  async #writeAll(): Promise<void> {
-    do {
-      // Appends of the same turn of the event loop join this call.
-      await new Promise((resolve) => setImmediate(resolve));
-      await this.#write(this.#queue.take());
-    } while (!this.#queue.isEmpty);
-    this.#writing = undefined;
-    this.#settle();
+  idle(): Promise<void> {
+    return this.#queue.idle();
   }
 
   /** Never rejects. */
@@ -189,7 +164,7 @@ export class Writer {
     });
   }
 
-  #resolveRepeated = (waiting: Waiting): void => this.#queue.resolve(waiting, DUPLICATE);
+  #resolveRepeated = (waiting: Waiting): void => this.#queue.acceptDuplicate(waiting);
 
   #rejectFenced = (waiting: Waiting): void =>
     this.#queue.reject(waiting, new DutyLostError(waiting.message.duty?.name ?? ""));
@@ -200,17 +175,11 @@ export class Writer {
       this.#forget(waiting);
       this.#queue.reject(waiting, error);
     }
-    this.#settle();
   }
 
   /** A later append of the same message is checked by Redis. */
   #forget({ dedupKey }: Waiting): void {
     if (dedupKey !== undefined) this.#pendingByKey.delete(dedupKey.key);
-  }
-
-  #settle(): void {
-    if (this.#writing !== undefined || this.sent.size > 0) return;
-    for (const resolve of this.#idle.splice(0)) resolve();
   }
 }
 
