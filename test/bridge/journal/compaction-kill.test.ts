@@ -3,13 +3,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { startChildProgram } from "../../support/child-program.ts";
+import { LONG, TIMEOUT_MS } from "../../support/long-form.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import type { CompactionReport } from "./compaction-child.ts";
 import { createLevelPlace } from "./level-place.ts";
 import { mqttOf, readLog } from "./mqtt-log-suite.ts";
 import { createRedisPlace } from "./redis-place.ts";
 
-const KILLS = process.env.LONG_TESTS === "1" ? 60 : 3;
+const KILLS = LONG ? 60 : 3;
 const NUMBERS_PER_RUN = 1_000_000;
 
 let server: RedisServer;
@@ -43,7 +44,7 @@ async function wanted(journal: Journal): Promise<number[]> {
 
 test.each(["LevelDB", "Redis"])(
   "a program that is killed during a compaction in %s loses nothing that is wanted, and nothing comes twice",
-  { timeout: KILLS * 15_000 },
+  { timeout: TIMEOUT_MS },
   async (store) => {
     const place = store === "LevelDB" ? await createLevelPlace() : await createRedisPlace(server.url);
     try {

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import type { LoggedPublication, PublicationLog } from "../../../platform/publication-log.ts";
+import { LONG, TIMEOUT_MS } from "../../support/long-form.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { createLevelPlace } from "./level-place.ts";
 import { message } from "./messages.ts";
@@ -128,7 +129,9 @@ describe.each([
   ["LevelDB", createLevelPlace],
   ["Redis", () => createRedisPlace(server.url)],
 ])("compaction in %s", (_, createPlace: () => Promise<Place>) => {
-  test("each reader gets what it wants, in order, whatever is compacted, trimmed and restarted", async () => {
+  test("each reader gets what it wants, in order, whatever is compacted, trimmed and restarted", {
+    timeout: TIMEOUT_MS,
+  }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 30 }), async (steps) => {
         const place = await createPlace();
@@ -140,7 +143,7 @@ describe.each([
           await place.dispose();
         }
       }),
-      { numRuns: process.env.LONG_TESTS === "1" ? 500 : 15 },
+      { numRuns: LONG ? 500 : 15 },
     );
   });
 });
