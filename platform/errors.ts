@@ -4,11 +4,13 @@ export class StoreUnavailableError extends Error {
 }
 
 /** Another node does the task, or may do it by now. Nothing was stored: the caller must stop the task. */
-export class DutyLostError extends Error {
-  override name = "DutyLostError";
+export class LeaseLostError extends Error {
+  override name = "LeaseLostError";
 
-  constructor(duty: string) {
-    super(`this node no longer holds the lease "${duty}", so it stops the task; the node that holds the lease does it`);
+  constructor(lease: string) {
+    super(
+      `this node no longer holds the lease "${lease}", so it stops the task; the node that holds the lease does it`,
+    );
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Topic } from "../../contract/topics.ts";
-import { DutyLostError } from "../../platform/errors.ts";
-import type { Duty, Lease } from "../cluster/cluster.ts";
+import { LeaseLostError } from "../../platform/errors.ts";
+import type { Fence, Lease } from "../cluster/cluster.ts";
 
 /** An event that the backend publishes: to the journal first, then to all subscribers. */
 export interface BackendEvent {
@@ -20,25 +20,25 @@ export interface BackendEvent {
    * that the journal keeps one event. Default: a new id.
    */
   id?: string;
-  /** The task for which this node publishes. Default: none. */
-  duty?: Duty;
+  /** Of the task for which this node publishes. Default: none. */
+  fence?: Fence;
 }
 
 /**
  * Publishes events in the order of the calls. Resolves when the event is durable. The position is undefined if the
  * journal already has an event with this id.
  * @throws {StoreUnavailableError} the event was not kept
- * @throws {DutyLostError} this node does not hold the lease of the event's duty
+ * @throws {LeaseLostError} this node does not hold the lease of the fence
  */
 export type Publish = (event: BackendEvent) => Promise<{ position: number | undefined }>;
 
 /** Publishes for a task. When the store refuses an event, because the lease is not held, the lease is given up. */
-export function publishFor({ duty, lose }: Lease, publish: Publish): Publish {
+export function publishFor({ fence, lose }: Lease, publish: Publish): Publish {
   return async (event) => {
     try {
-      return await publish({ ...event, duty });
+      return await publish({ ...event, fence });
     } catch (error) {
-      if (error instanceof DutyLostError) lose();
+      if (error instanceof LeaseLostError) lose();
       throw error;
     }
   };

@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { DASHBOARD } from "../../contract/channels.ts";
 import type { TopicTree } from "../../contract/topics.ts";
-import { DutyLostError } from "../../platform/errors.ts";
+import { LeaseLostError } from "../../platform/errors.ts";
 import type { Publish } from "../broker-link/publish.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
@@ -95,7 +95,7 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
   let saving: Promise<void> = Promise.resolve();
   const enqueueSave = (): Promise<void> => {
     saving = saving.then(save).catch((error: unknown) => {
-      if (error instanceof DutyLostError) logger.debug({ collection }, "another node saves the watcher state");
+      if (error instanceof LeaseLostError) logger.debug({ collection }, "another node saves the watcher state");
       else logger.warn({ err: error, collection }, "watcher state not saved, retrying");
     });
     return saving;

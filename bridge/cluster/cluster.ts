@@ -49,8 +49,8 @@ export interface PutOptions {
   ifVersion?: string | null;
   /** Milliseconds since 1970. Watchers are not notified of the expiry. Default: never. */
   expiresAt?: number;
-  /** Writes only while this node holds the duty's lease. Default: always. */
-  duty?: Duty;
+  /** Writes only while this node holds the lease. Default: always. */
+  fence?: Fence;
 }
 
 export interface StoredDocument {
@@ -67,14 +67,14 @@ export interface StoredDocument {
 export interface Documents {
   /**
    * All methods throw {@link StoreUnavailableError}, RangeError when a value exceeds `limits.ts`, and
-   * {@link DutyLostError} when this node does not hold the lease of the duty.
+   * {@link LeaseLostError} when this node does not hold the lease.
    */
   get(collection: string, key: string): Promise<StoredDocument | undefined>;
   list(collection: string): Promise<readonly (StoredDocument & { key: string })[]>;
   /** @returns the new version; undefined when `ifVersion` does not match */
   put(collection: string, key: string, value: Json, options?: PutOptions): Promise<string | undefined>;
   /** @returns false when the document does not exist, or has another version */
-  delete(collection: string, key: string, options?: { ifVersion?: string; duty?: Duty }): Promise<boolean>;
+  delete(collection: string, key: string, options?: { ifVersion?: string; fence?: Fence }): Promise<boolean>;
   /**
    * Calls back with the key of a changed document, whichever node changed it. Calls back with undefined when changes
    * may have been missed: read the whole collection again.
@@ -101,11 +101,11 @@ export interface Leases {
 }
 
 /**
- * What the holder of a lease writes carries its {@link Duty}. Redis refuses the write unless this lease is still held,
+ * What the holder of a lease writes carries its {@link Fence}. Redis refuses the write unless this lease is still held,
  * because a node that was suspended does not know yet that another node holds the lease by now.
  */
 export interface Lease {
-  readonly duty: Duty;
+  readonly fence: Fence;
   /** Aborts when the lease was not renewed in time, or was given up. */
   readonly lost: AbortSignal;
   /** Gives the lease up, because the store has refused a write. */
@@ -113,11 +113,11 @@ export interface Lease {
   release(): Promise<void>;
 }
 
-export interface Duty {
+export interface Fence {
   /** The name of the lease. */
-  readonly name: string;
+  readonly lease: string;
   /** Grows with each new holder of the lease. */
-  readonly fence: number;
+  readonly number: number;
 }
 
 /** The connections of each user to all nodes. */

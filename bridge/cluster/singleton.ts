@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { Logger } from "pino";
-import { DutyLostError } from "../../platform/errors.ts";
+import { LeaseLostError } from "../../platform/errors.ts";
 import type { Documents, Lease, Leases } from "./cluster.ts";
 
 export interface Singleton {
@@ -16,7 +16,7 @@ export interface TaskLease extends Lease {
 interface SingletonOptions {
   leases: Leases;
   name: string;
-  /** @param lease everything that the task writes carries its duty: see `publishFor` and {@link documentsFor} */
+  /** @param lease everything that the task writes carries the fence: see `publishFor` and {@link documentsFor} */
   begin: (lease: TaskLease) => Promise<{ stop(): void | Promise<void> }>;
   /** The pause between two attempts to get the lease or to start the task. Default 2,000. */
   retryMs?: number;
@@ -70,12 +70,12 @@ export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }:
 }
 
 /** The documents of a task. When the store refuses a write, because the lease is not held, the lease is given up. */
-export function documentsFor({ duty, lose }: Lease, documents: Documents): Documents {
+export function documentsFor({ fence, lose }: Lease, documents: Documents): Documents {
   async function fenced<Result>(write: Promise<Result>): Promise<Result> {
     try {
       return await write;
     } catch (error) {
-      if (error instanceof DutyLostError) lose();
+      if (error instanceof LeaseLostError) lose();
       throw error;
     }
   }
@@ -83,8 +83,8 @@ export function documentsFor({ duty, lose }: Lease, documents: Documents): Docum
     get: (collection, key) => documents.get(collection, key),
     list: (collection) => documents.list(collection),
     watch: (collection, onChange) => documents.watch(collection, onChange),
-    put: (collection, key, value, options) => fenced(documents.put(collection, key, value, { ...options, duty })),
-    delete: (collection, key, options) => fenced(documents.delete(collection, key, { ...options, duty })),
+    put: (collection, key, value, options) => fenced(documents.put(collection, key, value, { ...options, fence })),
+    delete: (collection, key, options) => fenced(documents.delete(collection, key, { ...options, fence })),
   };
 }
 

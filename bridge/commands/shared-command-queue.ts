@@ -2,7 +2,6 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import type { Cluster, Json, StoredDocument } from "../cluster/cluster.ts";
-import { MAX_DOCUMENT_LENGTH } from "../cluster/limits.ts";
 
 interface SharedCommandQueueOptions {
   cluster: Pick<Cluster, "documents" | "nodeId" | "nodes">;
@@ -32,6 +31,8 @@ export interface TakenCommand extends QueuedCommand {
   expiresAt: number;
 }
 
+/** The largest queue that is stored, in characters of commands: a document may be twice as large. */
+const MAX_QUEUE_LENGTH = 128 * 1024;
 const COLLECTION = "command-queues";
 /** Commands that were taken over. The collection shows that such a command is not lost. */
 const TAKEN = "taken-commands";
@@ -78,7 +79,7 @@ export class SharedCommandQueue {
 
   constructor(options: SharedCommandQueueOptions) {
     this.#options = options;
-    this.#maxCommandLength = MAX_DOCUMENT_LENGTH / 2 / options.maxPerCamera;
+    this.#maxCommandLength = MAX_QUEUE_LENGTH / options.maxPerCamera;
     this.#unwatch = options.cluster.documents.watch(COLLECTION, (camera) => {
       if (camera === undefined) void this.#readAll();
       else this.#check(camera);

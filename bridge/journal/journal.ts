@@ -1,6 +1,6 @@
 import type { Gap, Since, UnrecoverableReason } from "../../contract/socket-messages.ts";
 import type { IncomingId, LoggedPublication, MqttLog } from "../../platform/publication-log.ts";
-import type { Duty } from "../cluster/cluster.ts";
+import type { Fence } from "../cluster/cluster.ts";
 
 export interface JournalMessage {
   topic: string;
@@ -23,8 +23,8 @@ export interface JournalMessage {
    * Default: none.
    */
   open?: Publication | undefined;
-  /** The task for which this node publishes the message. Stored only while this node holds its lease. Default: none. */
-  duty?: Duty | undefined;
+  /** Of the task for which this node publishes the message, which is stored only while this node holds the lease. */
+  fence?: Fence | undefined;
   /** Stored together with the message. Default: none. */
   incomingId?: IncomingId | undefined;
 }
@@ -169,7 +169,7 @@ export interface Journal {
   /**
    * Resolves once the message is durable and the followers have received it.
    * @throws {RangeError} an invalid channel name
-   * @throws {DutyLostError} this node does not hold the lease of the message's duty
+   * @throws {LeaseLostError} this node does not hold the lease of the fence
    * @throws {StoreUnavailableError} the message is not stored (with Redis, it may be stored). The sender must not be
    *   acknowledged, and should retry.
    */

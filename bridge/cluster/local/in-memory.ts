@@ -41,7 +41,7 @@ export class LocalLeases implements Leases {
       if (this.#held.get(name) === holder) this.#held.delete(name);
     };
     return {
-      duty: { name, fence: ++this.#fence },
+      fence: { lease: name, number: ++this.#fence },
       lost: holder.signal,
       lose() {
         end();

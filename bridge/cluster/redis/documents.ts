@@ -1,9 +1,9 @@
 import type { Logger } from "pino";
 import { z } from "zod";
-import { DutyLostError } from "../../../platform/errors.ts";
+import { LeaseLostError } from "../../../platform/errors.ts";
 import { NamedListeners } from "../../../platform/listeners.ts";
 import type { Script } from "../../../platform/redis/script.ts";
-import type { Documents, Duty, Json, PutOptions, StoredDocument } from "../cluster.ts";
+import type { Documents, Fence, Json, PutOptions, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue } from "../limits.ts";
 import type { Notice } from "./bus.ts";
 import { DocumentCache, newVersion } from "./document-cache.ts";
@@ -76,7 +76,7 @@ export class RedisDocuments implements Documents {
   }
 
   async put(collection: string, key: string, value: Json, options: PutOptions = {}): Promise<string | undefined> {
-    const { ifVersion, expiresAt, duty } = options;
+    const { ifVersion, expiresAt, fence } = options;
     const hash = this.#hashOf(collection);
     checkKey(key);
     const version = newVersion();
@@ -84,7 +84,7 @@ export class RedisDocuments implements Documents {
     const stored = `${version} ${expires} ${encodeValue(value)}`;
     const mode = ifVersion === undefined ? "any" : ifVersion === null ? "none" : "is";
     const args = [key, mode, ifVersion ?? "", stored, expires, ...this.#commonArgs(collection, key)];
-    const isWritten = await this.#run(PUT_DOCUMENT, hash, args, duty);
+    const isWritten = await this.#run(PUT_DOCUMENT, hash, args, fence);
     if (isWritten) this.#cache.found(collection, key, stored);
     return isWritten ? version : undefined;
   }
@@ -92,13 +92,13 @@ export class RedisDocuments implements Documents {
   async delete(
     collection: string,
     key: string,
-    { ifVersion, duty }: { ifVersion?: string; duty?: Duty } = {},
+    { ifVersion, fence }: { ifVersion?: string; fence?: Fence } = {},
   ): Promise<boolean> {
     const hash = this.#hashOf(collection);
     checkKey(key);
     const mode = ifVersion === undefined ? "any" : "is";
     const args = [key, mode, ifVersion ?? "", ...this.#commonArgs(collection, key)];
-    const isDeleted = await this.#run(DELETE_DOCUMENT, hash, args, duty);
+    const isDeleted = await this.#run(DELETE_DOCUMENT, hash, args, fence);
     if (isDeleted) this.#cache.found(collection, key, undefined);
     return isDeleted;
   }
@@ -132,14 +132,14 @@ export class RedisDocuments implements Documents {
     this.#watchers.clear();
   }
 
-  async #run(script: Script, hash: string, args: readonly (string | number)[], duty?: Duty): Promise<boolean> {
+  async #run(script: Script, hash: string, args: readonly (string | number)[], fence?: Fence): Promise<boolean> {
     const { link, noticeCount } = this.#options;
     const keys = [hash, link.key("expiry"), noticeCount];
     const reply =
-      duty === undefined
+      fence === undefined
         ? await link.run(script, keys, args)
-        : await link.run(script, [...keys, leaseKey(link, duty.name)], [...args, duty.fence]);
-    if (duty !== undefined && reply === -1) throw new DutyLostError(duty.name);
+        : await link.run(script, [...keys, leaseKey(link, fence.lease)], [...args, fence.number]);
+    if (fence !== undefined && reply === -1) throw new LeaseLostError(fence.lease);
     return reply === 1;
   }
 

@@ -39,7 +39,7 @@ export class RedisLeases implements Leases {
     if (this.#stopped) await this.#release(held);
     else this.#schedule(held);
     return {
-      duty: { name, fence },
+      fence: { lease: name, number: fence },
       lost: held.lost.signal,
       lose: () => this.#lose(held),
       release: () => this.#release(held),

@@ -243,18 +243,18 @@ describe("leases of several nodes", () => {
   test("give each holder a larger fence, and refuse writes with the fence of a former holder", async () => {
     const [former, other] = [await place.open(), await place.open()];
     const lease = await former.leases.acquire("trim");
-    const duty = lease?.duty ?? { name: "", fence: 0 };
-    expect(await former.documents.put("trims", "last", 1, { duty })).toBeDefined();
+    const fence = lease?.fence ?? { lease: "", number: 0 };
+    expect(await former.documents.put("trims", "last", 1, { fence })).toBeDefined();
     // The lease expires, and the holder does not know it yet.
     await lease?.release();
-    const refused = { name: "DutyLostError" };
-    await expect(former.documents.put("trims", "last", 2, { duty })).rejects.toMatchObject(refused);
-    const next = (await other.leases.acquire("trim"))?.duty ?? { name: "", fence: 0 };
-    expect(next.fence).toBeGreaterThan(duty.fence);
-    await expect(former.documents.put("trims", "last", 2, { duty })).rejects.toMatchObject(refused);
-    await expect(former.documents.delete("trims", "last", { duty })).rejects.toMatchObject(refused);
+    const refused = { name: "LeaseLostError" };
+    await expect(former.documents.put("trims", "last", 2, { fence })).rejects.toMatchObject(refused);
+    const next = (await other.leases.acquire("trim"))?.fence ?? { lease: "", number: 0 };
+    expect(next.number).toBeGreaterThan(fence.number);
+    await expect(former.documents.put("trims", "last", 2, { fence })).rejects.toMatchObject(refused);
+    await expect(former.documents.delete("trims", "last", { fence })).rejects.toMatchObject(refused);
     expect((await other.documents.get("trims", "last"))?.value).toBe(1);
-    expect(await other.documents.delete("trims", "last", { duty: next })).toBe(true);
+    expect(await other.documents.delete("trims", "last", { fence: next })).toBe(true);
   });
 
   test("of a killed holder move to another node", async () => {

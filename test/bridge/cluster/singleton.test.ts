@@ -45,7 +45,7 @@ it("a node that loses the lease stops the task, and starts the task again when i
       const lease = new AbortController();
       held.push(lease);
       return {
-        ...{ duty: { name: "alerts", fence: held.length }, lost: lease.signal, lose: () => lease.abort() },
+        ...{ fence: { lease: "alerts", number: held.length }, lost: lease.signal, lose: () => lease.abort() },
         release: async () => void log.push("released"),
       };
     },

@@ -75,7 +75,7 @@ test("a node that is opened during appends has every entry once", async () => {
 
 test("retention leaves no rows of removed entries behind", async () => {
   let now = 1_000 * HOUR_MS;
-  const journal = await place.open({ now: () => now, limits: { maxLingeringChunks: 0 } });
+  const journal = await place.open({ now: () => now, limits: { maxLingeringBytes: 0 } });
   await exercise(journal);
   for (const position of range(1, journal.head)) journal.finished(position);
   now += 25 * HOUR_MS;
@@ -90,13 +90,21 @@ test("retention leaves no rows of removed entries behind", async () => {
   expect(await place.redis.connect("test").xlen(`${place.prefix}journal:log`)).toBe(0);
 });
 
-test("chunks that no channel keeps stay in Redis, up to a limit, for nodes that have not read them yet", async () => {
+test("chunks that no channel keeps stay in Redis for nodes that have not read them yet, for a time and up to a size", async () => {
   const log = `${place.prefix}journal:log`;
-  const journal = await place.open({ retentionEvents: 1, limits: { maxLingeringChunks: 5 } });
+  const redis = place.redis.connect("test");
+  const maxLingeringBytes = 1_000;
+  const journal = await place.open({ retentionEvents: 1, limits: { maxLingeringBytes } });
   for (const _ of range(1, 20)) await journal.append(message());
   await journal.trim();
-  expect(await place.redis.connect("test").xlen(log)).toBe(6);
+  const chunks = await redis.xrange(log, "-", "+");
+  const sizes = chunks.slice(0, -1).map(([, fields]) => fields[3]?.length ?? 0);
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  expect(bytes).toBeLessThanOrEqual(maxLingeringBytes);
+  expect(bytes).toBeGreaterThan(maxLingeringBytes - 2 * (sizes[0] ?? 0));
   expect(positions(await readAll(journal, ["dashboard"]))).toEqual([20]);
+  await (await place.open({ retentionEvents: 1, limits: { lingeringMs: 0 } })).trim();
+  expect(await redis.xlen(log)).toBe(1);
 });
 
 test("trimming many entries takes many short steps", async () => {

@@ -195,20 +195,22 @@ test("a message for a task is refused once another node holds the lease of the t
   const cluster = await openRedisCluster({ redis: place.redis, logger: pino({ level: "silent" }) });
   onTestFinished(() => cluster.stop());
   const former = await cluster.leases.acquire("presence");
-  expect(await journal.append(message({ duty: former?.duty }))).toMatchObject({ position: 1 });
+  expect(await journal.append(message({ fence: former?.fence }))).toMatchObject({ position: 1 });
   await former?.release();
   const holder = await cluster.leases.acquire("presence");
   const outcomes = await Promise.allSettled([
     journal.append(message()),
-    journal.append(message({ duty: former?.duty })),
-    journal.append(message({ duty: holder?.duty })),
-    journal.append(message({ duty: former?.duty })),
+    journal.append(message({ fence: former?.fence })),
+    journal.append(message({ fence: holder?.fence })),
+    journal.append(message({ fence: former?.fence })),
     journal.append(message()),
   ]);
   expect(
     outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value.position : outcome.reason.name)),
-  ).toEqual([2, "DutyLostError", 3, "DutyLostError", 4]);
+  ).toEqual([2, "LeaseLostError", 3, "LeaseLostError", 4]);
   await holder?.release();
-  await expect(journal.append(message({ duty: holder?.duty }))).rejects.toThrow('no longer holds the lease "presence"');
+  await expect(journal.append(message({ fence: holder?.fence }))).rejects.toThrow(
+    'no longer holds the lease "presence"',
+  );
   expect(journal.head).toBe(4);
 });

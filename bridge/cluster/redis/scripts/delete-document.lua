@@ -1,6 +1,6 @@
 -- Deletes a document, and notifies all nodes.
 --
--- Keys: the collection's documents, `expiry`, `notice-count`, perhaps the lease of the writer's duty. Arguments: key; `any`, or `is` (the version must be the
+-- Keys: the collection's documents, `expiry`, `notice-count`, perhaps the lease of the writer's task. Arguments: key; `any`, or `is` (the version must be the
 -- wanted one); the wanted version; the time, milliseconds since 1970; the document's member of `expiry`; channel; notice;
 -- the fence of the lease.
 -- Returns 0 when there is no such document, and -1 when the writer does not hold the lease.

@@ -1,6 +1,6 @@
 -- Stores a document, and notifies all nodes.
 --
--- Keys: the collection's documents, `expiry`, `notice-count`, perhaps the lease of the writer's duty. Arguments: key; `any`, `none` (no document may exist) or
+-- Keys: the collection's documents, `expiry`, `notice-count`, perhaps the lease of the writer's task. Arguments: key; `any`, `none` (no document may exist) or
 -- `is` (the version must be the wanted one); the wanted version; the document as it is stored; when it expires or "";
 -- the time; the document's member of `expiry`; channel; notice; the fence of the lease. Times are milliseconds since 1970.
 -- Returns 0 when the condition is not met, and -1 when the writer does not hold the lease.

@@ -1,5 +1,5 @@
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
-import type { Duty } from "../../../cluster/cluster.ts";
+import type { Fence } from "../../../cluster/cluster.ts";
 import { NO_CHANNEL } from "../../core/channels.ts";
 import type { Entry, JournalMessage } from "../../journal.ts";
 import { loggedPublication } from "../publication-frames.ts";
@@ -68,7 +68,7 @@ export class Batch {
   /** Adds the arguments of the `APPEND` script that describe the batch. */
   putArguments(args: (string | number | Buffer)[], { lease }: Pick<JournalKeys, "lease">): void {
     const messages = this.messages.map(({ message }) => message);
-    putDuties(messages, lease, args);
+    putFences(messages, lease, args);
     this.#putDedupKeys(args);
     args.push(this.starts.length);
     for (const [index, start] of this.starts.entries())
@@ -185,21 +185,21 @@ function bytesOf(message: JournalMessage | undefined): number {
   return publish === undefined || publish.reference !== undefined ? 0 : publish.payload.byteLength;
 }
 
-/** Adds the duties of the messages, each once. */
-function putDuties(
+/** Adds the fences of the messages, each once, with the places of its messages. */
+function putFences(
   messages: readonly JournalMessage[],
   lease: JournalKeys["lease"],
   args: (string | number | Buffer)[],
 ): void {
-  const places = new Map<string, { duty: Duty; places: string }>();
+  const places = new Map<string, { fence: Fence; places: string }>();
   for (let index = 0; index < messages.length; index++) {
-    const duty = messages[index]?.duty;
-    if (duty === undefined) continue;
-    const key = `${duty.fence} ${duty.name}`;
-    places.set(key, { duty, places: `${places.get(key)?.places ?? ""}${index + 1} ` });
+    const fence = messages[index]?.fence;
+    if (fence === undefined) continue;
+    const key = `${fence.number} ${fence.lease}`;
+    places.set(key, { fence, places: `${places.get(key)?.places ?? ""}${index + 1} ` });
   }
   args.push(places.size);
-  for (const { duty, places: of } of places.values()) args.push(lease(duty.name), duty.fence, of);
+  for (const { fence, places: of } of places.values()) args.push(lease(fence.lease), fence.number, of);
 }
 
 /** Adds the last state change of each topic in the batch. */

@@ -13,7 +13,8 @@
  * | `excess` | set | channels that keep more entries than allowed |
  * | `held` | hash | chunk → one byte for each entry: the number of channels that keep it |
  * | `chunk-ids` | hash | chunk → ids of its messages, deleted together with the chunk |
- * | `lingering` | list | chunks that no channel keeps and that will be deleted soon |
+ * | `lingering-chunks` | list | chunks that no channel keeps and that will be deleted soon; since when, and their size |
+ * | `lingering` | list | from versions before: the same without time and size |
  * | `readers` | hash | reader of the whole journal → its position, how many entries are kept for it, and when it was seen |
  * | `trims` | stream | floors of channels (`f`) and of publications (`p`) that were raised, and compactions (`c`), for the other nodes |
  * | `publications` | stream | publications for MQTT subscribers, one row for each chunk that has some; the id is the id of the chunk |
@@ -62,7 +63,7 @@ export function journalKeys(commonPrefix: string) {
     rowWriters: `${prefix}mqtt-writers`,
     rowChanges: `${prefix}mqtt-changes`,
     /** The cluster's key: its value is the fence of the lease's holder. */
-    lease: (duty: string) => `${commonPrefix}cluster:lease:${duty}`,
+    lease: (name: string) => `${commonPrefix}cluster:lease:${name}`,
     open: (run: string) => `${prefix}open:${run}`,
     undelivered: (run: string) => `${prefix}unemitted:${run}`,
     partial: (run: string) => `${prefix}partial:${run}`,

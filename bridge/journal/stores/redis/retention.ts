@@ -41,7 +41,8 @@ export class Retention {
       const known = view();
       const reply = await connection.run(TRIM, keys.meta, [
         ...[keys.prefix, known.epoch, Number.isFinite(retentionEvents) ? retentionEvents : -1],
-        ...[Number.isFinite(cutoff) ? cutoff : -1, TRIM_BUDGET, limits.maxChannels, limits.maxLingeringChunks],
+        ...[Number.isFinite(cutoff) ? cutoff : -1, TRIM_BUDGET, limits.maxChannels],
+        ...[limits.lingeringMs, limits.maxLingeringBytes],
         this.#readersJson(readers),
       ]);
       const [verdict, count, more, floors] = partsOf(reply);

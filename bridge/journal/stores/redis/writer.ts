@@ -1,4 +1,4 @@
-import { DutyLostError, StoreUnavailableError } from "../../../../platform/errors.ts";
+import { LeaseLostError, StoreUnavailableError } from "../../../../platform/errors.ts";
 import { AppendQueue, type Waiter } from "../../core/append-queue.ts";
 import type { JournalMessage } from "../../journal.ts";
 import { Batch } from "./batch.ts";
@@ -167,7 +167,7 @@ export class Writer {
   #resolveRepeated = (waiting: Waiting): void => this.#queue.acceptDuplicate(waiting);
 
   #rejectFenced = (waiting: Waiting): void =>
-    this.#queue.reject(waiting, new DutyLostError(waiting.message.duty?.name ?? ""));
+    this.#queue.reject(waiting, new LeaseLostError(waiting.message.fence?.lease ?? ""));
 
   #refuse(batch: Batch, error: unknown): void {
     this.sent.delete(batch.number);

@@ -4,7 +4,7 @@
 -- Arguments; each list begins with its length:
 -- prefix, epoch, run, batch      the caller's head and stamp      now
 -- limits: state topics, events per channel, sessions, sessions per sender, ranges per session
--- duties: key of the lease, fence, places in the batch
+-- fences: key of the lease, number, places in the batch
 -- sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
 -- chunks: size, text, holders, ids, publications, retained (topic, place in the batch, first and last byte in the
 --   publications; 0 and 0 clear), channels (name, distances from the last position)

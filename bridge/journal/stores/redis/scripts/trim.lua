@@ -4,15 +4,15 @@
 -- Entries that a reader has not read yet stay, however old (`keepFor` of the journal).
 --
 -- Arguments: prefix; epoch; the largest number of events of a channel, or -1; the time before which entries are too
--- old, or -1; the number of entries to process in this call; the largest number of channels; the largest number of
--- lingering chunks; this node's readers as JSON: `[[name, position or -1, largest number of events], …]`.
+-- old, or -1; the number of entries to process in this call; the largest number of channels; how long chunks
+-- linger, milliseconds; the largest size of all lingering chunks; this node's readers as JSON: `[[name, position or -1, largest number of events], …]`.
 --
 -- Returns `ok`, the number of removed entries, which no channel keeps now, 1 when more work remains, and the raised
 -- floors as JSON: `[[channel, floor, removed], …]`. Returns `epoch` and the journal's epoch if `epoch` is another one.
 
 local prefix, epoch = ARGV[1], ARGV[2]
 local maxEvents, cutoff, budget = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local maxChannels, maxLingering = tonumber(ARGV[6]), tonumber(ARGV[7])
+local maxChannels, lingeringMs, maxLingeringBytes = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local function whole(n) return string.format('%.0f', n) end
 
 local current = redis.call('HGET', prefix .. 'meta', 'epoch')
@@ -21,7 +21,7 @@ if current ~= epoch then return {'epoch', current or ''} end
 -- Notes this node's readers, and returns the position above which entries are kept for the readers of all nodes.
 local function unreadFrom()
   local key, now = prefix .. 'readers', tonumber(redis.call('TIME')[1])
-  for _, reader in ipairs(cjson.decode(ARGV[8])) do
+  for _, reader in ipairs(cjson.decode(ARGV[9])) do
     local name, position, keeps = reader[1], reader[2], reader[3]
     if position < 0 then position = tonumber(string.match(redis.call('HGET', key, name) or '0', '^%d+')) end
     redis.call('HSET', key, name, whole(position) .. ' ' .. whole(keeps) .. ' ' .. whole(now))
@@ -161,13 +161,19 @@ end
 if budget <= 0 then more = true end
 for _, channel in ipairs(waiting) do redis.call('SADD', prefix .. 'excess', channel) end
 
+local now, lingering = server_time(), prefix .. 'lingering-chunks'
+local lingeringBytes = tonumber(redis.call('HGET', prefix .. 'meta', 'lingeringBytes') or '0')
+local bytesBefore = lingeringBytes
 for last, holders in pairs(held) do
   local isHeld = false
   for _, count in ipairs(holders) do if count > 0 then isHeld = true end end
   if isHeld then redis.call('HSET', prefix .. 'held', last, string.char(unpack(holders)))
   else
     redis.call('HDEL', prefix .. 'held', last)
-    redis.call('RPUSH', prefix .. 'lingering', last)
+    local chunk = redis.call('XRANGE', prefix .. 'log', last .. '-0', last .. '-0')[1]
+    local bytes = chunk and #chunk[2][4] or 0
+    redis.call('RPUSH', lingering, last .. ' ' .. whole(now) .. ' ' .. bytes)
+    lingeringBytes = lingeringBytes + bytes
     local ids = redis.call('HGET', prefix .. 'chunk-ids', last)
     if ids then
       for _, id in ipairs(cjson.decode(ids)) do redis.call('HDEL', prefix .. 'ids', id) end
@@ -175,8 +181,18 @@ for last, holders in pairs(held) do
     end
   end
 end
-for _ = 1, redis.call('LLEN', prefix .. 'lingering') - maxLingering do
-  redis.call('XDEL', prefix .. 'log', redis.call('LPOP', prefix .. 'lingering') .. '-0')
+for _, chunk in ipairs(redis.call('LRANGE', lingering, 0, 1000)) do
+  local last, since, bytes = string.match(chunk, '(%d+) (%d+) (%d+)')
+  if now - tonumber(since) < lingeringMs and lingeringBytes <= maxLingeringBytes then break end
+  redis.call('LPOP', lingering)
+  redis.call('XDEL', prefix .. 'log', last .. '-0')
+  lingeringBytes = lingeringBytes - tonumber(bytes)
+end
+if lingeringBytes ~= bytesBefore then redis.call('HSET', prefix .. 'meta', 'lingeringBytes', whole(lingeringBytes)) end
+-- Versions before kept a number of chunks here, however large and old.
+for _, last in ipairs(redis.call('LRANGE', prefix .. 'lingering', 0, 500)) do
+  redis.call('LPOP', prefix .. 'lingering')
+  redis.call('XDEL', prefix .. 'log', last .. '-0')
 end
 
 local floors = #moved == 0 and '[]' or cjson.encode(moved)
