@@ -116,4 +116,3 @@ test("a living node that is taken for dead loses its clients, and writes nothing
   await silent.rows.flush();
   expect(await one.rows.take("away")).toMatchObject({ session: "row 3", isNewest: false });
 });
-
