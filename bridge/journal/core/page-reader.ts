@@ -1,6 +1,7 @@
 import type { JournalPage, ReadRequest, ReplayPage, ReplayRequest } from "../journal.ts";
-import { type PageRequest, pageRequestOf, RecentPages } from "../stores/page.ts";
-import { recentJournalPage, WholePage } from "../stores/whole-page.ts";
+import type { RecentEntries } from "../recent-entries.ts";
+import { Page, type PageRequest, pageRequestOf } from "../stores/page.ts";
+import { WholePage } from "../stores/whole-page.ts";
 import type { JournalView } from "./journal-view.ts";
 
 /** The entries in a store. */
@@ -17,10 +18,13 @@ export interface PageStore {
   readWhole(page: WholePage): Promise<number>;
 }
 
+/** Entries served from memory before the event loop gets a turn: otherwise reading page after page blocks it. */
+const SERVED_PER_TURN = 2_000;
+
 /** Reads pages: the newest entries from memory, older ones from the store. */
 export class PageReader {
   readonly #store: PageStore;
-  readonly #recentPages = new RecentPages();
+  #servedThisTurn = 0;
 
   constructor(store: PageStore) {
     this.#store = store;
@@ -31,7 +35,7 @@ export class PageReader {
     const wanted = pageRequestOf(request, known, head);
     let page: ReplayPage = { entries: [], next: Math.max(request.after, wanted.until), done: true };
     if (wanted.after < wanted.until)
-      page = (await this.#recentPages.read(recentEntries, wanted)) ?? (await this.#store.readChannels(wanted));
+      page = (await this.#recent(wanted, recentEntries)) ?? (await this.#store.readChannels(wanted));
     // After reading, because retention may have removed entries meanwhile.
     const gap = channels.gapAfter(request.channels, request.after);
     return gap === undefined ? page : { ...page, gap };
@@ -39,7 +43,23 @@ export class PageReader {
 
   async read(request: ReadRequest, { recentEntries, head }: JournalView): Promise<JournalPage> {
     const page = new WholePage(request, head);
-    if (recentEntries.reaches(request.after)) return recentJournalPage(recentEntries, page);
-    return page.finish(await this.#store.readWhole(page));
+    if (!recentEntries.reaches(request.after)) return page.finish(await this.#store.readWhole(page));
+    recentEntries.read(page.after, page.until, page.take);
+    // Recent entries have no gaps.
+    return page.finish(0);
+  }
+
+  /** @returns undefined when the page must be read from the store */
+  async #recent(request: PageRequest, recentEntries: RecentEntries): Promise<ReplayPage | undefined> {
+    if (this.#servedThisTurn >= SERVED_PER_TURN) {
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#servedThisTurn = 0;
+    }
+    if (!recentEntries.reaches(request.after)) return undefined;
+    const page = new Page(request);
+    recentEntries.read(request.after, request.until, page.takeIfRequested);
+    const result = page.finish();
+    this.#servedThisTurn += result.entries.length + 1;
+    return result;
   }
 }

@@ -1,3 +1,4 @@
+import type { Logger } from "pino";
 import type { Entry, StateEntry } from "../journal.ts";
 import type { JournalLimits } from "../stores/limits.ts";
 
@@ -93,4 +94,13 @@ export class StateTable {
 
 function stateOf({ position, topic, channels, camera, body, acceptedAt }: Entry): StateEntry {
   return { position, topic, channels, camera, body, acceptedAt };
+}
+
+/** Logs that some state was not loaded. Starting without it is better than running out of memory. */
+export function warnOfSkippedStates({ skipped }: StateTable, logger: Logger): void {
+  if (skipped === 0) return;
+  logger.error(
+    { skipped },
+    "state of some retained topics exceeds the memory limit and is hidden until the topics are published again (see MAX_RETAINED_BYTES)",
+  );
 }

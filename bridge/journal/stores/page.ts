@@ -1,11 +1,8 @@
 import type { Channel } from "../core/channels.ts";
 import type { Entry, ReplayPage, ReplayRequest } from "../journal.ts";
-import type { RecentEntries } from "../recent-entries.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;
-/** Entries served from memory before the event loop gets a turn: otherwise reading page after page blocks it. */
-const SERVED_PER_TURN = 2_000;
 
 /** A request for a page, with defaults and limits applied. */
 export interface PageRequest {
@@ -66,23 +63,5 @@ export class Page {
     const { after, until } = this.#request;
     const next = this.#isFull ? (this.#entries.at(-1)?.position ?? after) : end;
     return { entries: this.#entries, next, done: next === until };
-  }
-}
-
-export class RecentPages {
-  #servedThisTurn = 0;
-
-  /** @returns undefined when the page must be read from the store */
-  async read(recentEntries: RecentEntries, request: PageRequest): Promise<ReplayPage | undefined> {
-    if (this.#servedThisTurn >= SERVED_PER_TURN) {
-      await new Promise((resolve) => setImmediate(resolve));
-      this.#servedThisTurn = 0;
-    }
-    if (!recentEntries.reaches(request.after)) return undefined;
-    const page = new Page(request);
-    recentEntries.read(request.after, request.until, page.takeIfRequested);
-    const result = page.finish();
-    this.#servedThisTurn += result.entries.length + 1;
-    return result;
   }
 }

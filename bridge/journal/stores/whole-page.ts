@@ -1,5 +1,4 @@
 import type { Entry, JournalPage, ReadRequest } from "../journal.ts";
-import type { RecentEntries } from "../recent-entries.ts";
 import { pageLimitsOf } from "./page.ts";
 
 /** Collects the entries of a page of the whole journal. Ends the page before positions that are missing. */
@@ -46,10 +45,4 @@ export class WholePage {
     const reason = before - 1 <= highestFloor ? "trimmed" : "damaged";
     return { entries: this.#entries, next, gap: { after, before, reason } };
   }
-}
-
-/** Reads a page from the recent entries in memory, which have no gaps. */
-export function recentJournalPage(recentEntries: RecentEntries, page: WholePage): JournalPage {
-  recentEntries.read(page.after, page.until, page.take);
-  return page.finish(0);
 }

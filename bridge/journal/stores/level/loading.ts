@@ -7,7 +7,7 @@ import type { KeyRange } from "../../../../platform/level/table-file.ts";
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import type { KnownGaps } from "../../core/known-gaps.ts";
 import type { PublicationRows } from "../../core/publication-rows.ts";
-import { StateTable } from "../../core/state-table.ts";
+import { StateTable, warnOfSkippedStates } from "../../core/state-table.ts";
 import type { JournalLimits } from "../limits.ts";
 import { ChannelLogs, type MetaRow } from "./channel-logs.ts";
 import { bootOfMachine, copiedSince, lossSince, readCheckpoint } from "./checkpoint.ts";
@@ -94,15 +94,6 @@ export async function loadJournal(options: LoadOptions): Promise<LoadedJournal> 
   if (areRowsInDoubt || areRowsLost) await restoreRowsOf(db, options, areRowsLost);
   await endDoubt(path);
   return { db, ...loaded, nextRowVersion: await nextRowVersion(db) };
-}
-
-/** Logs that some state was not loaded. Starting without it is better than running out of memory. */
-export function warnOfSkippedStates({ skipped }: StateTable, logger: Logger): void {
-  if (skipped === 0) return;
-  logger.error(
-    { skipped },
-    "state of some retained topics exceeds the memory limit and is hidden until the topics are published again (see MAX_RETAINED_BYTES)",
-  );
 }
 
 const WHAT = "the journal";
