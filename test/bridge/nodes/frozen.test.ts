@@ -8,7 +8,7 @@ import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-
 import { connect } from "../websocket/client.ts";
 import type { NodeMessage, NodeOptions, Said } from "./node-child.ts";
 
-const FAST = { heartbeatMs: 200, nodeTimeoutMs: 1_500, leaseMs: 1_000 };
+const FAST = { heartbeatMs: 200, deadAfterMs: 1_500, leaseMs: 1_000 };
 const ENV = { PRESENCE_GRACE_MS: "1000", LINK_GAP_SETTLE_SECONDS: "1", SHUTDOWN_SPREAD_MS: "0" };
 const CONNECTED = ["device:north"];
 /** Presence, duplicate devices, link gaps, alerts, removed devices, system status. */

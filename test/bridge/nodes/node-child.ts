@@ -5,7 +5,7 @@ import { startTestBridge, type TestBridgeOptions } from "../support/test-bridge.
 export interface NodeOptions extends Pick<TestBridgeOptions, "env"> {
   url: string;
   prefix: string;
-  cluster: { heartbeatMs: number; nodeTimeoutMs: number; leaseMs: number };
+  cluster: { heartbeatMs: number; deadAfterMs: number; leaseMs: number };
   connected: readonly string[];
 }
 

@@ -3,6 +3,7 @@ import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { ReplyCode } from "../../../contract/codes.ts";
 import { topicTree } from "../../../contract/topics.ts";
+import { checkServer } from "../../../deploy/doctor/server.ts";
 import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
@@ -75,6 +76,22 @@ it("the trace of an event names the node of each stage", async () => {
     [1, 1],
     [2, 0],
   ]);
+});
+
+it("settings that differ are in /readyz and in the report of doctor, at both nodes", async () => {
+  const odd = await startNode({ RETENTION_EVENTS: "500" });
+  bridges.push(odd);
+  const differencesAt = async (bridge: TestBridge) => (await bridge.call("/readyz")).body.differences ?? [];
+  const differsAt = ({ cluster }: TestBridge) =>
+    `RETENTION_EVENTS differs at node ${cluster.nodeId}: set it to the same value at all nodes`;
+  const [others, all] = [bridges.slice(0, 3), bridges.slice(0, 3).map(differsAt)];
+  await vi.waitFor(async () => expect((await differencesAt(odd)).sort()).toEqual(all.sort()));
+  for (const other of others)
+    await vi.waitFor(async () => expect(await differencesAt(other)).toEqual([differsAt(odd)]));
+  const url = `http://127.0.0.1:${odd.port}`;
+  const found = await checkServer({ url, version: "1.2.3", key: () => OPERATOR_KEY, now: Date.now });
+  const said = found.filter(({ verdict, subject }) => verdict === "warn" && subject === "nodes");
+  expect(said.map(({ text }) => text).sort()).toEqual(all);
 });
 
 describe("MAX_CONNECTIONS_PER_USER", () => {

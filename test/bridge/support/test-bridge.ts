@@ -25,6 +25,7 @@ import { openPreviews, type Previews } from "../../../bridge/previews/previews.t
 import { createLatencies } from "../../../bridge/stats/latencies.ts";
 import { topicTree } from "../../../contract/topics.ts";
 import type { RedisAccess } from "../../../deploy/redis/redis.ts";
+import type { SharedSettings } from "../../../platform/config.ts";
 import { type RecordingLink, recordingLink } from "./recording-link.ts";
 
 export const OPERATOR_KEY = "operator-key-of-the-tests";
@@ -87,9 +88,10 @@ export interface TestBridgeOptions {
 
 async function openRedisStores(
   { access, ...given }: NonNullable<TestBridgeOptions["redis"]>,
+  settings: SharedSettings,
   options: Omit<RedisJournalOptions, "redis" | "membership">,
 ) {
-  const cluster = await openRedisCluster({ redis: access, logger: options.logger, ...given.cluster });
+  const cluster = await openRedisCluster({ redis: access, settings, logger: options.logger, ...given.cluster });
   const { membership } = cluster;
   return { store: await openRedisJournal({ redis: access, membership, ...options, ...given.journal }), cluster };
 }
@@ -114,7 +116,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
           store: await openLevelJournal({ path: join(dataPath, "journal"), ...config.journal, sync: false, logger }),
           cluster: await openLocalCluster({ path: join(dataPath, "cluster"), logger }),
         }
-      : await openRedisStores(redis, { ...config.journal, logger });
+      : await openRedisStores(redis, config.shared, { ...config.journal, logger });
   const { store, cluster } = stores;
   const journal = options.journal?.(store) ?? store;
   const previews = await openPreviews({ path: join(dataPath, "previews"), ...config.previews });
