@@ -1,7 +1,17 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { SharedSettings } from "../config.ts";
-import type { Member } from "./membership.ts";
+
+/** A living node. */
+export interface Member {
+  readonly id: string;
+  readonly name: string;
+  /** Milliseconds since 1970, by the clock of Redis. */
+  readonly startedAt: number;
+  readonly lastSeenAt: number;
+  /** How far the clock of the node's machine is ahead of the clock of Redis. Undefined until it is measured. */
+  readonly clockMs: number | undefined;
+}
 
 export interface Disagreement {
   /** The id of the other node. */

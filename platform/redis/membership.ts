@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import type { SharedSettings } from "../config.ts";
 import { Listeners } from "../listeners.ts";
-import { Agreement, type Disagreement } from "./agreement.ts";
+import { Agreement, type Disagreement, type Member } from "./agreement.ts";
 import { type Script, SERVER_TIME, scriptsOf } from "./script.ts";
 
 const { load } = scriptsOf(import.meta.url);
@@ -46,17 +46,6 @@ export interface MembershipOptions {
   deadAfterMs?: number | undefined;
   /** The clock of this machine. Default: `Date.now`. */
   wall?: (() => number) | undefined;
-}
-
-/** A living node. */
-export interface Member {
-  readonly id: string;
-  readonly name: string;
-  /** Milliseconds since 1970, by the clock of Redis. */
-  readonly startedAt: number;
-  readonly lastSeenAt: number;
-  /** How far the clock of the node's machine is ahead of the clock of Redis. Undefined until it is measured. */
-  readonly clockMs: number | undefined;
 }
 
 const aboutSchema = z.object({

@@ -107,7 +107,7 @@ it("a node that was frozen past its leases publishes nothing for its former task
   await takenOver();
   holder.thaw();
   await holder.hasLost();
-  // The wait for the missing messages begins anew with the take-over.
+  // The wait for the missing messages begins again with the take-over.
   await vi.waitFor(async () => {
     await other.say(CAPTURES, capture(6 + ids));
     expect(gaps).toHaveLength(1);
