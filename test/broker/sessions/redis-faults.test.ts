@@ -3,6 +3,7 @@ import pino from "pino";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { sessionKey } from "../../../broker/access/session-names.ts";
 import { openRedis } from "../../../deploy/redis/redis.ts";
+import { TIMEOUT_MS } from "../../support/long-form.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
 import {
   type BrokerUnderTest,
@@ -79,7 +80,7 @@ async function joinAfterFault(node: BrokerUnderTest, options: Parameters<BrokerU
 }
 
 describe("connections to Redis that break repeatedly", () => {
-  it("lose no message and keep the order", async () => {
+  it("lose no message and keep the order", { timeout: TIMEOUT_MS }, async () => {
     const cluster = await nodes();
     const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start(IMPATIENT)]);
     const away = await b.client(viewer(b, "away"));
