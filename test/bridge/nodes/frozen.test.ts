@@ -34,9 +34,10 @@ interface Nodes {
   takenOver(): Promise<void>;
 }
 
-async function startNodes(): Promise<Nodes> {
+/** @param connected the clients that the holder knows to be connected */
+async function startNodes(connected: readonly string[]): Promise<Nodes> {
   const prefix = `frozen-${prefixes++}`;
-  const holder = await startHolder(prefix);
+  const holder = await startHolder(prefix, connected);
   const access = openRedis({ url: redis.url, prefix, logger });
   onTestFinished(() => access.close());
   let begun = 0;
@@ -49,8 +50,8 @@ async function startNodes(): Promise<Nodes> {
   return { holder, other, takenOver: () => vi.waitFor(() => expect(begun).toBe(TASKS)) };
 }
 
-async function startHolder(prefix: string) {
-  const options: NodeOptions = { url: redis.url, prefix, cluster: FAST, connected: CONNECTED, env: ENV };
+async function startHolder(prefix: string, connected: readonly string[]) {
+  const options: NodeOptions = { url: redis.url, prefix, cluster: FAST, connected, env: ENV };
   const child = startChildProgram<Said, NodeMessage>("bridge/nodes/node-child", JSON.stringify(options));
   onTestFinished(() => child.kill());
   const messages: NodeMessage[] = [];
@@ -94,7 +95,8 @@ const CAPTURES = "cameras/north/events/capture.completed";
 const LINK = "cameras/north/link";
 
 it("a node that was frozen past its leases publishes nothing for its former tasks, and the next holder continues with what it began", async () => {
-  const { holder, other, takenOver } = await startNodes();
+  // The connection of the camera's return is unknown to the holder while it is frozen.
+  const { holder, other, takenOver } = await startNodes([]);
   const presence = follow(other, "cameras/north/state/presence");
   const gaps = follow(other, "cameras/north/events/link.gap");
   await holder.say(LINK, { status: "online", session: "s1" }, true);
@@ -119,7 +121,7 @@ it("a node that was frozen past its leases publishes nothing for its former task
 });
 
 it("the commands of a frozen node are sent by another node in their order, and the frozen node reports their true outcome when it runs again", async () => {
-  const { holder, other } = await startNodes();
+  const { holder, other } = await startNodes(CONNECTED);
   const clients = [
     await holder.dashboard(),
     await holder.dashboard(),
