@@ -1,8 +1,8 @@
+import { describePlace, parseRedisUrl } from "../platform/redis/redis-url.ts";
 import type { Backend } from "./backend.ts";
 import type { BackendConfig } from "./config/backend-config.ts";
 import { version } from "./config/package.ts";
 import { insecureSwitches } from "./config/warnings.ts";
-import { describePlace, parseRedisUrl } from "./redis/redis-url.ts";
 
 /** What `npm start` prints once the server is ready. */
 interface Greeting {

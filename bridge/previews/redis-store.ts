@@ -1,5 +1,4 @@
-import type { Cluster, Redis } from "ioredis";
-import { StoreUnavailableError } from "../../platform/errors.ts";
+import type { Connection } from "../../platform/redis/connection.ts";
 import type { RedisConnections } from "../../platform/redis/connections.ts";
 import type { PreviewLimits } from "./config.ts";
 import type { PreviewCursor, PreviewPage, PreviewStore, StoredPreview } from "./preview-store.ts";
@@ -22,14 +21,14 @@ const TTL_MARGIN_MS = 3_600_000;
  * cameras: `all` (by time), `arrived` (by arrival), `bytes`, `camera-bytes` and `cameras` (by their last preview).
  */
 export class RedisPreviewStore implements PreviewStore {
-  readonly #redis: Redis | Cluster;
+  readonly #connection: Connection;
   readonly #base: string;
   readonly #limits: PreviewLimits;
   readonly #now: () => number;
   readonly #pending = new Set<Promise<unknown>>();
 
   constructor({ redis, limits, now }: RedisPreviewStoreOptions) {
-    this.#redis = redis.connect("previews");
+    this.#connection = redis.bulk;
     this.#base = `${redis.prefix}preview:`;
     this.#limits = limits;
     this.#now = now;
@@ -43,7 +42,7 @@ export class RedisPreviewStore implements PreviewStore {
     return this.#run(async () => {
       const args = [this.#now() - keepMs, keepMs + TTL_MARGIN_MS, camera, capture, takenAt, savedAt, sizeBytes, etag];
       const bytes = Buffer.from(jpeg.buffer, jpeg.byteOffset, jpeg.byteLength);
-      return (await PUT.run(this.#redis, [this.#base], [...args, bytes, ...bounds])) === 1;
+      return (await this.#connection.run(PUT, this.#base, [...args, bytes, ...bounds])) === 1;
     });
   }
 
@@ -52,7 +51,9 @@ export class RedisPreviewStore implements PreviewStore {
       const found = new Map<string, StoredPreview>();
       await Promise.all(
         cameras.map(async (camera) => {
-          const [name, taken, meta] = await this.#redis.hmget(this.#key("newest", camera), "capture", "taken", "meta");
+          const [name, taken, meta] = await this.#connection.do((redis) =>
+            redis.hmget(this.#key("newest", camera), "capture", "taken", "meta"),
+          );
           const preview = toPreview(name, taken, meta);
           if (preview !== undefined) found.set(camera, preview);
         }),
@@ -66,14 +67,15 @@ export class RedisPreviewStore implements PreviewStore {
     return this.#run(async () => {
       await this.#removeExpired();
       const [rank, total] = await Promise.all([
-        after === undefined ? -1 : this.#redis.zrevrank(list, after.capture),
-        this.#redis.zcard(list),
+        after === undefined ? -1 : this.#connection.do((redis) => redis.zrevrank(list, after.capture)),
+        this.#connection.do((redis) => redis.zcard(list)),
       ]);
       // The last preview of the previous page may have been removed. Its time still identifies the position.
-      const found =
+      const found = await this.#connection.do((redis) =>
         rank === null && after !== undefined
-          ? await this.#redis.zrevrangebyscore(list, `(${after.takenAt}`, "-inf", "WITHSCORES", "LIMIT", 0, limit)
-          : await this.#redis.zrevrange(list, (rank ?? -1) + 1, (rank ?? -1) + limit, "WITHSCORES");
+          ? redis.zrevrangebyscore(list, `(${after.takenAt}`, "-inf", "WITHSCORES", "LIMIT", 0, limit)
+          : redis.zrevrange(list, (rank ?? -1) + 1, (rank ?? -1) + limit, "WITHSCORES"),
+      );
       return { previews: await this.#described(camera, pairs(found)), total };
     });
   }
@@ -81,21 +83,23 @@ export class RedisPreviewStore implements PreviewStore {
   overview(camera: string, frames: number): Promise<PreviewPage> {
     return this.#run(async () => {
       await this.#removeExpired();
-      const all = pairs(await this.#redis.zrevrange(this.#key("list", camera), 0, -1, "WITHSCORES"));
+      const all = pairs(
+        await this.#connection.do((redis) => redis.zrevrange(this.#key("list", camera), 0, -1, "WITHSCORES")),
+      );
       return { previews: await this.#described(camera, spread(all, frames)), total: all.length };
     });
   }
 
   read(camera: string, capture: string | undefined) {
     return this.#run(async () => {
-      const newest = await this.#redis.hgetallBuffer(this.#key("newest", camera));
+      const newest = await this.#connection.do((redis) => redis.hgetallBuffer(this.#key("newest", camera)));
       const preview = toPreview(text(newest.capture), text(newest.taken), text(newest.meta));
       if (capture === undefined || preview?.capture === capture)
         return preview === undefined || newest.jpeg === undefined ? undefined : { preview, jpeg: newest.jpeg };
       const [jpeg, meta, takenAt] = await Promise.all([
-        this.#redis.getBuffer(`${this.#key("jpeg", camera)}:${capture}`),
-        this.#redis.hget(this.#key("meta", camera), capture),
-        this.#redis.zscore(this.#key("list", camera), capture),
+        this.#connection.do((redis) => redis.getBuffer(`${this.#key("jpeg", camera)}:${capture}`)),
+        this.#connection.do((redis) => redis.hget(this.#key("meta", camera), capture)),
+        this.#connection.do((redis) => redis.zscore(this.#key("list", camera), capture)),
       ]);
       const found = toPreview(capture, takenAt, meta);
       return found === undefined || jpeg === null ? undefined : { preview: found, jpeg };
@@ -104,18 +108,19 @@ export class RedisPreviewStore implements PreviewStore {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#pending);
-    this.#redis.disconnect();
   }
 
   /** Called before each list is read. */
   async #removeExpired(): Promise<void> {
     const since = this.#now() - this.#limits.keepMs;
-    while (Number(await REMOVE_EXPIRED.run(this.#redis, [this.#base], [since])) > 0);
+    while (Number(await this.#connection.run(REMOVE_EXPIRED, this.#base, [since])) > 0);
   }
 
   async #described(camera: string, found: readonly PreviewCursor[]): Promise<StoredPreview[]> {
     if (found.length === 0) return [];
-    const metas = await this.#redis.hmget(this.#key("meta", camera), ...found.map(({ capture }) => capture));
+    const metas = await this.#connection.do((redis) =>
+      redis.hmget(this.#key("meta", camera), ...found.map(({ capture }) => capture)),
+    );
     return found.flatMap(({ capture, takenAt }, index) => toPreview(capture, String(takenAt), metas[index]) ?? []);
   }
 
@@ -124,10 +129,8 @@ export class RedisPreviewStore implements PreviewStore {
   }
 
   /** @throws {StoreUnavailableError} */
-  async #run<T>(work: () => Promise<T>): Promise<T> {
-    const done = work().catch((error: unknown) => {
-      throw new StoreUnavailableError("Redis did not answer a request for previews: try again", { cause: error });
-    });
+  #run<T>(work: () => Promise<T>): Promise<T> {
+    const done = work();
     const settled = done.catch(() => undefined);
     this.#pending.add(settled);
     void settled.then(() => this.#pending.delete(settled));

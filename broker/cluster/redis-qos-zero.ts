@@ -1,6 +1,5 @@
-import type { Cluster, Redis } from "ioredis";
 import type { Logger } from "pino";
-import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connections.ts";
+import type { RedisConnections } from "../../platform/redis/connections.ts";
 import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 
 /**
@@ -29,47 +28,48 @@ interface QosZeroBusOptions {
  * the filters of all clients.
  */
 export class QosZeroBus {
-  readonly #incoming: Redis | Cluster;
-  readonly #outgoing: Redis | Cluster;
+  readonly #redis: RedisConnections;
   readonly #channel: string;
+  readonly #end: () => void;
+  /** Messages of this turn of the event loop. */
+  #batch: Buffer[] = [];
   #unanswered = 0;
   #isClosed = false;
 
   constructor({ redis, brokerId, onPacket, logger }: QosZeroBusOptions) {
     this.#channel = `${redis.prefix}mqtt:qos-0`;
-    // This connection resubscribes after reconnecting, so a pending subscription needs no timeout.
-    this.#incoming = redis.connect("mqtt-qos-0-in", { maxRetriesPerRequest: null, commandTimeout: undefined });
-    this.#outgoing = redis.connect("mqtt-qos-0-out", {
-      ...FAIL_FAST,
-      enableAutoPipelining: true,
-      commandTimeout: 5_000,
-    });
-    this.#incoming.on("messageBuffer", (_: Buffer, message: Buffer) => {
+    this.#redis = redis;
+    const onMessage = (message: Buffer) => {
       try {
         const packet = decodePacket(message);
         if (packet.brokerId !== brokerId) onPacket({ ...packet, cmd: "publish" });
       } catch (error) {
         logger.warn({ err: error }, "message of another node unreadable");
       }
-    });
-    this.#incoming.subscribe(this.#channel).catch((error: unknown) => {
-      if (!this.#isClosed) logger.warn({ err: error }, "messages of QoS 0 of other nodes do not arrive");
-    });
+    };
+    this.#end = redis.subscriber.subscribe(this.#channel, { onMessage });
   }
 
   send(publication: QosZeroPublication): void {
     if (this.#isClosed || this.#unanswered >= MAX_UNANSWERED) return;
     const payload = typeof publication.payload === "string" ? Buffer.from(publication.payload) : publication.payload;
-    const answered = () => void this.#unanswered--;
     this.#unanswered++;
-    this.#outgoing
-      .publish(this.#channel, encodePacket({ ...publication, payload, messageId: undefined }))
-      .then(answered, answered);
+    if (this.#batch.push(encodePacket({ ...publication, payload, messageId: undefined })) === 1)
+      setImmediate(() => this.#flush());
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#incoming.disconnect();
-    this.#outgoing.disconnect();
+    this.#end();
+  }
+
+  #flush(): void {
+    const batch = this.#batch;
+    this.#batch = [];
+    const answered = () => {
+      this.#unanswered -= batch.length;
+    };
+    const publish = batch.map((message) => ["publish", this.#channel, message]);
+    this.#redis.bulk.do((redis) => redis.pipeline(publish).exec()).then(answered, answered);
   }
 }

@@ -74,7 +74,7 @@ export function storeCommands({ program, environment, shell, fail }: CommandLine
         throw new BackupError(
           "REDIS_URL is not set: this command is only for Redis; without Redis, `skylapse restore` itself begins the new epoch",
         );
-      const { openRedis } = await import("../redis/redis.ts");
+      const { openRedis } = await import("../../platform/redis/connections.ts");
       const { beginNewEpoch } = await import("../../bridge/journal/stores/redis/redis.ts");
       const redis = openRedis({ url, prefix, logger: pino({ level: "silent" }) });
       try {

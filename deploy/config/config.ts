@@ -9,8 +9,8 @@ import {
   setting,
   timeZoneVariable,
 } from "../../platform/config.ts";
+import { parseRedisUrl, RedisUrlError } from "../../platform/redis/redis-url.ts";
 import { serverSettings } from "../../platform/server-settings.ts";
-import { parseRedisUrl, RedisUrlError } from "../redis/redis-url.ts";
 
 export const simulatorSettings = {
   SIMULATOR: setting(

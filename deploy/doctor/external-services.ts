@@ -1,9 +1,9 @@
 import { pino } from "pino";
 import { z } from "zod";
 import { reasonOf } from "../../platform/error-reason.ts";
-import { openRedis } from "../redis/redis.ts";
-import { inspectRedis, RedisUnusableError } from "../redis/redis-check.ts";
-import { describePlace, parseRedisUrl } from "../redis/redis-url.ts";
+import { openRedis } from "../../platform/redis/connections.ts";
+import { inspectRedis, RedisUnusableError } from "../../platform/redis/redis-check.ts";
+import { describePlace } from "../../platform/redis/redis-url.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;
@@ -15,9 +15,11 @@ const keySetSchema = z.object({ keys: z.array(z.object({ kty: z.string() })) });
 export async function checkRedisStore({ url, prefix }: { url: string; prefix: string }): Promise<Finding[]> {
   const redis = openRedis({ url, prefix, logger: pino({ level: "silent" }) });
   try {
-    const { version, warnings } = await inspectRedis({ redis, timeoutMs: REDIS_TIMEOUT_MS });
-    const where = describePlace(parseRedisUrl(url));
-    return [ok("REDIS_URL", `Redis ${version} at ${where}`), ...warnings.map((text) => warn("REDIS_URL", text))];
+    const { version, warnings } = await inspectRedis({ redis, timeoutMs: REDIS_TIMEOUT_MS, waitsForLoading: false });
+    return [
+      ok("REDIS_URL", `Redis ${version} at ${describePlace(redis.place)}`),
+      ...warnings.map((text) => warn("REDIS_URL", text)),
+    ];
   } catch (error) {
     if (!(error instanceof RedisUnusableError)) throw error;
     return [wrong("REDIS_URL", error.message.replace(/^REDIS_URL: /, ""))];

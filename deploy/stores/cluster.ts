@@ -4,10 +4,10 @@ import type { Logger } from "pino";
 import type { Cluster } from "../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
 import type { RedisClusterOptions } from "../../bridge/cluster/redis/redis.ts";
+import type { RedisConnections } from "../../platform/redis/connections.ts";
 import type { Membership } from "../../platform/redis/membership.ts";
 import type { RunningParts } from "../../platform/running-parts.ts";
 import type { StoreConfig } from "../config/config.ts";
-import type { RedisAccess } from "../redis/redis.ts";
 import { demandFinishedRestore } from "./unfinished-restore.ts";
 
 interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage" | "settings"> {
@@ -25,7 +25,7 @@ interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "la
  */
 export async function openCluster(
   options: OpenClusterOptions,
-): Promise<{ cluster: Cluster; redis?: RedisAccess; membership?: Membership }> {
+): Promise<{ cluster: Cluster; redis?: RedisConnections; membership?: Membership }> {
   const { store, dataPath, parts, logger, lastStore, settings, ...shared } = options;
   demandFinishedRestore(dataPath);
   const clusterLogger = logger.child({ part: "cluster" });
@@ -34,8 +34,8 @@ export async function openCluster(
     return { cluster: parts.add(await openLocalCluster({ ...shared, path, logger: clusterLogger })) };
   }
   // Imported only if REDIS_URL is set: the Redis client takes 0.2 s to load.
-  const { openRedis } = await import("../redis/redis.ts");
-  const { checkRedis } = await import("../redis/redis-check.ts");
+  const { openRedis } = await import("../../platform/redis/connections.ts");
+  const { checkRedis } = await import("../../platform/redis/redis-check.ts");
   const { openRedisCluster } = await import("../../bridge/cluster/redis/redis.ts");
   const redisLogger = logger.child({ part: "redis" });
   const redis = openRedis({ url: store.url, prefix: store.prefix, logger: redisLogger });

@@ -10,15 +10,15 @@ import { openRedisJournal } from "../../bridge/journal/stores/redis/redis.ts";
 import { openPreviews, openRedisPreviews, type Previews } from "../../bridge/previews/previews.ts";
 import type { SharedSettings } from "../../platform/config.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
+import type { RedisConnections } from "../../platform/redis/connections.ts";
 import { RunningParts } from "../../platform/running-parts.ts";
 import type { StoreConfig } from "../config/config.ts";
-import type { RedisAccess } from "../redis/redis.ts";
 import { openCluster } from "./cluster.ts";
 import { lastStoreIn } from "./last-store.ts";
 
 /** All durable data: under `DATA_PATH` for a single node, or in Redis for any number of nodes. */
 export interface Stores {
-  redis: RedisAccess | undefined;
+  redis: RedisConnections | undefined;
   cluster: Cluster;
   /** Decides when data expires. */
   clock: ServerClock;

@@ -1,10 +1,11 @@
 /** Error texts of Redis and ioredis, each with its meaning and the remedy. The first match is used. */
 const REASONS: readonly [pattern: RegExp, meaning: string][] = [
   [/^OOM|OOM command/, "Redis is out of memory: raise its maxmemory, or lower RETENTION_EVENTS or RETENTION_HOURS"],
-  [/READONLY/, "the Redis at REDIS_URL is a replica and rejects writes: waiting for a master"],
+  [/READONLY|UNBLOCKED/, "the Redis at REDIS_URL is a replica and rejects writes: waiting for a master"],
   [/MISCONF/, "Redis rejects writes because it cannot save to its disk: free disk space, and see the log of Redis"],
   [/NOREPLICAS/, "Redis rejects writes because too few replicas follow it: see min-replicas-to-write"],
   [/LOADING/, "Redis is loading its data from the disk"],
+  [/^MOVED|^ASK/, "Redis has another master: connecting to it"],
   [/BUSY/, "Redis is busy with a script"],
   [
     /CLUSTERDOWN|TRYAGAIN|MASTERDOWN|ClusterAllFailed|Failed to refresh slots/,
@@ -26,7 +27,14 @@ export function redisFailureReason(error: unknown): string {
   return meaning === undefined ? `Redis answers with an error: ${text}` : `${meaning}; the server retries by itself`;
 }
 
-/** Whether Redis did not answer in time. The connection may still be open. */
-export function isTimeout(error: unknown): boolean {
-  return error instanceof Error && /timed out/i.test(error.message);
+/** Whether the failure has to do with Redis or the network, and not with the arguments of the command. */
+export function isFailureOfRedis(error: unknown): boolean {
+  return error instanceof Error && REASONS.some(([pattern]) => pattern.test(error.message));
+}
+
+/** Whether the Redis that answered is not, or no longer, the master. */
+export function isOtherMaster(error: unknown): boolean {
+  return (
+    error instanceof Error && /^(READONLY|MOVED|ASK|UNBLOCKED|MASTERDOWN)|READONLY You can't write/.test(error.message)
+  );
 }

@@ -28,8 +28,6 @@ type Run = (script: Script, keys: readonly string[], args: readonly (string | nu
 export interface MembershipOptions {
   /** Sends a script. Every method may throw {@link StoreUnavailableError}. */
   run: Run;
-  /** Sends a script even when Redis was unavailable a moment ago. */
-  probe: Run;
   /** The prefix of every key. */
   prefix: string;
   /**
@@ -178,14 +176,14 @@ export class Membership {
 
   async #beat(): Promise<void> {
     clearTimeout(this.#timer);
-    const { probe, logger, wall = Date.now } = this.#options;
+    const { run, logger, wall = Date.now } = this.#options;
     const isFirst = this.#startedAt === undefined;
     const sentAt = performance.now();
     const about = { name: this.name, startedAt: this.#startedAt ?? 0, clockMs: this.#clockMs, digest: this.#digest };
     const args = [this.nodeId, JSON.stringify(about), this.#hasSettings ? "" : this.#settings, this.deadAfterMs];
     args.push(this.deadAfterMs / 3, isFirst ? 1 : 0);
     try {
-      const [now, wasLost, ...members] = beatSchema.parse(await probe(BEAT, this.#keys, args));
+      const [now, wasLost, ...members] = beatSchema.parse(await run(BEAT, this.#keys, args));
       const answeredAt = performance.now();
       this.#failed = false;
       this.#hasSettings = wasLost === 0;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import type { Cluster, Redis } from "ioredis";
+import type { Redis } from "ioredis";
 
 type Arguments = readonly (string | number | Buffer)[];
 
@@ -15,7 +15,7 @@ export class Script {
   }
 
   /** Sends the text only when Redis has not cached the script. A later call may then overtake this one. */
-  async run(redis: Redis | Cluster, keys: readonly string[], args: Arguments): Promise<unknown> {
+  async run(redis: Redis, keys: readonly string[], args: Arguments): Promise<unknown> {
     try {
       return await redis.evalsha(this.#sha, keys.length, ...keys, ...args);
     } catch (error) {
@@ -25,7 +25,7 @@ export class Script {
   }
 
   /** Always sends the text, so that calls on one connection run in the order of their calls. */
-  runInOrder(redis: Redis | Cluster, keys: readonly string[], args: Arguments): Promise<unknown> {
+  runInOrder(redis: Redis, keys: readonly string[], args: Arguments): Promise<unknown> {
     return redis.eval(this.#lua, keys.length, ...keys, ...args);
   }
 }

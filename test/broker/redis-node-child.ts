@@ -2,7 +2,7 @@ import pino from "pino";
 import { startBroker } from "../../broker/broker.ts";
 import { readBrokerConfig } from "../../broker/config.ts";
 import { topicTree } from "../../contract/topics.ts";
-import { openRedis } from "../../deploy/redis/redis.ts";
+import { openRedis } from "../../platform/redis/connections.ts";
 import { openDevicesOf } from "../support/devices.ts";
 import { type NodeWaits, openJournalNode } from "../support/redis-journal.ts";
 

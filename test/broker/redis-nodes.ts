@@ -1,7 +1,7 @@
 import { Redis } from "ioredis";
 import pino from "pino";
 import { onTestFinished } from "vitest";
-import { openRedis } from "../../deploy/redis/redis.ts";
+import { openRedis } from "../../platform/redis/connections.ts";
 import { startChildProgram } from "../support/child-program.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
 import {

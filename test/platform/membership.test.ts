@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
-import { openRedis, type RedisAccess } from "../../deploy/redis/redis.ts";
+import { openRedis, type RedisConnections } from "../../platform/redis/connections.ts";
 import type { Membership, MembershipOptions } from "../../platform/redis/membership.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
 import { joinNodes } from "../support/redis-journal.ts";
@@ -10,7 +10,7 @@ const SILENT = { heartbeatMs: 3_600_000, deadAfterMs: 1_000 };
 const LIVELY = { heartbeatMs: 50, deadAfterMs: 1_000 };
 
 let server: RedisServer;
-let redis: RedisAccess;
+let redis: RedisConnections;
 let places = 0;
 beforeAll(async () => {
   server = await startRedis();

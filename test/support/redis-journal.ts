@@ -1,9 +1,7 @@
 import type { Journal } from "../../bridge/journal/journal.ts";
-import { asUnavailable } from "../../bridge/journal/stores/redis/connection.ts";
 import { openRedisJournal, type RedisJournalOptions } from "../../bridge/journal/stores/redis/redis.ts";
-import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connections.ts";
+import type { RedisConnections } from "../../platform/redis/connections.ts";
 import { Membership, type MembershipOptions } from "../../platform/redis/membership.ts";
-import type { Script } from "../../platform/redis/script.ts";
 
 type Timing = Pick<MembershipOptions, "heartbeatMs" | "deadAfterMs">;
 export type NodeWaits = NonNullable<RedisJournalOptions["waits"]> & Timing;
@@ -12,29 +10,20 @@ export interface NodeOptions extends Omit<RedisJournalOptions, "membership" | "w
   nodeName?: string;
 }
 
-/** Joins the nodes with a connection of its own. `leave` closes the connection. */
+/** Joins the nodes. */
 export async function joinNodes(
   redis: RedisConnections,
-  options: Omit<MembershipOptions, "run" | "probe" | "prefix">,
+  options: Omit<MembershipOptions, "run" | "prefix">,
   startTimeoutMs = 15_000,
 ): Promise<{ membership: Membership; leave: () => Promise<void> }> {
-  const connection = redis.connect("membership", { ...FAIL_FAST, commandTimeout: 2_000 });
-  const run = (script: Script, keys: readonly string[], args: readonly (string | number)[]) =>
-    script.run(connection, keys, args).catch((error: unknown) => {
-      throw asUnavailable(error);
-    });
-  const membership = new Membership({ ...options, run, probe: run, prefix: redis.prefix });
-  await membership.start(startTimeoutMs).catch((error: unknown) => {
-    connection.disconnect();
-    throw error;
+  const { commands } = redis;
+  await commands.ready(startTimeoutMs);
+  const membership = new Membership({
+    ...{ ...options, prefix: redis.prefix },
+    run: (script, keys, args) => commands.run(script, keys, args),
   });
-  return {
-    membership,
-    async leave() {
-      await membership.leave().catch(() => {});
-      connection.disconnect();
-    },
-  };
+  await membership.start(startTimeoutMs);
+  return { membership, leave: () => membership.leave().catch(() => {}) };
 }
 
 /** Opens the journal as a node of its own. */

@@ -14,8 +14,8 @@ export interface RedisServer {
   readonly process: ChildProcess;
   /** Ends Redis. After `SIGKILL`, Redis cannot save any data. */
   stop(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
-  /** Restarts Redis on the same port with its data. */
-  start(): Promise<void>;
+  /** Restarts Redis on the same port with its data. @param args further options */
+  start(args?: readonly string[]): Promise<void>;
   /** Restarts Redis on the same port without data. */
   startEmpty(): Promise<void>;
   /** Ends Redis and removes its data. */
@@ -28,7 +28,7 @@ export async function startRedis(options: { args?: readonly string[] } = {}): Pr
   const port = await freePort();
   let child = await run();
 
-  async function run(): Promise<ChildProcess> {
+  async function run(args: readonly string[] = []): Promise<ChildProcess> {
     const server = spawn(
       "redis-server",
       [
@@ -37,6 +37,7 @@ export async function startRedis(options: { args?: readonly string[] } = {}): Pr
         // wait for a slow fsync and answers do not.
         ...["--appendonly", "yes", "--appendfsync", "no", "--maxmemory-policy", "noeviction"],
         ...(options.args ?? []),
+        ...args,
       ],
       { stdio: "ignore" },
     );
@@ -60,8 +61,8 @@ export async function startRedis(options: { args?: readonly string[] } = {}): Pr
       return child;
     },
     stop,
-    async start() {
-      child = await run();
+    async start(args) {
+      child = await run(args);
     },
     async startEmpty() {
       await rm(join(dataPath, "appendonlydir"), { recursive: true, force: true });

@@ -1,7 +1,6 @@
-import type { Cluster, Redis } from "ioredis";
 import type { Logger } from "pino";
 import { z } from "zod";
-import type { RedisConnections } from "../../../platform/redis/connections.ts";
+import type { Subscriber } from "../../../platform/redis/subscriber.ts";
 import type { Json } from "../cluster.ts";
 import type { Link } from "./link.ts";
 import { PUBLISH } from "./scripts.ts";
@@ -21,7 +20,6 @@ export type Notice =
 const RETRY_MS = 500;
 
 interface BusOptions {
-  redis: RedisConnections;
   link: Link;
   onNotice: (notice: Notice) => void;
   /** Called when notices may have been missed. */
@@ -38,7 +36,7 @@ export class Bus {
   readonly channel: string;
   readonly count: string;
   readonly #options: BusOptions;
-  readonly #subscriber: Redis | Cluster;
+  readonly #subscriber: Subscriber;
   /** The highest number of a received notice; undefined while not subscribed. */
   #received: number | undefined;
   /** The count in Redis and the highest received number, at the last comparison. */
@@ -46,27 +44,23 @@ export class Bus {
   #subscribedOnce = false;
   #missed: NodeJS.Immediate | undefined;
   #stopped = false;
-  #onSubscribed: (() => void) | undefined;
+  #end = () => {};
 
   constructor(options: BusOptions) {
     this.#options = options;
     this.channel = options.link.key("notices");
     this.count = options.link.key("notice-count");
-    this.#subscriber = options.redis.connect("cluster-notices", { autoResubscribe: false });
+    this.#subscriber = options.link.redis.subscriber;
   }
 
   /** Resolves once the subscription exists. */
   start(): Promise<void> {
-    this.#subscriber.on("message", (_channel: string, text: string) => this.#receive(text));
-    this.#subscriber.on("close", () => {
-      this.#received = undefined;
+    return new Promise((resolve) => {
+      this.#end = this.#subscriber.subscribe(this.channel, {
+        onMessage: (message) => this.#receive(message.toString()),
+        onSubscribed: () => void this.#subscribed().then(resolve, () => this.#retry()),
+      });
     });
-    const subscribed = new Promise<void>((resolve) => {
-      this.#onSubscribed = resolve;
-    });
-    this.#subscriber.on("ready", () => void this.#subscribe());
-    if (this.#subscriber.status === "ready") void this.#subscribe();
-    return subscribed;
   }
 
   /** @throws {StoreUnavailableError} */
@@ -79,14 +73,14 @@ export class Bus {
   compare(count: number): void {
     const before = this.#lastComparison;
     this.#lastComparison = { count, received: this.#received ?? 0 };
-    if (this.#received === undefined) return;
+    if (this.#received === undefined || !this.#subscriber.isSubscribed) return;
     if (count < before.count || count < before.received) {
       // Redis was emptied, or failed over to a replica that lacked the newest writes.
       this.#received = Math.min(this.#received, count);
       this.missed();
     } else if (this.#received < before.count) {
       // The connection is open but delivers nothing.
-      this.#subscriber.disconnect(true);
+      this.#subscriber.interrupt();
       this.missed();
     }
   }
@@ -101,26 +95,24 @@ export class Bus {
 
   stop(): void {
     this.#stopped = true;
-    this.#subscriber.disconnect();
+    this.#end();
   }
 
-  async #subscribe(): Promise<void> {
-    try {
-      await this.#subscriber.subscribe(this.channel);
-      const count = await this.#options.link.do((redis) => redis.get(this.count));
-      // Notices between SUBSCRIBE and GET may already have been received.
-      this.#received = Math.max(this.#received ?? 0, Number(count ?? 0));
-      if (this.#subscribedOnce) this.missed();
-      this.#subscribedOnce = true;
-      this.#onSubscribed?.();
-    } catch (error) {
-      if (this.#stopped) return;
-      this.#options.logger.debug({ err: error }, "subscription failed, retrying");
-      // If the connection is not ready by then, its next `ready` event subscribes.
-      setTimeout(() => {
-        if (this.#subscriber.status === "ready" && !this.#stopped) void this.#subscribe();
-      }, RETRY_MS).unref();
-    }
+  /** @throws {StoreUnavailableError} */
+  async #subscribed(): Promise<void> {
+    this.#received = undefined;
+    const count = await this.#options.link.do((redis) => redis.get(this.count));
+    // Notices between SUBSCRIBE and GET may already have been received.
+    this.#received = Math.max(this.#received ?? 0, Number(count ?? 0));
+    if (this.#subscribedOnce) this.missed();
+    this.#subscribedOnce = true;
+  }
+
+  /** Subscribes again. */
+  #retry(): void {
+    setTimeout(() => {
+      if (!this.#stopped) this.#subscriber.interrupt();
+    }, RETRY_MS).unref();
   }
 
   #receive(text: string): void {

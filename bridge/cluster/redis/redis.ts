@@ -16,7 +16,7 @@ import { RedisSignals } from "./signals.ts";
 
 const RATE_WINDOW_MS = 60_000;
 
-export interface RedisClusterOptions extends Omit<MembershipOptions, "run" | "probe" | "prefix"> {
+export interface RedisClusterOptions extends Omit<MembershipOptions, "run" | "prefix"> {
   redis: RedisConnections;
   /** Keeps the name of the store over restarts. Default: the name is not kept. */
   lastStore?: RedisDocumentsOptions["lastStore"] | undefined;
@@ -24,8 +24,6 @@ export interface RedisClusterOptions extends Omit<MembershipOptions, "run" | "pr
   onDamage?: OnDamage;
   /** How long a lease outlives its holder. Default 10,000. */
   leaseMs?: number;
-  /** How long a command waits for its reply. Then Redis is regarded as unreachable. Default 2,000. */
-  commandTimeoutMs?: number;
   /** How long the start waits for Redis. Default 15,000. */
   startTimeoutMs?: number;
   /** The clock by which documents expire. Default: `Date.now`. */
@@ -36,24 +34,25 @@ export interface RedisCluster extends Cluster {
   readonly membership: Membership;
 }
 
+const SUBSCRIPTION_TIMEOUT_MS = 5_000;
+
 /**
- * While Redis is unreachable, every call that needs it rejects, at once or after `commandTimeoutMs`. When Redis is
- * reachable again, the node registers its connections again.
+ * While Redis is unreachable, every call that needs it rejects. When Redis is reachable again, the node registers its
+ * connections again.
  * @throws {StoreUnavailableError} Redis did not accept a write within `startTimeoutMs`
  */
 export async function openRedisCluster(options: RedisClusterOptions): Promise<RedisCluster> {
   const { redis, lastStore, onDamage = () => {}, logger, expiryNow = Date.now } = options;
-  const { leaseMs = 10_000, commandTimeoutMs = 2_000, startTimeoutMs = 15_000 } = options;
-  const link = new Link({ redis, logger, commandTimeoutMs });
+  const { leaseMs = 10_000, startTimeoutMs = 15_000 } = options;
+  const link = new Link(redis);
   const membership = new Membership({
     ...options,
     prefix: redis.prefix,
     run: (script, keys, args) => link.run(script, keys, args),
-    probe: (script, keys, args) => link.probe(script, keys, args),
   });
   const { nodeId } = membership;
   const bus = new Bus({
-    ...{ redis, link, logger },
+    ...{ link, logger },
     onNotice: (notice) => {
       if (notice.kind === "signal") signals.receive(notice);
       else if (notice.kind === "document") documents.receive(notice);
@@ -85,8 +84,10 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Re
       .catch(() => {});
   });
 
+  let onReadyEnd = () => {};
   let stopping: Promise<void> | undefined;
   const stop = async () => {
+    onReadyEnd();
     signals.stop();
     documents.stop();
     // If Redis is unreachable, the leases and the heartbeat of this node expire.
@@ -96,10 +97,11 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Re
   };
 
   try {
-    await link.connected(startTimeoutMs);
+    await redis.commands.ready(startTimeoutMs);
     const subscribed = bus.start();
     await membership.start(startTimeoutMs);
-    await within(commandTimeoutMs, subscribed);
+    await within(SUBSCRIPTION_TIMEOUT_MS, subscribed);
+    onReadyEnd = redis.commands.onReady(() => void membership.beat().catch(() => {}));
   } catch (error) {
     await membership.stop();
     bus.stop();

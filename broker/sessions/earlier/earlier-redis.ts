@@ -1,9 +1,9 @@
 import { setTimeout as after } from "node:timers/promises";
-import type { Cluster, Redis } from "ioredis";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { StoreUnusableError } from "../../../platform/level/errors.ts";
 import type { IncomingId } from "../../../platform/publication-log.ts";
+import type { Connection } from "../../../platform/redis/connection.ts";
 import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { describeSession } from "../../access/session-names.ts";
 import { type WillRow, willRowSchema } from "../log-wills.ts";
@@ -40,36 +40,27 @@ const filtersSchema = z.array(z.tuple([z.string(), z.union([z.literal(0), z.lite
  * an interrupted removal goes on at the next start.
  */
 export function earlierRedis(redis: RedisConnections, logger: Logger): EarlierPlace {
-  const withKeys = async <Result>(task: (connection: Redis | Cluster, key: KeyOf) => Promise<Result>) => {
-    const connection = redis.connect("mqtt-earlier");
-    try {
-      return await task(connection, (name) => `${redis.prefix}mqtt:${name}`);
-    } finally {
-      connection.disconnect();
-    }
-  };
+  const connection = redis.bulk;
+  const key: KeyOf = (name) => `${redis.prefix}mqtt:${name}`;
   return {
     name: "redis",
     async open() {
-      const isThere = await withKeys(async (connection, key) => {
-        if ((await connection.exists(key("boot"))) === 0) return false;
-        await demandNoNode(connection, key("nodes"), logger);
-        return true;
-      });
-      return isThere ? new RedisEarlierStore(redis.connect("mqtt-earlier"), redis.prefix) : undefined;
+      if ((await connection.do((redis) => redis.exists(key("boot")))) === 0) return undefined;
+      await demandNoNode(connection, key("nodes"), logger);
+      return new RedisEarlierStore(connection, key);
     },
-    setAside: () => withKeys(removeAll),
+    setAside: () => removeAll(connection, key),
   };
 }
 
 type KeyOf = (name: string) => string;
 
 /** @throws {StoreUnusableError} a node of the earlier version runs */
-async function demandNoNode(connection: Redis | Cluster, nodes: string, logger: Logger): Promise<void> {
+async function demandNoNode(connection: Connection, nodes: string, logger: Logger): Promise<void> {
   let newest: number | undefined;
   for (;;) {
-    const [, score] = await connection.zrevrange(nodes, 0, 0, "WITHSCORES");
-    const [seconds] = await connection.time();
+    const [, score] = await connection.do((redis) => redis.zrevrange(nodes, 0, 0, "WITHSCORES"));
+    const [seconds] = await connection.do((redis) => redis.time());
     const beat = Number(score ?? 0);
     if (Number(seconds) * 1_000 - beat > HEARTBEAT_LIFE_MS) return;
     if (newest !== undefined && beat > newest)
@@ -84,43 +75,43 @@ async function demandNoNode(connection: Redis | Cluster, nodes: string, logger: 
   }
 }
 
-async function removeAll(connection: Redis | Cluster, key: KeyOf): Promise<void> {
+async function removeAll(connection: Connection, key: KeyOf): Promise<void> {
   let cursor = "0";
   do {
-    const [next, fields] = await connection.hscan(key("owners"), cursor, "COUNT", SESSIONS_PER_REMOVAL);
+    const [next, fields] = await connection.do((redis) =>
+      redis.hscan(key("owners"), cursor, "COUNT", SESSIONS_PER_REMOVAL),
+    );
     cursor = next;
     const sessions = fields.filter((_, index) => index % 2 === 0);
     if (sessions.length === 0) continue;
     const names = sessions.flatMap((name) => [`incoming:${name}`, `queue:${name}`, `packets:${name}`]);
-    await connection.unlink(...names.map(key));
-    await connection.hdel(key("owners"), ...sessions);
+    await connection.do((redis) => redis.unlink(...names.map(key)));
+    await connection.do((redis) => redis.hdel(key("owners"), ...sessions));
   } while (cursor !== "0");
-  for (const name of KEYS) await connection.unlink(key(name));
-  await connection.unlink(key("boot"));
+  for (const name of KEYS) await connection.do((redis) => redis.unlink(key(name)));
+  await connection.do((redis) => redis.unlink(key("boot")));
 }
 
 class RedisEarlierStore implements EarlierStore {
-  readonly #redis: Redis | Cluster;
-  readonly #prefix: string;
+  readonly #connection: Connection;
+  readonly #key: KeyOf;
   readonly damage: EarlierDamage = { loss: undefined, rows: [], sessions: [] };
 
-  constructor(redis: Redis | Cluster, prefix: string) {
-    this.#redis = redis;
-    this.#prefix = prefix;
+  constructor(connection: Connection, key: KeyOf) {
+    this.#connection = connection;
+    this.#key = key;
   }
 
-  async close(): Promise<void> {
-    this.#redis.disconnect();
-  }
+  async close(): Promise<void> {}
 
   async boot(): Promise<number> {
-    return Number((await this.#redis.get(this.#key("boot"))) ?? 0);
+    return Number((await this.#connection.do((redis) => redis.get(this.#key("boot")))) ?? 0);
   }
 
   async sessions(): Promise<Map<string, EarlierSession>> {
     const sessions = new Map<string, EarlierSession>();
     for await (const page of this.#fields("owners")) {
-      const seen = await this.#redis.zmscore(this.#key("seen"), ...page.map(([key]) => key));
+      const seen = await this.#connection.do((redis) => redis.zmscore(this.#key("seen"), ...page.map(([key]) => key)));
       for (const [index, [key, owner]] of page.entries()) {
         const record = readRecord(owner.toString(), Number(seen[index] ?? 0));
         if (record === undefined) this.damage.sessions.push(key);
@@ -161,7 +152,7 @@ class RedisEarlierStore implements EarlierStore {
 
   async *incomingIds(sessions: ReadonlyMap<string, unknown>): AsyncGenerator<IncomingId> {
     for (const session of sessions.keys())
-      for (const id of await this.#redis.smembers(this.#key(`incoming:${session}`)))
+      for (const id of await this.#connection.do((redis) => redis.smembers(this.#key(`incoming:${session}`))))
         yield { session, messageId: Number(id) };
   }
 
@@ -172,7 +163,9 @@ class RedisEarlierStore implements EarlierStore {
   /** The newest messages of the earlier log. */
   async *published(): AsyncGenerator<QueuedMessage> {
     for (let last = "-"; ; ) {
-      const entries = await this.#redis.xrangeBuffer(this.#key("log"), last, "+", "COUNT", LOG_ENTRIES_PER_READ);
+      const entries = await this.#connection.do((redis) =>
+        redis.xrangeBuffer(this.#key("log"), last, "+", "COUNT", LOG_ENTRIES_PER_READ),
+      );
       for (const [, [kind, value]] of entries) {
         const message = kind?.toString().startsWith("p:") && value !== undefined ? readMessage(value) : undefined;
         if (message !== undefined) yield message;
@@ -185,15 +178,20 @@ class RedisEarlierStore implements EarlierStore {
 
   async *#queue(session: string): AsyncGenerator<QueuedCopy[]> {
     const [queue, packets] = [this.#key(`queue:${session}`), this.#key(`packets:${session}`)];
-    const [count, bytes] = await Promise.all([this.#redis.zcard(queue), this.#redis.hget(packets, "bytes")]);
+    const [count, bytes] = await Promise.all([
+      this.#connection.do((redis) => redis.zcard(queue)),
+      this.#connection.do((redis) => redis.hget(packets, "bytes")),
+    ]);
     const fitting = Math.floor((BYTES_PER_READ * count) / Math.max(1, Number(bytes ?? 0)));
     const limit = Math.max(1, Math.min(MESSAGES_PER_READ, fitting));
     for (let from = "-inf"; ; ) {
-      const numbers = await this.#redis.zrangebyscore(queue, from, "+inf", "LIMIT", 0, limit);
+      const numbers = await this.#connection.do((redis) => redis.zrangebyscore(queue, from, "+inf", "LIMIT", 0, limit));
       const newest = numbers.at(-1);
       if (newest === undefined) return;
       from = `(${newest}`;
-      const values = await this.#redis.hmgetBuffer(packets, ...numbers.flatMap((number) => [number, `id${number}`]));
+      const values = await this.#connection.do((redis) =>
+        redis.hmgetBuffer(packets, ...numbers.flatMap((number) => [number, `id${number}`])),
+      );
       const copies: QueuedCopy[] = [];
       for (const [index, number] of numbers.entries()) {
         const [row, id] = [values[2 * index], values[2 * index + 1]];
@@ -214,16 +212,14 @@ class RedisEarlierStore implements EarlierStore {
   async *#fields(name: string): AsyncGenerator<[string, Buffer][]> {
     let cursor = "0";
     do {
-      const [next, fields] = await this.#redis.hscanBuffer(this.#key(name), cursor, "COUNT", FIELDS_PER_READ);
+      const [next, fields] = await this.#connection.do((redis) =>
+        redis.hscanBuffer(this.#key(name), cursor, "COUNT", FIELDS_PER_READ),
+      );
       cursor = next.toString();
       const page: [string, Buffer][] = [];
       for (let at = 0; at + 1 < fields.length; at += 2)
         page.push([fields[at]?.toString() ?? "", fields[at + 1] ?? Buffer.alloc(0)]);
       if (page.length > 0) yield page;
     } while (cursor !== "0");
-  }
-
-  #key(name: string): string {
-    return `${this.#prefix}mqtt:${name}`;
   }
 }

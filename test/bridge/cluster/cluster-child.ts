@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import { openRedisCluster } from "../../../bridge/cluster/redis/redis.ts";
-import { openRedis } from "../../../deploy/redis/redis.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 
 export interface ChildOptions {
   url: string;

@@ -2,8 +2,8 @@ import { setImmediate as immediate, setTimeout as pause } from "node:timers/prom
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Cluster } from "../../../bridge/cluster/cluster.ts";
-import { MAX_PENDING_COMMANDS } from "../../../bridge/cluster/redis/link.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
+import { MAX_PENDING_COMMANDS } from "../../../platform/redis/connection.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
 import { type RedisPlace, redisPlace } from "./redis-place.ts";

@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it, onTestFinished 
 import { openRedisCluster } from "../../../bridge/cluster/redis/redis.ts";
 import { type Backend, startBackend } from "../../../deploy/backend.ts";
 import { readBackendConfig } from "../../../deploy/config/backend-config.ts";
-import { openRedis } from "../../../deploy/redis/redis.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 
 const CAPTURED = "skylapse/v1/cameras/north/events/capture.completed";

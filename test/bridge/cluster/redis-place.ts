@@ -1,11 +1,12 @@
 import { pino } from "pino";
 import type { Cluster } from "../../../bridge/cluster/cluster.ts";
 import { openRedisCluster, type RedisClusterOptions } from "../../../bridge/cluster/redis/redis.ts";
-import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
+import { COMMAND_TIMEOUT_MS, openRedis, type RedisConnections } from "../../../platform/redis/connections.ts";
 import type { RedisServer } from "../../support/redis.ts";
 import type { ClusterPlace } from "./cluster-suite.ts";
 
-export type NodeOptions = Partial<Omit<RedisClusterOptions, "redis">>;
+/** @param commandTimeoutMs of the node's connections */
+export type NodeOptions = Partial<Omit<RedisClusterOptions, "redis">> & { commandTimeoutMs?: number };
 
 export interface RedisPlace extends ClusterPlace {
   prefix: string;
@@ -19,11 +20,11 @@ let places = 0;
 
 /** A place for nodes with their own key prefix, in a Redis that tests share. */
 export function redisPlace(redis: Pick<RedisServer, "url">, prefix = `test-${places++}`): RedisPlace {
-  const nodes = new Map<Cluster, RedisAccess>();
+  const nodes = new Map<Cluster, RedisConnections>();
   return {
     prefix,
-    async open(options = {}) {
-      const access = openRedis({ url: redis.url, prefix, logger });
+    async open({ commandTimeoutMs = COMMAND_TIMEOUT_MS, ...options } = {}) {
+      const access = openRedis({ url: redis.url, prefix, commandTimeoutMs, logger: options.logger ?? logger });
       try {
         const cluster = await openRedisCluster({ redis: access, logger, ...options });
         nodes.set(cluster, access);

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { z } from "zod";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
-import { openRedis } from "../../../deploy/redis/redis.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { openJournalNode } from "../../support/redis-journal.ts";
 import { message, range } from "./messages.ts";
 

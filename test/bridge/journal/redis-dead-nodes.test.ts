@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
-import { openRedis } from "../../../deploy/redis/redis.ts";
 import type { MqttLog } from "../../../platform/publication-log.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import type { NodeOptions } from "../../support/redis-journal.ts";
 import { mqttOf } from "./mqtt-log-suite.ts";
@@ -26,7 +26,7 @@ afterEach(() => place.dispose());
 
 const publication = { topic: "t", payload: Buffer.alloc(10_000), qos: 1, retain: false } as const;
 const key = (name: string) => `${place.prefix}journal:${name}`;
-const client = () => place.redis.connect("test");
+const client = () => place.admin;
 
 /** Opens a node that follows the rows. `heard` has what its broker hears. */
 async function openNode(options: Partial<NodeOptions>) {

@@ -10,7 +10,7 @@ import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
 /** For tests in which Redis may be slow, but must not be regarded as hanging. */
 const PATIENT = { blockMs: 50, heartbeatMs: 50 };
 /** For tests in which Redis hangs. */
-const QUICK = { ...PATIENT, commandTimeoutMs: 400 };
+const QUICK = { waits: PATIENT, commandTimeoutMs: 400 };
 
 let server: RedisServer;
 let place: RedisPlace;
@@ -56,7 +56,7 @@ async function seqs(journal: Journal): Promise<number[]> {
 }
 
 test("while Redis hangs, appends are rejected with the reason, all but the first at once, and recover afterwards", async () => {
-  const journal = await place.open({ waits: QUICK });
+  const journal = await place.open(QUICK);
   const followed = follow(journal);
   await deliver(journal, 1);
   server.process.kill("SIGSTOP");
@@ -78,7 +78,7 @@ test("while Redis hangs, appends are rejected with the reason, all but the first
 });
 
 test("an append whose reply was lost is a duplicate when it is sent again", async () => {
-  const journal = await place.open({ waits: QUICK });
+  const journal = await place.open(QUICK);
   // From now on Redis has the script cached.
   await deliverMessage(journal, message(from("device:north", "first", 1)));
   let seq = 0;
@@ -128,7 +128,7 @@ test.each(["restarted without its data", "emptied"])(
     await deliver(one, 1);
     await expect.poll(() => other.head).toBe(2);
     const resets = Promise.all([reset(one), reset(other)]);
-    if (how === "emptied") await place.redis.connect("test").flushall();
+    if (how === "emptied") await place.admin.flushall();
     else {
       await server.stop("SIGKILL");
       await server.startEmpty();
@@ -152,7 +152,7 @@ test.each(["restarted without its data", "emptied"])(
 test("when Redis is rolled back to an earlier state, the journal gets a new epoch", async () => {
   const [one, other] = await Promise.all([place.openNode({ waits: PATIENT }), place.openNode({ waits: PATIENT })]);
   const { epoch } = one;
-  const [, folder = ""] = (await place.redis.connect("test").config("GET", "dir")) as [string, string];
+  const [, folder = ""] = (await place.admin.config("GET", "dir")) as [string, string];
   for (const seq of range(1, 5)) await deliver(one, seq);
   await server.stop();
   await cp(join(folder, "appendonlydir"), join(folder, "old"), { recursive: true });
@@ -175,7 +175,7 @@ test("when Redis is rolled back to an earlier state, the journal gets a new epoc
 
 test("when Redis is out of memory, appends are rejected completely, with the reason", async () => {
   const journal = await place.open({ waits: PATIENT });
-  const admin = place.redis.connect("test");
+  const admin = place.admin;
   await deliver(journal, 1);
   await admin.config("SET", "maxmemory", "1");
   await expect(journal.append(message())).rejects.toThrow(/memory.*maxmemory/);
@@ -188,7 +188,7 @@ test("when Redis is out of memory, appends are rejected completely, with the rea
 
 test("appends are rejected while Redis is a replica, and work again when Redis is a master", async () => {
   const journal = await place.open({ waits: PATIENT });
-  const admin = place.redis.connect("test");
+  const admin = place.admin;
   await admin.replicaof("127.0.0.1", 1);
   await expect(journal.append(message())).rejects.toThrow(/replica|cannot be reached/);
   expect(journal.unavailableReason).toMatch(/replica|cannot be reached/);
@@ -209,7 +209,7 @@ test("opening the journal waits a limited time for Redis", async () => {
 });
 
 test("closing while Redis hangs takes a limited time and rejects pending appends", async () => {
-  const journal = await place.open({ waits: QUICK });
+  const journal = await place.open(QUICK);
   server.process.kill("SIGSTOP");
   const append = journal.append(message());
   const refused = expect(append).rejects.toMatchObject({ name: "StoreUnavailableError" });

@@ -22,14 +22,14 @@ afterEach(() => place.dispose());
 const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
 
 async function keys(): Promise<string[]> {
-  const all = await place.redis.connect("test").keys("*");
+  const all = await place.admin.keys("*");
   // Excludes the keys of earlier tests, which used the same Redis.
   return all.filter((key) => key.startsWith(place.prefix) || !key.startsWith("{test-")).sort();
 }
 
 /** The number of commands that Redis has executed, including commands in scripts. */
 async function calls(name = "[a-z]+"): Promise<number> {
-  const stats = await place.redis.connect("test").info("commandstats");
+  const stats = await place.admin.info("commandstats");
   const found = stats.matchAll(new RegExp(`^cmdstat_${name}(?:\\|[a-z-]+)?:calls=(\\d+)`, "gm"));
   return [...found].reduce((sum, [, count]) => sum + Number(count), 0);
 }
@@ -87,12 +87,12 @@ test("retention leaves no rows of removed entries behind", async () => {
   await expect
     .poll(async () => (await keys()).filter((key) => !key.startsWith(`${place.prefix}members`)))
     .toEqual([...lasting, ...sessions, "log"].map((name) => `${place.prefix}journal:${name}`).sort());
-  expect(await place.redis.connect("test").xlen(`${place.prefix}journal:log`)).toBe(0);
+  expect(await place.admin.xlen(`${place.prefix}journal:log`)).toBe(0);
 });
 
 test("chunks that no channel keeps stay in Redis for nodes that have not read them yet, for a time and up to a size", async () => {
   const log = `${place.prefix}journal:log`;
-  const redis = place.redis.connect("test");
+  const redis = place.admin;
   const maxLingeringBytes = 1_000;
   const journal = await place.open({ retentionEvents: 1, limits: { maxLingeringBytes } });
   for (const _ of range(1, 20)) await journal.append(message());
@@ -131,7 +131,7 @@ test("sessions beyond the limit are evicted, the least recently used first", asy
 test("when the journal is lost, the sessions of its senders are deleted", async () => {
   const one = message(from("device:north", "s", 1));
   await (await place.open()).append(one);
-  await place.redis.connect("test").del(`${place.prefix}journal:meta`);
+  await place.admin.del(`${place.prefix}journal:meta`);
   const journal = await place.open();
   expect((await keys()).filter((key) => /:(?:sessions|senders)/.test(key))).toEqual([]);
   expect(await journal.append(one)).toEqual({ position: 1, duplicate: false });

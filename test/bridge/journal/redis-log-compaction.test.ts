@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
-import { openRedis } from "../../../deploy/redis/redis.ts";
 import type { LoggedPublication, MqttLog } from "../../../platform/publication-log.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { positions, range } from "./messages.ts";
 import { mqttOf, readLog } from "./mqtt-log-suite.ts";
@@ -40,7 +40,7 @@ const LISTENER = { onTaken: () => {}, onLeft: () => {}, onRemoved: () => {}, onW
 const publication = { payload: Buffer.alloc(300, "x"), qos: 1, retain: false } as const;
 const topicOf = (n: number) => (n % 100 === 1 ? "rare" : "often");
 const isRare = ({ topic }: LoggedPublication) => topic === "rare";
-const client = () => place.redis.connect("test");
+const client = () => place.admin;
 const key = (name: string) => `${place.prefix}journal:${name}`;
 
 /** Resolves when a node is allowed to compact up to the position. */

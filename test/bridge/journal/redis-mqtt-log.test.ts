@@ -7,15 +7,14 @@ import { z } from "zod";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { encodeReference } from "../../../bridge/journal/preview-references.ts";
 import { openRedisPreviews } from "../../../bridge/previews/previews.ts";
-import { openRedis } from "../../../deploy/redis/redis.ts";
 import type { LoggedPublication } from "../../../platform/publication-log.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { smallJpeg } from "../../support/jpeg.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
-import type { NodeOptions } from "../../support/redis-journal.ts";
 import { from, message, positions, range } from "./messages.ts";
 import { describeMqttLog, mqttOf, publish, readLog, texts } from "./mqtt-log-suite.ts";
 import { startReadCutter } from "./read-cutter.ts";
-import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
+import { createRedisPlace, type NodeOptions, type RedisPlace } from "./redis-place.ts";
 
 let server: RedisServer;
 let place: RedisPlace;
@@ -27,7 +26,7 @@ afterAll(() => server.remove());
 
 describeMqttLog("the log for MQTT sessions in Redis", () => createRedisPlace(server.url));
 
-function openNode(options: Partial<NodeOptions> = {}): Promise<Journal> {
+function openNode(options: NodeOptions = {}): Promise<Journal> {
   return place.openNode(options);
 }
 
@@ -59,7 +58,7 @@ async function undelivered(journal: Journal): Promise<LoggedPublication[]> {
 const command = (text: string) => message({ open: { payload: Buffer.from(text), qos: 1, retain: false } });
 
 /** A node whose reads of the log fail until they are let through. */
-async function openCutNode(options: Partial<NodeOptions> = {}) {
+async function openCutNode(options: NodeOptions = {}) {
   const cutter = await startReadCutter(Number(new URL(server.url).port));
   const prefix = place.prefix.replace(/[{}]|:$/g, "");
   const redis = openRedis({ url: cutter.url, prefix, logger: pino({ level: "silent" }) });
@@ -133,7 +132,7 @@ describe("several nodes", () => {
     const [followed, resetCount] = [follow(other), resets(other)];
     await cut();
     for (const n of range(1, 30)) await publish(one, `${n}`);
-    await place.redis.connect("test").xdel(key("log"), ...range(1, 29).map((n) => `${n}-0`));
+    await place.admin.xdel(key("log"), ...range(1, 29).map((n) => `${n}-0`));
     heal();
     await expect.poll(() => other.head).toBe(30);
     await publish(one, "31");
@@ -151,7 +150,7 @@ describe("several nodes", () => {
     await expect.poll(() => followed.length).toBe(1);
     await cut();
     for (const n of range(2, 8)) await publish(one, `${n}`);
-    await place.redis.connect("test").xdel(key("publications"), "4-0", "8-0");
+    await place.admin.xdel(key("publications"), "4-0", "8-0");
     heal();
     await expect.poll(() => mqttOf(other).publications.head).toBe(8);
     expect(texts(followed)).toEqual(["1", "2", "3", "5", "6", "7"]);
@@ -184,7 +183,7 @@ describe("several nodes", () => {
       })
       .toBe(100);
     expect(dying.head).toBe(300);
-    const rows = await place.redis.connect("test").xlen(key("publications"));
+    const rows = await place.admin.xlen(key("publications"));
     expect(rows).toBeLessThanOrEqual(200);
     expect(logs[0]?.bytes).toBe(logs[1]?.bytes);
     expect(await readLog(mqttOf(one).publications)).toMatchObject({ missing: [], read: { length: 200 } });
@@ -260,7 +259,7 @@ describe("several nodes", () => {
     await expect.poll(() => logs[1]?.head).toBe(5);
     await cut();
     logs[1]?.trim(3);
-    await expect.poll(() => place.redis.connect("test").hvals(key("publication-floors"))).toContain("3 0 3");
+    await expect.poll(() => place.admin.hvals(key("publication-floors"))).toContain("3 0 3");
     logs[0]?.trim(3);
     await expect.poll(() => logs[0]?.floor).toBe(3);
     expect(logs[1]?.floor).toBe(0);
@@ -287,7 +286,7 @@ describe("several nodes", () => {
     await expect.poll(async () => texts(await undelivered(informed))).toEqual(["lost"]);
     informed.finished(3);
     expect(await undelivered(informed)).toEqual([]);
-    const fields = () => place.redis.connect("test").keys(key("open:*"));
+    const fields = () => place.admin.keys(key("open:*"));
     await expect.poll(fields).toHaveLength(1);
     living.finished(1);
     await expect.poll(fields).toEqual([]);
@@ -311,7 +310,7 @@ describe("several nodes", () => {
   test("the undelivered messages of the version before are read in order, and removed at the end of the take-over", async () => {
     const file = new URL("redis-before-the-log.json", import.meta.url);
     const values = z.record(z.string(), z.string()).parse(JSON.parse(readFileSync(file, "utf8")));
-    const admin = place.redis.connect("test");
+    const admin = place.admin;
     for (const [name, value] of Object.entries(values))
       await admin.restore(place.prefix + name, 0, Buffer.from(value, "base64"));
     const [one, other] = await Promise.all([openNode({ nodeName: "a" }), openNode()]);
@@ -339,7 +338,7 @@ describe("several nodes", () => {
   });
 
   test("the id of a QoS 2 publication is stored with the message, expires, and is removed", async () => {
-    const [journal, redis] = [await openNode(), place.redis.connect("test")];
+    const [journal, redis] = [await openNode(), place.admin];
     const append = (messageId: number, session = "user:a\u001fb") =>
       journal.append(message({ incomingId: { session, messageId } }));
     await Promise.all([append(7), append(65_535), append(7, "other")]);
@@ -374,7 +373,7 @@ describe("several nodes", () => {
     await publish(one, jpeg.toString("latin1"), { payload: jpeg, reference });
     await expect.poll(() => other.head).toBe(1);
     for (const publications of followed) expect(publications[0]?.payload).toEqual(jpeg);
-    const row = await place.redis.connect("test").xrangeBuffer(key("publications"), "-", "+");
+    const row = await place.admin.xrangeBuffer(key("publications"), "-", "+");
     expect(row[0]?.[1][3]?.includes(jpeg)).toBe(false);
   });
 });
@@ -429,7 +428,7 @@ describe("faults of Redis", () => {
   });
 
   test("a publication and a command whose append had no answer are followed, and the command is reported", async () => {
-    const journal = await openNode({ waits: { ...PATIENT, commandTimeoutMs: 400 } });
+    const journal = await openNode({ waits: PATIENT, commandTimeoutMs: 400 });
     const followed = follow(journal);
     // From now on Redis has the script cached.
     await deliver(journal, 1);
@@ -452,7 +451,7 @@ describe("faults of Redis", () => {
 
   test("when Redis is rolled back to a copy, the log begins again at its end", async () => {
     const [one, other] = await Promise.all([openNode({ waits: PATIENT }), openNode({ waits: PATIENT })]);
-    const [, folder = ""] = (await place.redis.connect("test").config("GET", "dir")) as [string, string];
+    const [, folder = ""] = (await place.admin.config("GET", "dir")) as [string, string];
     for (const seq of range(1, 5)) await deliver(one, seq);
     await own.stop();
     await cp(join(folder, "appendonlydir"), join(folder, "old"), { recursive: true });

@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import { openRedisCluster } from "../../../bridge/cluster/redis/redis.ts";
 import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
-import { openRedis } from "../../../deploy/redis/redis.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { from, message, positions, range, readAll, state, withId } from "./messages.ts";
 import { startReadCutter } from "./read-cutter.ts";
@@ -99,12 +99,12 @@ test("a lowered retention limit applies to earlier entries", async () => {
 test("connections that are closed again and again cause no gap", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   const followed = follow(other);
-  const admin = place.redis.connect("test");
+  const admin = place.admin;
   const sent = range(1, 300);
   const accepted: number[] = [];
   for (const seq of sent) {
-    if (seq % 20 === 0) await cut(admin, /skylapse-journal-log/);
-    if (seq % 70 === 0) await cut(admin, /skylapse-journal /);
+    if (seq % 20 === 0) await cut(admin, /skylapse-reading/);
+    if (seq % 70 === 0) await cut(admin, /skylapse-commands /);
     // Like a camera, sends the message again until it is acknowledged.
     for (;;) {
       try {
@@ -162,7 +162,7 @@ test("a node that was suspended while the log was trimmed reports a gap and cont
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   const followed = follow(other);
   const reset = new Promise<void>((resolve) => other.onReset(resolve));
-  const admin = place.redis.connect("test");
+  const admin = place.admin;
   // Imitates a busy log: seven of eight entries are trimmed before the suspended node reads the first entry.
   const keys = `${place.prefix}journal:`;
   await one.append(message());

@@ -1,13 +1,12 @@
-import type { Redis } from "ioredis";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { PageReader } from "../../../bridge/journal/core/page-reader.ts";
 import type { Journal } from "../../../bridge/journal/journal.ts";
-import { Connection } from "../../../bridge/journal/stores/redis/connection.ts";
 import { journalKeys } from "../../../bridge/journal/stores/redis/keys.ts";
 import { DEFAULT_REDIS_JOURNAL_LIMITS } from "../../../bridge/journal/stores/redis/limits.ts";
 import { load } from "../../../bridge/journal/stores/redis/loading.ts";
 import { RedisPages } from "../../../bridge/journal/stores/redis/pages.ts";
+import type { Connection } from "../../../platform/redis/connection.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { message, positions, range, readAll } from "./messages.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
@@ -32,10 +31,11 @@ afterAll(async () => {
   await server.remove();
 });
 
-/** A connection whose replies have at most two rows. */
-class ShortReplies extends Connection {
-  override do: Connection["do"] = (command) =>
-    super.do((redis) =>
+/** From now on, replies over the connection have at most two rows. */
+function shortenReplies(connection: Connection): void {
+  const send = connection.do.bind(connection);
+  connection.do = (command) =>
+    send((redis) =>
       command(
         new Proxy(redis, {
           get(target, name) {
@@ -47,27 +47,27 @@ class ShortReplies extends Connection {
               return method.apply(target, args) as unknown;
             };
           },
-        }) as Redis,
+        }),
       ),
     );
 }
 
 test("a reply with fewer rows than requested does not end the reading", async () => {
   const keys = journalKeys(place.prefix);
-  const connection = new ShortReplies(place.redis, "test-read", 5_000);
+  const connection = place.redis.bulk;
+  shortenReplies(connection);
   await connection.ready(5_000);
   const { view } = await load(connection, keys, { ...DEFAULT_REDIS_JOURNAL_LIMITS, maxRecentChars: 0 }, 10_000);
   const reader = new PageReader(new RedisPages(connection, keys, () => view.channels, pino({ level: "silent" })));
   const page = await reader.replay({ channels: [CAMERA, "dashboard"], after: 0, maxEvents: 100 }, view);
   const whole = await reader.read({ after: 0, maxEvents: 100 }, view);
-  connection.close();
   expect(positions(page.entries)).toEqual(range(1, CHUNKS));
   expect(positions(whole.entries)).toEqual(range(1, CHUNKS));
 });
 
 test("events that the log has lost are a gap, and the events around it are read", async () => {
   const lost = [11, 12, 25];
-  await place.redis.connect("test").xdel(`${place.prefix}journal:log`, ...lost.map((position) => `${position}-0`));
+  await place.admin.xdel(`${place.prefix}journal:log`, ...lost.map((position) => `${position}-0`));
   const first = await journal.replay({ channels: [CAMERA], after: 0 });
   expect(positions(first.entries)).toEqual(range(1, 10));
   expect(first).toMatchObject({ next: 10, done: false });

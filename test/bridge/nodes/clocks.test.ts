@@ -3,7 +3,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { openAuthority } from "../../../bridge/auth/authority.ts";
 import { createTokens } from "../../../bridge/auth/tokens.ts";
 import { openRedisCluster } from "../../../bridge/cluster/redis/redis.ts";
-import { openRedis } from "../../../deploy/redis/redis.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { startRedis } from "../../support/redis.ts";
 
 const SECRET = "a-secret-of-more-than-thirty-two-characters";

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, it, onTestFinished, vi } from "vitest";
 import { topicTree } from "../../../contract/topics.ts";
-import { openRedis } from "../../../deploy/redis/redis.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { startChildProgram } from "../../support/child-program.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";

@@ -1,5 +1,5 @@
 import { pino } from "pino";
-import { openRedis } from "../../../deploy/redis/redis.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { startTestBridge, type TestBridgeOptions } from "../support/test-bridge.ts";
 
 export interface NodeOptions extends Pick<TestBridgeOptions, "env"> {

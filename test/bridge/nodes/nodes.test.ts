@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { ReplyCode } from "../../../contract/codes.ts";
 import { topicTree } from "../../../contract/topics.ts";
 import { checkServer } from "../../../deploy/doctor/server.ts";
-import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
+import { openRedis, type RedisConnections } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
@@ -15,7 +15,7 @@ const NO_LIMITS = { MAX_CONNECTIONS_PER_ADDRESS: "0", SHUTDOWN_SPREAD_MS: "0" };
 const FAST = { heartbeatMs: 200, deadAfterMs: 3_000 };
 
 let server: RedisServer;
-let accesses: RedisAccess[];
+let accesses: RedisConnections[];
 let bridges: TestBridge[];
 let prefix = 0;
 

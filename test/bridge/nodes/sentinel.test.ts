@@ -1,7 +1,6 @@
-import { Redis } from "ioredis";
 import { pino } from "pino";
 import { expect, it, onTestFinished, vi } from "vitest";
-import { openRedis } from "../../../deploy/redis/redis.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { startRedis } from "../../support/redis.ts";
 import { startSentinel } from "../../support/redis-sentinel.ts";
 import { startTestBridge } from "../support/test-bridge.ts";
@@ -25,7 +24,7 @@ it("the bridge continues the journal on the replica when the Redis master dies, 
   const dashboard = await connect(`ws://127.0.0.1:${bridge.port}/ws`, bridge.mint("camera:read"));
   const { epoch } = await dashboard.subscribe("camera:north");
   for (let n = 1; n <= 20; n++) await bridge.say(EVENT, { n });
-  await replicaIsReady(sentinel.url, master.port);
+  await sentinel.knowsReplica();
 
   await master.stop("SIGKILL");
   // A camera sends each message again until it is acknowledged.
@@ -37,23 +36,3 @@ it("the bridge continues the journal on the replica when the Redis master dies, 
   expect(received).toEqual(Array.from({ length: 40 }, (_, index) => ({ n: index + 1 })));
   expect(bridge.journal.epoch).toBe(epoch);
 });
-
-/** Waits until Sentinel knows the replica, and the replica has all data of the master. */
-async function replicaIsReady(url: string, masterPort: number): Promise<void> {
-  const sentinel = new Redis(Number(new URL(url.replace("redis+sentinel", "http")).port), "127.0.0.1");
-  const master = new Redis(masterPort, "127.0.0.1");
-  try {
-    await vi.waitFor(
-      async () => {
-        const replicas = await sentinel.call("SENTINEL", "replicas", "mymaster");
-        const fields = Array.isArray(replicas) ? replicas.flat() : [];
-        expect(fields[fields.indexOf("master-link-status") + 1]).toBe("ok");
-      },
-      { interval: 100 },
-    );
-    await vi.waitFor(async () => expect(await master.wait(1, 1_000)).toBe(1));
-  } finally {
-    sentinel.disconnect();
-    master.disconnect();
-  }
-}

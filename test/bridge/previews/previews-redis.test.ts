@@ -1,8 +1,9 @@
+import { Redis } from "ioredis";
 import { pino } from "pino";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { openRedisPreviews } from "../../../bridge/previews/previews.ts";
-import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
+import { openRedis, type RedisConnections } from "../../../platform/redis/connections.ts";
 import { smallJpeg } from "../../support/jpeg.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { captureAt, NOON, previewsSuite } from "./previews-suite.ts";
@@ -17,7 +18,7 @@ beforeAll(async () => {
 
 afterAll(() => server.remove());
 
-function access(): RedisAccess {
+function access(): RedisConnections {
   return openRedis({ url: server.url, prefix: `test${++prefixes}`, logger });
 }
 
@@ -47,7 +48,8 @@ describe("previews in Redis", () => {
     let now = NOON;
     const previews = openRedisPreviews({ redis, now: () => now, keepMs: 1000 });
     for (let n = 0; n < 5; n++) await previews.save("north", captureAt(NOON + n), smallJpeg(`${n}`));
-    const client = redis.connect("test");
+    const client = new Redis(server.url);
+    onTestFinished(() => client.disconnect());
     const keys = (await client.keys(`${redis.prefix}preview:*`)).map((key) =>
       key.slice(`${redis.prefix}preview:`.length),
     );

@@ -24,8 +24,8 @@ import { openRedisJournal, type RedisJournalOptions } from "../../../bridge/jour
 import { openPreviews, type Previews } from "../../../bridge/previews/previews.ts";
 import { createLatencies } from "../../../bridge/stats/latencies.ts";
 import { topicTree } from "../../../contract/topics.ts";
-import type { RedisAccess } from "../../../deploy/redis/redis.ts";
 import type { SharedSettings } from "../../../platform/config.ts";
+import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { type RecordingLink, recordingLink } from "./recording-link.ts";
 
 export const OPERATOR_KEY = "operator-key-of-the-tests";
@@ -77,7 +77,7 @@ export interface TestBridgeOptions {
   simulated?: readonly string[];
   /** Keeps journal and cluster in this Redis, shared by several bridges. Default: in the data path. */
   redis?: {
-    access: RedisAccess;
+    access: RedisConnections;
     cluster?: Partial<RedisClusterOptions>;
     journal?: Partial<Omit<RedisJournalOptions, "membership">>;
   };

@@ -2,7 +2,7 @@ import { connect } from "mqtt";
 import pino from "pino";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { sessionKey } from "../../../broker/access/session-names.ts";
-import { openRedis } from "../../../deploy/redis/redis.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { TIMEOUT_MS } from "../../support/long-form.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
 import {
@@ -283,12 +283,12 @@ describe("a node that is killed", () => {
     const will = { topic: topic("cameras/north/link"), payload: Buffer.from("x"), qos: 1 as const, retain: true };
     const camera = await b.client({ ...NORTH, clientId: "north", will });
     await cluster.server.stop("SIGKILL");
-    await a.logged("journal unavailable");
+    await a.logged("the log of the journal cannot be read");
     // Redis is away for longer than a node may be without a heartbeat.
     await new Promise((resolve) => setTimeout(resolve, waits.deadAfterMs));
     await cluster.server.start();
-    await a.logged("journal available again");
-    await b.logged("journal available again");
+    await a.logged("the log of the journal is read again");
+    await b.logged("the log of the journal is read again");
     // With each heartbeat, a node looks for nodes that have ended.
     const looks = async () =>
       Number((await cluster.redis.info("commandstats")).match(/cmdstat_hkeys:calls=(\d+)/)?.[1]);

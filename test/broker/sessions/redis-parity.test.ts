@@ -1,14 +1,14 @@
 import { fileURLToPath } from "node:url";
 import pino from "pino";
 import { afterAll, beforeAll } from "vitest";
-import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
+import { openRedis, type RedisConnections } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { keepSessionsIn } from "../broker-under-test.ts";
 
 // A broker gives a client the same guarantees with Redis as with LevelDB, so the same tests run with Redis.
 
 let server: RedisServer;
-const opened: RedisAccess[] = [];
+const opened: RedisConnections[] = [];
 
 beforeAll(async () => {
   server = await startRedis();

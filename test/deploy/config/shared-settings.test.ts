@@ -1,9 +1,10 @@
+import { Redis } from "ioredis";
 import { pino } from "pino";
 import { expect, onTestFinished, test } from "vitest";
 import { readBridgeConfig } from "../../../bridge/config.ts";
 import { readBrokerConfig } from "../../../broker/config.ts";
-import { openRedis } from "../../../deploy/redis/redis.ts";
 import { defaultOf, infoOf, type SharedSettings } from "../../../platform/config.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
 import { SERVER_PARTS } from "../../docs/configuration-page.ts";
 import { startRedis } from "../../support/redis.ts";
 import { joinNodes } from "../../support/redis-journal.ts";
@@ -59,7 +60,8 @@ test("each setting that must agree is named at both nodes when it differs, and n
   };
   const one = await join(BASE);
   onTestFinished(one.leave);
-  const client = redis.connect("test");
+  const client = new Redis(server.url);
+  onTestFinished(() => client.disconnect());
   for (const [name, schema] of names) {
     const value = OTHERWISE[name] ?? String(Number(defaultOf(schema)) + 1);
     const env = { ...BASE, [name]: value };

@@ -1,8 +1,8 @@
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { BrokerRows, BrokerRowsListener, TakenRows } from "../../../../platform/publication-log.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
 import type { Membership } from "../../../../platform/redis/membership.ts";
-import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { type RowChange, readRowChange } from "./row-changes.ts";
 import { RowWriter } from "./row-writer.ts";

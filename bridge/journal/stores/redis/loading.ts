@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
+import { type Connection, partsOf } from "../../../../platform/redis/connection.ts";
 import { PublicationRows } from "../../core/publication-rows.ts";
 import type { StateEntry } from "../../journal.ts";
 import { type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";
-import { type Connection, partsOf } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { RedisView } from "./redis-view.ts";

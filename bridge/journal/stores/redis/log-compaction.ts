@@ -1,8 +1,8 @@
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
+import { type Connection, partsOf } from "../../../../platform/redis/connection.ts";
 import type { PublicationStore } from "../../core/publication-log.ts";
 import { ReducedRows } from "../../core/reduced-rows.ts";
 import { newestOf, type ReferencedPreviews } from "../../preview-references.ts";
-import { type Connection, partsOf } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { encodeCompacted, type StoredRow } from "./publication-rows.ts";
 import type { RedisView } from "./redis-view.ts";

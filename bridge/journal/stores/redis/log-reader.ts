@@ -1,9 +1,9 @@
 import type { Logger } from "pino";
-import type { RedisConnections } from "../../../../platform/redis/connections.ts";
+import { messageOf } from "../../../../platform/errors.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
 import type { RedisBrokerRows } from "./broker-rows.ts";
 import type { MovedFloor } from "./channel-floors.ts";
 import { type Chunk, readChunk } from "./chunk.ts";
-import { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { CHUNKS_PER_READ } from "./loading.ts";
 import type { ChunkPublications } from "./publication-log.ts";
@@ -17,11 +17,11 @@ import type { ChunkPublications } from "./publication-log.ts";
 export type Continuity = "continues" | "cut-off" | "rolled-back";
 
 interface LogReaderOptions {
-  redis: RedisConnections;
+  /** Used by nobody else, because reads block. */
+  connection: Connection;
   keys: JournalKeys;
   /** How long Redis blocks a read when nothing is new. Then the reader checks whether Redis holds the same journal. */
   blockMs: number;
-  commandTimeoutMs: number;
   /** The epoch and the newest position that this node has published, and the newest trim that it has loaded. */
   cursor: () => { epoch: string; head: number; trimsId: string };
   /** The chunks whose publications must be read before `onChunks`. */
@@ -37,8 +37,6 @@ interface LogReaderOptions {
   onCompacted: (run: string, upTo: number, bytes: number, removedBytes: number) => void;
   /** Reloads the journal. Resolves when the new view is loaded. */
   onJournalChanged: (continuity: Exclude<Continuity, "continues">) => Promise<void>;
-  onFailed: (error: unknown) => void;
-  onWorked: () => void;
   logger: Logger;
 }
 
@@ -49,14 +47,15 @@ const RETRY_MS = 100;
 const READY_TIMEOUT_MS = 1_000;
 
 /**
- * Reads new chunks of the log, on its own connection. Each read begins after the newest published position, so no entry
+ * Reads new chunks of the log. Each read begins after the newest published position, so no entry
  * is missed during a disconnection.
  */
 export class LogReader {
   readonly #options: LogReaderOptions;
-  readonly #connection: Connection;
   #trimsId: string;
   #closed = false;
+  /** Why entries of other nodes do not arrive; undefined when they do. */
+  unavailableReason: string | undefined;
   #running: Promise<void> | undefined;
   /** The head in Redis at the last check, if this node had not read up to that head, and no read has failed since. */
   #headWithoutEntries: number | undefined;
@@ -64,8 +63,6 @@ export class LogReader {
   constructor(options: LogReaderOptions) {
     this.#options = options;
     this.#trimsId = options.cursor().trimsId;
-    const { redis, blockMs, commandTimeoutMs } = options;
-    this.#connection = new Connection(redis, "journal-log", blockMs + commandTimeoutMs);
   }
 
   start(): void {
@@ -74,20 +71,22 @@ export class LogReader {
 
   async stop(): Promise<void> {
     this.#closed = true;
-    this.#connection.close();
+    // Ends a read that Redis blocks.
+    this.#options.connection.interrupt();
     await this.#running;
   }
 
   async #run(): Promise<void> {
-    const { onFailed, onWorked, logger } = this.#options;
+    const { connection, logger } = this.#options;
     let failures = 0;
     while (!this.#closed) {
       try {
-        await this.#connection.ready(READY_TIMEOUT_MS);
+        await connection.ready(READY_TIMEOUT_MS);
         // After a failure Redis may hold another journal, so this is checked before the next blocking read.
         const continuity = failures === 0 ? await this.#read() : await this.#check();
         failures = 0;
-        onWorked();
+        if (this.unavailableReason !== undefined) logger.info("the log of the journal is read again");
+        this.unavailableReason = undefined;
         if (continuity === "continues") continue;
         this.#headWithoutEntries = undefined;
         await this.#options.onJournalChanged(continuity);
@@ -98,18 +97,22 @@ export class LogReader {
         this.#headWithoutEntries = undefined;
         logger.debug({ err: error }, "journal log not read, retrying");
         // The first failure is not reported: if the connection is back at once, entries of other nodes are only late.
-        if (++failures > 1) onFailed(error);
+        if (++failures > 1) {
+          if (this.unavailableReason === undefined)
+            logger.warn({ err: error }, "the log of the journal cannot be read");
+          this.unavailableReason = messageOf(error);
+        }
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
   }
 
   async #read(): Promise<Continuity> {
-    const { keys, blockMs, cursor, rows: changes } = this.#options;
+    const { connection, keys, blockMs, cursor, rows: changes } = this.#options;
     const { epoch, head } = cursor();
     const from = `${head}-0`;
     const options = ["COUNT", CHUNKS_PER_READ, "BLOCK", blockMs, "STREAMS"] as const;
-    const found = await this.#connection.do((redis) =>
+    const found = await connection.do((redis) =>
       redis.xreadBuffer(
         ...options,
         keys.log,
@@ -153,7 +156,7 @@ export class LogReader {
   }
 
   async #pass(chunks: readonly Chunk[], epoch: string): Promise<Continuity> {
-    const { cursor, withoutPublications, publicationsOf, onChunks } = this.#options;
+    const { connection, cursor, withoutPublications, publicationsOf, onChunks } = this.#options;
     const needed = withoutPublications(chunks);
     if (needed.length === 0) return onChunks(chunks, NO_PUBLICATIONS);
     let bytes = 0;
@@ -161,7 +164,7 @@ export class LogReader {
       bytes += chunk.publicationBytes;
       return index > 0 && bytes > MAX_PUBLICATION_BYTES;
     });
-    const publications = await publicationsOf(before(needed, tooMuch), this.#connection);
+    const publications = await publicationsOf(before(needed, tooMuch), connection);
     if (cursor().epoch !== epoch) return "continues";
     // The next read gets the rest again.
     return onChunks(before(chunks, tooMuch), publications);
@@ -169,9 +172,9 @@ export class LogReader {
 
   /** Checks whether Redis still holds the same journal. */
   async #check(): Promise<Continuity> {
-    const { keys, cursor } = this.#options;
+    const { connection, keys, cursor } = this.#options;
     const known = cursor();
-    const [epoch, head] = await this.#connection.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
+    const [epoch, head] = await connection.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
     const now = cursor();
     if (now.epoch !== known.epoch) return "continues";
     if (epoch !== known.epoch) return "cut-off";

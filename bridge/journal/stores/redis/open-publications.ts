@@ -1,5 +1,5 @@
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { readOpen } from "./publication-rows.ts";
 

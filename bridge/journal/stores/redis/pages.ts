@@ -1,12 +1,12 @@
 import type { Logger } from "pino";
 import type { Gap } from "../../../../contract/socket-messages.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
 import type { PageStore } from "../../core/page-reader.ts";
 import type { ReplayPage } from "../../journal.ts";
 import { Page, type PageRequest } from "../page.ts";
 import type { WholePage } from "../whole-page.ts";
 import type { ChannelFloors } from "./channel-floors.ts";
 import { type Chunk, entriesOf, readChunk } from "./chunk.ts";
-import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 
 /** Chunks per read. */

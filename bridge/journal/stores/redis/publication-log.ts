@@ -1,11 +1,11 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import { type Connection, partsOf } from "../../../../platform/redis/connection.ts";
 import { type PublicationStore, parsed } from "../../core/publication-log.ts";
 import type { PublicationRows } from "../../core/publication-rows.ts";
 import { type ReferencedPreviews, withPictures } from "../../preview-references.ts";
 import type { Chunk } from "./chunk.ts";
-import { type Connection, partsOf } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { LogCompaction } from "./log-compaction.ts";
 import { lastOfCompacted, readCompacted, readRetained, readRow, type StoredRow } from "./publication-rows.ts";

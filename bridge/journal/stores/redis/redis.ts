@@ -4,7 +4,7 @@
 // - `writer` queues appends and sends them as a `batch`; `chunk`, `publications` and `dedup-key` encode the batch.
 // - `log-reader` reads what other nodes append; `publisher` passes all entries to the followers in the log's order.
 // - `redis-view` is the memory of this node: channels, state and recent entries. `loading` fills it.
-// - `pages` reads older entries; `retention` removes old entries; `health` says why the journal is unavailable.
+// - `pages` reads older entries; `retention` removes old entries.
 // - `publication-log` and `publication-rows` hold the publications for MQTT subscribers; `broker-rows` holds the broker's
 //   sessions; `open-publications` holds the commands that the relay has not finished; `earlier-rows` takes over what
 //   versions before the log have left.
@@ -17,8 +17,8 @@
 
 import type { Logger } from "pino";
 import type { IncomingId } from "../../../../platform/publication-log.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
-import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
 import type { Membership } from "../../../../platform/redis/membership.ts";
 import { warnOfSkippedStates } from "../../core/state-table.ts";
 import type { JournalStore, StoreOwner } from "../../core/store.ts";
@@ -27,9 +27,7 @@ import type { Journal } from "../../journal.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
 import { assertRetention, type RetentionLimits } from "../limits.ts";
 import { RedisBrokerRows } from "./broker-rows.ts";
-import { Connection } from "./connection.ts";
 import { RedisEarlierRows } from "./earlier-rows.ts";
-import { Health } from "./health.ts";
 import { type JournalKeys, journalKeys } from "./keys.ts";
 import { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
 import { type Loaded, load, renewEpoch } from "./loading.ts";
@@ -44,10 +42,8 @@ import { Upkeep } from "./upkeep.ts";
 import { Writer, type WriterContext } from "./writer.ts";
 
 const DEFAULT_WAITS = {
-  /** How long a command waits for its reply. After that, Redis is regarded as unavailable. */
-  commandTimeoutMs: 5_000,
   openTimeoutMs: 15_000,
-  /** How long Redis blocks a read of the log when nothing is new. */
+  /** How long Redis blocks a read of the log when nothing is new. At most `MAX_BLOCK_MS`. */
   blockMs: 1_000,
 };
 
@@ -86,19 +82,12 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
   };
   const { redis, limits, waits, retentionEvents } = settings;
   const keys = journalKeys(redis.prefix);
-  const writing = new Connection(redis, "journal", waits.commandTimeoutMs);
-  const reading = new Connection(redis, "journal-read", waits.commandTimeoutMs);
-  try {
-    await Promise.all([writing.ready(waits.openTimeoutMs), reading.ready(waits.openTimeoutMs)]);
-    const loaded = await load(reading, keys, limits, retentionEvents);
-    warnOfSkippedStates(loaded.view.states, settings.logger);
-    const links = { writing, reading, keys };
-    return await new StoredJournal((owner) => new RedisStore(owner, loaded, links, settings), settings).start();
-  } catch (error) {
-    writing.close();
-    reading.close();
-    throw error;
-  }
+  const { commands: writing, bulk: reading } = redis;
+  await Promise.all([writing.ready(waits.openTimeoutMs), reading.ready(waits.openTimeoutMs)]);
+  const loaded = await load(reading, keys, limits, retentionEvents);
+  warnOfSkippedStates(loaded.view.states, settings.logger);
+  const links = { writing, reading, keys };
+  return await new StoredJournal((owner) => new RedisStore(owner, loaded, links, settings), settings).start();
 }
 
 /**
@@ -107,22 +96,18 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
  */
 export async function beginNewEpoch(redis: RedisConnections): Promise<boolean> {
   const keys = journalKeys(redis.prefix);
-  const connection = new Connection(redis, "journal", DEFAULT_WAITS.commandTimeoutMs);
-  try {
-    await connection.ready(DEFAULT_WAITS.openTimeoutMs);
-    const [epoch] = await connection.do((client) => client.hmget(keys.meta, "epoch"));
-    if (typeof epoch !== "string") return false;
-    await renewEpoch(connection, keys, epoch);
-    return true;
-  } finally {
-    connection.close();
-  }
+  const { commands } = redis;
+  await commands.ready(DEFAULT_WAITS.openTimeoutMs);
+  const [epoch] = await commands.do((client) => client.hmget(keys.meta, "epoch"));
+  if (typeof epoch !== "string") return false;
+  await renewEpoch(commands, keys, epoch);
+  return true;
 }
 
 interface Links {
   /** For appends, retention and upkeep. */
   writing: Connection;
-  /** For pages, which may take longer. */
+  /** For pages, which are large. */
   reading: Connection;
   keys: JournalKeys;
 }
@@ -131,7 +116,6 @@ class RedisStore implements JournalStore {
   readonly #owner: StoreOwner;
   readonly #settings: Settings;
   readonly #links: Links;
-  readonly #health: Health;
   readonly #open: OpenPublications;
   readonly #writer: Writer;
   readonly #publisher: Publisher;
@@ -144,6 +128,7 @@ class RedisStore implements JournalStore {
   readonly earlier: RedisEarlierRows;
   #loaded: Loaded;
   #reloading: Promise<void> | undefined;
+  #onReadyEnd = () => {};
 
   constructor(owner: StoreOwner, loaded: Loaded, links: Links, settings: Settings) {
     const { redis, waits, logger, previews, membership } = settings;
@@ -152,9 +137,7 @@ class RedisStore implements JournalStore {
     this.#settings = settings;
     this.#links = links;
     this.#loaded = loaded;
-    this.#health = new Health(logger);
     const run = membership.nodeId;
-    const health = this.#health;
     const view = () => this.view;
     const open = new OpenPublications(run, keys);
     const publications = new RedisPublications({
@@ -171,8 +154,6 @@ class RedisStore implements JournalStore {
     const context: WriterContext = {
       ...{ connection: writing, keys, run, open, publications, view },
       onJournalChanged: (isRolledBack) => this.#reload(isRolledBack),
-      onFailed: (error) => health.failed("writing", error),
-      onWorked: () => health.worked("writing"),
     };
     this.#open = open;
     this.publications = publications;
@@ -187,11 +168,10 @@ class RedisStore implements JournalStore {
     this.#writer = new Writer({
       ...settings,
       ...context,
-      refusal: () => this.#refusal(),
       onAppended: (batch, base, previous) => this.#publisher.appended(batch, base, previous),
     });
     this.#log = new LogReader({
-      ...{ redis, keys, ...waits, logger },
+      ...{ connection: redis.reading, keys, ...waits, logger },
       cursor: () => ({ epoch: this.view.epoch, head: this.view.head, trimsId: this.#loaded.trimsId }),
       withoutPublications: (chunks) => this.#publisher.withoutPublications(chunks),
       publicationsOf: (chunks, connection) => publications.publicationsOf(chunks, connection),
@@ -204,8 +184,6 @@ class RedisStore implements JournalStore {
         if (by !== run) owner.log.compacted(upTo, bytes);
       },
       onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
-      onFailed: (error) => health.failed("reading", error),
-      onWorked: () => health.worked("reading"),
     });
     this.pages = new RedisPages(reading, keys, () => this.view.channels, logger);
     this.#retention = new Retention({
@@ -218,15 +196,13 @@ class RedisStore implements JournalStore {
   }
 
   async start(): Promise<void> {
-    const { redis } = this.#links.writing;
     this.#owner.log.onReset(() => {
       this.publications.reset();
       this.rows.reset();
     });
     await this.#upkeep.start();
     await this.#retention.schedule(this.#loaded.excess);
-    redis.on("close", () => this.#health.failed("writing", new Error("Connection is closed.")));
-    redis.on("ready", () => this.#upkeep.run());
+    this.#onReadyEnd = this.#links.writing.onReady(() => this.#upkeep.run());
     await this.rows.start();
     this.#log.start();
   }
@@ -236,7 +212,7 @@ class RedisStore implements JournalStore {
   }
 
   get unavailableReason(): string | undefined {
-    return this.#health.unavailableReason;
+    return this.#settings.redis.unavailableReason ?? this.#log.unavailableReason;
   }
 
   append: JournalStore["append"] = (message, resolve, reject) => this.#writer.append(message, resolve, reject);
@@ -296,13 +272,8 @@ class RedisStore implements JournalStore {
     await this.#retention.schedule(loaded.excess);
   }
 
-  #refusal(): string | undefined {
-    if (this.#links.writing.isReady) return undefined;
-    return this.#health.unavailableReason ?? redisFailureReason(new Error("Connection is closed."));
-  }
-
   async idle(): Promise<void> {
-    this.#health.close();
+    this.#onReadyEnd();
     await this.publications.idle();
     await this.rows.close();
     await this.#upkeep.stop();
@@ -310,13 +281,10 @@ class RedisStore implements JournalStore {
   }
 
   async close(): Promise<void> {
-    const { writing, reading } = this.#links;
     try {
-      await this.#open.flush(writing);
+      await this.#open.flush(this.#links.writing);
     } finally {
       await this.#log.stop();
-      writing.close();
-      reading.close();
     }
   }
 }

@@ -1,7 +1,7 @@
+import { partsOf } from "../../../../platform/redis/connection.ts";
 import type { JournalReader } from "../../journal.ts";
 import type { RetentionLimits } from "../limits.ts";
 import type { MovedFloor } from "./channel-floors.ts";
-import { partsOf } from "./connection.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { TRIM } from "./scripts.ts";
 import type { WriterContext } from "./writer.ts";

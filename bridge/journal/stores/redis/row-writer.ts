@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
-import { type Connection, partsOf, type Reply } from "./connection.ts";
+import { type Connection, partsOf, type Reply } from "../../../../platform/redis/connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { ROWS } from "./scripts.ts";
 

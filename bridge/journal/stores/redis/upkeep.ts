@@ -1,5 +1,5 @@
+import { partsOf } from "../../../../platform/redis/connection.ts";
 import type { Membership } from "../../../../platform/redis/membership.ts";
-import { partsOf } from "./connection.ts";
 import { UPKEEP } from "./scripts.ts";
 import type { WriterContext } from "./writer.ts";
 
@@ -11,7 +11,7 @@ interface UpkeepOptions extends WriterContext {
 
 /**
  * After each heartbeat: says what this node needs, and claims the commands of dead nodes. This write also detects, even
- * while nobody appends, that writing fails or works again, and that Redis holds another journal.
+ * while nobody appends, that writing fails, and that Redis holds another journal.
  */
 export class Upkeep {
   readonly #options: UpkeepOptions;
@@ -30,10 +30,10 @@ export class Upkeep {
 
   /** Writes, unless a write is under way. Never throws. */
   run(): void {
-    const { connection, onFailed } = this.#options;
+    const { connection } = this.#options;
     if (this.#end === undefined || this.#working !== undefined || !connection.isReady) return;
     this.#working = this.#write()
-      .catch(onFailed)
+      .catch(() => {})
       .finally(() => {
         this.#working = undefined;
       });
@@ -51,7 +51,6 @@ export class Upkeep {
     const { head } = known;
     const args = [keys.prefix, membership.key, run, publications.needs];
     const [epoch, headNow, ...claimed] = partsOf(await connection.run(UPKEEP, keys.meta, args));
-    this.#options.onWorked();
     if (open.claimed(claimed.map(String))) this.#options.onClaimed();
     if (view() !== known) return;
     if (epoch !== known.epoch) await this.#options.onJournalChanged(false);

@@ -1,9 +1,9 @@
 import { LeaseLostError, StoreUnavailableError } from "../../../../platform/errors.ts";
+import { type Connection, partsOf, type Reply } from "../../../../platform/redis/connection.ts";
 import { AppendQueue, type Waiter } from "../../core/append-queue.ts";
 import type { JournalMessage } from "../../journal.ts";
 import { Batch } from "./batch.ts";
 import { MAX_ENTRY_CHANNELS } from "./chunk.ts";
-import { asUnavailable, type Connection, partsOf, type Reply } from "./connection.ts";
 import { type DedupKey, dedupKeyOf, type Waiting } from "./dedup-key.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
@@ -25,16 +25,12 @@ export interface WriterContext {
    * when the new view is loaded.
    */
   onJournalChanged: (isRolledBack: boolean) => Promise<void>;
-  onFailed: (error: unknown) => void;
-  onWorked: () => void;
 }
 
 interface WriterOptions extends WriterContext {
   limits: RedisJournalLimits;
   retentionEvents: number;
   now: () => number;
-  /** Why appends fail without being sent; undefined when they can be sent. */
-  refusal: () => string | undefined;
   /** @param base the position before the batch @param previous the stamp of the chunk before the batch */
   onAppended: (batch: Batch, base: number, previous: string) => void;
 }
@@ -65,8 +61,8 @@ export class Writer {
   }
 
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
-    const refused = this.#options.refusal();
-    if (refused !== undefined) throw new StoreUnavailableError(refused);
+    const { unavailableReason } = this.#options.connection;
+    if (unavailableReason !== undefined) throw new StoreUnavailableError(unavailableReason);
     checkChannels(message, this.#options.view());
     this.#queue.append(message, resolve, reject);
   }
@@ -113,18 +109,14 @@ export class Writer {
       this.sent.set(batch.number, batch);
       let answer: Reply;
       try {
-        const refused = this.#options.refusal();
-        if (refused !== undefined) throw new StoreUnavailableError(refused);
         answer = await connection.run(APPEND, keys.meta, args);
       } catch (error) {
         open.restoreDone(finished);
-        this.#options.onFailed(error);
-        this.#refuse(batch, asUnavailable(error));
+        this.#refuse(batch, error);
         return;
       }
       const [verdict, ...details] = partsOf(answer);
       if (verdict === "ok") {
-        this.#options.onWorked();
         this.#accepted(batch, Number(details[0]), String(details[1]));
         return;
       }
@@ -136,7 +128,7 @@ export class Writer {
         try {
           await this.#options.onJournalChanged(verdict === "behind");
         } catch (error) {
-          this.#refuse(batch, asUnavailable(error));
+          this.#refuse(batch, error);
           return;
         }
       }

@@ -15,7 +15,7 @@ const LEASE_MS = 1_000;
 /** A node with a journal in Redis and the archive. The node is a process of its own, so that the test can kill it. */
 const NODE = `
   const [url, prefix, databaseUrl] = process.argv.slice(1);
-  const { openRedis } = await import("${new URL("deploy/redis/redis.js", DIST)}");
+  const { openRedis } = await import("${new URL("platform/redis/connections.js", DIST)}");
   const { openRedisCluster } = await import("${new URL("bridge/cluster/redis/redis.js", DIST)}");
   const { openRedisJournal } = await import("${new URL("bridge/journal/stores/redis/redis.js", DIST)}");
   const { startArchive } = await import("${new URL("bridge/journal/archive/archive.js", DIST)}");

@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { openLevelJournal } from "../../../../bridge/journal/stores/level/level.ts";
 import { takeOverEarlierSessions } from "../../../../broker/sessions/earlier/take-over.ts";
-import { openRedis } from "../../../../deploy/redis/redis.ts";
 import type { EarlierRows } from "../../../../platform/publication-log.ts";
+import { openRedis } from "../../../../platform/redis/connections.ts";
 import { openJournalNode } from "../../../support/redis-journal.ts";
 
 type Step = "append" | "put" | "end";

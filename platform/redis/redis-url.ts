@@ -1,24 +1,26 @@
 /** A parsed `REDIS_URL`. */
 export type RedisPlace = RedisSingle | RedisSentinel | RedisCluster;
 
-interface Login {
+/** How a client logs in at Redis, and the database that it uses. Default: 0. */
+export interface RedisLogin {
   username: string | undefined;
   password: string | undefined;
   tls: boolean;
+  db?: number;
 }
 
-interface RedisAddress {
+export interface RedisAddress {
   host: string;
   port: number;
 }
 
-interface RedisSingle extends Login, RedisAddress {
+interface RedisSingle extends RedisLogin, RedisAddress {
   kind: "single";
   db: number;
 }
 
 /** The Sentinels find the master by its name, even after a failover. */
-interface RedisSentinel extends Login {
+interface RedisSentinel extends RedisLogin {
   kind: "sentinel";
   sentinels: readonly RedisAddress[];
   sentinelPassword: string | undefined;
@@ -26,7 +28,7 @@ interface RedisSentinel extends Login {
   db: number;
 }
 
-interface RedisCluster extends Login {
+interface RedisCluster extends RedisLogin {
   kind: "cluster";
   nodes: readonly RedisAddress[];
 }
@@ -97,7 +99,7 @@ export function describePlace(place: RedisPlace): string {
   }
 }
 
-function readLogin(text: string): Omit<Login, "tls"> {
+function readLogin(text: string): Omit<RedisLogin, "tls" | "db"> {
   const colon = text.indexOf(":");
   const username = decode(colon < 0 ? text : text.slice(0, colon));
   const password = colon < 0 ? "" : decode(text.slice(colon + 1));

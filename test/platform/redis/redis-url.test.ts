@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { describePlace, parseRedisUrl, RedisUrlError } from "../../../deploy/redis/redis-url.ts";
+import { describePlace, parseRedisUrl, RedisUrlError } from "../../../platform/redis/redis-url.ts";
 
 const nobody = { username: undefined, password: undefined, tls: false };
 
