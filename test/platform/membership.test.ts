@@ -89,7 +89,7 @@ describe("a node without heartbeats", () => {
     const one = await join();
     let rejoins = 0;
     one.membership.onRejoin(() => rejoins++);
-    await redis.connect("test").flushall();
+    await redis.commands.do((client) => client.flushall());
     await one.membership.beat();
     expect(rejoins).toBe(1);
     expect(await idsOf(one)).toEqual(new Set([one.membership.nodeId]));
