@@ -178,6 +178,11 @@ describe("the HTTP API", () => {
       await call(`GET ${path}`);
     for (const path of ["/livez", "/readyz", "/metrics", "/log-level", "/openapi.json", "/asyncapi.yaml"])
       await call(`GET ${path}`);
+    await call("POST /integrations", { body: { id: "grafana", role: "viewer" } });
+    await call("PUT /integrations/grafana", { body: { permissions: ["dashboard:read"] } });
+    await call("POST /integrations/grafana/rotate");
+    await call("GET /integrations");
+    await call("DELETE /integrations/grafana");
     await call("DELETE /devices/ridge");
     await call("DELETE /users/carol");
     const silent = Object.entries(http.paths)
@@ -195,6 +200,10 @@ describe("the HTTP API", () => {
       ["POST /users", 400, { body: { user_id: "x", password: "short", role: "chief" } }],
       ["PUT /users/nobody", 404, { body: { enabled: true } }],
       ["DELETE /users/nobody", 404],
+      ["POST /integrations", 400, { body: { id: "grafana" } }],
+      ["PUT /integrations/nobody", 404, { body: { role: "viewer" } }],
+      ["POST /integrations/nobody/rotate", 404],
+      ["DELETE /integrations/nobody", 404],
       ["POST /auth/login", 401, { body: { user_id: "nobody", password: "correct horse battery" }, token: "" }],
       ["POST /auth/login", 400, { body: "{", token: "" }],
       ["POST /auth/login", 413, { body: `"${"x".repeat(20_000)}"`, token: "" }],
