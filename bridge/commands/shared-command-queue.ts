@@ -245,20 +245,38 @@ export class SharedCommandQueue {
       if (alive !== undefined && owners.some((owner) => !alive.has(owner))) this.#check(camera);
   }
 
-  /** Reads the queue. While the store is unavailable, no command is the first. */
+  /**
+   * Reads the queue, and asks again for the places of waiting commands that the store has lost. While the store is
+   * unavailable, no command is the first.
+   */
   #check(camera: string): void {
-    this.#tasks
-      .run(camera, () => this.#change(camera, (entries) => this.#withMissing(camera, entries)))
-      .catch(() => {});
+    const check = async () => {
+      let missing: QueueEntry[] = [];
+      await this.#change(camera, (entries) => {
+        missing = this.#missing(camera, entries);
+        return undefined;
+      });
+      const lost: QueueEntry[] = [];
+      for (const entry of missing) {
+        // Another node has taken over the command, and may have finished it.
+        if ((await this.#options.cluster.documents.get(TAKEN, entry.id)) === undefined) lost.push(entry);
+        else this.#deleteWaiting(camera, entry.id);
+      }
+      if (lost.length > 0)
+        await this.#change(camera, (entries) => {
+          const stillMissing = new Set(this.#missing(camera, entries));
+          return [...entries, ...lost.filter((entry) => stillMissing.has(entry))];
+        });
+    };
+    this.#tasks.run(camera, check).catch(() => {});
   }
 
-  /** Asks again for the places of waiting commands that the store has lost. */
-  #withMissing(camera: string, entries: QueueEntry[]): QueueEntry[] | undefined {
+  /** The waiting commands of this node that the queue does not have. */
+  #missing(camera: string, entries: readonly QueueEntry[]): QueueEntry[] {
     const now = Date.now();
-    const missing = [...(this.#waiting.get(camera)?.values() ?? [])]
+    return [...(this.#waiting.get(camera)?.values() ?? [])]
       .map(({ entry }) => entry)
       .filter(({ id, until }) => until > now && entries.every((entry) => entry.id !== id));
-    return missing.length === 0 ? undefined : [...entries, ...missing];
   }
 
   #wait(camera: string, waiting: Waiting): void {
