@@ -112,7 +112,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     commands: commandConfig(read),
     previews: previewLimits(read),
     alerts: alertThresholds(read),
-    /** What must be the same at all nodes. */
+    /** The settings that must be the same at all nodes. */
     shared: sharedSettings(allSettings, { ...read, CHANNELS_FILE: channels.size === 0 ? undefined : channels }),
   };
 }

@@ -165,7 +165,7 @@ export function readBrokerConfig(source: EnvironmentSource) {
     /** Sessions and retained messages are kept in the folder `mqtt` below this path. */
     dataPath: read.DATA_PATH,
     topicRoot: read.TOPIC_ROOT,
-    /** What must be the same at all nodes. */
+    /** The settings that must be the same at all nodes. */
     shared: sharedSettings(allSettings, read),
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
     maxConnectBytes: read.MAX_CONNECT_BYTES,

@@ -20,7 +20,7 @@ export interface BackendEvent {
    * that the journal keeps one event. Default: a new id.
    */
   id?: string;
-  /** Of the task for which this node publishes. Default: none. */
+  /** The fence of the task for which this node publishes. Default: none. */
   fence?: Fence;
 }
 

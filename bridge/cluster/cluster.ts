@@ -34,7 +34,7 @@ export interface Cluster {
 
 export interface ClusterNode {
   id: string;
-  /** Of the host and its `DATA_PATH`. */
+  /** Contains the name of the host and the `DATA_PATH`. */
   name: string;
   /** Milliseconds since 1970, by the clock that the nodes share. */
   startedAt: number;

@@ -23,7 +23,7 @@ export interface JournalMessage {
    * Default: none.
    */
   open?: Publication | undefined;
-  /** Of the task for which this node publishes the message, which is stored only while this node holds the lease. */
+  /** The fence of the task for which this node publishes. The store takes the message only while this node holds the lease. */
   fence?: Fence | undefined;
   /** Stored together with the message. Default: none. */
   incomingId?: IncomingId | undefined;

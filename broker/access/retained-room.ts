@@ -80,7 +80,7 @@ export class RetainedRoom {
     return isRoom && topics.bytesBelow(owner) + addedBytes <= maxRetainedBytesPerDevice;
   }
 
-  /** What the arriving messages will add, of one owner or of all. */
+  /** The topics and bytes that arriving messages will add, for one owner or for all. */
   #arrivingBelow(owner: string | undefined): { size: number; bytes: number } {
     const topics = this.#topics();
     const added = { size: 0, bytes: 0 };

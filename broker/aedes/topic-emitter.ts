@@ -18,7 +18,7 @@ export class TopicEmitter {
   /** Read by Aedes. */
   readonly concurrency = 0;
   readonly #listeners = new TopicIndex<Listener>();
-  /** Of persistent sessions, which read the log themselves: for messages of QoS 0 only. */
+  /** The subscribers with persistent sessions. They read the log themselves, so they get only messages of QoS 0 here. */
   readonly #ofSessions = new TopicIndex<Listener>();
   #closed = false;
 

@@ -24,7 +24,7 @@ import { type Flight, NOT_SENT_ID, SessionFlights } from "./session-flights.ts";
 export class SessionCursor {
   readonly #options: SessionCursorOptions;
   readonly #filters: SessionFilters;
-  /** What was sent and is not acknowledged. */
+  /** The publications that were sent and are not acknowledged. */
   readonly flights: SessionFlights;
   /** While the session is live, the edge has the place of this field. */
   #sent: number;

@@ -37,7 +37,7 @@ export type StoredFlight = [position: number, qos: 1 | 2, released: 0 | 1, messa
 export class SessionFlights {
   readonly #open = new Map<number, Flight>();
   readonly #byId = new Map<number, Flight>();
-  /** What the connection has to send again. */
+  /** The flights that the connection has to send again. */
   readonly #resend = new Map<number, Flight>();
   readonly #onChange: () => void;
 

@@ -49,7 +49,7 @@ export interface JournalStore {
   close(): Promise<void>;
 }
 
-/** What a store uses of the journal above it. */
+/** The journal above a store, as the store uses it. */
 export interface StoreOwner {
   readonly log: StoredPublicationLog;
   readonly isClosing: boolean;

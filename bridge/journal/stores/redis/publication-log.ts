@@ -71,7 +71,7 @@ export class RedisPublications implements PublicationStore {
     return `${this.#neededAfter} ${this.#knownChange} ${this.#connectedAfter}`;
   }
 
-  /** What this node needs is not known any more. */
+  /** Forgets what the sessions of this node need. */
   reset(): void {
     this.#neededAfter = 0;
     this.#connectedAfter = 0;
