@@ -1,6 +1,7 @@
 import type { Readable, Writable } from "node:stream";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { z } from "zod";
+import { roleSchema } from "../../bridge/auth/accounts.ts";
 import { permissionsSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
 import type { Finding } from "../doctor/finding.ts";
@@ -57,6 +58,10 @@ export function checkedBy<Value>(schema: z.ZodType<Value>): (text: string) => Va
     if (!result.success) throw new InvalidArgumentError(`It ${result.error.issues[0]?.message}.`);
     return result.data;
   };
+}
+
+export function roleOption(): Option {
+  return new Option("--role <name>", "a predefined set of permissions").choices(roleSchema.options);
 }
 
 /** Only checks the syntax: the server decides whether a permission exists, because it has read CHANNELS_FILE. */

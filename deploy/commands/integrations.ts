@@ -1,8 +1,7 @@
 import { Argument, Option } from "commander";
 import { z } from "zod";
-import { roleSchema } from "../../bridge/auth/accounts.ts";
 import { idSchema } from "../../contract/ids.ts";
-import { type CommandLine, checkedBy, permissionOption, print } from "./command-line.ts";
+import { type CommandLine, checkedBy, permissionOption, print, roleOption } from "./command-line.ts";
 
 const integrationSchema = z.object({
   ...{ id: z.string(), role: z.string().optional(), permissions: z.array(z.string()) },
@@ -81,10 +80,6 @@ export function integrationCommands({ program, withApi, shell }: CommandLine): v
 
 function idArgument(): Argument {
   return new Argument("<id>", "the id, such as home-assistant").argParser(checkedBy(idSchema));
-}
-
-function roleOption(): Option {
-  return new Option("--role <name>", "a predefined set of permissions").choices(roleSchema.options);
 }
 
 function permissionsOption(): Option {

@@ -1,10 +1,9 @@
 import { Argument, type Command, Option } from "commander";
 import { z } from "zod";
-import { roleSchema } from "../../bridge/auth/accounts.ts";
 import { passwordSchema } from "../../bridge/auth/passwords.ts";
 import { userIdSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
-import { type CommandLine, checkedBy, permissionOption, print, type Shell } from "./command-line.ts";
+import { type CommandLine, checkedBy, permissionOption, print, roleOption, type Shell } from "./command-line.ts";
 import { readPassword } from "./read-password.ts";
 
 const userSchema = z.object({
@@ -85,8 +84,4 @@ const pathOf = (userId: string) => `/users/${encodeURIComponent(userId)}`;
 
 function userArgument(): Argument {
   return new Argument("<id>", "the user id, such as alice").argParser(checkedBy(userIdSchema));
-}
-
-function roleOption(): Option {
-  return new Option("--role <name>", "a predefined set of permissions").choices(roleSchema.options);
 }

@@ -8,7 +8,7 @@ import { encodeCompacted, type StoredRow } from "./publication-rows.ts";
 import type { RedisView } from "./redis-view.ts";
 import { COMPACT_PUBLICATIONS } from "./scripts.ts";
 
-/** Rows that one call of the script replaces: Redis needs about a millisecond. */
+/** Rows that one call of the script replaces, so that no call blocks Redis for long. */
 const ROWS_PER_STEP = 500;
 /** Rows are joined up to this size. */
 const ROW_BYTES = 64 * 1024;
