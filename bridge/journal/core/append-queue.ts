@@ -1,6 +1,6 @@
 import { StoreUnavailableError } from "../../../platform/errors.ts";
 import type { Appended, JournalMessage, MessageOrigin } from "../journal.ts";
-import type { JournalLimits } from "../stores/limits.ts";
+import type { JournalLimits } from "./limits.ts";
 
 export interface Waiter {
   resolve(appended: Appended): void;

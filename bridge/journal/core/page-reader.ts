@@ -1,8 +1,8 @@
 import type { JournalPage, ReadRequest, ReplayPage, ReplayRequest } from "../journal.ts";
 import type { RecentEntries } from "../recent-entries.ts";
-import { Page, type PageRequest, pageRequestOf } from "../stores/page.ts";
-import { WholePage } from "../stores/whole-page.ts";
 import type { JournalView } from "./journal-view.ts";
+import { Page, type PageRequest, pageRequestOf } from "./page.ts";
+import { WholePage } from "./whole-page.ts";
 
 /** The entries in a store. */
 export interface PageStore {

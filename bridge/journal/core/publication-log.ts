@@ -8,9 +8,9 @@ import type {
   RetainedPublication,
 } from "../../../platform/publication-log.ts";
 import { type ReferencedPreviews, withPictures } from "../preview-references.ts";
-import { type LogRow, publicationPage } from "../stores/publication-page.ts";
-import { RecentPublications } from "../stores/recent-publications.ts";
+import { type LogRow, publicationPage } from "./publication-page.ts";
 import type { PublicationRows } from "./publication-rows.ts";
+import { RecentPublications } from "./recent-publications.ts";
 
 export type OnCompacted = (upTo: number, bytes: number) => void;
 

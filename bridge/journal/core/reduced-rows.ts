@@ -1,5 +1,5 @@
 import { type LoggedPublication, sizeOf } from "../../../platform/publication-log.ts";
-import type { LogRow } from "../stores/publication-page.ts";
+import type { LogRow } from "./publication-page.ts";
 
 type Content = NonNullable<LogRow["content"]>;
 

@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Entry, StateEntry } from "../journal.ts";
-import type { JournalLimits } from "../stores/limits.ts";
+import type { JournalLimits } from "./limits.ts";
 
 /** The state changes of one write: the new value of each topic; undefined clears the state. */
 export type StateChanges = Map<string, StateEntry | undefined>;

@@ -5,7 +5,7 @@ import { Listeners } from "../../../platform/listeners.ts";
 import type { AppendedPublication, LoggedPublication, MqttLog } from "../../../platform/publication-log.ts";
 import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery } from "../journal.ts";
 import type { ReferencedPreviews } from "../preview-references.ts";
-import { BACKGROUND } from "../stores/limits.ts";
+import { BACKGROUND } from "./limits.ts";
 import { PageReader } from "./page-reader.ts";
 import { StoredPublicationLog } from "./publication-log.ts";
 import type { JournalStore, StoreOwner } from "./store.ts";

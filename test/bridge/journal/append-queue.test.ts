@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { AppendQueue, type WaitingAppend } from "../../../bridge/journal/core/append-queue.ts";
+import { DEFAULT_JOURNAL_LIMITS } from "../../../bridge/journal/core/limits.ts";
 import type { Appended } from "../../../bridge/journal/journal.ts";
-import { DEFAULT_JOURNAL_LIMITS } from "../../../bridge/journal/stores/limits.ts";
 import { message } from "./messages.ts";
 
 /** A queue whose store takes groups, and settles them when the test says so. */

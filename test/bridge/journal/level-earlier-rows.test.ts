@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { pino } from "pino";
 import { expect, it } from "vitest";
+import { maxFrameBytes, writeFrame } from "../../../bridge/journal/core/publication-frames.ts";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
-import { maxFrameBytes, writeFrame } from "../../../bridge/journal/stores/publication-frames.ts";
 import { temporaryFolder } from "../../broker/broker-under-test.ts";
 import { state } from "./messages.ts";
 

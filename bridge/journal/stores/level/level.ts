@@ -20,11 +20,16 @@ import { Store } from "../../../../platform/level/store.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
 import { JournalView } from "../../core/journal-view.ts";
 import { KnownGaps } from "../../core/known-gaps.ts";
+import {
+  assertRetention,
+  DEFAULT_JOURNAL_LIMITS,
+  type JournalLimits,
+  type RetentionLimits,
+} from "../../core/limits.ts";
 import type { JournalStore, StoreOwner } from "../../core/store.ts";
 import { StoredJournal } from "../../core/stored-journal.ts";
 import type { Journal } from "../../journal.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
-import { assertRetention, DEFAULT_JOURNAL_LIMITS, type JournalLimits, type RetentionLimits } from "../limits.ts";
 import { LevelBrokerRows } from "./broker-rows.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import { beginRun, bootOfMachine, type Checkpoint, writeCheckpoint } from "./checkpoint.ts";
@@ -40,7 +45,7 @@ import { LevelPublications } from "./publication-log.ts";
 import { Retention } from "./retention.ts";
 import { stateRow } from "./state-rows.ts";
 
-export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "../limits.ts";
+export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "../../core/limits.ts";
 
 const CHECKPOINT_INTERVAL_MS = 1_000;
 

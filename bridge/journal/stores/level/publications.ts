@@ -1,6 +1,6 @@
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
+import { loggedPublication, maxFrameBytes, readFrame, writeFrame } from "../../core/publication-frames.ts";
 import type { Publication } from "../../journal.ts";
-import { loggedPublication, maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 
 /**
  * The row with the publications of one write.

@@ -1,7 +1,7 @@
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import { NO_CHANNEL } from "../../core/channels.ts";
+import type { RetentionLimits } from "../../core/limits.ts";
 import type { JournalReader } from "../../journal.ts";
-import type { RetentionLimits } from "../limits.ts";
 import { bitLength, countBits, lowBits, lowestSetBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
 import { idKeysOfChunk, type Span } from "./chunk.ts";

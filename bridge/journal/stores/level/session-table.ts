@@ -1,4 +1,4 @@
-import type { JournalLimits } from "../limits.ts";
+import type { JournalLimits } from "../../core/limits.ts";
 
 export type SessionLimits = Pick<JournalLimits, "maxSessions" | "maxSessionsPerSender">;
 

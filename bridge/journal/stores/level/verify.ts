@@ -1,6 +1,6 @@
 import { reopenDatabase } from "../../../../platform/level/database.ts";
+import { DEFAULT_JOURNAL_LIMITS } from "../../core/limits.ts";
 import { StateTable } from "../../core/state-table.ts";
-import { DEFAULT_JOURNAL_LIMITS } from "../limits.ts";
 import { ChannelLogs } from "./channel-logs.ts";
 import { findMissing } from "./continuity.ts";
 import { META_KEY } from "./keys.ts";

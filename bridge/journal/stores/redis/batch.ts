@@ -1,8 +1,8 @@
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
 import type { Fence } from "../../../cluster/cluster.ts";
 import { NO_CHANNEL } from "../../core/channels.ts";
+import { loggedPublication } from "../../core/publication-frames.ts";
 import type { Entry, JournalMessage } from "../../journal.ts";
-import { loggedPublication } from "../publication-frames.ts";
 import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, MAX_CHUNK_PAYLOAD_BYTES } from "./chunk.ts";
 import type { Waiting } from "./dedup-key.ts";
 import type { JournalKeys } from "./keys.ts";

@@ -9,8 +9,8 @@ import type {
   TakenOverRows,
 } from "../../../../platform/publication-log.ts";
 import type { Connection } from "../../../../platform/redis/connection.ts";
+import { type Frame, maxFrameBytes, readFrame, writeFrame } from "../../core/publication-frames.ts";
 import type { Journal } from "../../journal.ts";
-import { type Frame, maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 import { INCOMING_ID_SECONDS } from "./batch.ts";
 import type { JournalKeys } from "./keys.ts";
 import { encodeOpen } from "./publication-rows.ts";

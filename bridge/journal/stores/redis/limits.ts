@@ -1,4 +1,4 @@
-import { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "../limits.ts";
+import { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "../../core/limits.ts";
 
 export interface RedisJournalLimits extends JournalLimits {
   /** How long chunks stay after retention removed their entries, for nodes that read late, milliseconds. */

@@ -1,10 +1,10 @@
 import type { Logger } from "pino";
 import type { Gap } from "../../../../contract/socket-messages.ts";
 import type { Connection } from "../../../../platform/redis/connection.ts";
+import { Page, type PageRequest } from "../../core/page.ts";
 import type { PageStore } from "../../core/page-reader.ts";
+import type { WholePage } from "../../core/whole-page.ts";
 import type { ReplayPage } from "../../journal.ts";
-import { Page, type PageRequest } from "../page.ts";
-import type { WholePage } from "../whole-page.ts";
 import type { ChannelFloors } from "./channel-floors.ts";
 import { type Chunk, entriesOf, readChunk } from "./chunk.ts";
 import type { JournalKeys } from "./keys.ts";

@@ -1,7 +1,7 @@
 import type { LoggedPublication, RetainedPublication } from "../../../../platform/publication-log.ts";
+import { loggedPublication, maxFrameBytes, readFrame, writeFrame } from "../../core/publication-frames.ts";
 import type { ReducedRow } from "../../core/reduced-rows.ts";
 import type { JournalMessage } from "../../journal.ts";
-import { loggedPublication, maxFrameBytes, readFrame, writeFrame } from "../publication-frames.ts";
 import type { Waiting } from "./dedup-key.ts";
 
 /**

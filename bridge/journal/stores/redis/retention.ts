@@ -1,6 +1,6 @@
 import { partsOf } from "../../../../platform/redis/connection.ts";
+import type { RetentionLimits } from "../../core/limits.ts";
 import type { JournalReader } from "../../journal.ts";
-import type { RetentionLimits } from "../limits.ts";
 import type { MovedFloor } from "./channel-floors.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { TRIM } from "./scripts.ts";

@@ -1,5 +1,5 @@
-import type { Channel } from "../core/channels.ts";
 import type { Entry, ReplayPage, ReplayRequest } from "../journal.ts";
+import type { Channel } from "./channels.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;
