@@ -219,8 +219,9 @@ class JournalIngest implements BridgeIngest {
     const message = content.data === null ? { ...content, data: clearedData(topic) } : content;
     const { journal } = this.#options;
     const entry = journalMessage(publication, facts, message, journal);
-    const { payload, qos } = publication;
-    if (qos === 0 && entry.state !== undefined) entry.publish = { payload, qos, retain: true };
+    const { payload, qos, publisher, expiresAt, properties } = publication;
+    if (qos === 0 && entry.state !== undefined)
+      entry.publish = { payload, qos, retain: true, publisher, expiresAt, properties };
     return entry;
   }
 

@@ -29,7 +29,7 @@ export function topicFacts(
  * with a spread, which takes several microseconds.
  */
 export function journalMessage(
-  { identity, topic, payload, qos, retain, incomingId }: IncomingPublication,
+  { identity, topic, payload, qos, retain, incomingId, publisher, expiresAt, properties }: IncomingPublication,
   { channels, camera, place }: TopicFacts,
   { event, data, dataText, timestamp, id, session, seq, historical }: Publication,
   journal: Pick<Journal, "state">,
@@ -44,7 +44,7 @@ export function journalMessage(
     state: isRetained ? (payload.length === 0 ? "clear" : "set") : undefined,
     origin: { sender: identity, id, session, seq },
     // QoS 0 is delivered at most once: it is not published again after a crash.
-    publish: qos === 0 ? undefined : { payload, qos, retain: isRetained },
+    publish: qos === 0 ? undefined : { payload, qos, retain: isRetained, publisher, expiresAt, properties },
     incomingId,
   };
 }

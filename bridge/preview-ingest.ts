@@ -31,7 +31,7 @@ export class PreviewIngest {
    * @throws {StoreUnavailableError} the preview cannot be written
    */
   async save(
-    { identity, topic: name, payload, qos, incomingId }: IncomingPublication,
+    { identity, topic: name, payload, qos, incomingId, publisher, expiresAt, properties }: IncomingPublication,
     { channels, place }: TopicFacts,
     { camera, capture }: Extract<Topic, { kind: "camera-preview" }>,
     senderAheadMs: number,
@@ -57,7 +57,7 @@ export class PreviewIngest {
       state: undefined,
       origin: { sender: identity, id, session: undefined, seq: undefined },
       // The journal stores no pictures. Subscribers that follow it get the payload from memory.
-      publish: qos === 0 ? undefined : { payload, qos, retain: false, reference },
+      publish: qos === 0 ? undefined : { payload, qos, retain: false, reference, publisher, expiresAt, properties },
       incomingId,
     };
   }

@@ -278,6 +278,7 @@ async function composed(options: BrokerOptions) {
       deliveries,
       aedes,
       maxPacketBytes,
+      now,
     },
     ...{ admission, connections, connectRefusals, willAdmission, authenticate, refusedPublications, gate },
     ...{ publishing, subscribing, forwarding, lifecycle, cleanup },
@@ -312,7 +313,7 @@ async function startAedes(parts: Parts): Promise<void> {
   });
   aedes.addListener("error", (error) => logger.error({ err: error }, "MQTT broker failed"));
   await aedes.listen();
-  aedes.follow(parts.mqttLog.publications);
+  aedes.follow(parts.mqttLog.publications, parts.now);
 }
 
 function brokerOf(parts: Parts): Broker {

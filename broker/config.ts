@@ -56,6 +56,13 @@ export const brokerSettings = {
     "Size of an MQTT CONNECT, will and token included. It costs memory before its sender is authenticated.",
     limitVariable.default(4096),
   ),
+  MAX_MQTT_PROPERTIES_BYTES: limitSetting(
+    8192,
+    "Size of the MQTT 5 properties that are kept with one publication or will.",
+    {
+      mustAgree: true,
+    },
+  ),
   MAX_MQTT_CLIENTS: limitSetting(10_000, "MQTT connections, authenticated or not."),
   MAX_MQTT_CONNECTIONS_PER_ADDRESS: setting(
     "MQTT connections from one address. Many cameras may share a router.",
@@ -168,6 +175,7 @@ export function readBrokerConfig(source: EnvironmentSource) {
     /** The settings that must be the same at all nodes. */
     shared: sharedSettings(allSettings, read),
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
+    maxPropertiesBytes: read.MAX_MQTT_PROPERTIES_BYTES,
     maxConnectBytes: read.MAX_CONNECT_BYTES,
     maxClients: read.MAX_MQTT_CLIENTS,
     maxConnectionsPerAddress: read.MAX_MQTT_CONNECTIONS_PER_ADDRESS,

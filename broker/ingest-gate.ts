@@ -1,4 +1,4 @@
-import type { Client, PublishPacket } from "aedes";
+import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { IncomingId, MqttLog } from "../platform/publication-log.ts";
 import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "../platform/publications.ts";
@@ -6,6 +6,7 @@ import type { PublishCallbacks, Sender } from "./access/authorize-publish.ts";
 import { NotAcceptedError } from "./access/errors.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
+import type { PropertiedPacket } from "./aedes/propertied-packet.ts";
 
 interface IngestGateOptions {
   broker: ForwardingBroker;
@@ -36,7 +37,7 @@ export class IngestGate {
     this.#options = options;
   }
 
-  submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void {
+  submit(client: Client | null, sender: Sender, packet: PropertiedPacket, callbacks: PublishCallbacks): void {
     if (callbacks.isForeign === true && !isLogged(packet)) {
       packet.dup = false;
       callbacks.settled?.();
@@ -56,7 +57,7 @@ export class IngestGate {
   }
 
   /** Accepts a QoS 2 publication once, although the client may resend it before the PUBREL [MQTT-4.3.3-2]. */
-  #ingestOnce(client: Client, sender: Sender, packet: PublishPacket, id: number, callbacks: PublishCallbacks): void {
+  #ingestOnce(client: Client, sender: Sender, packet: PropertiedPacket, id: number, callbacks: PublishCallbacks): void {
     if (this.#options.isIncoming(client.id, id)) {
       this.#options.broker.skip(packet);
       callbacks.settled?.();
@@ -77,7 +78,7 @@ export class IngestGate {
     this.#arriving.set(key, ingesting);
   }
 
-  async #ingestInBackground(sender: Sender, packet: PublishPacket): Promise<void> {
+  async #ingestInBackground(sender: Sender, packet: PropertiedPacket): Promise<void> {
     const bytes = this.#begin(sender, packet);
     try {
       await this.#accept(sender, packet);
@@ -93,7 +94,7 @@ export class IngestGate {
   async #ingest(
     client: Client | null,
     sender: Sender,
-    packet: PublishPacket,
+    packet: PropertiedPacket,
     { callback, refused, settled, isForeign = false }: Omit<PublishCallbacks, "awaitsIngest">,
   ): Promise<void> {
     const { broker, refusedPublications } = this.#options;
@@ -130,7 +131,7 @@ export class IngestGate {
 
   async #accept(
     sender: Sender,
-    packet: PublishPacket,
+    packet: PropertiedPacket,
     { incomingId, isForeign }: Acceptable = {},
   ): Promise<Acceptance> {
     const { ingest, log } = this.#options;
@@ -142,8 +143,8 @@ export class IngestGate {
   }
 
   /** @returns the sender's pending bytes, for {@link #end} */
-  #begin(sender: Sender, { payload }: PublishPacket): number {
-    const bytes = payload.length + MESSAGE_OVERHEAD_BYTES;
+  #begin(sender: Sender, { payload, stored }: PropertiedPacket): number {
+    const bytes = payload.length + (stored?.properties?.length ?? 0) + MESSAGE_OVERHEAD_BYTES;
     this.pending++;
     sender.rateLimiter?.pending(bytes);
     return bytes;
@@ -160,7 +161,7 @@ export class IngestGate {
     this.#failures = 0;
   }
 
-  #refuse(sender: Sender, { topic }: PublishPacket, { reason, message: why }: PermanentRefusal): void {
+  #refuse(sender: Sender, { topic }: PropertiedPacket, { reason, message: why }: PermanentRefusal): void {
     this.#recovered();
     this.#options.refusedPublications.add(sender, topic, { reason, why });
   }
@@ -174,7 +175,7 @@ export class IngestGate {
 }
 
 /** Whether the publication is in the log once it is accepted. `$` topics are internal. */
-function isLogged({ topic, qos, retain }: PublishPacket): boolean {
+function isLogged({ topic, qos, retain }: PropertiedPacket): boolean {
   return (qos > 0 || retain) && !topic.startsWith("$");
 }
 
@@ -188,16 +189,18 @@ interface Acceptable {
 }
 
 /** The id is stored with the publication, so that a repetition is known after a crash. Clean sessions end with it. */
-function incomingIdOf(client: Client | null, { qos, messageId }: PublishPacket): IncomingId | undefined {
+function incomingIdOf(client: Client | null, { qos, messageId }: PropertiedPacket): IncomingId | undefined {
   if (client === null || client.clean || qos !== 2 || messageId === undefined) return undefined;
   return { session: client.id, messageId };
 }
 
 function publicationOf(
   identity: string,
-  { topic, payload, qos, retain }: PublishPacket,
+  { topic, payload, qos, retain, stored }: PropertiedPacket,
   incomingId: IncomingId | undefined,
 ): IncomingPublication {
   const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-  return { identity, topic, payload: bytes, qos, retain, incomingId };
+  if (stored === undefined) return { identity, topic, payload: bytes, qos, retain, incomingId };
+  const { publisher, expiresAt, properties } = stored;
+  return { identity, topic, payload: bytes, qos, retain, incomingId, publisher, expiresAt, properties };
 }

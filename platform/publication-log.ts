@@ -1,16 +1,20 @@
+/** What is stored with a publication of an MQTT 5 client, besides what MQTT 3.1.1 has. */
+export interface StoredProperties {
+  /** The session key of the client that published it, so that MQTT 5 clients can refuse their own messages. */
+  readonly publisher?: string | undefined;
+  /** Not delivered from this moment on, milliseconds since 1970 by the clock of sessions. Default: no limit. */
+  readonly expiresAt?: number | undefined;
+  /** The MQTT 5 properties that subscribers get, encoded by the broker, at most `MAX_MQTT_PROPERTIES_BYTES`. Default: none. */
+  readonly properties?: Uint8Array | undefined;
+}
+
 /** A publication for MQTT subscribers, at its position in the journal. */
-export interface LoggedPublication {
+export interface LoggedPublication extends StoredProperties {
   readonly position: number;
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1 | 2;
   readonly retain: boolean;
-  /** The session key of the client that published it, so that MQTT 5 clients can refuse their own messages. */
-  readonly publisher?: string | undefined;
-  /** Not delivered after this moment, milliseconds since 1970. Default: no limit. */
-  readonly expiresAt?: number | undefined;
-  /** MQTT 5 properties, encoded. */
-  readonly properties?: Uint8Array | undefined;
   /**
    * The log stores this name instead of the payload, which another store keeps as long as no newer one replaces it. A
    * publication whose payload was replaced is not read from the log. Default: the log stores the payload.
@@ -18,12 +22,18 @@ export interface LoggedPublication {
   readonly reference?: string | undefined;
 }
 
+/** Whether subscribers get the publication no longer. @param now milliseconds since 1970, by the clock of sessions */
+export function hasExpired({ expiresAt }: StoredProperties, now: () => number): boolean {
+  return expiresAt !== undefined && expiresAt <= now();
+}
+
 /** The approximate size of a stored publication besides its payload and topic. */
 const PUBLICATION_BYTES = 40;
 
 /** The approximate size of a publication in the log. */
-export function sizeOf({ topic, payload, reference }: LoggedPublication): number {
-  return (reference?.length ?? payload.length) + topic.length + PUBLICATION_BYTES;
+export function sizeOf({ topic, payload, reference, properties, publisher }: LoggedPublication): number {
+  const added = (properties?.length ?? 0) + (publisher?.length ?? 0);
+  return (reference?.length ?? payload.length) + topic.length + PUBLICATION_BYTES + added;
 }
 
 /** Publications in order of position. */

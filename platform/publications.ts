@@ -1,8 +1,8 @@
 import type { RefusalReason } from "../contract/events.ts";
-import type { IncomingId } from "./publication-log.ts";
+import type { IncomingId, StoredProperties } from "./publication-log.ts";
 
 /** A publication of an authenticated MQTT client with write access to the topic. */
-export interface IncomingPublication {
+export interface IncomingPublication extends StoredProperties {
   /** `device:north`, `user:alice`. A will has the identity of its client. */
   identity: string;
   topic: string;
@@ -39,7 +39,7 @@ export interface Ingest {
 }
 
 /** A publication by the backend to MQTT subscribers. */
-export type OutgoingPublication = Omit<IncomingPublication, "identity" | "incomingId">;
+export type OutgoingPublication = Omit<IncomingPublication, "identity" | "incomingId" | keyof StoredProperties>;
 
 /** A message that the client of the identity has acknowledged (PUBACK). */
 export type Delivery = Pick<IncomingPublication, "identity" | "topic" | "payload">;

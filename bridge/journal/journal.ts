@@ -1,5 +1,5 @@
 import type { Gap, Since, UnrecoverableReason } from "../../contract/socket-messages.ts";
-import type { IncomingId, LoggedPublication, MqttLog } from "../../platform/publication-log.ts";
+import type { IncomingId, LoggedPublication, MqttLog, StoredProperties } from "../../platform/publication-log.ts";
 import type { Fence } from "../cluster/cluster.ts";
 
 export interface JournalMessage {
@@ -30,14 +30,10 @@ export interface JournalMessage {
 }
 
 /** A message as MQTT subscribers receive it. */
-export interface Publication {
+export interface Publication extends StoredProperties {
   payload: Uint8Array;
   qos: 0 | 1 | 2;
   retain: boolean;
-  /** As in the log, like the next three fields. */
-  publisher?: LoggedPublication["publisher"];
-  expiresAt?: LoggedPublication["expiresAt"];
-  properties?: LoggedPublication["properties"];
   /** See `encodeReference`. */
   reference?: LoggedPublication["reference"];
 }

@@ -1,11 +1,13 @@
-import type { Client, PublishPacket } from "aedes";
+import type { Client } from "aedes";
 import { MAX_JSON_DEPTH } from "../../contract/events.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import type { AccessRefusal, AuditedAct } from "../../platform/identity.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import type { ForwardingBroker } from "../aedes/forwarding-broker.ts";
+import type { PropertiedPacket } from "../aedes/propertied-packet.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { NotAcceptedError } from "./errors.ts";
+import { hasTooLargeProperties, largePropertiesProblem } from "./large-properties.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import { actOf, ownerTopic, type PublishDecision } from "./permission-sets.ts";
 import type { PublicationRefusal, PublicationSender, RefusedPublications } from "./refused-publications.ts";
@@ -43,11 +45,13 @@ interface AuthorizePublishOptions extends RetainedLimits {
   broker: ForwardingBroker;
   gate: {
     /** @param client null for the will of a client of an earlier run or of another node */
-    submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void;
+    submit(client: Client | null, sender: Sender, packet: PropertiedPacket, callbacks: PublishCallbacks): void;
   };
   refusedPublications: RefusedPublications;
   retainedTopics(): RetainedLookup;
   maxPayloadBytes: number;
+  /** The largest size of the MQTT 5 properties that are stored with a publication. */
+  maxPropertiesBytes: number;
   onRefused(refusal: AccessRefusal): void;
   onCarriedOut(act: AuditedAct): void;
 }
@@ -80,7 +84,7 @@ export class AuthorizePublish {
   }
 
   /** Aedes writes PUBACK and PUBREC after the callback. */
-  readonly hook = (client: Client | null, packet: PublishPacket, callback: Callback): void => {
+  readonly hook = (client: Client | null, packet: PropertiedPacket, callback: Callback): void => {
     if (client === null || client.closed) {
       const identity = this.#options.wills.bearerOf(packet)?.identity;
       if (identity !== undefined) {
@@ -107,8 +111,8 @@ export class AuthorizePublish {
     this.#publish(client, access, packet, callback);
   };
 
-  #publish(client: Client, access: ClientAccess, packet: PublishPacket, callback: Callback): void {
-    const { maxPayloadBytes, gate } = this.#options;
+  #publish(client: Client, access: ClientAccess, packet: PropertiedPacket, callback: Callback): void {
+    const { maxPayloadBytes, maxPropertiesBytes, gate } = this.#options;
     const { identity } = access;
     const decision = access.writes.of(packet.topic);
     if (decision.kind === "refused") {
@@ -116,6 +120,9 @@ export class AuthorizePublish {
     } else if (packet.payload.length > maxPayloadBytes) {
       // "At least", because `packet-meter.ts` truncates a packet that is too large.
       const why = `a payload of at least ${packet.payload.length} bytes exceeds MAX_PAYLOAD_BYTES, which is ${maxPayloadBytes}`;
+      this.#refuse(access, packet, { reason: "too_large", why }, callback);
+    } else if (packet.stored !== undefined && hasTooLargeProperties(packet.stored, maxPropertiesBytes)) {
+      const why = largePropertiesProblem(packet.stored, maxPropertiesBytes);
       this.#refuse(access, packet, { reason: "too_large", why }, callback);
     } else if (decision.kind === "ingest" && decision.act?.action === "command" && !nameIssuer(packet, identity)) {
       const why = `a command nested deeper than ${MAX_JSON_DEPTH} levels`;
@@ -134,7 +141,7 @@ export class AuthorizePublish {
     }
   }
 
-  #publishWill(client: Client | null, identity: string, packet: PublishPacket, callback: Callback): void {
+  #publishWill(client: Client | null, identity: string, packet: PropertiedPacket, callback: Callback): void {
     const { tree, gate, wills, broker, isRemoved } = this.#options;
     const drop = (): void => {
       broker.skip(packet);
@@ -172,7 +179,7 @@ export class AuthorizePublish {
   }
 
   /** Takes room for a retained message. Without room, the message is not retained. @returns gives the room back */
-  #retain(sender: PublicationSender, owner: string | undefined, packet: PublishPacket): (() => void) | undefined {
+  #retain(sender: PublicationSender, owner: string | undefined, packet: PropertiedPacket): (() => void) | undefined {
     const { topic, payload, retain } = packet;
     if (!retain || payload.length === 0) return undefined;
     const entered = this.#room.enter(owner, topic, payload.length);
@@ -184,7 +191,7 @@ export class AuthorizePublish {
     return undefined;
   }
 
-  #refuse(access: ClientAccess, packet: PublishPacket, refusal: PublicationRefusal, callback: Callback): void {
+  #refuse(access: ClientAccess, packet: PropertiedPacket, refusal: PublicationRefusal, callback: Callback): void {
     const { refusedPublications, onRefused, broker } = this.#options;
     const { identity, address } = access;
     refusedPublications.add(access, packet.topic, refusal);

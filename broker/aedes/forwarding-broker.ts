@@ -1,5 +1,6 @@
-import { Aedes, type AedesOptions, type AedesPublishPacket, type Client, type PublishPacket } from "aedes";
+import { Aedes, type AedesOptions, type Client } from "aedes";
 import type { PublicationLog } from "../../platform/publication-log.ts";
+import type { DeliveredPacket, PropertiedPacket } from "./propertied-packet.ts";
 import { nothing, TopicEmitter } from "./topic-emitter.ts";
 
 type PublishCallback = (error?: Error) => void;
@@ -7,12 +8,12 @@ type PublishCallback = (error?: Error) => void;
 /** Marks a packet that Aedes must not forward. (A WeakMap took a tenth of a message's processing time.) */
 const SKIPPED = Symbol("skipped");
 
-interface SkippablePacket extends PublishPacket {
+interface SkippablePacket extends PropertiedPacket {
   [SKIPPED]?: boolean;
 }
 
 /** A publication with its place among those of this run of the broker. */
-interface NumberedPacket extends PublishPacket {
+interface NumberedPacket extends PropertiedPacket {
   brokerId: string;
   brokerCounter: number;
 }
@@ -42,10 +43,13 @@ export class ForwardingBroker extends Aedes {
     this.#emitter = emitter;
   }
 
-  /** From now on, subscribers get the publications of the log, in the order of the log. */
-  follow(log: Pick<PublicationLog, "follow">): void {
+  /**
+   * From now on, subscribers get the publications of the log, in the order of the log.
+   * @param now milliseconds since 1970, by the clock of message expiry
+   */
+  follow(log: Pick<PublicationLog, "follow">, now: () => number): void {
     this.#unfollow = log.follow((publications) => {
-      for (const publication of publications) this.#emitter.dispatchLogged(publication);
+      for (const publication of publications) this.#emitter.dispatchLogged(publication, now);
     });
   }
 
@@ -55,7 +59,7 @@ export class ForwardingBroker extends Aedes {
   }
 
   /** Dispatches a publication of QoS 0 of another node. */
-  deliver(publication: Omit<AedesPublishPacket, "messageId">): void {
+  deliver(publication: Omit<DeliveredPacket, "messageId">): void {
     this.#emitter.emit(publication);
   }
 
@@ -70,13 +74,15 @@ export class ForwardingBroker extends Aedes {
       done();
       return;
     }
-    const { cmd, topic, payload, qos, retain, dup } = packet;
+    const { cmd, topic, payload, qos, retain, dup, stored } = packet;
     // Copied field by field: spreading the parser's object took 2 µs per message.
     const brokerCounter = ++this.#published;
-    const numbered = { cmd, topic, payload, qos, retain, dup, brokerId: this.id, brokerCounter };
+    const numbered = { cmd, topic, payload, qos, retain, dup, brokerId: this.id, brokerCounter, stored };
     // Topics of Aedes itself stay at this node.
     if (qos === 0 && !topic.startsWith("$")) this.#bus?.send(numbered);
-    super.publish(numbered, done);
+    // Aedes would copy the packet without what is stored.
+    if (stored !== undefined) this.#emitter.emit(numbered, done);
+    else super.publish(numbered, done);
   }
 
   /**

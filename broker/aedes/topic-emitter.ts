@@ -1,12 +1,12 @@
-import type { AedesPublishPacket } from "aedes";
-import type { LoggedPublication } from "../../platform/publication-log.ts";
+import { hasExpired, type LoggedPublication } from "../../platform/publication-log.ts";
+import type { DeliveredPacket } from "./propertied-packet.ts";
 import { TopicIndex } from "./topic-index.ts";
 
 /** The broker id of live publications of the log. Their counter is their position. */
 export const LIVE_LOG_ID = "live";
 
 /** `brokerCounter` grows with each publication of a broker id: Aedes drops others as repetitions. */
-type Listener = (message: AedesPublishPacket, done: () => void) => void;
+type Listener = (message: DeliveredPacket, done: () => void) => void;
 
 /**
  * The subscriptions, and the dispatch of publications to them. Replaces Aedes' `mqemitter`, which waits until the
@@ -46,7 +46,7 @@ export class TopicEmitter {
   }
 
   /** Dispatches a publication that is not in the log. */
-  emit(message: AedesPublishPacket, done: (error?: Error) => void = nothing): this {
+  emit(message: DeliveredPacket, done: (error?: Error) => void = nothing): this {
     if (this.#closed) {
       done(new Error("the broker is stopping"));
       return this;
@@ -60,13 +60,16 @@ export class TopicEmitter {
     return this;
   }
 
-  /** Dispatches the next publication of the log. */
-  dispatchLogged({ position, topic, payload, qos, retain }: LoggedPublication): void {
-    if (this.#closed) return;
+  /** Dispatches the next publication of the log. @param now milliseconds since 1970, by the clock of message expiry */
+  dispatchLogged(publication: LoggedPublication, now: () => number): void {
+    if (this.#closed || hasExpired(publication, now)) return;
+    const { position, topic, payload, qos, retain } = publication;
     const listeners = this.#match(topic, qos);
     if (listeners.length === 0) return;
+    const stored = isPropertied(publication) ? publication : undefined;
     const cmd = "publish" as const;
-    const message = { cmd, topic, payload, qos, retain, dup: false, brokerId: LIVE_LOG_ID, brokerCounter: position };
+    const brokerCounter = position;
+    const message = { cmd, topic, payload, qos, retain, dup: false, brokerId: LIVE_LOG_ID, brokerCounter, stored };
     for (const listener of listeners) listener(message, nothing);
   }
 
@@ -83,3 +86,7 @@ export class TopicEmitter {
 }
 
 export function nothing(): void {}
+
+function isPropertied({ publisher, expiresAt, properties }: LoggedPublication): boolean {
+  return publisher !== undefined || expiresAt !== undefined || properties !== undefined;
+}

@@ -1,4 +1,4 @@
-import type { LoggedPublication } from "../../platform/publication-log.ts";
+import { hasExpired, type LoggedPublication } from "../../platform/publication-log.ts";
 import { SessionBacklog } from "./session-backlog.ts";
 import type { CursorRecord, SessionConnection, SessionCursorOptions } from "./session-delivery.ts";
 import { SessionFilters } from "./session-filters.ts";
@@ -298,7 +298,7 @@ export class SessionCursor {
   }
 
   #isFor(connection: SessionConnection, publication: LoggedPublication): boolean {
-    if (publication.expiresAt !== undefined && publication.expiresAt <= this.#options.now()) return false;
+    if (hasExpired(publication, this.#options.now)) return false;
     return connection.mayReceive(publication);
   }
 

@@ -75,6 +75,17 @@ describe("a publication", () => {
     expect(ingest.stats()).toMatchObject({ accepted: 1, duplicates: 0 });
   });
 
+  it("keeps what an MQTT 5 client stores with it in the log, whatever its kind and QoS", async () => {
+    const { ingest, journal, published } = await openIngest();
+    const stored = { publisher: "user:alice", expiresAt: NOW + 60_000, properties: Buffer.from([1, 2, 3]) };
+    await ingest.accept(publication("cameras/north/events/x", envelope, stored));
+    await ingest.accept(publication("cameras/north/previews/one", JPEG, stored));
+    await ingest.accept(publication("cameras/north/state/power", "on", { ...stored, qos: 0, retain: true }));
+    expect(published).toMatchObject([stored, stored, stored]);
+    const [retained] = await journal.mqtt.publications.retained(["skylapse/v1/cameras/north/state/power"]);
+    expect(retained).toMatchObject(stored);
+  });
+
   it("is acknowledged again when it is repeated, without being recorded or forwarded again", async () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication("cameras/north/events/x", envelope));

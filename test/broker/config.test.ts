@@ -14,6 +14,7 @@ describe("the broker's configuration", () => {
       dataPath: "./data",
       topicRoot: "skylapse/v1",
       maxPayloadBytes: 262_144,
+      maxPropertiesBytes: 8192,
       maxConnectBytes: 4096,
       maxClients: 10_000,
       maxConnectionsPerAddress: 1000,

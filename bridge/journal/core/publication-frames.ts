@@ -76,6 +76,9 @@ export interface Frame extends Publication {
   payload: Buffer;
   topic: string;
   changesState: boolean;
+  publisher?: string;
+  expiresAt?: number;
+  properties?: Uint8Array;
 }
 
 /** @returns the publication, and the offset after it @throws {RangeError} the frame is damaged */

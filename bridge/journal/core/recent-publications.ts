@@ -1,6 +1,6 @@
 import type { LoggedPublication, PublicationPage } from "../../../platform/publication-log.ts";
 
-/** The approximate memory of a publication besides its payload. */
+/** The approximate memory of a publication besides its payload and properties. */
 const PUBLICATION_BYTES = 200;
 const PAGE_PUBLICATIONS = 512;
 const MAX_BYTES = 16 * 1024 * 1024;
@@ -27,12 +27,12 @@ export class RecentPublications {
     this.#head = head;
     for (const publication of publications) {
       this.#publications.push(publication);
-      this.#bytes += publication.payload.length + PUBLICATION_BYTES;
+      this.#bytes += memoryOf(publication);
     }
     while (this.#bytes > this.#maxBytes) {
       const oldest = this.#publications[this.#start];
       if (oldest === undefined) break;
-      this.#bytes -= oldest.payload.length + PUBLICATION_BYTES;
+      this.#bytes -= memoryOf(oldest);
       this.#after = oldest.position;
       this.#start++;
     }
@@ -62,4 +62,8 @@ export class RecentPublications {
     }
     return low;
   }
+}
+
+function memoryOf({ payload, properties }: LoggedPublication): number {
+  return payload.length + (properties?.length ?? 0) + PUBLICATION_BYTES;
 }

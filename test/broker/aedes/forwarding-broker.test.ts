@@ -1,19 +1,23 @@
 import { expect, test } from "vitest";
 import { ForwardingBroker } from "../../../broker/aedes/forwarding-broker.ts";
-import type { LoggedPublication } from "../../../platform/publication-log.ts";
+import type { DeliveredPacket } from "../../../broker/aedes/propertied-packet.ts";
+import type { LoggedPublication, StoredProperties } from "../../../platform/publication-log.ts";
+
+const NOW = 1_800_000_000_000;
 
 /** A broker that follows a log of the test. */
 function following() {
   const broker = new ForwardingBroker({ id: "one" });
   let publish = (_: readonly LoggedPublication[]) => {};
-  broker.follow({
+  const log: Parameters<typeof broker.follow>[0] = {
     follow: (onPublications) => {
       publish = (publications) => onPublications(publications, publications.at(-1)?.position ?? 0);
       return () => {};
     },
-  });
-  const publishOne = (position: number, qos: 0 | 1 | 2, retain = false) =>
-    publish([{ position, topic: "a/b", payload: Buffer.alloc(0), qos, retain }]);
+  };
+  broker.follow(log, () => NOW);
+  const publishOne = (position: number, qos: 0 | 1 | 2, retain = false, stored: StoredProperties = {}) =>
+    publish([{ position, topic: "a/b", payload: Buffer.alloc(0), qos, retain, ...stored }]);
   return { broker, publishOne };
 }
 
@@ -54,4 +58,21 @@ test("an unsubscribed session is called no more, and a subscription waits until 
   await new Promise<void>((resolve) => broker.unsubscribe("a/#", listener, resolve));
   publishOne(1, 0, true);
   expect(isCalled).toBe(false);
+});
+
+test("a subscription gets what is stored with a publication, of every QoS, and no publication that has expired", () => {
+  const { broker, publishOne } = following();
+  const got: (StoredProperties | undefined)[] = [];
+  broker.subscribe(
+    "a/#",
+    ({ stored }: DeliveredPacket) => void got.push(stored),
+    () => {},
+  );
+  const properties = Buffer.from([1, 2]);
+  publishOne(1, 1, false, { properties, publisher: "user:alice", expiresAt: NOW + 1 });
+  publishOne(2, 1);
+  publishOne(3, 1, false, { expiresAt: NOW });
+  const packet = { cmd: "publish" as const, topic: "a/b", payload: "", qos: 0 as const, retain: false, dup: false };
+  broker.publish({ ...packet, stored: { properties } }, () => {});
+  expect(got).toMatchObject([{ properties, publisher: "user:alice", expiresAt: NOW + 1 }, undefined, { properties }]);
 });
