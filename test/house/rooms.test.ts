@@ -10,7 +10,7 @@ const FLOORS: Record<string, readonly string[]> = {
     ...[".", "http", "websocket", "stats", "cameras", "commands", "delivery"],
     ...["previews", "auth", "clock", "broker-link", "journal", "cluster"],
   ],
-  broker: [".", "listeners", "sessions", "access", "cluster", "aedes"],
+  broker: [".", "mqtt5", "listeners", "sessions", "access", "cluster", "aedes"],
   device: [".", "status", "simulator", "commands", "capture", "link", "outbox", "cameras", "host"],
   "dashboard-client": ["page", "react", ".", "state", "client"],
 };
