@@ -73,7 +73,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
     const authority = parts.add(await openBackendAuthority(config, stores, logger));
     const { devices } = authority;
     const { logins, mqttAccountLogin } = bridgeConfig;
-    const guard = parts.add(new LoginGuard({ ...logins, signals: cluster.signals, nodeId: cluster.nodeId }));
+    const guard = parts.add(new LoginGuard({ ...logins, ...cluster }));
     stopSignal.throwIfAborted();
     await importDevices({ path: join(dataPath, "devices.json"), devices, logger });
 

@@ -1,10 +1,11 @@
 import { z } from "zod";
-import type { Signals } from "../cluster/cluster.ts";
+import { StoreUnavailableError } from "../../platform/errors.ts";
+import type { Rates, Signals } from "../cluster/cluster.ts";
 
 /** The most user ids, addresses and pairs that are kept. Above this, the oldest is removed. */
 const MAX_COUNTED = 10_000;
-const FAILED = "login-failed";
-const DONE = "login-done";
+const LOGGED_IN = "login-done";
+const REFRESHED = "login-refreshed";
 
 const attemptSchema = z.object({ userId: z.string(), address: z.string() });
 type Attempt = z.infer<typeof attemptSchema>;
@@ -31,6 +32,8 @@ interface LoginGuardOptions {
   /** How long failures count, starting at the first one. */
   windowMs: number;
   signals: Pick<Signals, "send" | "on">;
+  /** Counts the failures at all nodes. Undefined: this is the only node. */
+  rates: Rates | undefined;
   nodeId: string;
 }
 
@@ -38,8 +41,9 @@ interface LoginGuardOptions {
  * Slows down the guessing of passwords. Failures are counted by user id (many addresses, one victim) and by address
  * (one address, many victims). Many people may share an address: an office, a mobile network, a proxy that is not in
  * TRUSTED_PROXIES. If every failure at an address counted for everybody there, a stranger could lock all of them out.
- * So at an address where a user has logged in before, only that user's failures from there count. Nodes send their
- * failures and logins to each other. If such a message is lost, the other nodes miss only that attempt.
+ * So at an address where a user has logged in before, only that user's failures from there count. Nodes count failures
+ * together in Redis, and each node by itself while Redis is unavailable. Nodes send logins to each other. If such a
+ * message is lost, the other nodes do not know that the user has logged in there.
  */
 export class LoginGuard {
   readonly #options: LoginGuardOptions;
@@ -61,8 +65,8 @@ export class LoginGuard {
         if (from !== options.nodeId && attempt.success) handle(attempt.data);
       });
     this.#unsubscribe = [
-      listen(FAILED, (attempt) => this.#count(attempt, 1)),
-      listen(DONE, (attempt) => this.#remember(attempt)),
+      listen(LOGGED_IN, (attempt) => this.#succeeded(attempt)),
+      listen(REFRESHED, (attempt) => this.#remember(attempt)),
     ];
   }
 
@@ -73,40 +77,77 @@ export class LoginGuard {
    * @throws {TooManyFailuresError}
    */
   async attempt<Result>(attempt: Attempt, verify: () => Promise<Result | undefined>): Promise<Result | undefined> {
-    const { maxFailures, maxAddressFailures, signals } = this.#options;
-    const { userId, address } = attempt;
-    const pair = pairOf(attempt);
-    const strangerWaitMs = () =>
-      Math.max(this.#users.waitMs(userId, maxFailures), this.#addresses.waitMs(address, maxAddressFailures));
-    const waitMs = Math.max(this.#pairs.waitMs(pair, maxFailures), this.#knownPairs.has(pair) ? 0 : strangerWaitMs());
-    if (waitMs > 0) throw new TooManyFailuresError(Math.ceil(waitMs / 1000));
+    this.#assertAllowed(attempt);
     this.#count(attempt, 1);
     let result: Result | undefined;
     try {
+      await this.#countAtAllNodes(attempt);
       result = await verify();
     } catch (error) {
       this.#count(attempt, -1);
+      await this.#forget(attempt, "one");
       throw error;
     }
-    signals.send(result === undefined ? FAILED : DONE, { userId, address });
-    if (result !== undefined) {
-      // The user knows the password and is not guessing. Failures of other users at this address still count.
-      this.#users.clear(userId);
-      this.#pairs.clear(pair);
-      this.#addresses.add(address, -1);
-      this.#remember(attempt);
-    }
+    if (result === undefined) return undefined;
+    this.#succeeded(attempt);
+    this.#addresses.add(attempt.address, -1);
+    this.#options.signals.send(LOGGED_IN, { ...attempt });
+    await this.#forget(attempt, "all");
     return result;
   }
 
   /** A refresh proves a login at this address: failures of other users there do not affect this user from now on. */
   recordRefresh(attempt: Attempt): void {
-    if (!this.#knownPairs.has(pairOf(attempt))) this.#options.signals.send(DONE, { ...attempt });
+    if (!this.#knownPairs.has(pairOf(attempt))) this.#options.signals.send(REFRESHED, { ...attempt });
     this.#remember(attempt);
   }
 
   stop(): void {
     for (const end of this.#unsubscribe) end();
+  }
+
+  /** @throws {TooManyFailuresError} this node has counted too many failures */
+  #assertAllowed(attempt: Attempt): void {
+    const { maxFailures, maxAddressFailures } = this.#options;
+    const { userId, address } = attempt;
+    const pair = pairOf(attempt);
+    const strangerWaitMs = () =>
+      Math.max(this.#users.waitMs(userId, maxFailures), this.#addresses.waitMs(address, maxAddressFailures));
+    const waitMs = Math.max(this.#pairs.waitMs(pair, maxFailures), this.#knownPairs.has(pair) ? 0 : strangerWaitMs());
+    assertNoWait(waitMs);
+  }
+
+  /** @throws {TooManyFailuresError} the nodes together have counted too many failures */
+  async #countAtAllNodes(attempt: Attempt): Promise<void> {
+    const { rates, maxFailures, maxAddressFailures, windowMs } = this.#options;
+    if (rates === undefined) return;
+    const count = (name: keyof typeof RATES, limit: number) =>
+      rates.exceededForMs(RATES[name], keysOf(attempt)[name], limit, windowMs).catch(zeroIfUnavailable);
+    const [pair, user, address] = await Promise.all([
+      count("pair", maxFailures),
+      count("user", maxFailures),
+      count("address", maxAddressFailures),
+    ]);
+    assertNoWait(Math.max(pair, this.#knownPairs.has(pairOf(attempt)) ? 0 : Math.max(user, address)));
+  }
+
+  /** Takes back the attempt at all nodes. `all`: also the earlier failures of the user, but not those of the address. */
+  async #forget(attempt: Attempt, events: "one" | "all"): Promise<void> {
+    const { rates } = this.#options;
+    if (rates === undefined) return;
+    const { pair, user, address } = keysOf(attempt);
+    await Promise.all([
+      rates.forget(RATES.pair, pair, events),
+      rates.forget(RATES.user, user, events),
+      rates.forget(RATES.address, address, "one"),
+    ]).catch(zeroIfUnavailable);
+  }
+
+  /** The user knows the password and is not guessing. Failures of other users at this address still count. */
+  #succeeded(attempt: Attempt): void {
+    this.#users.clear(attempt.userId);
+    this.#pairs.clear(pairOf(attempt));
+    this.#remember(attempt);
   }
 
   #remember(attempt: Attempt): void {
@@ -126,6 +167,18 @@ export class LoginGuard {
 }
 
 const pairOf = ({ userId, address }: Attempt) => JSON.stringify([userId, address]);
+const keysOf = (attempt: Attempt) => ({ pair: pairOf(attempt), user: attempt.userId, address: attempt.address });
+/** The names of the rates that nodes share. */
+const RATES = { pair: "login-pair", user: "login-user", address: "login-address" } as const;
+
+function assertNoWait(waitMs: number): void {
+  if (waitMs > 0) throw new TooManyFailuresError(Math.ceil(waitMs / 1000));
+}
+
+function zeroIfUnavailable(error: unknown): 0 {
+  if (error instanceof StoreUnavailableError) return 0;
+  throw error;
+}
 
 class FailureCounts {
   readonly #windowMs: number;

@@ -134,15 +134,17 @@ export interface ConnectionRegister {
   total(): Promise<number>;
 }
 
-/** Limits of events in a minute, for all nodes together. */
+/** Limits of events in a time, for all nodes together. All methods throw {@link StoreUnavailableError}. */
 export interface Rates {
   /**
    * Counts an event.
-   * @param limit events in a minute, which begins with the first event of the key
-   * @returns whether the event exceeds the limit
-   * @throws {StoreUnavailableError}
+   * @param limit events in a window, which begins with the first event of the key; Infinity for no limit
+   * @param windowMs default a minute
+   * @returns 0, or the milliseconds until the window ends if the event exceeds the limit
    */
-  exceeds(name: string, key: string, limit: number): Promise<boolean>;
+  exceededForMs(name: string, key: string, limit: number, windowMs?: number): Promise<number>;
+  /** Takes back one event of the window, or all of them. */
+  forget(name: string, key: string, events: "one" | "all"): Promise<void>;
 }
 
 /** Counters summed over all nodes, including stopped ones, since the first start of any node. */

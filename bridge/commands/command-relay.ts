@@ -229,7 +229,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   ): Promise<void> {
     const { id, camera, by } = pending;
     try {
-      if (Number.isFinite(maxPerMinute) && (await rates?.exceeds("commands", by, maxPerMinute))) {
+      if (((await rates?.exceededForMs("commands", by, maxPerMinute)) ?? 0) > 0) {
         advance(pending, "failed", { code: ReplyCode.rateLimited, error: tooFast(maxPerMinute) });
         return;
       }

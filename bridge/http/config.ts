@@ -35,6 +35,7 @@ export const httpSettings = {
   MAX_TOKEN_REQUESTS_PER_MINUTE: setting(
     "HTTP requests for tokens, logins and changes of users from one address in a minute, each route by itself.",
     limitVariable.default(60),
+    { mustAgree: true },
   ),
   MAX_BROADCASTS_PER_MINUTE: setting("HTTP broadcasts from one address in a minute.", limitVariable.default(6000), {
     mustAgree: true,

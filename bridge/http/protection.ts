@@ -1,9 +1,11 @@
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, onRequestAsyncHookHandler } from "fastify";
 import { networkOf } from "../../platform/addresses.ts";
+import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { Origins } from "../../platform/origins.ts";
+import type { Rates } from "../cluster/cluster.ts";
 import { RequestError } from "./errors.ts";
 import { RequestThrottle } from "./request-throttle.ts";
 import type { Services } from "./services.ts";
@@ -12,6 +14,7 @@ export interface ProtectionOptions {
   http: Pick<Services["http"], "maxRequestsPerSecond" | "maxRequestsPerMinute">;
   addressOf: Services["addressOf"];
   origins: Pick<Origins, "allows" | "noteRefusal">;
+  cluster: Pick<Services["cluster"], "rates">;
 }
 
 const CORS = {
@@ -22,7 +25,8 @@ const CORS = {
 };
 
 /** Adds the steps that every request passes first: throttle, security headers, CORS, rate limits. */
-export async function protect(server: FastifyInstance, { http, addressOf, origins }: ProtectionOptions): Promise<void> {
+export async function protect(server: FastifyInstance, options: ProtectionOptions): Promise<void> {
+  const { http, addressOf, origins, cluster } = options;
   const throttle = new RequestThrottle(http.maxRequestsPerSecond);
   server.addHook("onRequest", async (request, reply) => {
     const mayContinue = await throttle.wait(networkOf(addressOf(request.raw)));
@@ -67,11 +71,38 @@ export async function protect(server: FastifyInstance, { http, addressOf, origin
     errorResponseBuilder: (_request, { max, after }) =>
       new RequestError(429, "rate_limited", `More than ${max} requests in a minute: try again in ${after}`),
   });
+  if (cluster.rates !== undefined) countAtAllNodes(server, cluster.rates, addressOf);
 }
 
-/** The options of a route with its own limit per address, instead of the general limit. */
+/** The options of a route with its own limit per address at all nodes together, instead of the general limit of a node. */
 export function perMinute(max: number) {
   return { config: { rateLimit: Number.isFinite(max) ? ({ max, timeWindow: 60_000 } as const) : (false as const) } };
+}
+
+/**
+ * Counts the requests of routes that {@link perMinute} limits at all nodes together, after this node has counted them,
+ * so that a flood at one node does not reach Redis. While Redis is unavailable, each node counts by itself.
+ */
+function countAtAllNodes(server: FastifyInstance, rates: Rates, addressOf: Services["addressOf"]): void {
+  server.addHook("onRoute", (route) => {
+    const limit = route.config?.rateLimit;
+    if (typeof limit !== "object" || typeof limit.max !== "number") return;
+    const { max } = limit;
+    const name = `${[route.method].flat().join()} ${route.url}`;
+    const count: onRequestAsyncHookHandler = async (request, reply) => {
+      const waitMs = await rates.exceededForMs(name, networkOf(addressOf(request.raw)), max).catch(zeroIfUnavailable);
+      if (waitMs === 0) return;
+      const seconds = Math.ceil(waitMs / 1000);
+      reply.header("retry-after", seconds);
+      throw new RequestError(429, "rate_limited", `More than ${max} requests in a minute: try again in ${seconds} s`);
+    };
+    route.onRequest = [route.onRequest ?? [], count].flat();
+  });
+}
+
+function zeroIfUnavailable(error: unknown): 0 {
+  if (error instanceof StoreUnavailableError) return 0;
+  throw error;
 }
 
 /** The WebSocket sources at the page's host. A client may send any Host header: text that is no host adds no source. */

@@ -8,8 +8,9 @@ import { bundled, DIST } from "./bundled.ts";
 
 /** The build under test, or another build to run the tests against. */
 const TESTED = process.env.SERVER_DIST ?? DIST;
-const BUILT = join(TESTED, "deploy/start.js");
-const BUNDLED = process.env.SERVER_DIST === undefined ? bundled("deploy/start.js") : BUILT;
+const START = "deploy/start.js";
+const BUILT = join(TESTED, START);
+const BUNDLED = process.env.SERVER_DIST === undefined ? bundled(START) : BUILT;
 
 /** The log line of a server that has started, in a log of JSON. */
 const READY = /^\{.*"msg":"ready"\}$/m;
@@ -51,6 +52,8 @@ export interface SkylapseOptions {
   node?: string;
   /** Starts the program as users do. Default: bundled, which needs half of the CPU time. */
   asBuilt?: boolean;
+  /** The `dist` folder of another build, whose program starts as users do. Default: the build under test. */
+  dist?: string;
 }
 
 export function makeDataPath(): string {
@@ -97,8 +100,10 @@ export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skyl
   };
 }
 
-function launch({ dataPath = makeDataPath(), env = {}, node = process.execPath, asBuilt = false }: SkylapseOptions) {
-  const child = spawn(node, [asBuilt ? BUILT : BUNDLED], {
+function launch(options: SkylapseOptions) {
+  const { dataPath = makeDataPath(), env = {}, node = process.execPath, asBuilt = false, dist } = options;
+  const program = dist === undefined ? (asBuilt ? BUILT : BUNDLED) : join(dist, START);
+  const child = spawn(node, [program], {
     // Not the project's folder, because a developer may have a file `.env` in it.
     cwd: tmpdir(),
     env: {

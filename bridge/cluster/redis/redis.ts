@@ -10,11 +10,9 @@ import { RedisCounters } from "./counters.ts";
 import { RedisDocuments, type RedisDocumentsOptions } from "./documents.ts";
 import { RedisLeases } from "./leases.ts";
 import { Link } from "./link.ts";
+import { RedisRates } from "./rates.ts";
 import { RedisRegister } from "./register.ts";
-import { COUNT_RATE } from "./scripts.ts";
 import { RedisSignals } from "./signals.ts";
-
-const RATE_WINDOW_MS = 60_000;
 
 export interface RedisClusterOptions extends Omit<MembershipOptions, "run" | "prefix"> {
   redis: RedisConnections;
@@ -121,11 +119,7 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Re
     get disagreements() {
       return membership.disagreements;
     },
-    rates: {
-      async exceeds(name, key, limit) {
-        return Number(await link.run(COUNT_RATE, [link.key(`rate:${name}:${key}`)], [RATE_WINDOW_MS])) > limit;
-      },
-    },
+    rates: new RedisRates(link),
     get unavailableReason() {
       return link.unavailableReason;
     },

@@ -14,6 +14,7 @@ export const COUNT_CONNECTIONS = load("count-connections");
 export const RENEW_LEASE = load("renew-lease");
 export const RELEASE_LEASE = load("release-lease");
 export const COUNT_RATE = load("count-rate");
+export const FORGET_RATE = load("forget-rate");
 export const ADD_COUNTS = load("add-counts", SERVER_TIME);
 export const PUBLISH = load("publish", NOTIFY);
 export const PUT_DOCUMENT = load("put-document", VERSION_OF, NOTIFY);

@@ -4,7 +4,6 @@ import { broadcastProblem } from "../../../contract/broadcast-channels.ts";
 import { DASHBOARD } from "../../../contract/channels.ts";
 import { eventNameSchema } from "../../../contract/ids.ts";
 import { memberText } from "../../../contract/json-text.ts";
-import { networkOf } from "../../../platform/addresses.ts";
 import { answerNodes, askNodes } from "../../cluster/ask.ts";
 import { demand } from "../callers.ts";
 import { RequestError } from "../errors.ts";
@@ -63,9 +62,6 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
     });
     if (problem !== undefined) throw new RequestError(404, "unknown_channel", problem);
     const address = addressOf(request.raw);
-    const max = http.maxBroadcastsPerMinute;
-    if (Number.isFinite(max) && (await cluster.rates?.exceeds("broadcasts", networkOf(address), max)))
-      throw new RequestError(429, "rate_limited", `More than ${max} requests in a minute: try again in a minute`);
     const topic = { kind: "channel-event", channel, event } as const;
     await publish({ topic, event, data: data ?? {}, dataText, sender: caller.name });
     stats.add("broadcasts");

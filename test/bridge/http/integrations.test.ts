@@ -155,7 +155,7 @@ describe("a login with a password and without a token", () => {
     const { authority, cluster } = bridge;
     const guard = new LoginGuard({
       ...{ maxFailures: 10, maxAddressFailures: 100, windowMs: 60_000 },
-      ...{ signals: cluster.signals, nodeId: cluster.nodeId },
+      ...cluster,
     });
     const logIn = (password: string) =>
       logInOnce({ userId: "alice", password, address: "192.0.2.1" }, authority, guard);

@@ -7,7 +7,7 @@ import { checkServer } from "../../../deploy/doctor/server.ts";
 import { openRedis, type RedisConnections } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
-import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
+import { type Answer, OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 import { connect, TestClient } from "../websocket/client.ts";
 
 const logger = pino({ level: "silent" });
@@ -351,16 +351,24 @@ describe("commands to one camera", () => {
   });
 });
 
-it("MAX_BROADCASTS_PER_MINUTE and MAX_COMMANDS_PER_MINUTE apply to all nodes together", async () => {
-  const env = { MAX_BROADCASTS_PER_MINUTE: "3", MAX_COMMANDS_PER_MINUTE: "1" };
+it("the limits of broadcasts, of token requests and of commands in a minute apply to all nodes together", async () => {
+  const env = { MAX_BROADCASTS_PER_MINUTE: "3", MAX_COMMANDS_PER_MINUTE: "1", MAX_TOKEN_REQUESTS_PER_MINUTE: "2" };
   const tight = [await startNode(env), await startNode(env)];
   bridges.push(...tight);
-  const statuses: number[] = [];
-  for (const each of [...tight, ...tight])
-    statuses.push(
-      (await each.call("/broadcast", { method: "POST", body: { event: "a.b" }, token: OPERATOR_KEY })).status,
-    );
-  expect(statuses).toEqual([200, 200, 200, 429]);
+  const post = async (path: string, body: unknown) => {
+    const answers = [];
+    for (const each of [...tight, ...tight])
+      answers.push(await each.call(path, { method: "POST", body, token: OPERATOR_KEY }));
+    return answers;
+  };
+  const statusesOf = (answers: readonly Answer[]) => answers.map(({ status }) => status);
+  expect(statusesOf(await post("/broadcast", { event: "a.b" }))).toEqual([200, 200, 200, 429]);
+  const minted = await post("/auth/token", { user_id: "bob", permissions: ["dashboard:read"] });
+  expect(statusesOf(minted)).toEqual([200, 200, 429, 429]);
+  expect(Number(minted[2]?.headers["retry-after"])).toBeGreaterThan(30);
+  // The camera is not connected.
+  const capture = { name: "capture.now", args: {} };
+  expect(statusesOf(await post("/cameras/south/commands", capture))).toEqual([409, 429, 429, 429]);
   const results = [];
   for (const each of tight) {
     each.link.connections.add("device:north");

@@ -131,7 +131,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   const authority = await openAuthority({
     ...{ tokens, documents: cluster.documents, config: config.accounts, simulated, logger },
   });
-  const guard = new LoginGuard({ ...config.logins, signals: cluster.signals, nodeId: cluster.nodeId });
+  const guard = new LoginGuard({ ...config.logins, ...cluster });
   const given: BridgeOptions = {
     config,
     cluster,
