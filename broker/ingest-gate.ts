@@ -1,8 +1,8 @@
-import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { IncomingId, MqttLog } from "../platform/publication-log.ts";
 import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "../platform/publications.ts";
 import type { PublishCallbacks, Sender } from "./access/authorize-publish.ts";
+import type { BrokerClient } from "./access/broker-client.ts";
 import { NotAcceptedError } from "./access/errors.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
@@ -37,7 +37,7 @@ export class IngestGate {
     this.#options = options;
   }
 
-  submit(client: Client | null, sender: Sender, packet: PropertiedPacket, callbacks: PublishCallbacks): void {
+  submit(client: BrokerClient | null, sender: Sender, packet: PropertiedPacket, callbacks: PublishCallbacks): void {
     if (callbacks.isForeign === true && !isLogged(packet)) {
       packet.dup = false;
       callbacks.settled?.();
@@ -57,7 +57,13 @@ export class IngestGate {
   }
 
   /** Accepts a QoS 2 publication once, although the client may resend it before the PUBREL [MQTT-4.3.3-2]. */
-  #ingestOnce(client: Client, sender: Sender, packet: PropertiedPacket, id: number, callbacks: PublishCallbacks): void {
+  #ingestOnce(
+    client: BrokerClient,
+    sender: Sender,
+    packet: PropertiedPacket,
+    id: number,
+    callbacks: PublishCallbacks,
+  ): void {
     if (this.#options.isIncoming(client.id, id)) {
       this.#options.broker.skip(packet);
       callbacks.settled?.();
@@ -92,7 +98,7 @@ export class IngestGate {
   }
 
   async #ingest(
-    client: Client | null,
+    client: BrokerClient | null,
     sender: Sender,
     packet: PropertiedPacket,
     { callback, refused, settled, isForeign = false }: Omit<PublishCallbacks, "awaitsIngest">,
@@ -189,7 +195,7 @@ interface Acceptable {
 }
 
 /** The id is stored with the publication, so that a repetition is known after a crash. Clean sessions end with it. */
-function incomingIdOf(client: Client | null, { qos, messageId }: PropertiedPacket): IncomingId | undefined {
+function incomingIdOf(client: BrokerClient | null, { qos, messageId }: PropertiedPacket): IncomingId | undefined {
   if (client === null || client.clean || qos !== 2 || messageId === undefined) return undefined;
   return { session: client.id, messageId };
 }

@@ -1,10 +1,11 @@
-import type { Client, ConnectPacket } from "aedes";
+import type { ConnectPacket } from "aedes";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import type { Bearer } from "../../platform/identity.ts";
 import { RateLimiter, type RateLimits } from "../../platform/rate-limiter.ts";
 import { TopicCache } from "../../platform/topic-cache.ts";
 import { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
 import type { Origin } from "./admission.ts";
+import type { BrokerClient } from "./broker-client.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { assignClientId, checkConnectPacket, checkReservedId } from "./connect-packet.ts";
 import type { ConnectRefusals } from "./connect-refusals.ts";
@@ -38,7 +39,7 @@ interface AuthenticateOptions extends IdentityChecks {
   wills: WillAdmission;
   refusals: ConnectRefusals;
   hasEnded(bearer: Bearer): boolean;
-  originOf(client: Client): Origin;
+  originOf(client: BrokerClient): Origin;
   maxKeepaliveSeconds: number;
   maxConnectionsPerUser: number;
   maxUserConnectsPerMinute: number;
@@ -51,7 +52,7 @@ type AuthenticateDone = (error: (Error & { returnCode: ConnackCode }) | null, su
 /** Aedes' hooks for CONNECT. */
 export class Authenticate {
   readonly #options: AuthenticateOptions;
-  readonly #packets = new WeakMap<Client, ConnectPacket>();
+  readonly #packets = new WeakMap<BrokerClient, ConnectPacket>();
   readonly #connectsByIdentity = new FixedWindowCounter();
 
   constructor(options: AuthenticateOptions) {
@@ -59,14 +60,14 @@ export class Authenticate {
   }
 
   /** Never refuses a client: Aedes would close the connection without a CONNACK. */
-  readonly preConnect = (client: Client, packet: ConnectPacket, done: PreConnectDone): void => {
+  readonly preConnect = (client: BrokerClient, packet: ConnectPacket, done: PreConnectDone): void => {
     this.#packets.set(client, packet);
     assignClientId(packet);
     done(null, true);
   };
 
   readonly authenticate = (
-    client: Client,
+    client: BrokerClient,
     username: string | undefined,
     password: Buffer | undefined,
     done: AuthenticateDone,
@@ -85,7 +86,7 @@ export class Authenticate {
     );
   };
 
-  async #admit(client: Client, packet: ConnectPacket, username?: string, password?: string): Promise<void> {
+  async #admit(client: BrokerClient, packet: ConnectPacket, username?: string, password?: string): Promise<void> {
     const { registry, refusals, sessions, wills, permissionSets, originOf } = this.#options;
     const { clientId, will } = packet;
     checkConnectPacket(packet, this.#options.maxKeepaliveSeconds);

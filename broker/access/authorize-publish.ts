@@ -1,10 +1,10 @@
-import type { Client } from "aedes";
 import { MAX_JSON_DEPTH } from "../../contract/events.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import type { AccessRefusal, AuditedAct } from "../../platform/identity.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import type { ForwardingBroker } from "../aedes/forwarding-broker.ts";
 import type { PropertiedPacket } from "../aedes/propertied-packet.ts";
+import type { BrokerClient } from "./broker-client.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { NotAcceptedError } from "./errors.ts";
 import { hasTooLargeProperties, largePropertiesProblem } from "./large-properties.ts";
@@ -45,7 +45,7 @@ interface AuthorizePublishOptions extends RetainedLimits {
   broker: ForwardingBroker;
   gate: {
     /** @param client null for the will of a client of an earlier run or of another node */
-    submit(client: Client | null, sender: Sender, packet: PropertiedPacket, callbacks: PublishCallbacks): void;
+    submit(client: BrokerClient | null, sender: Sender, packet: PropertiedPacket, callbacks: PublishCallbacks): void;
   };
   refusedPublications: RefusedPublications;
   retainedTopics(): RetainedLookup;
@@ -59,7 +59,7 @@ interface AuthorizePublishOptions extends RetainedLimits {
 /** Aedes' hook for each publication of a client and for each will. */
 export class AuthorizePublish {
   readonly #options: AuthorizePublishOptions;
-  readonly #barred = new WeakMap<Client, ClientAccess>();
+  readonly #barred = new WeakMap<BrokerClient, ClientAccess>();
   readonly #room: RetainedRoom;
   #isStopping = false;
   received = 0;
@@ -79,12 +79,12 @@ export class AuthorizePublish {
    * The client has lost its permissions and is about to be disconnected. Its will is published only if the will is
    * about the client itself: revoking a token must not trigger a command that was prepared as a will.
    */
-  bar(client: Client, access: ClientAccess): void {
+  bar(client: BrokerClient, access: ClientAccess): void {
     this.#barred.set(client, access);
   }
 
   /** Aedes writes PUBACK and PUBREC after the callback. */
-  readonly hook = (client: Client | null, packet: PropertiedPacket, callback: Callback): void => {
+  readonly hook = (client: BrokerClient | null, packet: PropertiedPacket, callback: Callback): void => {
     if (client === null || client.closed) {
       const identity = this.#options.wills.bearerOf(packet)?.identity;
       if (identity !== undefined) {
@@ -111,7 +111,7 @@ export class AuthorizePublish {
     this.#publish(client, access, packet, callback);
   };
 
-  #publish(client: Client, access: ClientAccess, packet: PropertiedPacket, callback: Callback): void {
+  #publish(client: BrokerClient, access: ClientAccess, packet: PropertiedPacket, callback: Callback): void {
     const { maxPayloadBytes, maxPropertiesBytes, gate } = this.#options;
     const { identity } = access;
     const decision = access.writes.of(packet.topic);
@@ -141,7 +141,7 @@ export class AuthorizePublish {
     }
   }
 
-  #publishWill(client: Client | null, identity: string, packet: PropertiedPacket, callback: Callback): void {
+  #publishWill(client: BrokerClient | null, identity: string, packet: PropertiedPacket, callback: Callback): void {
     const { tree, gate, wills, broker, isRemoved } = this.#options;
     const drop = (): void => {
       broker.skip(packet);

@@ -1,7 +1,8 @@
-import type { Client, Subscription } from "aedes";
+import type { Subscription } from "aedes";
 import type { Logger } from "pino";
 import type { AccessRefusal } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
+import type { BrokerClient } from "./broker-client.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { namesOf, sessionName } from "./session-names.ts";
@@ -19,16 +20,16 @@ interface AuthorizeSubscribeOptions {
   /** A subscription of this moment gets publications above this position live. */
   liveSince(): number;
   /** Whether the client's persistent session has the filter. */
-  isSubscribed(client: Client, filter: string): boolean;
+  isSubscribed(client: BrokerClient, filter: string): boolean;
   /** Adds a filter of a SUBSCRIBE to the client's persistent session. Resolves when the filter is durable. */
-  addSubscription(client: Client, filter: string, qos: 0 | 1 | 2): Promise<void>;
+  addSubscription(client: BrokerClient, filter: string, qos: 0 | 1 | 2): Promise<void>;
   /**
    * Runs the task, in which Aedes subscribes the client of a persistent session. The subscription starts at once, and
    * SUBACK waits for the promise.
    */
   subscribeSession(subscription: { qos: 0 | 1 | 2; isDurable: Promise<void> }, task: () => void): void;
   /** Removes a refused filter from the client's stored session. */
-  removeSubscription(client: Client, filter: string): void;
+  removeSubscription(client: BrokerClient, filter: string): void;
   maxSubscriptions: number;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;
@@ -45,7 +46,7 @@ export class AuthorizeSubscribe {
   }
 
   /** Answers a refused filter with SUBACK 128 [MQTT-3.9.3-2]. The other filters of the packet are granted. */
-  readonly hook = (client: Client, subscription: Subscription, done: SubscribeDone): void => {
+  readonly hook = (client: BrokerClient, subscription: Subscription, done: SubscribeDone): void => {
     const { registry, maxSubscriptions, onRefused, removeSubscription, logger } = this.#options;
     const access = registry.get(client);
     const filter = subscription.topic;
@@ -73,7 +74,7 @@ export class AuthorizeSubscribe {
     done(null, null);
   };
 
-  #grant(client: Client, access: ClientAccess, subscription: Subscription, done: SubscribeDone): void {
+  #grant(client: BrokerClient, access: ClientAccess, subscription: Subscription, done: SubscribeDone): void {
     const { topic: filter, qos } = subscription;
     const since = this.#options.liveSince();
     const known = access.filters.get(filter);

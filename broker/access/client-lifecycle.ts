@@ -1,6 +1,6 @@
-import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { Origin } from "./admission.ts";
+import { type BrokerClient, type EndReason, endClient } from "./broker-client.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { NotAcceptedError, RefusedConnectionError } from "./errors.ts";
 import { watchLink } from "./link-watch.ts";
@@ -15,9 +15,9 @@ const CLOSED = "its connection was closed without DISCONNECT";
 
 interface ClientLifecycleOptions {
   registry: ClientRegistry;
-  originOf(client: Client): Origin;
+  originOf(client: BrokerClient): Origin;
   /** See `AuthorizePublish.bar`. */
-  bar(client: Client, access: ClientAccess): void;
+  bar(client: BrokerClient, access: ClientAccess): void;
   /** Called when the client of a persistent session has disconnected. The session's age counts from now. */
   sessionLeft(key: string): Promise<void>;
   heartbeatMs: number;
@@ -30,15 +30,15 @@ interface ClientLifecycleOptions {
 export class ClientLifecycle {
   readonly #options: ClientLifecycleOptions;
   /** Clients whose connection error has been logged. */
-  readonly #failed = new WeakSet<Client>();
-  readonly #expiryTimers = new WeakMap<Client, NodeJS.Timeout>();
+  readonly #failed = new WeakSet<BrokerClient>();
+  readonly #expiryTimers = new WeakMap<BrokerClient, NodeJS.Timeout>();
   #isStopping = false;
 
   constructor(options: ClientLifecycleOptions) {
     this.#options = options;
   }
 
-  readonly connected = (client: Client): void => {
+  readonly connected = (client: BrokerClient): void => {
     const { registry, originOf, heartbeatMs, logger } = this.#options;
     const access = registry.get(client);
     if (access === undefined) {
@@ -56,7 +56,7 @@ export class ClientLifecycle {
   };
 
   /** An error has ended the client's connection. Logs the first error, unless it was logged where it was thrown. */
-  readonly failed = (client: Client, error: Error): void => {
+  readonly failed = (client: BrokerClient, error: Error): void => {
     const { registry, originOf, logger } = this.#options;
     const access = registry.get(client);
     if (access !== undefined) access.disconnectReason ??= error.message;
@@ -74,7 +74,7 @@ export class ClientLifecycle {
   disconnect(matches: (client: ClientAccess) => boolean): number {
     const matching = [...this.#options.registry.entries()].filter(([, access]) => matches(access));
     for (const [client, access] of matching)
-      this.#end(client, access, "its token or secret was revoked, removed or changed");
+      this.#end(client, access, { reason: "revoked", why: "its token or secret was revoked, removed or changed" });
     return matching.length;
   }
 
@@ -83,7 +83,7 @@ export class ClientLifecycle {
     this.#isStopping = true;
   }
 
-  #closed(client: Client, access: ClientAccess): void {
+  #closed(client: BrokerClient, access: ClientAccess): void {
     const { registry, sessionLeft, logger } = this.#options;
     const { address, transport, connectedAt } = access;
     clearTimeout(this.#expiryTimers.get(client));
@@ -98,22 +98,22 @@ export class ClientLifecycle {
     });
   }
 
-  #closeAt(client: Client, access: ClientAccess, moment: number): void {
+  #closeAt(client: BrokerClient, access: ClientAccess, moment: number): void {
     const { tokenNow } = this.#options;
     const wait = Math.min(Math.max(0, moment - tokenNow()), MAX_TIMER_MS);
     const close = (): void => {
       if (tokenNow() < moment) this.#closeAt(client, access, moment);
       else {
         this.#options.logger.debug(namesOf(access), "client token expired");
-        this.#end(client, access, "its token has expired");
+        this.#end(client, access, { reason: "token-expired", why: "its token has expired" });
       }
     };
     this.#expiryTimers.set(client, setTimeout(close, wait));
   }
 
-  #end(client: Client, access: ClientAccess, reason: string): void {
-    access.disconnectReason ??= reason;
+  #end(client: BrokerClient, access: ClientAccess, { reason, why }: { reason: EndReason; why: string }): void {
+    access.disconnectReason ??= why;
     this.#options.bar(client, access);
-    client.close();
+    endClient(client, reason);
   }
 }

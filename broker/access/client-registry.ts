@@ -1,4 +1,3 @@
-import type { Client } from "aedes";
 import type { Logger } from "pino";
 import { filterMatches } from "../../contract/topics.ts";
 import { Counts } from "../../platform/counts.ts";
@@ -9,6 +8,7 @@ import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import type { TopicCache } from "../../platform/topic-cache.ts";
 import type { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
 import type { Transport } from "./admission.ts";
+import { type BrokerClient, endClient } from "./broker-client.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
 
 /** The identity and permissions of a connected MQTT client, and the state of its connection. */
@@ -84,10 +84,10 @@ export function comesLive(
 
 /** The authenticated clients by connection, by session (a session has one connection at a time) and by identity. */
 export class ClientRegistry {
-  readonly #accesses = new Map<Client, ClientAccess>();
+  readonly #accesses = new Map<BrokerClient, ClientAccess>();
   readonly #byObject = new WeakMap<object, ClientAccess>();
-  readonly #bySession = new Map<string, Set<Client>>();
-  readonly #registered = new Set<Client>();
+  readonly #bySession = new Map<string, Set<BrokerClient>>();
+  readonly #registered = new Set<BrokerClient>();
   readonly #connections = new Counts();
   readonly #authenticated = new Counts();
   readonly #rateLimiters = new Map<string, RateLimiter>();
@@ -106,11 +106,11 @@ export class ClientRegistry {
     return this.#registered.size;
   }
 
-  entries(): IterableIterator<[Client, ClientAccess]> {
+  entries(): IterableIterator<[BrokerClient, ClientAccess]> {
     return this.#accesses.entries();
   }
 
-  get(client: Client): ClientAccess | undefined {
+  get(client: BrokerClient): ClientAccess | undefined {
     return this.#accesses.get(client);
   }
 
@@ -140,7 +140,7 @@ export class ClientRegistry {
   }
 
   /** Adds an authenticated client until its connection closes. */
-  add(client: Client, access: ClientAccess): void {
+  add(client: BrokerClient, access: ClientAccess): void {
     this.#accesses.set(client, access);
     this.#byObject.set(client, access);
     const sameSession = this.#bySession.get(access.sessionKey);
@@ -153,12 +153,12 @@ export class ClientRegistry {
   }
 
   /** Whether this node has another connection of the client's session. */
-  isReplaced(client: Client, { sessionKey: key }: ClientAccess): boolean {
+  isReplaced(client: BrokerClient, { sessionKey: key }: ClientAccess): boolean {
     return [...(this.#bySession.get(key) ?? [])].some((other) => other !== client);
   }
 
   /** Aedes has accepted the client, which is connected from now on. */
-  register(client: Client): void {
+  register(client: BrokerClient): void {
     const access = this.#accesses.get(client);
     if (access === undefined || this.#registered.has(client)) return;
     this.#registered.add(client);
@@ -168,8 +168,8 @@ export class ClientRegistry {
       if (other === client || !this.#registered.has(other)) continue;
       tookOver = true;
       // Usually Aedes has closed the older connection already. But if a third connection of this session closed while
-      // it was connecting, Aedes no longer knows the older connection.
-      other.close();
+      // it was connecting, Aedes no longer knows the older connection. Aedes never knows clients of MQTT 5.
+      endClient(other, "taken-over");
     }
     if (tookOver) this.takeOvers.call({ clientId: access.clientId, identity: access.identity });
   }
@@ -186,7 +186,7 @@ export class ClientRegistry {
       if (access === undefined || (access.awaitsSession && key !== undefined)) continue;
       if (this.#registered.has(client)) takenOver = access;
       access.disconnectReason ??= why;
-      client.close();
+      endClient(client, isReplaced ? "taken-over" : key === undefined ? "reconnect" : "session-ended");
     }
     if (isReplaced && takenOver !== undefined)
       this.takeOvers.call({ clientId: takenOver.clientId, identity: takenOver.identity });
@@ -202,7 +202,7 @@ export class ClientRegistry {
     if (!rateLimiter.isRested) this.#disconnected.set(identity, rateLimiter);
   }
 
-  #remove(client: Client, access: ClientAccess): void {
+  #remove(client: BrokerClient, access: ClientAccess): void {
     this.#accesses.delete(client);
     this.#byObject.delete(client);
     const sameSession = this.#bySession.get(access.sessionKey);

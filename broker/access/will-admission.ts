@@ -1,7 +1,8 @@
-import type { Client, ConnectPacket } from "aedes";
+import type { ConnectPacket } from "aedes";
 import type { Logger } from "pino";
 import type { AccessRefusal } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
+import type { BrokerClient } from "./broker-client.ts";
 import type { ClientAccess } from "./client-registry.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import type { PermissionSet } from "./permission-sets.ts";
@@ -30,7 +31,7 @@ export class WillAdmission {
     this.#options = options;
   }
 
-  admit(client: Client, access: ClientAccess, owner: SessionOwner, will: Will): void {
+  admit(client: BrokerClient, access: ClientAccess, owner: SessionOwner, will: Will): void {
     const problem = this.#problem(will, access.set, access.identity);
     if (problem === undefined) this.#options.wills.assign(will, { key: access.sessionKey, bearer: bearerOf(owner) });
     else this.#drop(client, access, will, problem);
@@ -53,7 +54,7 @@ export class WillAdmission {
     return isCommand && !nameIssuer(will, identity) ? "it is a command with too deeply nested JSON" : undefined;
   }
 
-  #drop(client: Client, { identity, clientId, address }: ClientAccess, { topic }: Will, why: string): void {
+  #drop(client: BrokerClient, { identity, clientId, address }: ClientAccess, { topic }: Will, why: string): void {
     // Aedes stores the will from this property.
     Object.assign(client, { _will: undefined });
     const { onRefused, logger } = this.#options;

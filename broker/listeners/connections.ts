@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Client } from "aedes";
 import type { Admission, Origin } from "../access/admission.ts";
+import type { BrokerClient } from "../access/broker-client.ts";
 import type { ClientRegistry } from "../access/client-registry.ts";
 import type { PacketLimits } from "./packet-meter.ts";
 import { throttleReading } from "./throttled-reading.ts";
@@ -39,7 +40,7 @@ export class Connections {
     this.#options = options;
   }
 
-  originOf(client: Client): Origin {
+  originOf(client: BrokerClient): Origin {
     return this.#origins.get(client.conn) ?? { address: "unknown", transport: "tcp" };
   }
 
