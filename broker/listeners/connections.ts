@@ -4,7 +4,8 @@ import type { Client } from "aedes";
 import type { Admission, Origin } from "../access/admission.ts";
 import type { BrokerClient } from "../access/broker-client.ts";
 import type { ClientRegistry } from "../access/client-registry.ts";
-import type { PacketLimits } from "./packet-meter.ts";
+import { MQTT_5, type PacketLimits, type PacketProblem } from "./packet-meter.ts";
+import { ProtocolChoice } from "./protocol-choice.ts";
 import { throttleReading } from "./throttled-reading.ts";
 
 class PacketRefusedError extends Error {
@@ -20,8 +21,17 @@ interface ConnectionsOptions {
   registry: ClientRegistry;
   /** Gives the connection to Aedes. */
   handle(connection: Duplex, request: IncomingMessage | undefined): Client;
+  /** Takes the connection of an MQTT 5 client. */
+  handleMqtt5?(connection: Duplex): OpenedClient;
   limits: PacketLimits;
   connectTimeoutMs: number;
+}
+
+/** A connection of a client, as its listener sees it. */
+export interface OpenedClient {
+  readonly client: BrokerClient;
+  /** Closes the connection because the client's input exceeds a limit or is malformed. */
+  refuse(problem: PacketProblem): void;
 }
 
 interface Unauthenticated {
@@ -45,23 +55,43 @@ export class Connections {
   }
 
   readonly open = (connection: Duplex, origin: Origin, request?: IncomingMessage): void => {
-    const { admission, registry, handle, limits } = this.#options;
+    const { admission, registry, handle, handleMqtt5, limits } = this.#options;
     if (!admission.awaitConnack(connection, origin.address)) {
       connection.destroy();
       return;
     }
     this.#origins.set(connection, origin);
     const deadline = this.#startDeadline(connection);
-    const client = handle(connection, request);
-    const stopCounting = throttleReading(connection, {
+    let opened: OpenedClient | undefined;
+    const choice = new ProtocolChoice(connection);
+    const throttle = throttleReading(connection, {
       socket: request?.socket ?? connection,
       limits,
-      clientOf: () => registry.get(client),
-      // The error is emitted at once, before Aedes' parser reports another error in the same bytes.
-      onProblem: (problem) => client.emit("error", new PacketRefusedError(problem)),
+      clientOf: () => opened && registry.get(opened.client),
+      onProblem: (problem) => {
+        choice.end();
+        opened ??= this.#ofAedes(connection, request);
+        opened.refuse(problem);
+      },
     });
-    this.#unauthenticated.set(connection, { deadline, stopCounting });
+    choice.begin({
+      throttle,
+      onChosen: () => {
+        const isMqtt5 = throttle.protocolLevel === MQTT_5 && handleMqtt5 !== undefined;
+        opened = isMqtt5 ? handleMqtt5(connection) : this.#ofAedes(connection, request);
+      },
+      onFailed: (error) => {
+        handle(connection, request).emit("error", error);
+      },
+    });
+    this.#unauthenticated.set(connection, { deadline, stopCounting: () => throttle.stopCounting() });
   };
+
+  #ofAedes(connection: Duplex, request: IncomingMessage | undefined): OpenedClient {
+    const client = this.#options.handle(connection, request);
+    // The error is emitted at once, before Aedes' parser reports another error in the same bytes.
+    return { client, refuse: ({ why }) => client.emit("error", new PacketRefusedError(why)) };
+  }
 
   /** The client's CONNACK is sent. */
   accepted(connection: Duplex): void {

@@ -7,6 +7,10 @@ const PUBCOMP = 7;
 const SUBSCRIBE = 8;
 const UNSUBSCRIBE = 10;
 const DISCONNECT = 14;
+/** The protocol level of MQTT 5.0. */
+export const MQTT_5 = 5;
+/** The protocol name of MQTT 3.1.1 and 5 in a CONNECT, with its length. The level follows. */
+const NAME = Buffer.from("\0\u0004MQTT");
 /** The length in a fixed header has at most 4 bytes [MQTT-2.2.3]. */
 const MAX_LENGTH_BYTES = 4;
 const NOTHING = Buffer.alloc(0);
@@ -14,7 +18,10 @@ const NOTHING = Buffer.alloc(0);
 export interface PacketLimits {
   /** Bytes of the whole CONNECT packet. */
   maxConnectBytes: number;
-  /** Bytes of any later packet. A larger PUBLISH is truncated, so that it can be acknowledged and refused. */
+  /**
+   * Bytes of any later packet. A larger PUBLISH of MQTT 3.1.1 is truncated, so that it can be acknowledged and refused.
+   * An MQTT 5 client knows the limit.
+   */
   maxPacketBytes: number;
   /** Filters of one SUBSCRIBE or UNSUBSCRIBE. */
   maxFilters: number;
@@ -41,7 +48,12 @@ export interface Reading {
   /** The input that has to wait. Its first byte begins a packet. */
   rest: Buffer;
   /** Why the connection must be closed. */
-  problem: string | undefined;
+  problem: PacketProblem | undefined;
+}
+
+export interface PacketProblem {
+  kind: "no-connect" | "malformed" | "too-large" | "too-many-filters";
+  why: string;
 }
 
 /**
@@ -61,8 +73,12 @@ export class PacketMeter {
   #type = 0;
   #filters: FilterCount | undefined;
   #connectSeen = false;
+  /** The beginning of the CONNECT, until it contains the protocol level. */
+  #connectHead: Buffer | undefined = NOTHING;
   /** Whether a complete CONNECT within the limits has arrived. */
   connectRead = false;
+  /** Undefined until CONNECT names a level. 0: the CONNECT has a protocol name other than that of MQTT 3.1.1 and 5. */
+  protocolLevel: number | undefined;
 
   constructor(limits: PacketLimits) {
     this.#limits = limits;
@@ -76,10 +92,11 @@ export class PacketMeter {
     let from = 0;
     let at = 0;
     let endsPacket = false;
-    let problem: string | undefined;
+    let problem: PacketProblem | undefined;
     while (at < input.length && problem === undefined) {
       if (this.#body > 0) {
         const end = at + Math.min(this.#body, input.length - at);
+        if (this.#connectHead !== undefined) this.#readLevel(input.subarray(at, end));
         problem = this.#countFilters(input, at, end, charges);
         this.#body -= end - at;
         at = end;
@@ -100,8 +117,9 @@ export class PacketMeter {
       }
       if (!charges.mayRead()) break;
       const header = readHeader(input, at);
-      if (!this.#connectSeen && (input[at] ?? 0) >> 4 !== CONNECT) problem = "the first packet is not an MQTT CONNECT";
-      else if (header === "malformed") problem = "a packet has a malformed length";
+      if (!this.#connectSeen && (input[at] ?? 0) >> 4 !== CONNECT)
+        problem = { kind: "no-connect", why: "the first packet is not an MQTT CONNECT" };
+      else if (header === "malformed") problem = { kind: "malformed", why: "a packet has a malformed length" };
       else if (header === "incomplete") {
         parts.push(input.subarray(from, at));
         this.#header = Buffer.from(input.subarray(at));
@@ -110,12 +128,12 @@ export class PacketMeter {
         const { type, length, bodyAt } = header;
         const limit = this.#connectSeen ? this.#limits.maxPacketBytes : this.#limits.maxConnectBytes;
         if (length <= limit) this.#begin(type, length, charges);
-        else if (this.#connectSeen && type === PUBLISH) {
+        else if (this.#connectSeen && type === PUBLISH && this.protocolLevel !== MQTT_5) {
           parts.push(input.subarray(from, at), headerOf(input[at] ?? 0, limit));
           from = bodyAt;
           this.#begin(type, limit, charges);
           this.#excess = length - limit;
-        } else problem = `a packet of at least ${length} bytes exceeds the limit of ${limit}`;
+        } else problem = tooLarge(length, limit);
         at = bodyAt;
         endsPacket ||= length === 0;
       }
@@ -130,19 +148,32 @@ export class PacketMeter {
     this.#connectSeen = true;
     this.#type = type;
     this.#body = length;
-    this.#filters = type === SUBSCRIBE || type === UNSUBSCRIBE ? new FilterCount(type === SUBSCRIBE) : undefined;
+    const hasFilters = type === SUBSCRIBE || type === UNSUBSCRIBE;
+    this.#filters = hasFilters ? new FilterCount(type === SUBSCRIBE, this.protocolLevel === MQTT_5) : undefined;
     if (type === DISCONNECT) charges.disconnect();
     charges.packet(type === PUBACK || type === PUBREC || type === PUBCOMP);
   }
 
-  #countFilters(input: Buffer, from: number, to: number, charges: PacketCharges): string | undefined {
+  #readLevel(bytes: Buffer): void {
+    const head = Buffer.concat([this.#connectHead ?? NOTHING, bytes.subarray(0, NAME.length + 1)]);
+    const isWhole = head.length > NAME.length || bytes.length === this.#body;
+    this.#connectHead = isWhole ? undefined : head;
+    if (isWhole) this.protocolLevel = head.subarray(0, NAME.length).equals(NAME) ? head[NAME.length] : 0;
+  }
+
+  #countFilters(input: Buffer, from: number, to: number, charges: PacketCharges): PacketProblem | undefined {
     if (this.#filters === undefined) return undefined;
     const before = this.#filters.count;
     const after = this.#filters.read(input, from, to);
     for (let count = Math.max(1, before); count < after; count++) charges.filter();
     if (after <= this.#limits.maxFilters) return undefined;
-    return `a packet has more than ${this.#limits.maxFilters} filters, the limit of MAX_MQTT_SUBSCRIPTIONS`;
+    const why = `a packet has more than ${this.#limits.maxFilters} filters, the limit of MAX_MQTT_SUBSCRIPTIONS`;
+    return { kind: "too-many-filters", why };
   }
+}
+
+function tooLarge(length: number, limit: number): PacketProblem {
+  return { kind: "too-large", why: `a packet of at least ${length} bytes exceeds the limit of ${limit}` };
 }
 
 /** Counts the filters of a SUBSCRIBE or UNSUBSCRIBE that arrives in pieces of any size [MQTT-3.8.3]. */
@@ -154,9 +185,12 @@ class FilterCount {
   /** The high byte of a filter's length, until the low byte arrives. */
   #high: number | undefined;
   count = 0;
+  /** The bytes of the length of the properties so far, and the length. Undefined: the packet has no properties to come. */
+  #properties: { bytes: number; length: number } | undefined;
 
-  constructor(isSubscribe: boolean) {
+  constructor(isSubscribe: boolean, hasProperties: boolean) {
     this.#trailer = isSubscribe ? 1 : 0;
+    this.#properties = hasProperties ? { bytes: 0, length: 0 } : undefined;
   }
 
   /** @returns the filters counted so far */
@@ -169,7 +203,8 @@ class FilterCount {
         continue;
       }
       const byte = bytes[at++] ?? 0;
-      if (this.#high === undefined) {
+      if (this.#properties !== undefined) this.#readPropertiesLength(this.#properties, byte);
+      else if (this.#high === undefined) {
         this.#high = byte;
         this.count++;
       } else {
@@ -178,6 +213,13 @@ class FilterCount {
       }
     }
     return this.count;
+  }
+
+  #readPropertiesLength(known: { bytes: number; length: number }, byte: number): void {
+    known.length += (byte & 0x7f) * 128 ** known.bytes++;
+    if ((byte & 0x80) !== 0 && known.bytes < MAX_LENGTH_BYTES) return;
+    this.#skip = known.length;
+    this.#properties = undefined;
   }
 }
 

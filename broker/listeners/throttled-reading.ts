@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import type { ClientAccess } from "../access/client-registry.ts";
-import { type PacketCharges, type PacketLimits, PacketMeter } from "./packet-meter.ts";
+import { type PacketCharges, type PacketLimits, PacketMeter, type PacketProblem } from "./packet-meter.ts";
 
 /**
  * Packets of one connection in one turn of the event loop. A packet takes 30 to 100 µs. With 512, three connections
@@ -30,24 +30,33 @@ interface ThrottledReadingOptions {
   /** Undefined until the client is authenticated. */
   clientOf(): ThrottledClient | undefined;
   /** Called with the reason when the connection must be closed. */
-  onProblem(problem: string): void;
+  onProblem(problem: PacketProblem): void;
+}
+
+export interface Throttle {
+  /** See {@link PacketMeter.protocolLevel}. */
+  readonly protocolLevel: number | undefined;
+  /** The next `read` of the connection returns these bytes, which an earlier one has returned. */
+  giveBack(bytes: Buffer): void;
+  /** Ends the limit on bytes: call this when the CONNACK is sent. */
+  stopCounting(): void;
 }
 
 /**
- * Limits how fast Aedes reads from a connection: {@link PacketMeter} splits the input into packets, and the client's
+ * Limits how fast a connection is read: {@link PacketMeter} splits the input into packets, and the client's
  * rate limiter decides how many may be read now. The rest stays in the connection's buffer, and TCP holds back the peer
  * when the buffer is full.
  *
  * Before the CONNACK, the received bytes are limited too: packets that the client sends early, and frames of a
  * WebSocket message that never ends, are buffered for a client that is not authenticated.
  *
- * Call this function after Aedes' `handle`.
- * @returns a function that ends the limit on bytes: call it when the CONNACK is sent
+ * Call this function after the connection has a listener for `readable`.
  */
-export function throttleReading(connection: Duplex, options: ThrottledReadingOptions): () => void {
+export function throttleReading(connection: Duplex, options: ThrottledReadingOptions): Throttle {
   const { socket, limits, onProblem } = options;
   const meter = new PacketMeter(limits);
-  new ThrottledReading(connection, meter, options).begin();
+  const reading = new ThrottledReading(connection, meter, options);
+  reading.begin();
 
   let received = 0;
   let isStopped = false;
@@ -57,7 +66,7 @@ export function throttleReading(connection: Duplex, options: ThrottledReadingOpt
       : FRAMING_FACTOR * limits.maxConnectBytes;
     if (isStopped || received <= allowed) return;
     stop();
-    onProblem(`${received} bytes before the CONNACK exceed the limit of ${allowed}`);
+    onProblem({ kind: "too-large", why: `${received} bytes before the CONNACK exceed the limit of ${allowed}` });
   };
   const count = (chunk: Buffer): void => {
     received += chunk.length;
@@ -69,7 +78,13 @@ export function throttleReading(connection: Duplex, options: ThrottledReadingOpt
     socket.off("data", count);
   };
   socket.on("data", count);
-  return stop;
+  return {
+    get protocolLevel() {
+      return meter.protocolLevel;
+    },
+    giveBack: (bytes) => reading.giveBack(bytes),
+    stopCounting: stop,
+  };
 }
 
 class ThrottledReading implements PacketCharges {
@@ -87,6 +102,7 @@ class ThrottledReading implements PacketCharges {
   /** Whether Aedes must be made to read again in the next turn. */
   #hasMoreToRead = false;
   #hasEnded = false;
+  #givenBack: Buffer | undefined;
 
   constructor(connection: Duplex, meter: PacketMeter, options: ThrottledReadingOptions) {
     this.#connection = connection;
@@ -98,6 +114,10 @@ class ThrottledReading implements PacketCharges {
   begin(): void {
     // Node.js itself calls `read(0)` to fill the buffer without reading from it.
     this.#connection.read = (size) => (size === 0 ? this.#read(0) : this.#next());
+  }
+
+  giveBack(bytes: Buffer): void {
+    this.#givenBack = bytes;
   }
 
   get isAuthenticated(): boolean {
@@ -125,6 +145,11 @@ class ThrottledReading implements PacketCharges {
   }
 
   #next(): Buffer | null {
+    if (this.#givenBack !== undefined) {
+      const bytes = this.#givenBack;
+      this.#givenBack = undefined;
+      return bytes;
+    }
     if (this.#hasEnded || this.#isThrottled) return null;
     if (this.#isTurnOver) {
       // Aedes may call `read` again in this turn, while its parser still works on the last portion.

@@ -270,7 +270,7 @@ describe("PacketMeter", () => {
     for (let at = 0; at < stream.length; turn++) {
       const end = Math.min(stream.length, at + (cuts[turn % cuts.length] ?? 1));
       const { bytes, rest, problem } = meter.read(stream.subarray(at, end), charges);
-      if (problem !== undefined) return problem;
+      if (problem !== undefined) return problem.why;
       parts.push(bytes);
       at = end - rest.length;
     }

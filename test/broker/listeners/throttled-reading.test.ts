@@ -36,12 +36,12 @@ it("throttled reading buffers no more of a flood than the stream's own buffer, h
   near.on("readable", () => {
     for (let bytes = near.read(); bytes !== null; bytes = near.read()) received += bytes.length;
   });
-  const letIn = throttleReading(near, {
+  const { stopCounting: letIn } = throttleReading(near, {
     socket: near,
     limits,
     clientOf: () => client,
     onProblem: (problem) => {
-      throw new Error(problem);
+      throw new Error(problem.why);
     },
   });
   letIn();
@@ -71,12 +71,12 @@ it("throttled reading passes on a complete packet that is longer than one read",
   });
   connection.write(connectPacket);
   let received = 0;
-  const letIn = throttleReading(connection, {
+  const { stopCounting: letIn } = throttleReading(connection, {
     socket: new Socket(),
     limits,
     clientOf: () => client,
     onProblem: (problem) => {
-      throw new Error(problem);
+      throw new Error(problem.why);
     },
   });
   letIn();
