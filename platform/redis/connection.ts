@@ -42,7 +42,7 @@ export interface Opening {
 export interface ConnectionOwner {
   /** @throws it cannot be opened, or was aborted */
   open(name: string, opening: Opening): Promise<OpenedConnection>;
-  /** @throws {StoreUnavailableError} the master is another, or nobody can say */
+  /** Asks from now on. @throws {StoreUnavailableError} the master is another, is about to be another, or nobody can say */
   confirm(address: RedisAddress): Promise<void>;
   /** Called when a command failed because its Redis is no longer the master. */
   onOtherMaster(address: RedisAddress, reason: string): void;
@@ -60,7 +60,7 @@ interface Lasting extends OpenedConnection {
   /** The commands without a reply, in the order of sending. */
   pending: Set<Call>;
   lastSentAt: number;
-  /** While the master must be confirmed. Replies wait for it. */
+  /** The newest confirmation of the master that is under way. Replies wait for it. */
   confirming: Promise<void> | undefined;
   isBroken: boolean;
 }
@@ -312,15 +312,16 @@ export class Connection {
     this.#changeListeners.clear();
   }
 
+  /** The replies that are there now count only if the master is confirmed by those who are asked from now on. */
   #confirm(lasting: Lasting): void {
-    if (lasting.confirming !== undefined || lasting.isBroken) return;
+    if (lasting.isBroken) return;
     const confirming = this.#owner.confirm(lasting.address);
     lasting.confirming = confirming;
     // Without a confirmation, Redis may still be the master: only the replies that wait are not believed.
     confirming
       .catch(() => {})
       .finally(() => {
-        lasting.confirming = undefined;
+        if (lasting.confirming === confirming) lasting.confirming = undefined;
       });
   }
 

@@ -5,7 +5,7 @@ import { inTime } from "../in-time.ts";
 import { CONNECT_TIMEOUT_MS, createClient, destroyClient } from "./client.ts";
 import { Connection, type ConnectionOwner, type OpenedConnection, type Opening, PING_MS } from "./connection.ts";
 import { redisFailureReason } from "./failure-reason.ts";
-import { isSame, MasterFinder } from "./master-finder.ts";
+import { FailoverError, isSame, MasterFinder } from "./master-finder.ts";
 import { describePlace, parseRedisUrl, type RedisAddress, type RedisPlace } from "./redis-url.ts";
 import { type RedisServerInfo, readServerInfo } from "./server-info.ts";
 import { Subscriber } from "./subscriber.ts";
@@ -199,8 +199,9 @@ export class RedisConnections {
     if (!this.#finder.canChange) return;
     let master: RedisAddress;
     try {
-      master = await this.#finder.find();
+      master = await this.#finder.confirm();
     } catch (cause) {
+      if (cause instanceof FailoverError) this.#leave(address, redisFailureReason(cause));
       throw new StoreUnavailableError("Redis was slow, and nobody confirms that it is still the master", { cause });
     }
     if (isSame(master, address)) return;
@@ -214,6 +215,8 @@ export class RedisConnections {
       if (this.#closing === undefined) this.#goTo(master);
     } catch (err) {
       this.#logger.debug({ err }, "nobody says which redis is the master");
+      if (err instanceof FailoverError && this.#master !== undefined)
+        this.#leave(this.#master.address, redisFailureReason(err));
     }
   }
 

@@ -4,6 +4,7 @@ const REASONS: readonly [pattern: RegExp, meaning: string][] = [
   [/READONLY|UNBLOCKED/, "the Redis at REDIS_URL is a replica and rejects writes: waiting for a master"],
   [/MISCONF/, "Redis rejects writes because it cannot save to its disk: free disk space, and see the log of Redis"],
   [/NOREPLICAS/, "Redis rejects writes because too few replicas follow it: see min-replicas-to-write"],
+  [/failover is under way/, "another Redis is about to become the master: waiting for it"],
   [/LOADING/, "Redis is loading its data from the disk"],
   [/^MOVED|^ASK/, "Redis has another master: connecting to it"],
   [/BUSY/, "Redis is busy with a script"],

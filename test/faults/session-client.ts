@@ -97,6 +97,11 @@ export class SessionClient {
     return this.#arrived.get(source)?.size ?? 0;
   }
 
+  /** Those of the numbers that have not arrived from the source. */
+  missing(source: string, numbers: Iterable<number>): number[] {
+    return [...numbers].filter((n) => this.#arrived.get(source)?.has(n) !== true);
+  }
+
   /** Compares the deliveries with everything that the publishers were acknowledged. */
   faults(publishers: readonly Publisher[]): DeliveryFaults {
     const faults = { lost: 0, twiceQos2: 0, repeatedQos1: 0, repeatedOnConnection: 0, ...this.#faults };
