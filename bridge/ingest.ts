@@ -152,7 +152,8 @@ class JournalIngest implements BridgeIngest {
       acceptance.notRetained = `it is delivered and not retained: as JSON its ${payload.length} bytes are ${message.body.length} characters`;
     }
     // The journal stores retained messages for MQTT subscribers too, whatever their QoS.
-    if (qos === 0 && message.publish === undefined) this.#appendUnawaited(publication, message);
+    if (qos === 0 && message.publish === undefined && message.willOf === undefined)
+      this.#appendUnawaited(publication, message);
     else acceptance.forward = !(await this.#append(message, payload.length)).duplicate;
     return acceptance;
   }
@@ -222,6 +223,7 @@ class JournalIngest implements BridgeIngest {
     const { payload, qos, publisher, expiresAt, properties } = publication;
     if (qos === 0 && entry.state !== undefined)
       entry.publish = { payload, qos, retain: true, publisher, expiresAt, properties };
+    if (publication.willOf !== undefined) entry.willOf = publication.willOf;
     return entry;
   }
 

@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { ClientTakenError } from "../platform/errors.ts";
 import type { IncomingId, MqttLog } from "../platform/publication-log.ts";
 import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "../platform/publications.ts";
 import type { PublishCallbacks, Sender } from "./access/authorize-publish.ts";
@@ -110,6 +111,13 @@ export class IngestGate {
       acceptance = await this.#accept(sender, packet, { incomingId: incomingIdOf(client, packet), isForeign });
       this.#recovered();
     } catch (cause) {
+      if (cause instanceof ClientTakenError) {
+        this.#recovered();
+        this.#options.logger.debug({ err: cause, identity: sender.identity, topic: packet.topic }, "will dropped");
+        broker.skip(packet);
+        refused(null);
+        return;
+      }
       if (isPermanent(cause)) {
         this.#refuse(sender, packet, cause);
         broker.skip(packet);
@@ -141,7 +149,7 @@ export class IngestGate {
     { incomingId, isForeign }: Acceptable = {},
   ): Promise<Acceptance> {
     const { ingest, log } = this.#options;
-    const publication = publicationOf(sender.identity, packet, incomingId);
+    const publication = publicationOf(sender, packet, incomingId);
     if (isForeign !== true) return await ingest.accept(publication);
     const { identity: _, ...rest } = publication;
     await log.append(rest);
@@ -201,12 +209,12 @@ function incomingIdOf(client: BrokerClient | null, { qos, messageId }: Propertie
 }
 
 function publicationOf(
-  identity: string,
+  { identity, willOf }: Sender,
   { topic, payload, qos, retain, stored }: PropertiedPacket,
   incomingId: IncomingId | undefined,
 ): IncomingPublication {
   const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-  if (stored === undefined) return { identity, topic, payload: bytes, qos, retain, incomingId };
+  if (stored === undefined) return { identity, topic, payload: bytes, qos, retain, incomingId, willOf };
   const { publisher, expiresAt, properties } = stored;
-  return { identity, topic, payload: bytes, qos, retain, incomingId, publisher, expiresAt, properties };
+  return { identity, topic, payload: bytes, qos, retain, incomingId, willOf, publisher, expiresAt, properties };
 }

@@ -14,6 +14,15 @@ export class LeaseLostError extends Error {
   }
 }
 
+/** The client has connected to another node, which has its will by now. Nothing was stored: this node drops the will. */
+export class ClientTakenError extends Error {
+  override name = "ClientTakenError";
+
+  constructor() {
+    super("the client has connected to another node, so this node does not publish the will of the earlier connection");
+  }
+}
+
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -216,6 +216,8 @@ export interface TakenOverRows {
 export interface AppendedPublication extends Omit<LoggedPublication, "position" | "payload"> {
   readonly payload: Uint8Array;
   readonly incomingId?: IncomingId | undefined;
+  /** As in `IncomingPublication`. */
+  readonly willOf?: string | undefined;
 }
 
 /** The log of publications, the rows and the message ids that the journal stores for the broker. */
@@ -225,6 +227,7 @@ export interface MqttLog {
   /**
    * Appends a publication that only MQTT subscribers get: of a topic outside the root, or a command to a camera.
    * Resolves to its position when it is durable. @throws {StoreUnavailableError} it is not stored
+   * @throws {ClientTakenError} the client of the will is at another node
    */
   append(publication: AppendedPublication): Promise<number>;
   /** The stored ids. Read once, at the start. */

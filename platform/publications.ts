@@ -11,6 +11,12 @@ export interface IncomingPublication extends StoredProperties {
   retain: boolean;
   /** Stored together with the publication. Default: none. */
   incomingId?: IncomingId | undefined;
+  /**
+   * The session key of the client whose will this is. With several nodes, the store takes a will only from the node that
+   * has the client: a node that was suspended does not know yet that its client has connected to another node. Default:
+   * no will.
+   */
+  willOf?: string | undefined;
 }
 
 /** What the broker does with a publication after ingest accepted it. */
@@ -33,13 +39,17 @@ export interface Ingest {
   /**
    * Resolves when the publication is durable. The broker then acknowledges it, and forwards it if it is not in the log.
    * @throws {PermanentRefusal} the broker acknowledges and drops the publication
+   * @throws {ClientTakenError} the broker drops the will
    * @throws any other error: the broker does not acknowledge, so the client resends the publication
    */
   accept(publication: IncomingPublication): Promise<Acceptance>;
 }
 
 /** A publication by the backend to MQTT subscribers. */
-export type OutgoingPublication = Omit<IncomingPublication, "identity" | "incomingId" | keyof StoredProperties>;
+export type OutgoingPublication = Omit<
+  IncomingPublication,
+  "identity" | "incomingId" | "willOf" | keyof StoredProperties
+>;
 
 /** A message that the client of the identity has acknowledged (PUBACK). */
 export type Delivery = Pick<IncomingPublication, "identity" | "topic" | "payload">;

@@ -25,6 +25,8 @@ export interface JournalMessage {
   open?: Publication | undefined;
   /** The fence of the task for which this node publishes. The store takes the message only while this node holds the lease. */
   fence?: Fence | undefined;
+  /** The store takes this client's will only while this node has the client. As in `IncomingPublication`. */
+  willOf?: string | undefined;
   /** Stored together with the message. Default: none. */
   incomingId?: IncomingId | undefined;
 }

@@ -14,7 +14,7 @@ import type { PublicationRefusal, PublicationSender, RefusedPublications } from 
 import { type RetainedLimits, RetainedRoom } from "./retained-room.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { sessionName } from "./session-names.ts";
-import type { Wills } from "./wills.ts";
+import type { WillOwner, Wills } from "./wills.ts";
 
 type Callback = (error?: Error | null) => void;
 
@@ -34,6 +34,8 @@ export interface PublishCallbacks {
 export interface Sender extends PublicationSender {
   /** Undefined for the sender of a will. */
   readonly rateLimiter?: RateLimiter;
+  /** The publication is the will of the client with this session key. Default: no will. */
+  readonly willOf?: string;
 }
 
 interface AuthorizePublishOptions extends RetainedLimits {
@@ -86,11 +88,11 @@ export class AuthorizePublish {
   /** Aedes writes PUBACK and PUBREC after the callback. */
   readonly hook = (client: BrokerClient | null, packet: PropertiedPacket, callback: Callback): void => {
     if (client === null || client.closed) {
-      const identity = this.#options.wills.bearerOf(packet)?.identity;
-      if (identity !== undefined) {
+      const owner = this.#options.wills.ownerOf(packet);
+      if (owner !== undefined) {
         const barred = client === null ? undefined : this.#barred.get(client);
         if (barred === undefined || isAboutSender(barred.writes.of(packet.topic)))
-          this.#publishWill(client, identity, packet, callback);
+          this.#publishWill(client, owner, packet, callback);
         else {
           const why = "the will of a client that has lost its permissions";
           this.#refuse(barred, packet, { reason: "not_allowed", why }, callback);
@@ -141,7 +143,8 @@ export class AuthorizePublish {
     }
   }
 
-  #publishWill(client: BrokerClient | null, identity: string, packet: PropertiedPacket, callback: Callback): void {
+  #publishWill(client: BrokerClient | null, owner: WillOwner, packet: PropertiedPacket, callback: Callback): void {
+    const { identity } = owner.bearer;
     const { tree, gate, wills, broker, isRemoved } = this.#options;
     const drop = (): void => {
       broker.skip(packet);
@@ -153,7 +156,8 @@ export class AuthorizePublish {
     };
     const act = actOf(tree.parse(packet.topic));
     // The address is not stored with a will.
-    const sender = { identity, clientId: client === null ? "" : sessionName(client.id).clientId };
+    const clientId = client === null ? "" : sessionName(client.id).clientId;
+    const sender = { identity, clientId, willOf: owner.key };
     if (this.#isStopping) keep();
     else if (isRemoved(identity)) {
       // The will is not published: nothing would ever clear a retained message of a removed device.

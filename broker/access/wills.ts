@@ -4,7 +4,7 @@ import type { Bearer } from "../../platform/identity.ts";
 /** A will is published again when the outcome of its publication is unknown after this time. */
 const PUBLISH_TIMEOUT_MS = 10_000;
 
-interface WillOwner {
+export interface WillOwner {
   /** The key of the client's session. */
   key: string;
   bearer: Bearer;
@@ -34,8 +34,8 @@ export class Wills {
   }
 
   /** Undefined when the packet is not a will. */
-  bearerOf(packet: object): Bearer | undefined {
-    return this.#owners.get(packet)?.bearer;
+  ownerOf(packet: object): WillOwner | undefined {
+    return this.#owners.get(packet);
   }
 
   /** A connection's will has been stored, and has replaced the will of the session's earlier connection. */

@@ -55,7 +55,7 @@ export class LogWills {
   /** Stores the will with its owner, because the next run of the broker may publish the will. */
   async put(client: Session, will: object): Promise<void> {
     const { wills, brokerId, rows } = this.#options;
-    const bearer = wills.bearerOf(will);
+    const bearer = wills.ownerOf(will)?.bearer;
     const { topic, payload, qos, retain } = willSchema.parse(will);
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
     const row = { clientId: client.id, brokerId, topic, qos, retain, payload: bytes.toString("base64") };

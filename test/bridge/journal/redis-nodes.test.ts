@@ -190,6 +190,26 @@ test("a node that was suspended while the log was trimmed reports a gap and cont
   expect(positions(followed)).toEqual([1, 10]);
 });
 
+test("a will is refused once its client has connected to another node, and the other messages of the batch are stored", async () => {
+  const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
+  const { rows } = one.mqtt;
+  // The broker loads the rows when it starts.
+  for (const { mqtt } of [one, other]) for await (const _ of mqtt.rows.load("session:")) break;
+  const listener = { onTaken: () => {}, onLeft: () => {}, onRemoved: () => {}, onWill: () => {} };
+  for (const { mqtt } of [one, other]) mqtt.rows.follow(listener);
+  await rows.take("north");
+  expect(await one.append(message({ willOf: "north" }))).toMatchObject({ position: 1 });
+  await other.mqtt.rows.take("north");
+  const sent = [one.append(message()), one.append(message({ willOf: "north" })), one.append(message())];
+  const results = await Promise.allSettled(sent);
+  expect(results).toMatchObject([
+    { value: { position: 2 } },
+    { reason: { name: "ClientTakenError" } },
+    { value: { position: 3 } },
+  ]);
+  expect(await other.append(message({ willOf: "north" }))).toMatchObject({ position: 4 });
+});
+
 test("a message for a task is refused once another node holds the lease of the task, and the other messages of the batch are stored", async () => {
   const journal = await place.openNode();
   const cluster = await openRedisCluster({ redis: place.redis, logger: pino({ level: "silent" }) });

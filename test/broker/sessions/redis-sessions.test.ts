@@ -392,6 +392,9 @@ describe("a client that connects to another node", () => {
       qos: 1 as const,
       retain: true,
     });
+    const watcher = await b.client({ username: "v", password: b.token(["dashboard:read"]) });
+    const inbox = inboxOf(watcher);
+    await watcher.subscribeAsync(topic("cameras/north/link"), { qos: 1 });
     const first = await a.client({ ...NORTH, clientId: "north", will: will("first") });
     const second = await b.client({ ...NORTH, clientId: "north", will: will("second") });
     await closed(first);
@@ -412,6 +415,8 @@ describe("a client that connects to another node", () => {
     await third.endAsync();
     await expect.poll(payload).toBe(undefined);
     expect(b.ingest.accepted.map(({ payload }) => payload.toString())).toEqual(["second"]);
+    // The store has refused the will of the other node's connection: it could follow the birth at this node.
+    expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["second"]);
   });
 
   it("leaves exactly one of two simultaneous connections open", async () => {

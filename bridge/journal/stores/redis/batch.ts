@@ -69,6 +69,7 @@ export class Batch {
   putArguments(args: (string | number | Buffer)[], { lease }: Pick<JournalKeys, "lease">): void {
     const messages = this.messages.map(({ message }) => message);
     putFences(messages, lease, args);
+    putWills(messages, args);
     this.#putDedupKeys(args);
     args.push(this.starts.length);
     for (const [index, start] of this.starts.entries())
@@ -200,6 +201,16 @@ function putFences(
   }
   args.push(places.size);
   for (const { fence, places: of } of places.values()) args.push(lease(fence.lease), fence.number, of);
+}
+
+/** Adds the clients of wills, each with the place of its message. */
+function putWills(messages: readonly JournalMessage[], args: (string | number | Buffer)[]): void {
+  const countAt = args.push(0) - 1;
+  for (let index = 0; index < messages.length; index++) {
+    const client = messages[index]?.willOf;
+    if (client !== undefined) args.push(client, index + 1);
+  }
+  args[countAt] = (args.length - 1 - countAt) / 2;
 }
 
 /** Adds the last state change of each topic in the batch. */

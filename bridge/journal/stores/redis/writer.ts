@@ -1,4 +1,4 @@
-import { LeaseLostError, StoreUnavailableError } from "../../../../platform/errors.ts";
+import { ClientTakenError, LeaseLostError, StoreUnavailableError } from "../../../../platform/errors.ts";
 import { type Connection, partsOf, type Reply } from "../../../../platform/redis/connection.ts";
 import { AppendQueue, type Waiter } from "../../core/append-queue.ts";
 import type { JournalMessage } from "../../journal.ts";
@@ -158,8 +158,10 @@ export class Writer {
 
   #resolveRepeated = (waiting: Waiting): void => this.#queue.acceptDuplicate(waiting);
 
-  #rejectFenced = (waiting: Waiting): void =>
-    this.#queue.reject(waiting, new LeaseLostError(waiting.message.fence?.lease ?? ""));
+  #rejectFenced = (waiting: Waiting): void => {
+    const { fence } = waiting.message;
+    this.#queue.reject(waiting, fence === undefined ? new ClientTakenError() : new LeaseLostError(fence.lease));
+  };
 
   #refuse(batch: Batch, error: unknown): void {
     this.sent.delete(batch.number);

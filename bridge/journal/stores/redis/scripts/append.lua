@@ -5,6 +5,7 @@
 -- prefix, epoch, run, batch      the caller's head and stamp      now
 -- limits: state topics, events per channel, sessions, sessions per sender, ranges per session
 -- fences: key of the lease, number, places in the batch
+-- wills: client, place in the batch
 -- sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
 -- chunks: size, text, holders, ids, publications, retained (topic, place in the batch, first and last byte in the
 --   publications; 0 and 0 clear), channels (name, distances from the last position)
@@ -14,7 +15,8 @@
 --
 -- Returns one of:
 -- - `ok`, the newest position before the batch, the stamp before the batch
--- - `fenced`, the places of messages whose lease is not held by their sender: the caller sends the batch without them
+-- - `fenced`, the places of messages whose lease is not held by their sender, and of wills whose client is not at the
+--   caller: the caller sends the batch without them
 -- - `repeated`, the places of duplicates in the batch: the caller sends the batch again without the duplicates
 -- - `epoch`, the epoch of the journal, or `""` when Redis has no journal: the caller named another epoch
 -- - `behind`: the journal lost entries that the caller has read
@@ -44,6 +46,12 @@ for _ = 1, number() do
   if redis.call('GET', lease) ~= fence then
     for place in string.gmatch(places, '%d+') do fenced[#fenced + 1] = place end
   end
+end
+for _ = 1, number() do
+  local client, place = text(), text()
+  -- See the script `rows`.
+  local writer = string.match(redis.call('HGET', prefix .. 'mqtt-writers', client) or '', ' (.*)$')
+  if writer ~= run then fenced[#fenced + 1] = place end
 end
 if fenced[2] then return fenced end
 
