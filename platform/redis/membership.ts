@@ -6,6 +6,7 @@ import type { SharedSettings } from "../config.ts";
 import { Listeners } from "../listeners.ts";
 import { Agreement, type Disagreement, type Member } from "./agreement.ts";
 import { type Script, SERVER_TIME, scriptsOf } from "./script.ts";
+import { IncompatibleFormatsError, SHARED_FORMATS, type SharedFormats, UNANNOUNCED_FORMATS } from "./shared-formats.ts";
 
 const { load } = scriptsOf(import.meta.url);
 const BEAT = load("beat", SERVER_TIME);
@@ -20,6 +21,8 @@ const RETRY_MS = 500;
 const START_RETRY_MS = 100;
 /** A slower heartbeat does not measure the time: this program may have been suspended meanwhile. */
 const MAX_ROUND_TRIP_MS = 1_000;
+/** The answer to a node that Redis did not let join. */
+const DOES_NOT_JOIN = 2;
 /** The clock of Redis was set back if it differs by more. */
 const MAX_CORRECTION_MS = 1_000;
 
@@ -44,14 +47,17 @@ export interface MembershipOptions {
   deadAfterMs?: number | undefined;
   /** The clock of this machine. Default: `Date.now`. */
   wall?: (() => number) | undefined;
+  /** Default: {@link SHARED_FORMATS}. */
+  formats?: SharedFormats | undefined;
 }
 
 const aboutSchema = z.object({
   ...{ name: z.string().default(""), startedAt: z.number().default(0), clockMs: z.number().optional() },
-  digest: z.string().default(""),
+  formats: z.object({ version: z.number(), oldest: z.number() }).default(UNANNOUNCED_FORMATS),
 });
 const memberSchema = z.tuple([z.string(), z.coerce.number(), z.string()]);
-const beatSchema = z.tuple([z.number(), z.number()]).rest(z.tuple([...memberSchema.def.items, z.string()]));
+const beatenSchema = z.tuple([...memberSchema.def.items, z.string()]);
+const beatSchema = z.tuple([z.number(), z.number()]).rest(beatenSchema);
 
 /**
  * Which nodes live, for all parts of the server. Each node sends heartbeats. A node that is silent for too long is removed
@@ -93,7 +99,7 @@ export class Membership {
     this.name = name;
     this.deadAfterMs = deadAfterMs;
     this.key = `${prefix}members`;
-    this.#keys = [this.key, ...["about", "settings", "since"].map((part) => `${this.key}:${part}`)];
+    this.#keys = [this.key, ...["about", "settings", "since", "formats"].map((part) => `${this.key}:${part}`)];
     this.#settings = JSON.stringify(Object.fromEntries([...settings].map(([key, { value }]) => [key, value]).sort()));
     this.#digest = createHash("sha256").update(this.#settings).digest("base64url").slice(0, 16);
     this.#agreement = new Agreement({ nodeId: this.nodeId, name, settings, logger });
@@ -101,9 +107,14 @@ export class Membership {
     this.#rejoins = new Listeners(logger);
   }
 
-  /** Joins the other nodes. @throws {StoreUnavailableError} Redis accepts no heartbeat within `timeoutMs` */
+  /**
+   * Joins the other nodes. If this version does not work with one of them, waits until that node is dead or sends a
+   * heartbeat.
+   * @throws {StoreUnavailableError} Redis accepts no heartbeat within `timeoutMs` @throws {IncompatibleFormatsError}
+   */
   async start(timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs;
+    let before: unknown;
     for (;;) {
       try {
         await this.beat();
@@ -112,6 +123,8 @@ export class Membership {
         return;
       } catch (error) {
         if (performance.now() > deadline) throw error;
+        if (error instanceof IncompatibleFormatsError && error.isFinal(before)) throw error;
+        before = error;
         await after(START_RETRY_MS);
       }
     }
@@ -176,14 +189,16 @@ export class Membership {
 
   async #beat(): Promise<void> {
     clearTimeout(this.#timer);
-    const { run, logger, wall = Date.now } = this.#options;
+    const { run, logger, wall = Date.now, formats = SHARED_FORMATS } = this.#options;
+    const { name, deadAfterMs } = this;
     const isFirst = this.#startedAt === undefined;
     const sentAt = performance.now();
-    const about = { name: this.name, startedAt: this.#startedAt ?? 0, clockMs: this.#clockMs, digest: this.#digest };
-    const args = [this.nodeId, JSON.stringify(about), this.#hasSettings ? "" : this.#settings, this.deadAfterMs];
-    args.push(this.deadAfterMs / 3, isFirst ? 1 : 0);
+    const about = { name, startedAt: this.#startedAt ?? 0, clockMs: this.#clockMs, digest: this.#digest, formats };
+    const args = [this.nodeId, JSON.stringify(about), this.#hasSettings ? "" : this.#settings, deadAfterMs];
+    args.push(deadAfterMs / 3, isFirst ? 1 : 0, JSON.stringify(UNANNOUNCED_FORMATS));
     try {
       const [now, wasLost, ...members] = beatSchema.parse(await run(BEAT, this.#keys, args));
+      if (wasLost === DOES_NOT_JOIN) throw incompatibleWith(members, formats);
       const answeredAt = performance.now();
       this.#failed = false;
       this.#hasSettings = wasLost === 0;
@@ -221,4 +236,9 @@ export class Membership {
 function memberOf([id, lastSeenAt, text]: z.infer<typeof memberSchema>): Member {
   const { name, startedAt, clockMs } = aboutSchema.parse(JSON.parse(text));
   return { id, name, startedAt, lastSeenAt, clockMs };
+}
+
+function incompatibleWith([other]: readonly z.infer<typeof beatenSchema>[], own: SharedFormats): Error {
+  const [id = "", lastSeenAt = 0, text = "{}"] = other ?? [];
+  return new IncompatibleFormatsError(own, { id, lastSeenAt, ...aboutSchema.parse(JSON.parse(text)) });
 }

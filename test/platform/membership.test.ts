@@ -41,6 +41,48 @@ const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const idsOf = async ({ membership }: Node) => new Set((await membership.nodes()).map(({ id }) => id));
 const subjects = ({ membership }: Node) => membership.disagreements.map(({ subject }) => subject);
 
+describe("a node of another version", () => {
+  const OWN = { version: 5, oldest: 4 };
+  const MISMATCHES = [
+    [
+      "that is too old for a running node",
+      { version: 7, oldest: 6 },
+      /works only with 6 and newer, and this version has 5/,
+    ],
+    [
+      "that is too new for a running node",
+      { version: 3, oldest: 1 },
+      /version 3 .* this version works only with 4 and newer/,
+    ],
+  ] as const;
+
+  test.each(MISMATCHES)("%s does not join, and says what to do", async (_, formats, why) => {
+    const running = await join({ ...LIVELY, formats });
+    await expect(join({ formats: OWN })).rejects.toThrow(why);
+    await expect(join({ formats: OWN })).rejects.toThrow("stop all nodes first");
+    expect(await idsOf(running)).toEqual(new Set([running.membership.nodeId]));
+  });
+
+  test("joins older and newer nodes that it works with", async () => {
+    const nodes = [];
+    for (const formats of [{ version: 6, oldest: 4 }, OWN, { version: 4, oldest: 1 }])
+      nodes.push(await join({ formats }));
+    for (const node of nodes) expect((await idsOf(node)).size).toBe(nodes.length);
+  });
+
+  test("joins when the silent node that it does not work with is dead", async () => {
+    await join({ formats: { version: 3, oldest: 1 } });
+    const next = await join({ ...LIVELY, formats: OWN });
+    expect(await idsOf(next)).toEqual(new Set([next.membership.nodeId]));
+  });
+
+  test("does not join when a newer version, which has ended, has left data that it does not read", async () => {
+    await (await join({ formats: { version: 7, oldest: 6 } })).leave();
+    await expect(join({ formats: OWN })).rejects.toThrow("the data in Redis has version 6");
+    await join({ formats: { version: 6, oldest: 6 } });
+  });
+});
+
 describe("a node without heartbeats", () => {
   test("is dead for everybody after the time of silence, knows it in advance, and rejoins", async () => {
     const [alive, frozen] = [await join(LIVELY), await join()];
@@ -78,6 +120,8 @@ describe("a node without heartbeats", () => {
 
   test("is dead soon when a node of its name has started", async () => {
     const died = await join({ name: "a" });
+    // The later start has a later millisecond.
+    await pause(2);
     const again = await join({ ...LIVELY, name: "a" });
     const startedAt = performance.now();
     await expect.poll(() => idsOf(again)).toEqual(new Set([again.membership.nodeId]));

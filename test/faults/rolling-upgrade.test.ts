@@ -1,0 +1,59 @@
+import { pino } from "pino";
+import { afterEach, expect, it } from "vitest";
+import { openRedis } from "../../platform/redis/connections.ts";
+import { SHARED_FORMATS } from "../../platform/redis/shared-formats.ts";
+import { buildEarlier } from "../support/earlier-build.ts";
+import { LONG, TIMEOUT_MS } from "../support/long-form.ts";
+import { startRedis } from "../support/redis.ts";
+import { joinNodes } from "../support/redis-journal.ts";
+import { makeDataPath, removeDataPath, runToEnd } from "../support/skylapse.ts";
+import { expectNothingLost, type Step, startDeployment } from "./deployment.ts";
+
+/** The version before: the commit that nodes run before an upgrade. */
+const VERSION_BEFORE = "ee808ee6eeb0464fca98dafbca81f3fd22c8c5cd";
+const NODES = 3;
+const ROUNDS = 4;
+
+const cleanUps: (() => Promise<unknown> | unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+const replaceBy =
+  (dist: string | undefined) =>
+  (index: number): Step =>
+  async ({ nodes, startNode }) => {
+    expect(await nodes[index]?.end("SIGTERM")).toBe(0);
+    expect(nodes[index]?.output().match(/^.*"level":"(error|fatal)".*$/gm)).toBeNull();
+    await startNode(index, dist);
+  };
+
+it("a server that cannot work beside a running node of a newer version does not start, and says what to do", async () => {
+  const redis = await startRedis();
+  cleanUps.push(() => redis.remove());
+  const logger = pino({ level: "silent" });
+  const connections = openRedis({ url: redis.url, prefix: "skylapse", logger });
+  cleanUps.push(() => connections.close());
+  const version = SHARED_FORMATS.version + 1;
+  const { leave } = await joinNodes(connections, { logger, formats: { version, oldest: version } });
+  cleanUps.push(leave);
+  const dataPath = makeDataPath();
+  cleanUps.push(() => removeDataPath(dataPath));
+  const { code, errors } = await runToEnd({ dataPath, env: { REDIS_URL: redis.url } });
+  expect(code).toBe(1);
+  expect(errors).toMatch(/^Cannot start: the running node .* stop all nodes first, then start the newer version/m);
+});
+
+if (LONG)
+  it("loses nothing and sends no event or publication of QoS 2 twice while nodes of the version before are replaced one by one, and one of them is put back", {
+    timeout: TIMEOUT_MS,
+  }, async () => {
+    const { dist, remove } = buildEarlier(VERSION_BEFORE);
+    cleanUps.push(remove);
+    const deployment = await startDeployment({ count: NODES, dist, cleanUps });
+    const [upgrade, putBack] = [replaceBy(undefined), replaceBy(dist)];
+    const round = [upgrade(0), upgrade(1), upgrade(2), putBack(1), upgrade(1), putBack(0), putBack(1), putBack(2)];
+    const steps = [...Array.from({ length: ROUNDS }, () => round).flat(), ...round.slice(0, NODES)];
+    await expectNothingLost(deployment, { dashboards: 12, messagesPerPublisher: 12_500, steps, cleanUps });
+  });
