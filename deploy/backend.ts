@@ -106,7 +106,9 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
     // With several nodes, `shareLink` gives the bridge the MQTT clients of all nodes.
     const identities = () => broker.clients().map(({ identity }) => identity);
     const link =
-      redis === undefined ? broker : parts.add(await shareLink({ link: broker, identities, cluster, logger }));
+      redis === undefined
+        ? broker
+        : parts.add(await shareLink({ link: broker, identities, cluster, now: () => clock.now(), logger }));
     await ingest.reportLostCommands();
 
     const bridge = parts.add(

@@ -6,6 +6,12 @@ export interface BrokerLink {
   publish(publication: OutgoingPublication): Promise<void>;
   /** Whether an MQTT client with this identity (such as `device:north`) is connected. */
   connected(identity: string): boolean;
+  /**
+   * When the last client with this identity disconnected from all nodes, milliseconds since 1970 by the server's own
+   * clock. Undefined when a client is connected, or when this node has seen none. Default: a single node, which needs no
+   * memory, because its presence never moves to another node.
+   */
+  leftAt?(identity: string): number | undefined;
   /** Calls back when a client has acknowledged a message (PUBACK). @returns removes the listener */
   onDelivered(listener: (delivery: Delivery) => void): () => void;
   /** Calls back when a newer connection replaces one with the same client id. @returns removes the listener */

@@ -10,16 +10,18 @@ interface SharedLinkOptions {
   link: BrokerLink;
   /** The identities connected to this node's broker. */
   identities: () => Iterable<string>;
-  cluster: Pick<Cluster, "nodeId" | "nodes" | "signals">;
+  cluster: Pick<Cluster, "nodeId" | "nodes" | "onNodes" | "signals">;
   /** The interval of reports to the other nodes about connected and disconnected devices. Default 250. */
   intervalMs?: number;
-  /** The interval of checks for stopped nodes. Default 3,000. */
-  nodesIntervalMs?: number;
   /** How long the start waits for the device lists of the other nodes. Default 1,000. */
   startTimeoutMs?: number;
+  /** The server's own clock, milliseconds since 1970. */
+  now: () => number;
   logger: Logger;
 }
 
+/** The most disconnected devices whose time is remembered. The oldest are forgotten first. */
+const MAX_LEFT = 10_000;
 const MAX_IDENTITIES_PER_MESSAGE = 5_000;
 /** Names of signals between nodes. */
 const CLIENTS = "mqtt-clients";
@@ -53,6 +55,8 @@ class SharedLink implements BrokerLink {
   readonly #options: SharedLinkOptions;
   /** Connected devices of the other nodes, by node id. */
   readonly #clients = new Map<string, Set<string>>();
+  /** When devices disconnected from all nodes, oldest first. */
+  readonly #left = new Map<string, number>();
   readonly #deliveries: Listeners<[Delivery]>;
   readonly #takeOvers: Listeners<[TakeOver]>;
   readonly #unsubscribe: (() => void)[] = [];
@@ -67,7 +71,7 @@ class SharedLink implements BrokerLink {
   }
 
   async start(): Promise<void> {
-    const { link, cluster, intervalMs = 250, nodesIntervalMs = 3_000 } = this.#options;
+    const { link, cluster, intervalMs = 250 } = this.#options;
     const { signals, nodeId } = cluster;
     const requestLists = () => signals.send(LIST_CLIENTS, null);
     this.#unsubscribe.push(
@@ -76,6 +80,7 @@ class SharedLink implements BrokerLink {
         if (from !== nodeId) this.#sendAll();
       }),
       signals.on(DELIVERED, (message, from) => this.#receiveDelivery(message, from)),
+      cluster.onNodes((living) => this.#dropStoppedNodes(living)),
       link.onDelivered((delivery) => this.#onOwnDelivery(delivery)),
       signals.on(TAKEN_OVER, (message, from) => {
         const takeOver = takenOverSchema.safeParse(message).data;
@@ -87,11 +92,7 @@ class SharedLink implements BrokerLink {
       }),
     );
     const reports = setInterval(() => this.#sendChanges(), intervalMs).unref();
-    const nodeChecks = setInterval(() => void this.#dropStoppedNodes().catch(() => {}), nodesIntervalMs).unref();
-    this.#unsubscribe.push(
-      () => clearInterval(reports),
-      () => clearInterval(nodeChecks),
-    );
+    this.#unsubscribe.push(() => clearInterval(reports));
     await this.#awaitFirstLists(requestLists);
   }
 
@@ -105,6 +106,10 @@ class SharedLink implements BrokerLink {
     if (this.#options.link.connected(identity)) return true;
     for (const clients of this.#clients.values()) if (clients.has(identity)) return true;
     return false;
+  }
+
+  leftAt(identity: string): number | undefined {
+    return this.connected(identity) ? undefined : this.#left.get(identity);
   }
 
   stop(): void {
@@ -139,6 +144,7 @@ class SharedLink implements BrokerLink {
     const came = [...now].filter((identity) => !this.#sent.has(identity));
     const gone = [...this.#sent].filter((identity) => !now.has(identity));
     this.#sent = now;
+    this.#noteLeft(gone);
     if (came.length + gone.length > 0) this.#send(came, gone, false);
   }
 
@@ -161,19 +167,39 @@ class SharedLink implements BrokerLink {
     const received = clientsSchema.safeParse(message).data;
     if (from === this.#options.cluster.nodeId || received === undefined) return;
     const { whole, came, gone } = received;
-    const clients = (whole ? undefined : this.#clients.get(from)) ?? new Set();
+    const before = this.#clients.get(from) ?? new Set<string>();
+    const clients = whole ? new Set<string>() : before;
     for (const identity of gone) clients.delete(identity);
     for (const identity of came) clients.add(identity);
     this.#clients.set(from, clients);
+    this.#noteLeft(whole ? before : gone);
     this.#onClientsReceived();
   }
 
-  async #dropStoppedNodes(): Promise<void> {
-    const alive = new Set((await this.#options.cluster.nodes()).map(({ id }) => id));
-    for (const node of [...this.#clients.keys()]) if (!alive.has(node)) this.#clients.delete(node);
+  #dropStoppedNodes(living: ReadonlySet<string>): void {
+    const { nodeId, signals } = this.#options.cluster;
+    for (const [node, clients] of this.#clients) {
+      if (living.has(node)) continue;
+      this.#clients.delete(node);
+      this.#noteLeft(clients);
+    }
     // A node that was wrongly considered stopped sends only changes, so its full list is requested again.
-    alive.delete(this.#options.cluster.nodeId);
-    if ([...alive].some((node) => !this.#clients.has(node))) this.#options.cluster.signals.send(LIST_CLIENTS, null);
+    for (const node of living)
+      if (node !== nodeId && !this.#clients.has(node)) {
+        signals.send(LIST_CLIENTS, null);
+        return;
+      }
+  }
+
+  /** Remembers the time for those devices that no node has any more. */
+  #noteLeft(identities: Iterable<string>): void {
+    for (const identity of identities) {
+      if (this.connected(identity)) continue;
+      this.#left.delete(identity);
+      this.#left.set(identity, this.#options.now());
+      const [oldest] = this.#left.keys();
+      if (this.#left.size > MAX_LEFT && oldest !== undefined) this.#left.delete(oldest);
+    }
   }
 
   #onOwnDelivery(delivery: Delivery): void {

@@ -33,7 +33,7 @@ export interface PresenceOptions {
   journal: Pick<Journal, "follow" | "snapshot" | "state">;
   tree: TopicTree;
   publish: Publish;
-  link: Pick<BrokerLink, "connected">;
+  link: Pick<BrokerLink, "connected" | "leftAt">;
   /** How long a link may be down before its camera is offline, milliseconds. */
   graceMs?: number;
   /** Cameras above this number are not watched. */
@@ -64,6 +64,8 @@ interface Camera {
 
 const MAX_CHECK_INTERVAL_MS = 1000;
 const MIN_CHECK_INTERVAL_MS = 20;
+/** The last watcher may have recorded a time shortly before its next check would have found that a client is missing. */
+const UNSEEN_MARGIN_MS = 5_000;
 
 export function startPresence(options: PresenceOptions): PresenceService {
   const { journal, devices, graceMs = CAMERA_DEFAULTS.presence.graceMs } = options;
@@ -196,7 +198,8 @@ class PresenceRules implements WatcherRules {
       const wasThere = published.status === "online" || published.status === "stale" || published.status === "unknown";
       // A camera that was away when the server stopped stays away until it is heard.
       if (trusted || !(wasThere || cameBack)) {
-        camera.presence = fromPublished(published, publishedEntry, connected);
+        // A camera without a will that disconnected when nobody watched was connected until then.
+        camera.presence = fromPublished(published, publishedEntry, connected || this.#hasLeftUnseen(name));
         // No watcher has handled a new link message yet. A camera that is connected was published as offline by a watcher
         // that did not know of its connection.
         const isNews = isNewLink || (connected && link?.status === "online");
@@ -255,6 +258,13 @@ class PresenceRules implements WatcherRules {
 
   #isConnected(camera: string): boolean {
     return this.#options.link.connected(`device:${camera}`);
+  }
+
+  /** Whether the camera's client has disconnected since presence was last watched. */
+  #hasLeftUnseen(camera: string): boolean {
+    const { link, watchedUntil = 0 } = this.#options;
+    const leftAt = link.leftAt?.(`device:${camera}`);
+    return leftAt !== undefined && leftAt > watchedUntil - UNSEEN_MARGIN_MS;
   }
 
   #camera(name: string): Camera | undefined {

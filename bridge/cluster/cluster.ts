@@ -20,6 +20,11 @@ export interface Cluster {
   readonly rates: Rates | undefined;
   /** The living nodes, including this one. A node is dead after 10 seconds without a heartbeat. */
   nodes(): Promise<readonly ClusterNode[]>;
+  /**
+   * Calls back with the ids of the living nodes, including this one, after each heartbeat of this node. Never in a
+   * cluster of one. @returns removes the listener
+   */
+  onNodes(listener: (living: ReadonlySet<string>) => void): () => void;
   /** The clock that all nodes share: that of Redis, or of this machine for a single node. Milliseconds since 1970. */
   now(): number;
   /** How settings, clocks and names of this node and of others differ, for an operator. Empty in a cluster of one. */

@@ -4,10 +4,10 @@ import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import type { Cluster, Json, StoredDocument } from "../cluster/cluster.ts";
 
 interface SharedCommandQueueOptions {
-  cluster: Pick<Cluster, "documents" | "nodeId" | "nodes">;
+  cluster: Pick<Cluster, "documents" | "nodeId" | "nodes" | "onNodes">;
   /** Includes the command in flight. */
   maxPerCamera: number;
-  /** The interval of checks for dead nodes, whose commands this node takes over. Default 1,000. */
+  /** The interval of checks of this node's waiting commands. Default 1,000. */
   checkIntervalMs?: number;
   logger: Logger;
 }
@@ -72,7 +72,7 @@ export class SharedCommandQueue {
   readonly #queues = new Map<string, readonly QueueEntry[]>();
   /** Runs this node's changes of one camera's queue one after the other. */
   readonly #tasks = new KeyedQueue();
-  readonly #unwatch: () => void;
+  readonly #unwatch: (() => void)[];
   readonly #timer: NodeJS.Timeout;
   readonly #maxCommandLength: number;
   #onTaken: ((command: TakenCommand) => () => void) | undefined;
@@ -80,11 +80,18 @@ export class SharedCommandQueue {
   constructor(options: SharedCommandQueueOptions) {
     this.#options = options;
     this.#maxCommandLength = MAX_QUEUE_LENGTH / options.maxPerCamera;
-    this.#unwatch = options.cluster.documents.watch(COLLECTION, (camera) => {
-      if (camera === undefined) void this.#readAll();
-      else this.#check(camera);
-    });
-    this.#timer = setInterval(() => void this.#checkAll(), options.checkIntervalMs ?? 1_000).unref();
+    const { documents, onNodes } = options.cluster;
+    this.#unwatch = [
+      documents.watch(COLLECTION, (camera) => {
+        if (camera === undefined) void this.#readAll();
+        else this.#check(camera);
+      }),
+      onNodes((living) => this.#checkOwners(living)),
+    ];
+    // Missed notices and expired commands change the first command of a queue.
+    this.#timer = setInterval(() => {
+      for (const camera of this.#waiting.keys()) this.#check(camera);
+    }, options.checkIntervalMs ?? 1_000).unref();
   }
 
   /**
@@ -149,7 +156,7 @@ export class SharedCommandQueue {
   /** Waits for running changes. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    this.#unwatch();
+    for (const end of this.#unwatch) end();
     await this.#tasks.idle();
   }
 
@@ -224,25 +231,14 @@ export class SharedCommandQueue {
     for (const camera of this.#waiting.keys()) this.#check(camera);
   }
 
-  /** Missed notices, expired commands and dead nodes change the first command of a queue. */
-  async #checkAll(): Promise<void> {
-    const { nodeId, nodes } = this.#options.cluster;
-    for (const camera of this.#waiting.keys()) this.#check(camera);
+  /** Takes over the commands of dead nodes. */
+  #checkOwners(living: ReadonlySet<string>): void {
     const now = Date.now();
-    const others: [camera: string, nodes: readonly string[]][] = [];
     for (const [camera, queue] of this.#queues) {
       const live = queue.filter(({ until }) => until > now);
       if (live.length === 0) this.#queues.delete(camera);
-      const owners = live.map(({ node }) => node).filter((node) => node !== nodeId);
-      if (owners.length > 0) others.push([camera, owners]);
+      if (live.some(({ node }) => !living.has(node))) this.#check(camera);
     }
-    if (others.length === 0) return;
-    const alive = await nodes().then(
-      (found) => new Set(found.map(({ id }) => id)),
-      () => undefined,
-    );
-    for (const [camera, owners] of others)
-      if (alive !== undefined && owners.some((owner) => !alive.has(owner))) this.#check(camera);
   }
 
   /**

@@ -78,6 +78,7 @@ export class Membership {
   readonly #agreement: Agreement;
   readonly #beats: Listeners<[]>;
   readonly #rejoins: Listeners<[]>;
+  readonly #livings: Listeners<[ReadonlySet<string>]>;
   #beating: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
@@ -105,6 +106,7 @@ export class Membership {
     this.#agreement = new Agreement({ nodeId: this.nodeId, name, settings, logger });
     this.#beats = new Listeners(logger);
     this.#rejoins = new Listeners(logger);
+    this.#livings = new Listeners(logger);
   }
 
   /**
@@ -147,6 +149,11 @@ export class Membership {
   /** Calls back when this node was taken for dead, or Redis was emptied: what it had registered is gone. */
   onRejoin(listener: () => void): () => void {
     return this.#rejoins.add(listener);
+  }
+
+  /** Calls back with the ids of the living nodes, including this one, after each successful heartbeat. */
+  onNodes(listener: (living: ReadonlySet<string>) => void): () => void {
+    return this.#livings.add(listener);
   }
 
   /** Until then, nobody takes this node for dead. In milliseconds of `performance.now()`. */
@@ -216,6 +223,7 @@ export class Membership {
         members.map(([id, seen, text, settings]) => ({ ...memberOf([id, seen, text]), settings })),
         { clockMs: this.#clockMs, startedAt: this.#startedAt },
       );
+      if (!this.#stopped) this.#livings.call(new Set(members.map(([id]) => id)));
     } catch (error) {
       this.#failed = true;
       throw error;

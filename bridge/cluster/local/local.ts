@@ -30,6 +30,7 @@ export async function openLocalCluster(options: LocalClusterOptions): Promise<Cl
   return {
     ...{ nodeId, shared: false, documents, signals, leases, connections, counters: undefined, rates: undefined },
     nodes: async () => [{ id: nodeId, name: "", startedAt, lastSeenAt: Date.now(), connections: connections.size }],
+    onNodes: () => () => {},
     now: Date.now,
     disagreements: [],
     get unavailableReason() {

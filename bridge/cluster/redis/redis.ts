@@ -114,6 +114,7 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Re
       const [members, counts] = await Promise.all([membership.nodes(), connections.counts()]);
       return members.map((member) => ({ ...member, connections: counts.get(member.id) ?? 0 }));
     },
+    onNodes: (listener) => membership.onNodes(listener),
     counters: new RedisCounters(link, nodeId),
     now: () => membership.now(),
     get disagreements() {

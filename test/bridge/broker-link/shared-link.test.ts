@@ -41,8 +41,8 @@ async function startNode(...connected: string[]): Promise<Node> {
   const own = recordingLink();
   for (const identity of connected) own.connections.add(identity);
   const identities = () => own.connections;
-  const intervals = { intervalMs: 20, nodesIntervalMs: 100 };
-  const link = await shareLink({ link: own, identities, cluster, ...intervals, logger: pino({ level: "silent" }) });
+  const logger = pino({ level: "silent" });
+  const link = await shareLink({ link: own, identities, cluster, intervalMs: 20, now: Date.now, logger });
   const node = { cluster, own, link };
   nodes.push(node);
   return node;
@@ -90,6 +90,23 @@ test("the shared link shows the devices of a dead node as disconnected", async (
   expect(alive.link.connected("device:north")).toBe(true);
   await place.kill(dead.cluster);
   await vi.waitFor(() => expect(alive.link.connected("device:north")).toBe(false));
+});
+
+test("the shared link knows at every node when a device has disconnected from all nodes", async () => {
+  deadAfterMs = 2_000;
+  const [here, there] = [await startNode("device:north", "device:south"), await startNode("device:north")];
+  const startedAt = Date.now();
+  there.own.connections.delete("device:north");
+  here.own.connections.delete("device:south");
+  await vi.waitFor(() => {
+    for (const { link } of [here, there]) expect(link.leftAt?.("device:south")).toBeGreaterThanOrEqual(startedAt);
+  });
+  expect(there.link.leftAt?.("device:north")).toBeUndefined();
+  await place.kill(here.cluster);
+  await vi.waitFor(() => expect(there.link.leftAt?.("device:north")).toBeGreaterThanOrEqual(startedAt));
+  there.own.connections.add("device:north");
+  expect(there.link.leftAt?.("device:north")).toBeUndefined();
+  expect(there.link.leftAt?.("device:east")).toBeUndefined();
 });
 
 test("the shared link reports a delivery of one node once at every node", async () => {

@@ -326,6 +326,35 @@ describe("after a restart", () => {
   });
 });
 
+describe("after another node has watched the cameras until now", () => {
+  /** @param leftAt when the camera's client disconnected. Default: this node has never seen a client of the camera */
+  async function takeOver(leftAt?: number): Promise<void> {
+    const watchedUntil = Date.now();
+    vi.advanceTimersByTime(10_000);
+    await presence.stop();
+    link.leftAt = () => leftAt;
+    presence = start({ trusted: true, watchedUntil });
+  }
+
+  it("a camera that disconnected without a will when nobody watched becomes offline", async () => {
+    comeOnline();
+    link.connections.clear();
+    await takeOver(Date.now() + 5_000);
+    expect(status()).toBe("online");
+    vi.advanceTimersByTime(31_000);
+    expect(events()).toEqual(["camera.online", "camera.offline"]);
+  });
+
+  it("a camera without a client of its own stays online, also if it had a client long ago", async () => {
+    say("online");
+    for (const leftAt of [undefined, Date.now() - 60_000]) {
+      await takeOver(leftAt);
+      vi.advanceTimersByTime(31_000);
+    }
+    expect(events()).toEqual(["camera.online"]);
+  });
+});
+
 describe("a sleeping camera", () => {
   const UNTIL = new Date(START + 3_600_000).toISOString();
 

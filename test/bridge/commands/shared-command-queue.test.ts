@@ -30,7 +30,11 @@ async function twoNodes() {
       list: (collection) => documents.list(collection),
       watch: (...watching) => documents.watch(...watching),
     };
-    const cluster = { documents: shared, nodeId, nodes };
+    const onNodes = (listener: (living: ReadonlySet<string>) => void) => {
+      const timer = setInterval(() => listener(alive), 20);
+      return () => clearInterval(timer);
+    };
+    const cluster = { documents: shared, nodeId, nodes, onNodes };
     return new SharedCommandQueue({ cluster, maxPerCamera: 10, checkIntervalMs: 20, logger });
   };
   const [a, b] = [queueOf("a"), queueOf("b")];
