@@ -233,7 +233,7 @@ async function composed(options: BrokerOptions) {
     ...{ registry, retainedTopics, onRefused, logger },
     liveSince: () => storage.retained.newest,
     isSubscribed: (client, filter) => storage.isSubscribed(client.id, filter),
-    addSubscription: (client, filter, qos) => storage.subscribe(client.id, filter, qos),
+    addSubscription: (client, filter, qos) => storage.subscribe(client.id, filter, { qos }),
     subscribeSession: (subscription, task) => aedes.subscribeSession(subscription, task),
     removeSubscription: (client, filter) => {
       const onFailed = (error: unknown) => {

@@ -21,13 +21,19 @@ import type { WillAdmission } from "./will-admission.ts";
 const WRITES_PER_CLIENT = 32;
 
 /** The setting whose limit keeps a session from being stored. */
-export type NotKept = "MAX_MQTT_SESSIONS" | "MAX_MQTT_SESSIONS_PER_USER";
+type NotKept = "MAX_MQTT_SESSIONS" | "MAX_MQTT_SESSIONS_PER_USER";
+
+/** The session is kept, and was there before or not; or a limit keeps it from being stored. */
+export type Kept = { readonly isResumed: boolean } | { readonly refusedBy: NotKept };
 
 /** The owners of the stored sessions, by the keys of `session-names.ts`. */
 export interface SessionOwners {
   ownerOf(key: string): SessionOwner | undefined;
-  /** Stores the session for its owner. Discards a session that another owner left under the same key. */
-  keep(key: string, owner: SessionOwner): Promise<NotKept | undefined>;
+  /**
+   * Stores the session for its owner. Discards a session that has expired, or that another owner left under the same key.
+   * @param expiry the session expiry interval, seconds; undefined for `MQTT_SESSION_HOURS`, which is also the longest one
+   */
+  keep(key: string, owner: SessionOwner, expiry?: number): Promise<Kept>;
   /** Deletes the session with its subscriptions and queued messages. */
   discard(key: string): Promise<void>;
 }
@@ -135,8 +141,9 @@ export class Authenticate {
 
   async #keep(key: string, owner: SessionOwner): Promise<void> {
     const { sessions, hasEnded } = this.#options;
-    const limit = await sessions.keep(key, owner);
-    if (limit !== undefined) {
+    const kept = await sessions.keep(key, owner);
+    if ("refusedBy" in kept) {
+      const limit = kept.refusedBy;
       const whose = limit === "MAX_MQTT_SESSIONS" ? "all users" : owner.identity;
       const why = `the sessions of ${whose} have reached ${limit}: connect once with a clean session to end one, or raise the limit`;
       throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);

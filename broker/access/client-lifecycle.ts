@@ -52,7 +52,8 @@ export class ClientLifecycle {
     if (keepaliveS === 0 && probe !== undefined) watchLink(client.conn, probe, heartbeatMs);
     logger.debug({ ...namesOf(access), address, transport }, "client connected");
     if (expiresAt !== undefined) this.#closeAt(client, access, expiresAt);
-    client.conn.once("close", () => this.#closed(client, access));
+    // Before the session is released to other nodes.
+    client.conn.prependOnceListener("close", () => this.#closed(client, access));
   };
 
   /** An error has ended the client's connection. Logs the first error, unless it was logged where it was thrown. */
@@ -92,7 +93,7 @@ export class ClientLifecycle {
     const connectedSeconds = Math.round((Date.now() - connectedAt) / 1000);
     // When the log level is `info`, this is the only line about a connection of a client.
     logger.info({ ...namesOf(access), address, transport, connectedSeconds, why }, "client disconnected");
-    if (client.clean || this.#isStopping) return;
+    if (client.clean || this.#isStopping || isReplaced) return;
     sessionLeft(access.sessionKey).catch((error: unknown) => {
       logger.error({ err: error, ...namesOf(access) }, "time of a session's last use could not be stored");
     });

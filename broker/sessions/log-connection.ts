@@ -43,9 +43,9 @@ export class LogConnection implements SessionConnection {
     return this.#mayReceive(this.#client, publication);
   }
 
-  send({ publication, qos, dup, onWritten }: SessionDelivery): void {
+  send({ publication, qos, dup, retain, onWritten }: SessionDelivery): void {
     const { topic, payload, position: brokerCounter } = publication;
-    const packet = { cmd: "publish", topic, payload, qos, retain: false, dup, brokerId: LOG_ID, brokerCounter };
+    const packet = { cmd: "publish", topic, payload, qos, retain, dup, brokerId: LOG_ID, brokerCounter };
     this.#client.publish(packet, onWritten);
   }
 }

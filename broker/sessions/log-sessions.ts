@@ -1,15 +1,17 @@
-import { Counts } from "../../platform/counts.ts";
 import { messageOf } from "../../platform/errors.ts";
 import type { LoggedPublication, PublicationPage } from "../../platform/publication-log.ts";
+import type { FilterOptions } from "../access/filter-options.ts";
 import type { PermissionSet } from "../access/permission-sets.ts";
 import { sessionName } from "../access/session-names.ts";
 import { ownerOf, type SessionOwner } from "../access/session-owner.ts";
-import { countBehind } from "./lost-publications.ts";
+import { parkBehind } from "./lost-publications.ts";
 import { SessionBounds, type SessionBoundsOptions } from "./session-bounds.ts";
 import { SessionCursor } from "./session-cursor.ts";
+import type { CursorRecord } from "./session-delivery.ts";
 import { SessionGroups } from "./session-groups.ts";
-import { type LogSession, readRecord, SESSION_ROW, type StoredSession } from "./session-record.ts";
+import { type LogSession, loadRecords, readRecord, type StoredSession, sessionOf } from "./session-record.ts";
 import { SessionSaves } from "./session-saves.ts";
+import { SessionTable } from "./session-table.ts";
 
 const MAY_HAVE_MISSED = "session may have missed messages: the store has lost some";
 const WINDOW = 2_048;
@@ -22,15 +24,10 @@ export interface LogSessionsOptions extends SessionBoundsOptions {
   wantsReceipt(topic: string): boolean;
 }
 
-type Stored = Pick<StoredSession, "sent" | "open" | "filters">;
-
 /** The persistent sessions: their owners and cursors in memory, with one row each in the journal's store. */
 export class LogSessions {
   readonly #options: LogSessionsOptions;
-  readonly #sessions = new Map<string, LogSession>();
-  readonly #ofCursor = new Map<SessionCursor, LogSession>();
-  /** Sessions per identity. */
-  readonly #counts = new Counts();
+  readonly #sessions = new SessionTable();
   readonly #groups: SessionGroups;
   readonly bounds: SessionBounds;
   readonly #saves: SessionSaves;
@@ -64,19 +61,12 @@ export class LogSessions {
 
   async #load(): ReturnType<LogSessions["load"]> {
     const { log } = this.#options;
-    const stored: [key: string, row: string][] = [];
-    for await (const [rowKey, row] of log.rows.load(SESSION_ROW)) stored.push([rowKey.slice(SESSION_ROW.length), row]);
-    const unreadable: string[] = [];
+    const { records, unreadable } = await loadRecords(log.rows);
     const missed = new Set<LogSession>();
     this.#edge = log.publications.head;
     let lowest = this.#edge;
-    for (const [key, row] of stored) {
-      const record = readRecord(row);
-      if (record === undefined) {
-        unreadable.push(key);
-        continue;
-      }
-      const session = this.#add(key, record, record);
+    for (const [key, record] of records) {
+      const session = this.#add(key, record);
       session.isElsewhere = log.rows.writerOf(key) === "other";
       if (session.isElsewhere) continue;
       if (record.epoch !== log.publications.epoch) {
@@ -131,31 +121,42 @@ export class LogSessions {
   }
 
   countOf(identity: string): number {
-    return this.#counts.of(identity);
+    return this.#sessions.countOf(identity);
   }
 
   entries(): LogSession[] {
     return [...this.#sessions.values()];
   }
 
-  /** Creates the session, or changes its owner's permissions. Call {@link flush} before the client is answered. */
-  keep(key: string, owner: SessionOwner): LogSession {
+  /**
+   * Creates the session, or changes its owner's permissions and its expiry. Call {@link flush} before the client is
+   * answered. @param expiry seconds. Undefined: `MQTT_SESSION_HOURS`
+   */
+  keep(key: string, owner: SessionOwner, expiry?: number): LogSession {
     const seenAt = this.#options.now();
     const known = this.#sessions.get(key);
     // The write with the session's row follows all writes without publications, and the client subscribes after it.
     this.#options.log.publications.storeFor?.(true);
-    const session = known ?? this.#add(key, { ...owner, seenAt }, { sent: this.#edge, open: [], filters: [] });
+    const session = known ?? this.#add(key, { ...owner, seenAt, sent: this.#edge, open: [], filters: [] });
     session.owner = ownerOf(owner);
     session.seenAt = seenAt;
+    session.expiry = expiry;
+    session.isLeft = false;
     this.#place(session);
     this.#saves.note(session);
     return session;
   }
 
-  left(key: string): void {
-    const session = this.#sessions.get(key);
-    if (session === undefined) return;
+  /** The session's age counts from now. @param isLeft the client has disconnected. Default: as before */
+  touch(session: LogSession, isLeft = session.isLeft): void {
+    session.isLeft = isLeft;
     session.seenAt = this.#options.now();
+    this.#saves.note(session);
+  }
+
+  /** Changes the session expiry interval. @param expiry seconds. Undefined: `MQTT_SESSION_HOURS` */
+  setExpiry(session: LogSession, expiry: number | undefined): void {
+    session.expiry = expiry;
     this.#saves.note(session);
   }
 
@@ -175,9 +176,8 @@ export class LogSessions {
   forget(key: string): void {
     const session = this.#sessions.get(key);
     if (session === undefined) return;
-    this.#sessions.delete(key);
-    this.#counts.subtract(session.owner.identity);
     this.#detach(session);
+    this.#sessions.delete(session);
   }
 
   /** The session's client has connected to another node. @param row the row of a session that is new there */
@@ -200,19 +200,20 @@ export class LogSessions {
         this.#options.logger.error(sessionName(key), "MQTT session lost: its record is unreadable");
       return;
     }
-    const session = this.#add(key, record, record);
+    const session = this.#add(key, record);
     this.#place(session);
-    this.#countBehind(session.cursor);
+    const { publications } = this.#options.log;
+    parkBehind(session.cursor, this.#groups.groupOf(session.cursor), publications, this.#edge);
   }
 
-  subscribe({ cursor }: LogSession, filter: string, qos: 0 | 1 | 2): void {
-    cursor.subscribe(filter, qos);
-    this.#placeCursor(cursor);
+  subscribe(session: LogSession, filter: string, options: FilterOptions): void {
+    session.cursor.subscribe(filter, options);
+    this.#place(session);
   }
 
-  unsubscribe({ cursor }: LogSession, filter: string): void {
-    cursor.unsubscribe(filter);
-    this.#placeCursor(cursor);
+  unsubscribe(session: LogSession, filter: string): void {
+    session.cursor.unsubscribe(filter);
+    this.#place(session);
   }
 
   /** Resolves when all changes are durable. @throws {StoreUnavailableError} */
@@ -221,39 +222,27 @@ export class LogSessions {
     await this.#options.log.rows.flush();
   }
 
-  /** Counts what a session that comes from another node has behind it, as far as memory reaches back. */
-  #countBehind(cursor: SessionCursor): void {
-    const count = countBehind(cursor, this.#options.log.publications, this.#edge);
-    if (count === undefined) return;
-    if (count.hasNothing) cursor.skipTo(this.#edge);
-    this.#groups.groupOf(cursor)?.park(cursor, count.messages, count.bytes);
-  }
-
   /** Resolves when the session's changes are durable. @throws {StoreUnavailableError} */
   async store(key: string): Promise<void> {
     this.save(key);
     await this.#options.log.rows.flush();
   }
 
-  #add(key: string, { seenAt, ...owner }: SessionOwner & { seenAt: number }, record: Stored): LogSession {
-    const cursor = this.#cursorOf(key, record);
-    const fresh = { isElsewhere: false, isDropping: false, toldUntil: 0, savedAt: 0 };
-    const session: LogSession = { key, owner: ownerOf(owner), seenAt, cursor, ...fresh };
-    this.#sessions.set(key, session);
-    this.#ofCursor.set(cursor, session);
-    this.#counts.add(owner.identity);
+  #add(key: string, record: SessionOwner & Omit<StoredSession, "v" | "epoch">): LogSession {
+    const session = sessionOf(key, record, this.#cursorOf(key, record), this.#options.now());
+    this.#sessions.add(session);
     return session;
   }
 
-  #cursorOf(key: string, record: Stored): SessionCursor {
+  #cursorOf(key: string, record: CursorRecord): SessionCursor {
     const { log, wantsReceipt, now, logger } = this.#options;
     const cursor: SessionCursor = new SessionCursor(record, {
-      ...{ log: log.publications, edge: () => this.#edge, maxUnwritten: MAX_UNWRITTEN },
+      ...{ key, log: log.publications, edge: () => this.#edge, maxUnwritten: MAX_UNWRITTEN },
       window: Math.min(WINDOW, this.#options.maxOfflineMessages),
       onParked: () => this.#groups.groupOf(cursor)?.park(cursor),
       ...{ wantsReceipt, now },
       onChange: () => {
-        const session = this.#ofCursor.get(cursor);
+        const session = this.#sessions.of(cursor);
         if (session !== undefined) this.#saves.note(session);
       },
       onMissing: (missing) => {
@@ -268,7 +257,7 @@ export class LogSessions {
   }
 
   #detach(session: LogSession): void {
-    this.#ofCursor.delete(session.cursor);
+    this.#sessions.detach(session);
     this.#groups.remove(session.cursor);
     this.#saves.forget(session);
   }
@@ -280,12 +269,9 @@ export class LogSessions {
     return record;
   }
 
-  #placeCursor(cursor: SessionCursor): void {
-    const session = this.#ofCursor.get(cursor);
-    if (session !== undefined) this.#place(session);
-  }
-
   #place({ cursor, owner }: LogSession, from?: number): void {
+    // The session has ended, or has another cursor.
+    if (this.#sessions.of(cursor) === undefined) return;
     const set = this.#options.permissionsOf(owner.permissions);
     const permissions = [...owner.permissions].sort().join("\n");
     const mayRead = (topic: string) => set.mayRead(topic);

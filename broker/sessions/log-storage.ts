@@ -2,15 +2,16 @@ import { randomBytes } from "node:crypto";
 import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
 import { KeyedQueue } from "../../platform/keyed-queue.ts";
-import type { LoggedPublication } from "../../platform/publication-log.ts";
-import type { NotKept } from "../access/authenticate.ts";
+import type { Kept } from "../access/authenticate.ts";
+import type { FilterOptions } from "../access/filter-options.ts";
 import type { SessionOwner } from "../access/session-owner.ts";
 import type { IncomingIds } from "./incoming-ids.ts";
-import { deliveriesOf, isLogClient, LOG_ID, LogConnection } from "./log-connection.ts";
+import { deliveriesOf } from "./log-connection.ts";
+import { LogOutgoing, type LogOutgoingOptions } from "./log-outgoing.ts";
 import type { LogRetained } from "./log-retained.ts";
 import type { LogSessions } from "./log-sessions.ts";
 import type { LogWills } from "./log-wills.ts";
-import type { SessionCursor } from "./session-cursor.ts";
+import type { SessionConnection } from "./session-delivery.ts";
 import { SessionLifetimes, type SessionLifetimesOptions } from "./session-lifetimes.ts";
 import {
   type BrokerStorage,
@@ -24,10 +25,7 @@ import {
   safely,
 } from "./storage.ts";
 
-interface LogStorageOptions extends SessionLifetimesOptions {
-  /** Whether the client may receive the publication now. */
-  mayReceive(client: object, publication: LoggedPublication): boolean;
-}
+type LogStorageOptions = SessionLifetimesOptions & LogOutgoingOptions;
 
 /**
  * Sessions, retained messages and wills in the journal's store, where the publications are. Aedes sees an object that
@@ -41,7 +39,7 @@ class LogStorage implements BrokerStorage {
   readonly #incoming: IncomingIds;
   /** Serializes the answers to SUBSCRIBE and UNSUBSCRIBE of each session. */
   readonly #filterChanges = new KeyedQueue();
-  readonly #connections = new WeakMap<object, LogConnection>();
+  readonly #outgoing: LogOutgoing;
   readonly retained: LogRetained;
   readonly deliveries: LogDeliveries;
   readonly brokerId = `b${randomBytes(9).toString("base64url")}`;
@@ -54,6 +52,7 @@ class LogStorage implements BrokerStorage {
     this.#wills = wills;
     this.#incoming = incoming;
     this.retained = retained;
+    this.#outgoing = new LogOutgoing(sessions, options);
     this.deliveries = deliveriesOf((key) => sessions.get(key)?.cursor);
   }
 
@@ -74,16 +73,29 @@ class LogStorage implements BrokerStorage {
     return this.#sessions.bounds;
   }
 
+  connect(key: string, connection: SessionConnection): ReturnType<BrokerStorage["connect"]> {
+    return this.#outgoing.connect(key, connection);
+  }
+
+  store(key: string): Promise<void> {
+    return this.#sessions.store(key);
+  }
+
   ownerOf(key: string): SessionOwner | undefined {
     return this.#sessions.get(key)?.owner;
   }
 
-  async left(key: string): Promise<void> {
-    this.#sessions.left(key);
+  left(key: string): Promise<void> {
+    return this.#lifetimes.left(key);
   }
 
-  keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
-    return this.#lifetimes.keep(key, owner);
+  keep(key: string, owner: SessionOwner, expiry?: number): Promise<Kept> {
+    return this.#lifetimes.keep(key, owner, expiry);
+  }
+
+  setExpiry(key: string, expiry: number | undefined): void {
+    const session = this.#sessions.get(key);
+    if (session !== undefined) this.#sessions.setExpiry(session, expiry);
   }
 
   discard(key: string): Promise<void> {
@@ -127,9 +139,9 @@ class LogStorage implements BrokerStorage {
     return this.#sessions.get(key)?.cursor.filters.has(filter) ?? false;
   }
 
-  subscribe(key: string, filter: string, qos: 0 | 1 | 2): Promise<void> {
+  subscribe(key: string, filter: string, options: FilterOptions): Promise<void> {
     const session = this.#sessions.get(key);
-    if (session !== undefined) this.#sessions.subscribe(session, filter, qos);
+    if (session !== undefined) this.#sessions.subscribe(session, filter, options);
     return this.#storeFilters(key);
   }
 
@@ -179,64 +191,16 @@ class LogStorage implements BrokerStorage {
 
   async outgoingEnqueueCombi(): Promise<void> {}
 
-  async outgoingUpdate(client: Session, packet: OutgoingUpdate): Promise<void> {
-    const cursor = this.#sessions.get(client.id)?.cursor;
-    const connection = this.#connections.get(client);
-    if (cursor === undefined || connection === undefined) return;
-    if (packet.cmd === "publish") {
-      // If a filter of a lower QoS equals the topic, Aedes lowers the message, even if another filter grants more.
-      if (packet.brokerId === LOG_ID) packet.qos = cursor.flights.at(packet.brokerCounter)?.qos ?? packet.qos;
-      return;
-    }
-    // A PUBREL that the store does not know of would free the message id at the client, and not in the session.
-    assertNewest(cursor, connection);
-    if (packet.brokerCounter !== undefined) {
-      // A PUBREL of `outgoingStream`, which Aedes writes within this turn of the event loop.
-      if (--connection.unsentReleases === 0) setImmediate(() => cursor.start(connection));
-      return;
-    }
-    const release = cursor.receive(connection, packet.messageId);
-    if (release === undefined) return;
-    await this.#sessions.store(client.id);
-    assertNewest(this.#sessions.get(client.id)?.cursor, connection);
-    release();
+  outgoingUpdate(client: Session, packet: OutgoingUpdate): Promise<void> {
+    return this.#outgoing.update(client, packet);
   }
 
-  async outgoingClearMessageId(client: Session, packet: Cleared): Promise<unknown> {
-    const { messageId, brokerId, brokerCounter } = packet;
-    if (client.clean === true)
-      return messageId === undefined ? undefined : this.#options.takeReceipt(client, messageId);
-    const cursor = this.#sessions.get(client.id)?.cursor;
-    const connection = this.#connections.get(client);
-    if (cursor === undefined || connection === undefined) return undefined;
-    if (messageId !== undefined) return cursor.acknowledge(connection, messageId);
-    if (brokerId === LOG_ID && brokerCounter !== undefined) cursor.refused(brokerCounter);
-    return undefined;
+  outgoingClearMessageId(client: Session, packet: Cleared): Promise<unknown> {
+    return this.#outgoing.clear(client, packet);
   }
 
-  /** The PUBRELs that the client has to get again. When they are written, the session's cursor begins to send. */
   outgoingStream(client: Session): Readable {
-    return Readable.from(this.#outgoing(client), { highWaterMark: 1 });
-  }
-
-  async *#outgoing(client: Session): AsyncGenerator<object> {
-    const session = this.#sessions.get(client.id);
-    if (client.clean === true || session === undefined || !isLogClient(client)) return;
-    const connection = new LogConnection(client, this.#options.mayReceive);
-    const { cursor } = session;
-    this.#connections.set(client, connection);
-    this.#sessions.bounds.cut(session);
-    const released = cursor.connect(connection);
-    client.conn.once("close", () => cursor.disconnect(connection));
-    client.conn.on("drain", () => cursor.wake());
-    if (client.closed === true) {
-      cursor.disconnect(connection);
-      return;
-    }
-    connection.unsentReleases = released.length;
-    if (released.length === 0) cursor.start(connection);
-    // Streams read ahead: the end of this function does not mean that all PUBRELs are written.
-    for (const messageId of released) yield { ...PUBREL, messageId };
+    return this.#outgoing.stream(client);
   }
 
   // Messages from clients, QoS 2
@@ -294,16 +258,6 @@ const NO_SUBSCRIPTIONS: StoredSubscription[] = [];
 /** A promise would call back in a later turn, and Aedes would handle what follows the packet before the packet. */
 // biome-ignore lint/suspicious/noThenProperty: Aedes calls nothing but `then`
 const AT_ONCE: Callback = { then: (resolve: () => void) => resolve() };
-const PUBREL = {
-  ...{ cmd: "pubrel", topic: "", payload: Buffer.alloc(0), qos: 1, retain: false, dup: false },
-  ...{ brokerId: LOG_ID, brokerCounter: 1 },
-};
-
-/** @throws {Error} the session continues at another connection */
-function assertNewest(cursor: SessionCursor | undefined, connection: LogConnection): asserts cursor is SessionCursor {
-  if (cursor?.isNewest(connection) !== true) throw new Error("the session continues at another connection");
-}
-
 /** @throws {StoreUnavailableError} the store cannot be read */
 export async function openLogStorage(options: LogStorageOptions): Promise<LogStorage> {
   const storage = new LogStorage(options);

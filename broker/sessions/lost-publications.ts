@@ -48,18 +48,19 @@ export function above(position: number, found: GroupPublications | undefined): {
   return { messages: positions.length - low, bytes: (sizes.at(-1) ?? 0) - (sizes[low - 1] ?? 0) };
 }
 
-/** Counts what the session has behind it up to the edge. Undefined when memory does not reach back so far. */
-export function countBehind(
+/** Parks a session that comes from another node, with what it has behind it as far as memory reaches back. */
+export function parkBehind(
   cursor: SessionCursor,
+  group: SessionGroup | undefined,
   log: PublicationLog,
   edge: number,
-): { messages: number; bytes: number; hasNothing: boolean } | undefined {
+): void {
   let messages = 0;
   let bytes = 0;
   let hasNothing = true;
   for (let after = cursor.sent; after < edge; ) {
     const page = log.recent(after);
-    if (page === undefined) return undefined;
+    if (page === undefined) return;
     for (const publication of page.publications) {
       if (publication.position > edge || cursor.qosOf(publication) === 0) continue;
       hasNothing = false;
@@ -70,5 +71,6 @@ export function countBehind(
     }
     after = page.next;
   }
-  return { messages, bytes, hasNothing };
+  if (hasNothing) cursor.skipTo(edge);
+  group?.park(cursor, messages, bytes);
 }

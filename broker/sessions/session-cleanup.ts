@@ -6,7 +6,8 @@ import { deviceIdentity } from "../access/ended-identities.ts";
 import type { SessionOwner } from "../access/session-owner.ts";
 import type { BrokerStorage } from "./storage.ts";
 
-const SWEEP_INTERVAL_MS = 3_600_000;
+/** Expiry intervals of sessions are at least this exact. (A client that comes back later than it may gets a new session.) */
+const SWEEP_INTERVAL_MS = 60_000;
 
 interface SessionCleanupOptions {
   storage: BrokerStorage;

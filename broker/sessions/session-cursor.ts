@@ -1,8 +1,10 @@
-import { hasExpired, type LoggedPublication } from "../../platform/publication-log.ts";
+import type { LoggedPublication } from "../../platform/publication-log.ts";
+import type { FilterOptions } from "../access/filter-options.ts";
 import { SessionBacklog } from "./session-backlog.ts";
 import type { CursorRecord, SessionConnection, SessionCursorOptions } from "./session-delivery.ts";
 import { SessionFilters } from "./session-filters.ts";
-import { type Flight, NOT_SENT_ID, SessionFlights } from "./session-flights.ts";
+import { SessionFlights } from "./session-flights.ts";
+import { SessionSender } from "./session-sender.ts";
 
 /**
  * A persistent MQTT session: a place in the log of publications, and its filters.
@@ -29,13 +31,12 @@ export class SessionCursor {
   /** While the session is live, the edge has the place of this field. */
   #sent: number;
   #state: "away" | "starting" | "behind" | "live" = "away";
-  #connection: SessionConnection | undefined;
+  readonly #sender: SessionSender;
   /** The newest connection, even after its end: its acknowledgements may be processed later. */
   #newest: SessionConnection | undefined;
   readonly #backlog: SessionBacklog;
   #isDeferred = false;
   #isPumping = false;
-  #unwritten = 0;
 
   constructor(record: CursorRecord, options: SessionCursorOptions) {
     this.#options = options;
@@ -44,11 +45,16 @@ export class SessionCursor {
     const edge = options.edge();
     // The positions of an older copy of the log may be above those of the log.
     this.#sent = Math.min(record.sent, edge);
-    this.#filters = new SessionFilters(record.filters, edge);
+    this.#filters = new SessionFilters(options.key, record.filters, edge);
+    this.#sender = new SessionSender(options, { filters: this.#filters, flights: this.flights }, () => this.#pump());
     for (const [position, qos, released, messageId] of record.open) {
       if (position > edge && released === 0) continue;
       this.flights.add(position, qos, released === 1 ? "released" : "sent", undefined, messageId);
     }
+  }
+
+  get #connection(): SessionConnection | undefined {
+    return this.#sender.connection;
   }
 
   get filters(): SessionFilters["all"] {
@@ -83,16 +89,16 @@ export class SessionCursor {
   }
 
   /** From now on, publications of the filter are for this session. Call this when SUBSCRIBE arrives. */
-  subscribe(filter: string, qos: 0 | 1 | 2): void {
-    if (this.#filters.add(filter, qos, this.#options.edge())) this.#options.onChange();
+  subscribe(filter: string, options: FilterOptions): void {
+    if (this.#filters.add(filter, options, this.#options.edge())) this.#options.onChange();
   }
 
   unsubscribe(filter: string): void {
-    if (this.#filters.all.delete(filter)) this.#options.onChange();
+    if (this.#filters.delete(filter)) this.#options.onChange();
   }
 
   /** The QoS of the session's delivery of the publication; 0 when the session does not get the publication. */
-  qosOf(publication: Pick<LoggedPublication, "topic" | "position" | "qos">): 0 | 1 | 2 {
+  qosOf(publication: Pick<LoggedPublication, "topic" | "position" | "qos" | "publisher">): 0 | 1 | 2 {
     return this.#filters.qosOf(publication);
   }
 
@@ -107,7 +113,7 @@ export class SessionCursor {
    */
   connect(connection: SessionConnection): number[] {
     if (this.#connection !== undefined) this.disconnect(this.#connection);
-    this.#connection = connection;
+    this.#sender.connection = connection;
     this.#newest = connection;
     this.#state = "starting";
     const released = this.flights.beginAgain();
@@ -127,24 +133,21 @@ export class SessionCursor {
     const wasLive = this.isLive;
     this.#sent = this.sent;
     this.#state = "away";
-    this.#connection = undefined;
+    this.#sender.connection = undefined;
     this.#backlog.current = undefined;
-    this.#unwritten = 0;
     this.flights.endResending();
     if (wasLive) this.#options.onParked?.();
     this.#options.onChange();
   }
 
-  /** Offers the next publication of the log to a live session. @param qos see {@link qosOf} */
-  offer(publication: LoggedPublication, qos: 1 | 2): void {
+  /** Offers the next publication of the log to a live session. @param granted by all filters, with or without `noLocal` */
+  offer(publication: LoggedPublication, granted: 1 | 2): void {
     const connection = this.#connection;
     if (this.#state !== "live" || connection === undefined) return;
     const { position } = publication;
-    if (this.flights.at(position) !== undefined || !this.#isFor(connection, publication)) return;
-    if (this.#hasRoom(connection) && this.#mayOpen(position)) {
-      this.#send(connection, this.#add(qos, publication), publication, false);
-      return;
-    }
+    const qos = this.#filters.mayBeLocal(publication) ? this.qosOf(publication) : granted;
+    if (qos === 0 || this.flights.at(position) !== undefined || !this.#sender.isFor(connection, publication)) return;
+    if (this.#sender.sendNew(connection, publication, qos)) return;
     this.#state = "behind";
     this.#sent = position - 1;
     this.#backlog.next = position - 1;
@@ -269,22 +272,16 @@ export class SessionCursor {
       const open = this.flights.at(position);
       if (open !== undefined) {
         if (!this.flights.isToResend(position)) continue;
-        if (!this.#hasRoom(connection)) return false;
-        open.isRepeated = open.messageId !== NOT_SENT_ID;
-        if (!open.isRepeated) {
-          if (!this.#mayOpen(position)) return false;
-          this.flights.giveId(open);
-          open.publication = this.#forReceipt(publication);
-        }
-        this.flights.resent(position);
-        this.#send(connection, open, publication, open.isRepeated);
+        if (!this.#sender.sendAgain(connection, publication, open)) return false;
       } else if (position > this.#sent) {
         const qos = this.qosOf(publication);
-        if (qos !== 0 && this.#isFor(connection, publication)) {
-          if (!this.#hasRoom(connection) || !this.#mayOpen(position)) return false;
-          this.#sent = position;
-          this.#send(connection, this.#add(qos, publication), publication, false);
-        } else this.#sent = position;
+        const isWanted = qos !== 0 && this.#sender.isFor(connection, publication);
+        const before = this.#sent;
+        this.#sent = position;
+        if (isWanted && !this.#sender.sendNew(connection, publication, qos)) {
+          this.#sent = before;
+          return false;
+        }
       }
       if (connection !== this.#connection) return false;
     }
@@ -295,38 +292,5 @@ export class SessionCursor {
     this.flights.passOver(upTo);
     this.#options.onChange();
     return true;
-  }
-
-  #isFor(connection: SessionConnection, publication: LoggedPublication): boolean {
-    if (hasExpired(publication, this.#options.now)) return false;
-    return connection.mayReceive(publication);
-  }
-
-  #hasRoom(connection: SessionConnection): boolean {
-    return this.#unwritten < this.#options.maxUnwritten && !connection.isFull;
-  }
-
-  /** Whether the window has room, and the message id is free. */
-  #mayOpen(position: number): boolean {
-    return this.flights.mayAdd(position, this.#options.window);
-  }
-
-  #send(connection: SessionConnection, flight: Flight, publication: LoggedPublication, dup: boolean): void {
-    this.#unwritten++;
-    const onWritten = () => {
-      if (connection !== this.#connection) return;
-      this.#unwritten--;
-      this.#pump();
-    };
-    this.#options.onChange();
-    connection.send({ publication, qos: flight.qos, messageId: flight.messageId, dup, onWritten });
-  }
-
-  #add(qos: 1 | 2, publication: LoggedPublication): Flight {
-    return this.flights.add(publication.position, qos, "sent", this.#forReceipt(publication));
-  }
-
-  #forReceipt(publication: LoggedPublication): LoggedPublication | undefined {
-    return this.#options.wantsReceipt(publication.topic) ? publication : undefined;
   }
 }

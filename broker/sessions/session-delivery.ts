@@ -8,6 +8,10 @@ export interface SessionDelivery {
   readonly qos: 1 | 2;
   readonly messageId: number;
   readonly dup: boolean;
+  /** The RETAIN flag: set if a filter with `retainAsPublished` selects a retained publication [MQTT-3.3.1-13]. */
+  readonly retain: boolean;
+  /** The identifiers of all filters that select the publication [MQTT-3.3.4-4]. Undefined: none. */
+  readonly identifiers: readonly number[] | undefined;
   /** Called when the connection has taken the bytes, or has ended. */
   onWritten(): void;
 }
@@ -34,6 +38,8 @@ export interface CursorRecord {
 }
 
 export interface SessionCursorOptions {
+  /** The session's key, by which filters know the client's own publications. */
+  key: string;
   log: Pick<PublicationLog, "recent" | "read">;
   /** Everything up to this position has been offered to live sessions. */
   edge(): number;

@@ -3,7 +3,7 @@ import { inTime } from "../../platform/in-time.ts";
 import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
 import type { MqttLog } from "../../platform/publication-log.ts";
-import type { NotKept } from "../access/authenticate.ts";
+import type { Kept } from "../access/authenticate.ts";
 import { ConnackCode, RefusedConnectionError } from "../access/errors.ts";
 import { describeSession } from "../access/session-names.ts";
 import type { SessionOwner } from "../access/session-owner.ts";
@@ -20,6 +20,8 @@ const RELOAD_PAUSE_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Stopping waits this long for the last rows. */
 const STOP_TIMEOUT_MS = 1_000;
+/** After this time, the row of a connected session is written, so that its age is right after a crash. */
+const TOUCH_AFTER_MS = 3_600_000;
 /** Sessions that a report of damage names. The log names all. */
 const MAX_NAMED = 10;
 
@@ -138,23 +140,35 @@ export class SessionLifetimes {
     });
   }
 
-  keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
-    return this.#connecting(key, () => this.#keep(key, owner));
+  keep(key: string, owner: SessionOwner, expiry?: number): Promise<Kept> {
+    return this.#connecting(key, () => this.#keep(key, owner, expiry));
   }
 
-  async #keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+  async #keep(key: string, owner: SessionOwner, expiry: number | undefined): Promise<Kept> {
     await this.#take(key);
-    const { maxSessions, maxSessionsPerUser } = this.#options;
+    const { maxSessions, maxSessionsPerUser, now } = this.#options;
+    const stored = this.sessions.get(key);
+    if (stored !== undefined && hasExpired(stored, now())) await this.#discard(key);
     const known = this.sessions.get(key);
     if (known?.owner.identity !== owner.identity) {
-      if (this.sessions.countOf(owner.identity) >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
-      if (known === undefined && this.sessions.size >= maxSessions) return "MAX_MQTT_SESSIONS";
+      if (this.sessions.countOf(owner.identity) >= maxSessionsPerUser)
+        return { refusedBy: "MAX_MQTT_SESSIONS_PER_USER" };
+      if (known === undefined && this.sessions.size >= maxSessions) return { refusedBy: "MAX_MQTT_SESSIONS" };
       if (known !== undefined) await this.#discard(key);
     }
-    this.sessions.keep(key, owner);
+    const isResumed = this.sessions.get(key) !== undefined;
+    this.sessions.keep(key, owner, expiry);
     await this.sessions.store(key);
     this.assertWriter(key);
-    return undefined;
+    return { isResumed };
+  }
+
+  /** The client has disconnected: the session ends now, or its age counts from now. */
+  async left(key: string): Promise<void> {
+    const session = this.sessions.get(key);
+    if (session === undefined) return;
+    this.sessions.touch(session, true);
+    if (session.expiry === 0) await this.#discardWhere((other) => other === session && other.isLeft);
   }
 
   discard(key: string): Promise<void> {
@@ -227,8 +241,13 @@ export class SessionLifetimes {
   }
 
   expire(moment: number, isConnected: (key: string) => boolean): Promise<number> {
-    for (const { key } of this.sessions.entries()) if (isConnected(key)) this.sessions.left(key);
-    return this.#discardWhere(({ seenAt, key, isElsewhere }) => seenAt < moment && !isElsewhere && !isConnected(key));
+    const now = this.#options.now();
+    for (const session of this.sessions.entries())
+      if (now - session.seenAt > TOUCH_AFTER_MS && isConnected(session.key)) this.sessions.touch(session);
+    return this.#discardWhere((session) => {
+      if (session.isElsewhere || isConnected(session.key)) return false;
+      return session.seenAt < moment || hasExpired(session, now);
+    });
   }
 
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
@@ -256,6 +275,11 @@ export class SessionLifetimes {
     }
     return discarded;
   }
+}
+
+/** Whether the session's own expiry interval has passed. */
+function hasExpired({ expiry, isLeft, seenAt }: LogSession, now: number): boolean {
+  return expiry !== undefined && isLeft && now >= seenAt + expiry * 1_000;
 }
 
 function unavailable(why: string): RefusedConnectionError {

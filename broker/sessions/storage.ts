@@ -1,10 +1,14 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { SessionOwners } from "../access/authenticate.ts";
+import type { FilterOptions } from "../access/filter-options.ts";
 import type { PermissionSet } from "../access/permission-sets.ts";
 import type { RetainedLookup } from "../access/retained-topics.ts";
 import { bearerSchema, type SessionOwner } from "../access/session-owner.ts";
 import type { Wills } from "../access/wills.ts";
+
+import type { SessionCursor } from "./session-cursor.ts";
+import type { SessionConnection } from "./session-delivery.ts";
 
 /** A client as the store identifies it. */
 export interface Session {
@@ -115,9 +119,17 @@ export interface BrokerStorage extends SessionOwners {
   };
   /** No connection to this node uses the session key any more. */
   release(key: string): void;
-  /** The session's client has disconnected. The session's age counts from now. */
+  /**
+   * The session's client has disconnected. The session ends if its expiry interval is 0. Otherwise its age counts from
+   * now. Call this before {@link release}, and not when the broker stops or a newer connection has the session.
+   */
   left(clientId: string): Promise<void>;
-  /** Discards disconnected sessions that were last used before the moment (ms since 1970). @returns how many */
+  /**
+   * Changes the session's expiry interval, as DISCONNECT may [MQTT-3.14.2.2.2].
+   * @param expiry seconds. Undefined: `MQTT_SESSION_HOURS`
+   */
+  setExpiry(key: string, expiry: number | undefined): void;
+  /** Discards disconnected sessions whose expiry interval has passed, or that were last used before the moment (ms since 1970). @returns how many */
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number>;
   /** Discards the sessions of the matching owners, connected or not. @returns how many */
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
@@ -129,7 +141,14 @@ export interface BrokerStorage extends SessionOwners {
    * The client of a persistent session has sent a SUBSCRIBE, and the filter is granted. From now on, the session gets
    * publications of the filter. Resolves when the filter is durable. @throws {StoreUnavailableError}
    */
-  subscribe(key: string, filter: string, qos: 0 | 1 | 2): Promise<void>;
+  subscribe(key: string, filter: string, options: FilterOptions): Promise<void>;
+  /**
+   * Connects a client that Aedes does not serve to its session, which {@link keep} has kept. Send the PUBRELs with the
+   * ids `released`, and then call `cursor.start(connection)`. @returns undefined when the session has been taken away
+   */
+  connect(key: string, connection: SessionConnection): { cursor: SessionCursor; released: number[] } | undefined;
+  /** Resolves when the session's changes are durable. @throws {StoreUnavailableError} */
+  store(key: string): Promise<void>;
   /** How sessions send publications of the log. */
   readonly deliveries: LogDeliveries;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */

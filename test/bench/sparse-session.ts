@@ -72,7 +72,7 @@ const OWNER = { identity: "service:archive", permissions: ["dashboard:read"] };
 
 function add(sessions: LogSessions, key: string, filter: string): LogSession {
   const session = sessions.keep(key, OWNER);
-  sessions.subscribe(session, filter, 1);
+  sessions.subscribe(session, filter, { qos: 1 });
   return session;
 }
 

@@ -1,5 +1,7 @@
+import type { FilterOptions } from "../../../broker/access/filter-options.ts";
 import { SessionCursor } from "../../../broker/sessions/session-cursor.ts";
 import type { CursorRecord, SessionConnection, SessionDelivery } from "../../../broker/sessions/session-delivery.ts";
+import { messageIdOf } from "../../../broker/sessions/session-flights.ts";
 import { filterMatches } from "../../../contract/topics.ts";
 import type { LoggedPublication, PublicationPage } from "../../../platform/publication-log.ts";
 
@@ -34,6 +36,7 @@ class Link implements SessionConnection {
 
   send(delivery: SessionDelivery): void {
     this.unwritten.push(delivery);
+    this.#world.check(delivery);
     // The permission may have ended in the moment between the decision and the delivery.
     if (this.#world.isHookRefusing) {
       this.#world.noteRefused(delivery.publication.position);
@@ -59,6 +62,8 @@ interface PendingWrite {
 }
 
 export const WINDOW = 4;
+/** The key of the session. */
+const KEY = "user:alice";
 
 /**
  * A session, its client, the log and the store of records. A step does one thing that may happen in reality: each part
@@ -67,10 +72,13 @@ export const WINDOW = 4;
 export class World {
   readonly refusedTopics = new Set<string>();
   isHookRefusing = false;
+  /** Deliveries that were not as they must be. */
+  readonly problems: string[] = [];
   cursor: SessionCursor;
   readonly client: Client = { received: new Map(), delivered: [] };
   readonly expected = new Map<number, Expected>();
   readonly missing: unknown[] = [];
+  #now = 0;
   #log: LoggedPublication[] = [];
   #floor = 0;
   #head = 0;
@@ -113,7 +121,12 @@ export class World {
       this.#recentAfter = this.#head;
     },
     kill: (n) => this.#kill(n),
-    subscribe: (n) => this.#subscribe(["a", "a/#", "#", "c"][n % 4] ?? "a", ([1, 2, 2, 0] as const)[(n >> 2) % 4] ?? 1),
+    subscribe: (n) =>
+      this.#subscribe(["a", "a/#", "#", "c"][n % 4] ?? "a", {
+        qos: ([1, 2, 2, 0] as const)[(n >> 2) % 4] ?? 1,
+        ...{ noLocal: (n >> 4) % 5 === 3, retainAsPublished: (n >> 4) % 4 === 1 },
+        identifier: (n >> 5) % 3 === 0 ? undefined : n,
+      }),
     unsubscribe: (n) => this.#unsubscribe(["a", "a/#", "#", "c"][n % 4] ?? "a"),
     fill: () => {
       if (this.#link !== undefined) this.#link.isFull = true;
@@ -127,6 +140,11 @@ export class World {
     /** The client answers what an earlier connection has sent. */
     earlyPubrec: () => {
       for (const messageId of this.client.received.keys()) this.#link?.toServer.push({ cmd: "pubrec", messageId });
+    },
+    tick: () => {
+      this.#now += 10;
+      for (const { position, expiresAt = Infinity } of this.#log)
+        if (expiresAt <= this.#now) this.noteRefused(position);
     },
     refuseInHook: () => {
       this.isHookRefusing = !this.isHookRefusing;
@@ -167,6 +185,7 @@ export class World {
   #open(): SessionCursor {
     const record: CursorRecord = JSON.parse(this.#stored);
     return new SessionCursor(record, {
+      key: KEY,
       log: { recent: (after) => this.#recent(after), read: (after) => this.#read(after) },
       edge: () => this.#head,
       window: WINDOW,
@@ -175,7 +194,7 @@ export class World {
       onChange: () => {},
       onMissing: (missing) => this.missing.push(missing),
       onReadFailed: () => {},
-      now: () => 0,
+      now: () => this.#now,
       defer: (work) => this.#deferred.push(work),
       retry: (work) => this.#deferred.push(work),
     });
@@ -184,18 +203,24 @@ export class World {
   #publish(topic: string, qos: Qos, n: number): void {
     // Positions that are 60,000 apart have the same message id.
     const position = this.#head + (n % 7 === 0 ? 60_000 : n % 5 === 0 ? 2 : 1);
-    const publication: LoggedPublication = { position, topic, payload: Buffer.alloc(0), qos, retain: false };
+    const publication: LoggedPublication = {
+      ...{ position, topic, payload: Buffer.alloc(0), qos, retain: n % 2 === 0 },
+      publisher: [undefined, KEY, "other"][n % 3],
+      expiresAt: n % 11 === 0 ? this.#now + 10 * (n % 4) : undefined,
+    };
+    const isExpired = publication.expiresAt === this.#now;
     const before = this.#qosNow(publication);
     this.expected.set(position, {
       position,
       isAllowed: before.some((one) => one > 0),
-      isNecessary: before.every((one) => one > 0) && !this.refusedTopics.has(topic),
+      isNecessary: before.every((one) => one > 0) && !this.refusedTopics.has(topic) && !isExpired,
       qos: new Set(before).size === 1 ? before[0] : undefined,
     });
     this.#log.push(publication);
     // Another part may wake the session before the publication is offered.
     if (n % 3 === 0) this.cursor.wake();
-    const granted = this.cursor.qosOf(publication);
+    // The group of the session does not know who has published.
+    const granted = this.cursor.qosOf({ ...publication, publisher: undefined });
     if (granted !== 0) this.cursor.offer(publication, granted);
     this.#head = position;
   }
@@ -205,11 +230,20 @@ export class World {
     const stored = [this.#stored, ...this.#writes.map(({ record }) => record)];
     const records = stored.map((text): CursorRecord => JSON.parse(text));
     return [this.cursor.record(), ...records].map(({ filters }) => {
-      let granted: Qos = 0;
-      for (const [filter, qos, since] of filters)
-        if (qos > granted && since < publication.position && filterMatches(filter, publication.topic)) granted = qos;
-      return granted < publication.qos ? granted : publication.qos;
+      const granted = Math.max(0, ...selecting(filters, publication).map(([, qos]) => qos));
+      return granted === 2 && publication.qos === 2 ? 2 : granted > 0 && publication.qos > 0 ? 1 : 0;
     });
+  }
+
+  /** Checks what the delivery has besides its QoS. */
+  check({ publication, identifiers = [], retain, dup }: SessionDelivery): void {
+    const filters = selecting(this.cursor.record().filters, publication);
+    const all = filters.flatMap(([, , , , identifier]) => (identifier === undefined ? [] : [identifier]));
+    if (String(identifiers) !== String(all)) this.problems.push(`identifiers ${identifiers} and not ${all}`);
+    const isRetained = publication.retain && filters.some(([, , , flags = 0]) => (flags & 2) !== 0);
+    if (retain !== isRetained) this.problems.push(`retain is ${retain}`);
+    const { position, expiresAt = Infinity } = publication;
+    if (!dup && expiresAt <= this.#now) this.problems.push(`position ${position} is delivered after its expiry`);
   }
 
   /** The subscriptions or permissions have changed. */
@@ -338,11 +372,17 @@ export class World {
     this.#recentAfter = this.#head;
     this.cursor = this.#open();
     this.#reconsider();
+    // The PUBREL of an outdated record reaches a client that uses the id for a publication 60,000 positions later.
+    for (const [position, , released, messageId = messageIdOf(position)] of this.cursor.record().open) {
+      const held = released === 1 ? this.client.received.get(messageId) : undefined;
+      const expected = held === undefined || held === position ? undefined : this.expected.get(held);
+      if (expected !== undefined) expected.qos = undefined;
+    }
   }
 
-  #subscribe(filter: string, qos: Qos): void {
+  #subscribe(filter: string, options: FilterOptions): void {
     if (this.#link === undefined) return;
-    this.cursor.subscribe(filter, qos);
+    this.cursor.subscribe(filter, options);
     this.#reconsider();
     this.#store(() => {});
   }
@@ -359,6 +399,15 @@ export class World {
     this.#link.isFull = false;
     this.cursor.wake();
   }
+}
+
+/** The filters that select the publication for the session. */
+function selecting(filters: CursorRecord["filters"], publication: LoggedPublication): CursorRecord["filters"] {
+  const { position, topic, publisher } = publication;
+  return filters.filter(([filter, , since, flags = 0]) => {
+    const isLocal = (flags & 1) !== 0 && publisher === KEY;
+    return !isLocal && since < position && filterMatches(filter, topic);
+  });
 }
 
 /** Lets promises resolve. */

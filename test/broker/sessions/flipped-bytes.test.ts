@@ -56,8 +56,8 @@ beforeAll(async () => {
     const { journal, sessions } = await openSessions(path);
     for (let n = first; n < last; n++) {
       const session = sessions.keep(keyOf(n), owner(n));
-      sessions.subscribe(session, `cameras/c${n}/#`, n % 2 === 0 ? 1 : 2);
-      sessions.subscribe(session, `other/${noise(-n, 100)}`, 1);
+      sessions.subscribe(session, `cameras/c${n}/#`, { qos: n % 2 === 0 ? 1 : 2 });
+      sessions.subscribe(session, `other/${noise(-n, 100)}`, { qos: 1 });
     }
     await sessions.flush();
     await publish(journal, first * 10 + 1, last * 10);

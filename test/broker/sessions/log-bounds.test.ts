@@ -32,7 +32,8 @@ async function heldBy({ publications }: MqttLog): Promise<number[]> {
 }
 
 function keepAll(sessions: Awaited<ReturnType<typeof openSessions>>["sessions"], filters: Record<string, string>) {
-  for (const [key, filter] of Object.entries(filters)) sessions.subscribe(sessions.keep(key, OWNER), filter, 1);
+  for (const [key, filter] of Object.entries(filters))
+    sessions.subscribe(sessions.keep(key, OWNER), filter, { qos: 1 });
   return sessions.flush();
 }
 
@@ -163,7 +164,7 @@ test("when many sessions change at once, their rows are written by and by, those
     expect(together.length).toBeLessThanOrEqual(64);
     set(key, value);
   };
-  for (const key of keys) sessions.left(key);
+  for (const session of sessions.entries()) sessions.touch(session);
   await expect
     .poll(
       async () => {
@@ -195,7 +196,7 @@ test("publications are stored while there are sessions only, and a new session g
   const publishing = publishUntil(() => isSubscribed);
   const session = sessions.keep("a", OWNER);
   await sessions.store("a");
-  sessions.subscribe(session, "cameras/#", 1);
+  sessions.subscribe(session, "cameras/#", { qos: 1 });
   const subscribedAt = next;
   await sessions.store("a");
   isSubscribed = true;

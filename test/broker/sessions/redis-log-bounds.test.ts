@@ -32,7 +32,7 @@ function openNode(options: Partial<LogSessionsOptions>) {
 /** The session of a client that has connected to the node and disconnected. */
 async function createSession({ log, sessions }: Node, key: string, filter: string): Promise<void> {
   await log.rows.take(key);
-  sessions.subscribe(sessions.keep(key, OWNER), filter, 1);
+  sessions.subscribe(sessions.keep(key, OWNER), filter, { qos: 1 });
   await sessions.flush();
   log.rows.release(key);
   await expect.poll(() => log.rows.writerOf(key)).toBe("nobody");

@@ -25,6 +25,7 @@ function sessionOf(record: Partial<CursorRecord>, positions: readonly number[]) 
   const cursor = new SessionCursor(
     { sent: 0, open: [], filters: [["#", 2, 0]], ...record },
     {
+      key: "user:alice",
       log: {
         recent: (after) => ({ publications: publications.filter(({ position }) => position > after), next: log.head }),
         read: () => Promise.reject(new Error("everything is in memory")),
@@ -85,7 +86,7 @@ test("a PUBREC that becomes durable after a newer connection has begun leaves th
 
 test("a session gets nothing that was published before it subscribed, although it has older publications to read", () => {
   const { cursor, connect } = sessionOf({ filters: [["b", 2, 0]] }, [1, 2, 3]);
-  cursor.subscribe("#", 2);
+  cursor.subscribe("#", { qos: 2 });
   expect(cursor.qosOf(publicationAt(3))).toBe(0);
   expect(cursor.qosOf(publicationAt(4))).toBe(2);
   expect(connect().sent).toEqual([]);

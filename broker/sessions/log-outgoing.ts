@@ -1,0 +1,106 @@
+import { Readable } from "node:stream";
+import type { LoggedPublication } from "../../platform/publication-log.ts";
+import { isLogClient, LOG_ID, LogConnection } from "./log-connection.ts";
+import type { LogSessions } from "./log-sessions.ts";
+import type { SessionCursor } from "./session-cursor.ts";
+import type { SessionConnection } from "./session-delivery.ts";
+import type { Cleared, OutgoingUpdate, Session, StorageOptions } from "./storage.ts";
+
+export interface LogOutgoingOptions extends Pick<StorageOptions, "takeReceipt"> {
+  /** Whether the client may receive the publication now. */
+  mayReceive(client: object, publication: LoggedPublication): boolean;
+}
+
+/** What Aedes asks the store about messages to clients. The cursors of the sessions answer. */
+export class LogOutgoing {
+  readonly #sessions: LogSessions;
+  readonly #options: LogOutgoingOptions;
+  readonly #connections = new WeakMap<object, LogConnection>();
+
+  constructor(sessions: LogSessions, options: LogOutgoingOptions) {
+    this.#sessions = sessions;
+    this.#options = options;
+  }
+
+  /** See {@link BrokerStorage.connect}. */
+  connect(key: string, connection: SessionConnection): { cursor: SessionCursor; released: number[] } | undefined {
+    const session = this.#sessions.get(key);
+    if (session === undefined) return undefined;
+    this.#sessions.bounds.cut(session);
+    const { cursor } = session;
+    return { cursor, released: cursor.connect(connection) };
+  }
+
+  /** A message to the client has its id, or PUBREC has arrived and its PUBREL must be durable. */
+  async update(client: Session, packet: OutgoingUpdate): Promise<void> {
+    const cursor = this.#sessions.get(client.id)?.cursor;
+    const connection = this.#connections.get(client);
+    if (cursor === undefined || connection === undefined) return;
+    if (packet.cmd === "publish") {
+      // If a filter of a lower QoS equals the topic, Aedes lowers the message, even if another filter grants more.
+      if (packet.brokerId === LOG_ID) packet.qos = cursor.flights.at(packet.brokerCounter)?.qos ?? packet.qos;
+      return;
+    }
+    // A PUBREL that the store does not know of would free the message id at the client, and not in the session.
+    assertNewest(cursor, connection);
+    if (packet.brokerCounter !== undefined) {
+      // A PUBREL of `outgoingStream`, which Aedes writes within this turn of the event loop.
+      if (--connection.unsentReleases === 0) setImmediate(() => cursor.start(connection));
+      return;
+    }
+    const release = cursor.receive(connection, packet.messageId);
+    if (release === undefined) return;
+    await this.#sessions.store(client.id);
+    assertNewest(this.#sessions.get(client.id)?.cursor, connection);
+    release();
+  }
+
+  /** The client has acknowledged a message, or its delivery was suppressed. */
+  async clear(client: Session, { messageId, brokerId, brokerCounter }: Cleared): Promise<unknown> {
+    if (client.clean === true)
+      return messageId === undefined ? undefined : this.#options.takeReceipt(client, messageId);
+    const cursor = this.#sessions.get(client.id)?.cursor;
+    const connection = this.#connections.get(client);
+    if (cursor === undefined || connection === undefined) return undefined;
+    if (messageId !== undefined) return cursor.acknowledge(connection, messageId);
+    if (brokerId === LOG_ID && brokerCounter !== undefined) cursor.refused(brokerCounter);
+    return undefined;
+  }
+
+  /** The PUBRELs that the client has to get again. When they are written, the session's cursor begins to send. */
+  stream(client: Session): Readable {
+    return Readable.from(this.#releases(client), { highWaterMark: 1 });
+  }
+
+  async *#releases(client: Session): AsyncGenerator<object> {
+    if (client.clean === true || !isLogClient(client)) return;
+    const connection = new LogConnection(client, this.#options.mayReceive);
+    const connected = this.connect(client.id, connection);
+    if (connected === undefined) return;
+    const { cursor, released } = connected;
+    this.#connections.set(client, connection);
+    client.conn.once("close", () => cursor.disconnect(connection));
+    client.conn.on("drain", () => cursor.wake());
+    if (client.closed === true) {
+      cursor.disconnect(connection);
+      return;
+    }
+    connection.unsentReleases = released.length;
+    if (released.length === 0) cursor.start(connection);
+    // Streams read ahead: the end of this function does not mean that all PUBRELs are written.
+    for (const messageId of released) yield { ...PUBREL, messageId };
+  }
+}
+
+const PUBREL = {
+  ...{ cmd: "pubrel", topic: "", payload: Buffer.alloc(0), qos: 1, retain: false, dup: false },
+  ...{ brokerId: LOG_ID, brokerCounter: 1 },
+};
+
+/** @throws {Error} the session continues at another connection */
+function assertNewest(
+  cursor: SessionCursor | undefined,
+  connection: SessionConnection,
+): asserts cursor is SessionCursor {
+  if (cursor?.isNewest(connection) !== true) throw new Error("the session continues at another connection");
+}
