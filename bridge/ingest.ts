@@ -11,7 +11,7 @@ import type { BackendEvent, Publish } from "./broker-link/publish.ts";
 import { SenderClocks } from "./cameras/sender-clocks.ts";
 import type { MqttCommands } from "./commands/mqtt-commands.ts";
 import { type EventTimes, EventTimesLog } from "./event-times.ts";
-import type { Appended, Journal, JournalMessage } from "./journal/journal.ts";
+import { type Appended, type Journal, type JournalMessage, withoutRetaining } from "./journal/journal.ts";
 import { clearedData, envelopePayload, journalMessage, type TopicFacts, topicFacts } from "./journal-message.ts";
 import { commandIdAt, LostCommands } from "./lost-commands.ts";
 import { PreviewIngest } from "./preview-ingest.ts";
@@ -146,9 +146,7 @@ class JournalIngest implements BridgeIngest {
     if (message.state === "set" && message.body.length > 2 * payload.length + STATE_OVERHEAD_CHARS) {
       // The broker limits retained messages by the bytes of their payloads. As JSON this payload would be much longer,
       // so it is not retained.
-      message.state = undefined;
-      if (message.publish !== undefined) message.publish.retain = false;
-      if (qos === 0) message.publish = undefined;
+      withoutRetaining(message);
       acceptance.notRetained = `it is delivered and not retained: as JSON its ${payload.length} bytes are ${message.body.length} characters`;
     }
     // The journal stores retained messages for MQTT subscribers too, whatever their QoS.
@@ -224,6 +222,7 @@ class JournalIngest implements BridgeIngest {
     if (qos === 0 && entry.state !== undefined)
       entry.publish = { payload, qos, retain: true, publisher, expiresAt, properties };
     if (publication.willOf !== undefined) entry.willOf = publication.willOf;
+    if (publication.quota !== undefined) entry.quota = publication.quota;
     return entry;
   }
 

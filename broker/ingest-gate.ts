@@ -2,10 +2,12 @@ import type { Logger } from "pino";
 import { ClientTakenError } from "../platform/errors.ts";
 import type { IncomingId, MqttLog } from "../platform/publication-log.ts";
 import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "../platform/publications.ts";
+import type { RetainedQuota } from "../platform/retained-quota.ts";
 import type { PublishCallbacks, Sender } from "./access/authorize-publish.ts";
 import type { BrokerClient } from "./access/broker-client.ts";
 import { NotAcceptedError } from "./access/errors.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
+import type { EnteredRoom } from "./access/retained-room.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 import type { PropertiedPacket } from "./aedes/propertied-packet.ts";
 
@@ -41,7 +43,7 @@ export class IngestGate {
   submit(client: BrokerClient | null, sender: Sender, packet: PropertiedPacket, callbacks: PublishCallbacks): void {
     if (callbacks.isForeign === true && !isLogged(packet)) {
       packet.dup = false;
-      callbacks.settled?.();
+      callbacks.room?.leave();
       callbacks.callback(null);
       return;
     }
@@ -67,7 +69,7 @@ export class IngestGate {
   ): void {
     if (this.#options.isIncoming(client.id, id)) {
       this.#options.broker.skip(packet);
-      callbacks.settled?.();
+      callbacks.room?.leave();
       callbacks.callback(null);
       return;
     }
@@ -102,13 +104,14 @@ export class IngestGate {
     client: BrokerClient | null,
     sender: Sender,
     packet: PropertiedPacket,
-    { callback, refused, settled, isForeign = false }: Omit<PublishCallbacks, "awaitsIngest">,
+    { callback, refused, room, isForeign = false }: Omit<PublishCallbacks, "awaitsIngest">,
   ): Promise<void> {
     const { broker, refusedPublications } = this.#options;
     const bytes = this.#begin(sender, packet);
     let acceptance: Acceptance;
     try {
-      acceptance = await this.#accept(sender, packet, { incomingId: incomingIdOf(client, packet), isForeign });
+      const incomingId = incomingIdOf(client, packet);
+      acceptance = await this.#accept(sender, packet, { incomingId, isForeign, quota: room?.quota });
       this.#recovered();
     } catch (cause) {
       if (cause instanceof ClientTakenError) {
@@ -129,9 +132,9 @@ export class IngestGate {
       return;
     } finally {
       this.#end(sender, bytes);
-      settled?.();
+      room?.leave();
     }
-    const { forward, historical, notRetained } = acceptance;
+    const { forward, historical, notRetained = notRetainedBy(room) } = acceptance;
     if (notRetained !== undefined)
       refusedPublications.add(sender, packet.topic, { reason: "no_room", why: notRetained });
     if (historical || notRetained !== undefined) packet.retain = false;
@@ -146,10 +149,11 @@ export class IngestGate {
   async #accept(
     sender: Sender,
     packet: PropertiedPacket,
-    { incomingId, isForeign }: Acceptable = {},
+    { incomingId, isForeign, quota }: Acceptable = {},
   ): Promise<Acceptance> {
     const { ingest, log } = this.#options;
     const publication = publicationOf(sender, packet, incomingId);
+    publication.quota = quota;
     if (isForeign !== true) return await ingest.accept(publication);
     const { identity: _, ...rest } = publication;
     await log.append(rest);
@@ -200,6 +204,13 @@ function isPermanent(error: unknown): error is PermanentRefusal {
 interface Acceptable {
   incomingId?: IncomingId | undefined;
   isForeign?: boolean;
+  quota?: RetainedQuota | undefined;
+}
+
+/** Why the store has not retained the message, although this node had room. */
+function notRetainedBy(room: EnteredRoom | undefined): string | undefined {
+  const exceeded = room?.quota.exceeded;
+  return exceeded === undefined ? undefined : `delivered, but not retained: ${exceeded}`;
 }
 
 /** The id is stored with the publication, so that a repetition is known after a crash. Clean sessions end with it. */

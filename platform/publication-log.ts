@@ -1,3 +1,5 @@
+import type { RetainedQuota } from "./retained-quota.ts";
+
 /** What is stored with a publication of an MQTT 5 client, besides what MQTT 3.1.1 has. */
 export interface StoredProperties {
   /** The session key of the client that published it, so that MQTT 5 clients can refuse their own messages. */
@@ -218,6 +220,8 @@ export interface AppendedPublication extends Omit<LoggedPublication, "position" 
   readonly incomingId?: IncomingId | undefined;
   /** As in `IncomingPublication`. */
   readonly willOf?: string | undefined;
+  /** As in `IncomingPublication`. */
+  readonly quota?: RetainedQuota | undefined;
 }
 
 /** The log of publications, the rows and the message ids that the journal stores for the broker. */

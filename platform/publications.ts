@@ -1,5 +1,6 @@
 import type { RefusalReason } from "../contract/events.ts";
 import type { IncomingId, StoredProperties } from "./publication-log.ts";
+import type { RetainedQuota } from "./retained-quota.ts";
 
 /** A publication of an authenticated MQTT client with write access to the topic. */
 export interface IncomingPublication extends StoredProperties {
@@ -17,6 +18,8 @@ export interface IncomingPublication extends StoredProperties {
    * no will.
    */
   willOf?: string | undefined;
+  /** The limits of a retained message. Default: none. */
+  quota?: RetainedQuota | undefined;
 }
 
 /** What the broker does with a publication after ingest accepted it. */
@@ -48,7 +51,7 @@ export interface Ingest {
 /** A publication by the backend to MQTT subscribers. */
 export type OutgoingPublication = Omit<
   IncomingPublication,
-  "identity" | "incomingId" | "willOf" | keyof StoredProperties
+  "identity" | "incomingId" | "willOf" | "quota" | keyof StoredProperties
 >;
 
 /** A message that the client of the identity has acknowledged (PUBACK). */

@@ -1,5 +1,6 @@
 import type { Gap, Since, UnrecoverableReason } from "../../contract/socket-messages.ts";
 import type { IncomingId, LoggedPublication, MqttLog, StoredProperties } from "../../platform/publication-log.ts";
+import type { RetainedQuota } from "../../platform/retained-quota.ts";
 import type { Fence } from "../cluster/cluster.ts";
 
 export interface JournalMessage {
@@ -27,6 +28,8 @@ export interface JournalMessage {
   fence?: Fence | undefined;
   /** The store takes this client's will only while this node has the client. As in `IncomingPublication`. */
   willOf?: string | undefined;
+  /** The store checks these limits of a retained message, if it has several nodes. As in `IncomingPublication`. */
+  quota?: RetainedQuota | undefined;
   /** Stored together with the message. Default: none. */
   incomingId?: IncomingId | undefined;
 }
@@ -38,6 +41,15 @@ export interface Publication extends StoredProperties {
   retain: boolean;
   /** See `encodeReference`. */
   reference?: LoggedPublication["reference"];
+}
+
+/** Keeps a retained message from being retained. Subscribers get it as any other message. */
+export function withoutRetaining(message: JournalMessage): void {
+  message.state = undefined;
+  if (message.publish === undefined) return;
+  message.publish.retain = false;
+  // The broker forwards it without the log.
+  if (message.publish.qos === 0) message.publish = undefined;
 }
 
 /** Identifies a message, so that duplicates are detected: by sender and id, or by sender, session and `seq`. */

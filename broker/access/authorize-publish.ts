@@ -11,7 +11,7 @@ import { hasTooLargeProperties, largePropertiesProblem } from "./large-propertie
 import { nameIssuer } from "./name-issuer.ts";
 import { actOf, ownerTopic, type PublishDecision } from "./permission-sets.ts";
 import type { PublicationRefusal, PublicationSender, RefusedPublications } from "./refused-publications.ts";
-import { type RetainedLimits, RetainedRoom } from "./retained-room.ts";
+import { type EnteredRoom, type RetainedLimits, RetainedRoom } from "./retained-room.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { sessionName } from "./session-names.ts";
 import type { WillOwner, Wills } from "./wills.ts";
@@ -27,8 +27,8 @@ export interface PublishCallbacks {
   callback: Callback;
   /** Acknowledges a publication that ingest has refused for good. */
   refused: Callback;
-  /** Called once the publication is stored or refused. */
-  settled?: (() => void) | undefined;
+  /** Left once the publication is stored or refused. Undefined: the publication is not retained. */
+  room?: EnteredRoom | undefined;
 }
 
 export interface Sender extends PublicationSender {
@@ -65,11 +65,14 @@ export class AuthorizePublish {
   readonly #room: RetainedRoom;
   #isStopping = false;
   received = 0;
-  refusedRetained = 0;
 
   constructor(options: AuthorizePublishOptions) {
     this.#options = options;
     this.#room = new RetainedRoom(options.retainedTopics, options);
+  }
+
+  get refusedRetained(): number {
+    return this.#room.refused;
   }
 
   /** The broker is stopping. Its clients are alive, so wills stay in the store and are not published. */
@@ -133,11 +136,11 @@ export class AuthorizePublish {
       this.received++;
       if (decision.kind === "ingest") {
         packet.retain &&= decision.retains;
-        const settled = this.#retain(access, decision.owner, packet);
-        gate.submit(client, access, packet, this.#audited(access, decision, callback, settled));
+        const room = this.#retain(access, decision.owner, packet);
+        gate.submit(client, access, packet, this.#audited(access, decision, callback, room));
       } else {
-        const settled = this.#retain(access, undefined, packet);
-        const callbacks = { awaitsIngest: true, isForeign: true, callback, refused: callback, settled };
+        const room = this.#retain(access, undefined, packet);
+        const callbacks = { awaitsIngest: true, isForeign: true, callback, refused: callback, room };
         gate.submit(client, access, packet, callbacks);
       }
     }
@@ -163,33 +166,32 @@ export class AuthorizePublish {
       // The will is not published: nothing would ever clear a retained message of a removed device.
       drop();
     } else if (!tree.owns(packet.topic)) {
-      const settled = this.#retain(sender, undefined, packet);
+      const room = this.#retain(sender, undefined, packet);
       const ended = (error?: Error | null): void => (error ? keep() : callback(null));
-      const callbacks = { awaitsIngest: true, isForeign: true, callback: ended, refused: drop, settled };
+      const callbacks = { awaitsIngest: true, isForeign: true, callback: ended, refused: drop, room };
       gate.submit(client, sender, packet, callbacks);
     } else if (client === null && act?.action === "command") {
       // The will is minutes or days late: the command may be out of date, or no longer permitted.
       this.#options.onCarriedOut({ ...act, who: identity, address: "unknown", outcome: "refused" });
       drop();
     } else {
-      const settled = this.#retain(sender, ownerTopic(tree, packet.topic), packet);
+      const room = this.#retain(sender, ownerTopic(tree, packet.topic), packet);
       const callbacks = this.#audited({ identity, address: "unknown" }, { act, awaitsIngest: true }, callback);
       gate.submit(client, sender, packet, {
         ...callbacks,
-        settled,
+        room,
         callback: (error) => (error ? keep() : callbacks.callback(null)),
       });
     }
   }
 
-  /** Takes room for a retained message. Without room, the message is not retained. @returns gives the room back */
-  #retain(sender: PublicationSender, owner: string | undefined, packet: PropertiedPacket): (() => void) | undefined {
+  /** Takes room for a retained message. Without room, the message is not retained. */
+  #retain(sender: PublicationSender, owner: string | undefined, packet: PropertiedPacket): EnteredRoom | undefined {
     const { topic, payload, retain } = packet;
     if (!retain || payload.length === 0) return undefined;
     const entered = this.#room.enter(owner, topic, payload.length);
-    if (typeof entered === "function") return entered;
+    if ("quota" in entered) return entered;
     packet.retain = false;
-    this.refusedRetained++;
     const why = `delivered, but not retained: ${entered.problem}`;
     this.#options.refusedPublications.add(sender, topic, { reason: "no_room", why });
     return undefined;
@@ -209,10 +211,10 @@ export class AuthorizePublish {
     { identity, address }: Pick<ClientAccess, "identity" | "address">,
     { act, awaitsIngest }: Pick<Extract<PublishDecision, { kind: "ingest" }>, "act" | "awaitsIngest">,
     callback: Callback,
-    settled?: (() => void) | undefined,
+    room?: EnteredRoom | undefined,
   ): PublishCallbacks {
     // Written out: a spread that adds a field takes 2 µs.
-    if (act === undefined) return { awaitsIngest, callback, refused: callback, settled };
+    if (act === undefined) return { awaitsIngest, callback, refused: callback, room };
     const audit = (outcome: AuditedAct["outcome"]) =>
       this.#options.onCarriedOut({ ...act, who: identity, address, outcome });
     return {
@@ -225,7 +227,7 @@ export class AuthorizePublish {
         audit("refused");
         callback(null);
       },
-      settled,
+      room,
     };
   }
 }

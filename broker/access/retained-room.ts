@@ -1,3 +1,4 @@
+import { allProblem, ownerProblem, type RetainedQuota } from "../../platform/retained-quota.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 
 /** `Infinity` means no limit. */
@@ -15,31 +16,52 @@ interface Arriving {
   count: number;
 }
 
-/** Checks the limits of retained messages. The limits in bytes apply to payloads. */
+/** Room for a message that is being stored. */
+export interface EnteredRoom {
+  readonly quota: RetainedQuota;
+  /** Gives the room back, because the message is stored or refused. */
+  leave(): void;
+}
+
+/**
+ * Checks the limits of retained messages, by what this node knows. The limits in bytes apply to payloads. With several
+ * nodes, the store checks the numbers of topics again, by the {@link RetainedQuota}.
+ */
 export class RetainedRoom {
   readonly #topics: () => RetainedLookup;
   readonly #limits: RetainedLimits;
   /** By topic: the messages that were admitted and are not stored yet. A client may send many before the first is. */
   readonly #arriving = new Map<string, Arriving>();
   #arrivingBytes = 0;
+  /** Messages that were delivered and not retained. */
+  refused = 0;
 
   constructor(topics: () => RetainedLookup, limits: RetainedLimits) {
     this.#topics = topics;
     this.#limits = limits;
   }
 
-  /** @param owner see {@link ownerTopic} @returns what to call once the message is stored, or the exceeded limit */
-  enter(owner: string | undefined, topic: string, bytes: number): (() => void) | { problem: string } {
+  /** @param owner see {@link ownerTopic} @returns the room, or the exceeded limit */
+  enter(owner: string | undefined, topic: string, bytes: number): EnteredRoom | { problem: string } {
     const problem = this.#problem(owner, topic, bytes);
-    if (problem !== undefined) return { problem };
+    if (problem !== undefined) {
+      this.refused++;
+      return { problem };
+    }
     const arriving = this.#arriving.get(topic) ?? { owner, bytes, count: 0 };
     arriving.count++;
     arriving.bytes = Math.max(arriving.bytes, bytes);
     this.#arriving.set(topic, arriving);
     this.#arrivingBytes += bytes;
-    return () => {
-      this.#arrivingBytes -= bytes;
-      if (--arriving.count === 0) this.#arriving.delete(topic);
+    const { maxRetainedMessages: maxOfAll, maxRetainedPerDevice: maxOfOwner } = this.#limits;
+    const quota: RetainedQuota = { owner, maxOfOwner, maxOfAll, exceeded: undefined };
+    return {
+      quota,
+      leave: () => {
+        if (quota.exceeded !== undefined) this.refused++;
+        this.#arrivingBytes -= bytes;
+        if (--arriving.count === 0) this.#arriving.delete(topic);
+      },
     };
   }
 
@@ -54,15 +76,13 @@ export class RetainedRoom {
     if (this.#isFarFromLimits(owner, bytes)) return undefined;
     const arriving = this.#arrivingBelow(undefined);
     const all = { size: topics.size + arriving.size, bytes: topics.bytes + arriving.bytes };
-    if (isNew && all.size >= maxRetainedMessages)
-      return `there are ${all.size} retained messages, and MAX_RETAINED_MESSAGES is ${maxRetainedMessages}`;
+    if (isNew && all.size >= maxRetainedMessages) return allProblem(all.size, maxRetainedMessages);
     if (added > 0 && all.bytes + added > maxRetainedBytes)
       return `all retained messages together have ${all.bytes} bytes, and MAX_RETAINED_BYTES is ${maxRetainedBytes}`;
     if (owner === undefined) return undefined;
     const mine = this.#arrivingBelow(owner);
     const own = { size: topics.sizeBelow(owner) + mine.size, bytes: topics.bytesBelow(owner) + mine.bytes };
-    if (isNew && own.size >= maxRetainedPerDevice)
-      return `${owner} has ${own.size} retained messages, and MAX_RETAINED_MESSAGES_PER_DEVICE is ${maxRetainedPerDevice}`;
+    if (isNew && own.size >= maxRetainedPerDevice) return ownerProblem(owner, own.size, maxRetainedPerDevice);
     if (added > 0 && own.bytes + added > maxRetainedBytesPerDevice)
       return `the retained messages of ${owner} have ${own.bytes} bytes, and MAX_RETAINED_BYTES_PER_DEVICE is ${maxRetainedBytesPerDevice}`;
     return undefined;

@@ -22,4 +22,12 @@ describe(PAGE, () => {
     expect(new Set(documented).size).toBe(documented.length);
     expect(read.filter((name) => !documented.includes(name))).toEqual([]);
   });
+
+  it("agrees with docs/operations.md, which says for each limit whether it counts at one node or at all", () => {
+    const [, section = ""] = readPage("docs/operations.md").split("### Limits with several nodes");
+    const [table = ""] = section.split("\n### ", 1);
+    const listed = table.split("\n").flatMap((row) => row.split("|")[1]?.match(/MAX_\w+/g) ?? []);
+    const limits = SERVER_PARTS.flatMap(({ settings }) => variablesOf(settings)).filter((name) => /^MAX_/.test(name));
+    expect(listed.toSorted(), "a row of the table is missing").toEqual(limits.toSorted());
+  });
 });

@@ -131,7 +131,7 @@ export async function expectNothingLost(deployment: Deployment, options: LoadOpt
   await sessions.expectNoFaults(publishers);
   for (const camera of CAMERAS) {
     for (const { shown, gaps } of dashboards) {
-      await expect.poll(() => shown.get(camera)?.length, { timeout: WAIT_MS }).toBe(all.length);
+      await expect.poll(() => new Set(shown.get(camera)).size, { timeout: WAIT_MS }).toBe(all.length);
       expect(shown.get(camera)).toEqual(all);
       expect(gaps).toEqual([]);
     }

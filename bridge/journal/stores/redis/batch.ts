@@ -71,6 +71,7 @@ export class Batch {
     putFences(messages, lease, args);
     putWills(messages, args);
     this.#putDedupKeys(args);
+    putQuotas(messages, args);
     args.push(this.starts.length);
     for (const [index, start] of this.starts.entries())
       this.#putChunk(messages, start, this.starts[index + 1] ?? messages.length, args);
@@ -212,6 +213,22 @@ function putWills(messages: readonly JournalMessage[], args: (string | number | 
   }
   args[countAt] = (args.length - 1 - countAt) / 2;
 }
+
+/** Adds the limits of retained messages, each with the place of its message. */
+function putQuotas(messages: readonly JournalMessage[], args: (string | number | Buffer)[]): void {
+  const countAt = args.push(0) - 1;
+  let count = 0;
+  for (let index = 0; index < messages.length; index++) {
+    const { topic, quota, publish } = messages[index] ?? {};
+    if (topic === undefined || quota === undefined || publish?.retain !== true) continue;
+    const { owner = "", maxOfOwner, maxOfAll } = quota;
+    args.push(topic, owner, limitOf(maxOfOwner), limitOf(maxOfAll), index + 1);
+    count++;
+  }
+  args[countAt] = count;
+}
+
+const limitOf = (max: number) => (Number.isFinite(max) ? max : -1);
 
 /** Adds the last state change of each topic in the batch. */
 function putStates(messages: readonly JournalMessage[], args: (string | number | Buffer)[]): void {

@@ -21,6 +21,7 @@
  * | `compacted` | sorted set | rows of publications that replace rows of the stream, by their last position |
  * | `publication-floors` | hash | run → the position up to which the run needs no publications, the newest change of rows that it knew of then, and the position up to which sessions that are connected to it need none |
  * | `retained` | hash | topic → its retained message for MQTT subscribers |
+ * | `retained-topics` | sorted set | the topics of `retained`, in the order of their bytes, so that those below a topic can be counted |
  * | `incoming:{session}` | set | message ids of QoS 2 publications of the session whose PUBREL has not arrived; expires |
  * | `ids` | hash | ids of messages without session and sequence number |
  * | `sessions:{sender}` | hash | session → ranges of received sequence numbers |

@@ -1,7 +1,8 @@
 import { ClientTakenError, LeaseLostError, StoreUnavailableError } from "../../../../platform/errors.ts";
 import { type Connection, partsOf, type Reply } from "../../../../platform/redis/connection.ts";
+import { allProblem, ownerProblem } from "../../../../platform/retained-quota.ts";
 import { AppendQueue, type Waiter } from "../../core/append-queue.ts";
-import type { JournalMessage } from "../../journal.ts";
+import { type JournalMessage, withoutRetaining } from "../../journal.ts";
 import { Batch } from "./batch.ts";
 import { MAX_ENTRY_CHANNELS } from "./chunk.ts";
 import { type DedupKey, dedupKeyOf, type Waiting } from "./dedup-key.ts";
@@ -124,6 +125,7 @@ export class Writer {
       this.sent.delete(batch.number);
       if (verdict === "repeated") messages = this.#without(messages, details, this.#resolveRepeated);
       else if (verdict === "fenced") messages = this.#without(messages, details, this.#rejectFenced);
+      else if (verdict === "full") forgoRetaining(messages, details.map(Number));
       else {
         try {
           await this.#options.onJournalChanged(verdict === "behind");
@@ -174,6 +176,18 @@ export class Writer {
   /** A later append of the same message is checked by Redis. */
   #forget({ dedupKey }: Waiting): void {
     if (dedupKey !== undefined) this.#pendingByKey.delete(dedupKey.key);
+  }
+}
+
+/** @param full of each message without room: its place, and the topics of its owner, or -1, and of all */
+function forgoRetaining(messages: readonly Waiting[], full: readonly number[]): void {
+  for (let at = 0; at < full.length; at += 3) {
+    const [place = 0, ofOwner = 0, ofAll = 0] = full.slice(at, at + 3);
+    const message = messages[place - 1]?.message;
+    if (message?.quota === undefined) continue;
+    const { owner, maxOfOwner, maxOfAll } = message.quota;
+    message.quota.exceeded = ofOwner < 0 ? allProblem(ofAll, maxOfAll) : ownerProblem(owner, ofOwner, maxOfOwner);
+    withoutRetaining(message);
   }
 }
 

@@ -7,6 +7,8 @@
 -- fences: key of the lease, number, places in the batch
 -- wills: client, place in the batch
 -- sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
+-- quotas: topic, topic above its owner's topics or "", limit of the owner's topics, limit of all topics, place in the batch.
+--   -1: no limit
 -- chunks: size, text, holders, ids, publications, retained (topic, place in the batch, first and last byte in the
 --   publications; 0 and 0 clear), channels (name, distances from the last position)
 -- states: topic, place in the batch, value ("" clears)
@@ -17,6 +19,8 @@
 -- - `ok`, the newest position before the batch, the stamp before the batch
 -- - `fenced`, the places of messages whose lease is not held by their sender, and of wills whose client is not at the
 --   caller: the caller sends the batch without them
+-- - `full`, of each message that must not be retained: its place, the number of its owner's retained topics if their limit
+--   is reached, else -1, and the number of all. The caller sends the batch again without retaining these messages
 -- - `repeated`, the places of duplicates in the batch: the caller sends the batch again without the duplicates
 -- - `epoch`, the epoch of the journal, or `""` when Redis has no journal: the caller named another epoch
 -- - `behind`: the journal lost entries that the caller has read
@@ -110,6 +114,47 @@ if #repeated > 0 then
   return repeated
 end
 
+-- Versions before do not maintain the index of topics.
+local function index_topics()
+  redis.call('DEL', prefix .. 'retained-topics')
+  local topics = redis.call('HKEYS', prefix .. 'retained')
+  for from = 1, #topics, 1000 do
+    local members = {}
+    for i = from, math.min(from + 999, #topics) do
+      members[#members + 1] = '0'
+      members[#members + 1] = topics[i]
+    end
+    redis.call('ZADD', prefix .. 'retained-topics', unpack(members))
+  end
+end
+
+local full = {'full'}
+local added = {}
+for _ = 1, number() do
+  local topic, owner, maxOfOwner, maxOfAll, place = text(), text(), number(), number(), number()
+  if not added[topic] and redis.call('HEXISTS', prefix .. 'retained', topic) == 0 then
+    local all = redis.call('HLEN', prefix .. 'retained')
+    if redis.call('ZCARD', prefix .. 'retained-topics') ~= all then index_topics() end
+    local ofOwner = -1
+    if owner ~= '' and maxOfOwner >= 0 then
+      -- "0" follows "/".
+      local stored = redis.call('ZLEXCOUNT', prefix .. 'retained-topics', '[' .. owner .. '/', '(' .. owner .. '0')
+      ofOwner = stored + (added[owner .. '/'] or 0)
+    end
+    all = all + (added[''] or 0)
+    if ofOwner >= 0 and ofOwner >= maxOfOwner then
+      for _, value in ipairs({place, ofOwner, all}) do full[#full + 1] = value end
+    elseif maxOfAll >= 0 and all >= maxOfAll then
+      for _, value in ipairs({place, -1, all}) do full[#full + 1] = value end
+    else
+      added[topic] = 1
+      added[owner .. '/'] = (added[owner .. '/'] or 0) + 1
+      added[''] = (added[''] or 0) + 1
+    end
+  end
+end
+if full[2] then return full end
+
 local head, previous = base, stamp
 local published, publishedBytes = tonumber(meta[7] or '0'), tonumber(meta[8] or '0')
 for _ = 1, number() do
@@ -130,8 +175,15 @@ for _ = 1, number() do
   end
   for _ = 1, number() do
     local topic, place, first, final = text(), number(), number(), number()
-    if final == 0 then redis.call('HDEL', prefix .. 'retained', topic)
-    else redis.call('HSET', prefix .. 'retained', topic, whole(base + place) .. '\n\1' .. string.sub(row, first, final)) end
+    if final == 0 then
+      redis.call('HDEL', prefix .. 'retained', topic)
+      redis.call('ZREM', prefix .. 'retained-topics', topic)
+    else
+      local value = whole(base + place) .. '\n\1' .. string.sub(row, first, final)
+      if redis.call('HSET', prefix .. 'retained', topic, value) == 1 then
+        redis.call('ZADD', prefix .. 'retained-topics', 0, topic)
+      end
+    end
   end
   for c = 1, number() do
     local channel, distances = text(), text()

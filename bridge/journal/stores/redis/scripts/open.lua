@@ -18,9 +18,9 @@ end
 for _, sender in ipairs(redis.call('ZRANGE', prefix .. 'senders', 0, -1)) do
   redis.call('UNLINK', prefix .. 'sessions:' .. sender, prefix .. 'sessions-used:' .. sender)
 end
-for _, name in ipairs({'log', 'kept', 'floors', 'oldest', 'excess', 'held', 'chunk-ids', 'lingering', 'trims', 'ids',
-    'senders', 'state', 'estates', 'claims', 'publications', 'compacted', 'publication-floors', 'retained', 'mqtt-rows',
-    'mqtt-writers', 'mqtt-taken', 'mqtt-changes'}) do
+for _, name in ipairs({'log', 'kept', 'floors', 'oldest', 'excess', 'held', 'chunk-ids', 'lingering', 'trims', 'ids', 'senders',
+    'state', 'estates', 'claims', 'publications', 'compacted', 'publication-floors', 'retained',
+    'retained-topics', 'mqtt-rows', 'mqtt-writers', 'mqtt-taken', 'mqtt-changes'}) do
   redis.call('UNLINK', prefix .. name)
 end
 redis.call('HSET', prefix .. 'meta', 'epoch', candidate, 'head', '0', 'stamp', '-')
