@@ -1,6 +1,7 @@
 import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
+import { sharedFilterOf } from "../contract/shares.ts";
 import { MAX_TOPIC_LENGTH, type TopicTree } from "../contract/topics.ts";
 import type { ClientAddresses } from "../platform/client-addresses.ts";
 import type { AccessRefusal, AuditedAct, Bearer } from "../platform/identity.ts";
@@ -105,6 +106,11 @@ interface BrokerStats {
   offlineBytes: number;
   /** Messages dropped from full queues. */
   droppedOfflineMessages: number;
+  /** Groups of shared subscriptions, and their members. */
+  shareGroups: number;
+  shareMembers: number;
+  /** Messages that wait for a member of a group, or for a member's acknowledgement. */
+  shareBacklog: number;
 }
 
 /** Each `on…` method returns a function that removes the listener. */
@@ -190,7 +196,13 @@ async function composed(options: BrokerOptions) {
   };
   const mayReceive = (client: object, { topic, payload }: LoggedPublication) =>
     registry.find(client)?.set.mayReceive(topic, payload) ?? false;
-  const logged = { log: mqttLog, mayReceive, onDamage, ...ofRegistry(registry) };
+  const sharedDeliveries = { count: 0 };
+  const onSharedSent = (client: object, qos: 0 | 1 | 2) => {
+    sharedDeliveries.count++;
+    const access = registry.find(client);
+    if (access !== undefined) access.expectedAcks += qos;
+  };
+  const logged = { log: mqttLog, mayReceive, onSharedSent, onDamage, ...ofRegistry(registry) };
   const storage: BrokerStorage = await openLogStorage({ ...storageOptions, ...logged });
 
   const maxPacketBytes = config.maxPayloadBytes + PACKET_OVERHEAD_BYTES;
@@ -234,6 +246,9 @@ async function composed(options: BrokerOptions) {
     liveSince: () => storage.retained.newest,
     isSubscribed: (client, filter) => storage.isSubscribed(client.id, filter),
     addSubscription: (client, filter, qos) => storage.subscribe(client.id, filter, { qos }),
+    shareProblem: (identity, shared) =>
+      redis === undefined ? storage.shares.problem(identity, shared) : "several nodes have no shared subscriptions",
+    subscribeShared: (client, identity, shared, options) => storage.subscribeShared(client, identity, shared, options),
     subscribeSession: (subscription, task) => aedes.subscribeSession(subscription, task),
     removeSubscription: (client, filter) => {
       const onFailed = (error: unknown) => {
@@ -253,6 +268,7 @@ async function composed(options: BrokerOptions) {
   const { brokerId } = storage;
   const bus = redis && new QosZeroBus({ redis, brokerId, onPacket: (packet) => aedes.deliver(packet), logger });
   if (bus !== undefined) aedes.shareQosZero(bus);
+  else aedes.shareUnlogged((packet) => storage.shares.sendUnlogged(packet));
   const lifecycle = new ClientLifecycle({
     ...config,
     ...{ registry, originOf, tokenNow: options.tokenNow ?? Date.now, logger },
@@ -281,7 +297,7 @@ async function composed(options: BrokerOptions) {
       now,
     },
     ...{ admission, connections, connectRefusals, willAdmission, authenticate, refusedPublications, gate },
-    ...{ publishing, subscribing, forwarding, lifecycle, cleanup },
+    ...{ publishing, subscribing, forwarding, lifecycle, cleanup, sharedDeliveries },
   };
 }
 
@@ -304,7 +320,13 @@ async function startAedes(parts: Parts): Promise<void> {
   aedes.on("clientError", lifecycle.failed);
   aedes.on("connectionError", lifecycle.failed);
   aedes.on("unsubscribe", (filters, client) => {
-    for (const filter of filters) registry.get(client)?.filters.delete(filter);
+    const access = registry.get(client);
+    for (const filter of filters) {
+      access?.filters.delete(filter);
+      const shared = sharedFilterOf(filter);
+      if (access !== undefined && shared !== undefined && client.clean)
+        storage.shares.unsubscribe(client.id, access.identity, shared);
+    }
   });
   aedes.on("ack", (packet, client) => {
     const message = acknowledgedMessage(packet);
@@ -369,7 +391,7 @@ function statsOf({ registry, storage, admission, connectRefusals, gate, publishi
     refusedDevices: connectRefusals.devices.list(),
     received: publishing.received,
     refusedSubscriptions: parts.subscribing.refused,
-    delivered: forwarding.delivered,
+    delivered: forwarding.delivered + parts.sharedDeliveries.count,
     shed: forwarding.shed,
     slowClients: forwarding.slowClients,
     refusedPublishes: parts.refusedPublications.count,
@@ -380,6 +402,9 @@ function statsOf({ registry, storage, admission, connectRefusals, gate, publishi
     offlineMessages: messages,
     offlineBytes: bytes,
     droppedOfflineMessages: storage.queues.dropped,
+    shareGroups: storage.shares.size,
+    shareMembers: storage.shares.members,
+    shareBacklog: storage.shareBacklog,
   };
 }
 

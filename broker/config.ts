@@ -114,6 +114,14 @@ export const brokerSettings = {
     limitVariable.default(100),
     { mustAgree: true },
   ),
+  MAX_MQTT_SHARE_GROUPS: setting(
+    "Groups of shared subscriptions (`$share/NAME/FILTER`). Each costs a comparison for every message.",
+    limitVariable.default(1000),
+    { mustAgree: true },
+  ),
+  MAX_MQTT_SHARE_GROUPS_PER_USER: limitSetting(20, "Groups of shared subscriptions of one user, device or service.", {
+    mustAgree: true,
+  }),
   MAX_MQTT_UNSENT_BYTES: setting(
     "Bytes sent to one MQTT client that its link has not taken yet. Above this, a message of QoS 1 or 2 ends the connection.",
     limitVariable.default(4_194_304),
@@ -192,6 +200,8 @@ export function readBrokerConfig(source: EnvironmentSource) {
     maxSubscriptions: read.MAX_MQTT_SUBSCRIPTIONS,
     maxSessions: read.MAX_MQTT_SESSIONS,
     maxSessionsPerUser: read.MAX_MQTT_SESSIONS_PER_USER,
+    maxShareGroups: read.MAX_MQTT_SHARE_GROUPS,
+    maxShareGroupsPerUser: read.MAX_MQTT_SHARE_GROUPS_PER_USER,
     maxQueuedBytes: read.MAX_QUEUED_BYTES,
     maxUnsentBytes: read.MAX_MQTT_UNSENT_BYTES,
     maxOfflineMessages: read.MAX_OFFLINE_MESSAGES,

@@ -42,7 +42,10 @@ type BrokerCount =
   | "refusedRetained"
   | "offlineMessages"
   | "offlineBytes"
-  | "droppedOfflineMessages";
+  | "droppedOfflineMessages"
+  | "shareGroups"
+  | "shareMembers"
+  | "shareBacklog";
 
 /** The value of a metric; for a metric with a label, one value for each value of the label. */
 type Read = (source: MetricsSource) => number | undefined | Readonly<Record<string, number>>;
@@ -176,6 +179,15 @@ const METRICS: Readonly<Record<string, Metric>> = {
   skylapse_mqtt_dropped_queued_messages_total: counter(
     "Messages dropped from full queues of MQTT sessions.",
     ({ broker }) => broker?.droppedOfflineMessages,
+  ),
+  skylapse_mqtt_share_groups: gauge("Groups of shared subscriptions.", ({ broker }) => broker?.shareGroups),
+  skylapse_mqtt_share_members: gauge(
+    "Members of groups of shared subscriptions.",
+    ({ broker }) => broker?.shareMembers,
+  ),
+  skylapse_mqtt_share_backlog_messages: gauge(
+    "Messages of shared subscriptions that no member has acknowledged.",
+    ({ broker }) => broker?.shareBacklog,
   ),
 };
 

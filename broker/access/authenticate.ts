@@ -118,6 +118,7 @@ export class Authenticate {
       awaitsSession: true,
       isAccepted: false,
       disconnectReason: undefined,
+      lastMessageId: 0,
       expectedAcks: 0,
       address,
       transport,

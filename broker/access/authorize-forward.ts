@@ -1,6 +1,7 @@
 import type { AedesPublishPacket, Client } from "aedes";
 import type { Logger } from "pino";
 import type { TopicTree } from "../../contract/topics.ts";
+import { POSITION_IDS } from "../aedes/message-ids.ts";
 import { LIVE_LOG_ID } from "../aedes/topic-emitter.ts";
 import { WriteBatch } from "../aedes/write-batch.ts";
 import { type ClientAccess, type ClientRegistry, comesLive, grantedQos } from "./client-registry.ts";
@@ -81,11 +82,13 @@ export class AuthorizeForward {
       const qos = packet.qos === 2 && grantedQos(access, packet.topic) === 1 ? 1 : packet.qos;
       return { ...packet, qos, messageId: deliveries.nextUnloggedId(client) };
     }
+    // Aedes makes a packet for each delivery, and numbers the packets that have no id with ids of all kinds.
+    packet.messageId = access.lastMessageId = access.lastMessageId >= POSITION_IDS ? 1 : access.lastMessageId + 1;
     if (packet.qos === 2 && grantedQos(access, packet.topic) === 1) {
       // Aedes lowers the QoS only for a filter without wildcards [MQTT-3.8.4-6].
       return { ...packet, qos: 1 };
     }
-    if (access.receipts !== undefined && this.#isCommand(packet.topic)) return access.receipts.track(packet);
+    if (access.receipts !== undefined && this.#isCommand(packet.topic)) access.receipts.track(packet.messageId, packet);
     return packet;
   };
 

@@ -1,9 +1,11 @@
 import type { Subscription } from "aedes";
 import type { Logger } from "pino";
+import { isShared, type SharedFilter, sharedFilterOf, sharedFilterProblem } from "../../contract/shares.ts";
 import type { AccessRefusal } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { BrokerClient } from "./broker-client.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
+import type { FilterOptions } from "./filter-options.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { namesOf, sessionName } from "./session-names.ts";
 
@@ -28,6 +30,10 @@ interface AuthorizeSubscribeOptions {
    * SUBACK waits for the promise.
    */
   subscribeSession(subscription: { qos: 0 | 1 | 2; isDurable: Promise<void> }, task: () => void): void;
+  /** Why the user may not have one more group of shared subscriptions. */
+  shareProblem(identity: string, shared: SharedFilter): string | undefined;
+  /** Makes the client a member of a group. Resolves when that is durable. */
+  subscribeShared(client: BrokerClient, identity: string, shared: SharedFilter, options: FilterOptions): Promise<void>;
   /** Removes a refused filter from the client's stored session. */
   removeSubscription(client: BrokerClient, filter: string): void;
   maxSubscriptions: number;
@@ -55,7 +61,7 @@ export class AuthorizeSubscribe {
         ? "the client is not registered"
         : access.filters.size >= maxSubscriptions && !access.filters.has(filter)
           ? `it already has ${maxSubscriptions} subscriptions`
-          : access.set.subscribeProblem(filter);
+          : this.#problem(access, filter);
     if (access !== undefined && why === undefined) {
       this.#grant(client, access, subscription, done);
       return;
@@ -74,6 +80,14 @@ export class AuthorizeSubscribe {
     done(null, null);
   };
 
+  /** Why the client may not subscribe to the filter. */
+  #problem({ identity, set }: ClientAccess, filter: string): string | undefined {
+    if (!isShared(filter)) return set.subscribeProblem(filter);
+    const shared = sharedFilterOf(filter);
+    if (shared === undefined) return `the filter ${sharedFilterProblem(filter)}`;
+    return set.subscribeProblem(shared.filter) ?? this.#options.shareProblem(identity, shared);
+  }
+
   #grant(client: BrokerClient, access: ClientAccess, subscription: Subscription, done: SubscribeDone): void {
     const { topic: filter, qos } = subscription;
     const since = this.#options.liveSince();
@@ -86,6 +100,11 @@ export class AuthorizeSubscribe {
     if (!access.isAccepted) {
       if (client.clean) grant();
       else this.#options.subscribeSession({ qos, isDurable: Promise.resolve() }, grant);
+      return;
+    }
+    const shared = sharedFilterOf(filter);
+    if (shared !== undefined) {
+      this.#options.subscribeShared(client, access.identity, shared, { qos }).then(grant, done);
       return;
     }
     const { messages, bytes } = this.#options.retainedTopics().weigh(filter);

@@ -28,6 +28,8 @@ export interface ClientAccess extends Bearer {
   readonly receipts: DeliveryReceipts | undefined;
   /** Shared by all connections of the identity to this node. */
   readonly rateLimiter: RateLimiter;
+  /** The id of the last message of QoS 1 or 2, if the client has a clean session. */
+  lastMessageId: number;
   /** PUBACKs, PUBRECs and PUBCOMPs that the client has yet to send for delivered messages. */
   expectedAcks: number;
   /** The client is connecting, and the store has not decided yet whether its session is at this node. */

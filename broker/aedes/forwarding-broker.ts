@@ -1,5 +1,6 @@
 import { Aedes, type AedesOptions, type Client } from "aedes";
-import type { PublicationLog } from "../../platform/publication-log.ts";
+import { isShared } from "../../contract/shares.ts";
+import type { LoggedPublication, PublicationLog } from "../../platform/publication-log.ts";
 import type { DeliveredPacket, PropertiedPacket } from "./propertied-packet.ts";
 import { nothing, TopicEmitter } from "./topic-emitter.ts";
 
@@ -34,6 +35,7 @@ export class ForwardingBroker extends Aedes {
   readonly #emitter: TopicEmitter;
   #unfollow = nothing;
   #bus: { send(publication: NumberedPacket): void } | undefined;
+  #sendUnlogged: ((publication: LoggedPublication) => void) | undefined;
   #published = 0;
   #subscribing: SessionSubscription | undefined;
 
@@ -58,6 +60,11 @@ export class ForwardingBroker extends Aedes {
     this.#bus = bus;
   }
 
+  /** From now on, each publication of QoS 0 that is not in the log goes to the groups of shared subscriptions too. */
+  shareUnlogged(send: (publication: LoggedPublication) => void): void {
+    this.#sendUnlogged = send;
+  }
+
   /** Dispatches a publication of QoS 0 of another node. */
   deliver(publication: Omit<DeliveredPacket, "messageId">): void {
     this.#emitter.emit(publication);
@@ -79,7 +86,10 @@ export class ForwardingBroker extends Aedes {
     const brokerCounter = ++this.#published;
     const numbered = { cmd, topic, payload, qos, retain, dup, brokerId: this.id, brokerCounter, stored };
     // Topics of Aedes itself stay at this node.
-    if (qos === 0 && !topic.startsWith("$")) this.#bus?.send(numbered);
+    if (qos === 0 && !topic.startsWith("$")) {
+      this.#bus?.send(numbered);
+      this.#sendUnlogged?.({ ...stored, position: 0, topic, payload: bytesOf(payload), qos: 0, retain: false });
+    }
     // Aedes would copy the packet without what is stored.
     if (stored !== undefined) this.#emitter.emit(numbered, done);
     else super.publish(numbered, done);
@@ -102,6 +112,11 @@ export class ForwardingBroker extends Aedes {
   }
 
   override subscribe(...[filter, listener, done]: Parameters<Aedes["subscribe"]>): void {
+    // The groups of shared subscriptions send their messages themselves.
+    if (isShared(filter)) {
+      setImmediate(done);
+      return;
+    }
     if (this.#subscribing === undefined) {
       super.subscribe(filter, listener, done);
       return;
@@ -117,4 +132,8 @@ export class ForwardingBroker extends Aedes {
     this.#unfollow();
     super.close(done);
   }
+}
+
+function bytesOf(payload: string | Buffer): Buffer {
+  return typeof payload === "string" ? Buffer.from(payload) : payload;
 }

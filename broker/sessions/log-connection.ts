@@ -1,7 +1,7 @@
 import type { LoggedPublication } from "../../platform/publication-log.ts";
+import { FIRST_UNLOGGED_ID, LAST_UNLOGGED_ID } from "../aedes/message-ids.ts";
 import type { SessionCursor } from "./session-cursor.ts";
 import type { SessionConnection, SessionDelivery } from "./session-delivery.ts";
-import { FIRST_UNLOGGED_ID, LAST_ID } from "./session-flights.ts";
 import type { LogDeliveries, Session } from "./storage.ts";
 
 /** The broker id of publications that come from the log. Their counter is their position. */
@@ -52,15 +52,15 @@ export class LogConnection implements SessionConnection {
 
 /** @param cursorOf the cursor of the session with this key */
 export function deliveriesOf(cursorOf: (key: string) => SessionCursor | undefined): LogDeliveries {
-  let unloggedId = LAST_ID;
+  let unloggedId = LAST_UNLOGGED_ID;
   return {
     logId: LOG_ID,
     messageIdAt: ({ id }, position) => cursorOf(id)?.flights.at(position)?.messageId,
     nextUnloggedId: ({ id }) => {
       const flights = cursorOf(id)?.flights;
       // Sessions of earlier versions may hold any id.
-      for (let tries = FIRST_UNLOGGED_ID; tries <= LAST_ID; tries++) {
-        unloggedId = unloggedId >= LAST_ID ? FIRST_UNLOGGED_ID : unloggedId + 1;
+      for (let tries = FIRST_UNLOGGED_ID; tries <= LAST_UNLOGGED_ID; tries++) {
+        unloggedId = unloggedId >= LAST_UNLOGGED_ID ? FIRST_UNLOGGED_ID : unloggedId + 1;
         if (flights?.withId(unloggedId) === undefined) break;
       }
       return unloggedId;

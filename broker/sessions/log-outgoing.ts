@@ -4,6 +4,8 @@ import { isLogClient, LOG_ID, LogConnection } from "./log-connection.ts";
 import type { LogSessions } from "./log-sessions.ts";
 import type { SessionCursor } from "./session-cursor.ts";
 import type { SessionConnection } from "./session-delivery.ts";
+import type { ClientShares } from "./shares/client-shares.ts";
+import { subscriptionsOf } from "./shares/share-groups.ts";
 import type { Cleared, OutgoingUpdate, Session, StorageOptions } from "./storage.ts";
 
 export interface LogOutgoingOptions extends Pick<StorageOptions, "takeReceipt"> {
@@ -14,11 +16,13 @@ export interface LogOutgoingOptions extends Pick<StorageOptions, "takeReceipt"> 
 /** What Aedes asks the store about messages to clients. The cursors of the sessions answer. */
 export class LogOutgoing {
   readonly #sessions: LogSessions;
+  readonly #shares: ClientShares;
   readonly #options: LogOutgoingOptions;
   readonly #connections = new WeakMap<object, LogConnection>();
 
-  constructor(sessions: LogSessions, options: LogOutgoingOptions) {
+  constructor(sessions: LogSessions, shares: ClientShares, options: LogOutgoingOptions) {
     this.#sessions = sessions;
+    this.#shares = shares;
     this.#options = options;
   }
 
@@ -45,7 +49,13 @@ export class LogOutgoing {
     assertNewest(cursor, connection);
     if (packet.brokerCounter !== undefined) {
       // A PUBREL of `outgoingStream`, which Aedes writes within this turn of the event loop.
-      if (--connection.unsentReleases === 0) setImmediate(() => cursor.start(connection));
+      if (--connection.unsentReleases === 0) setImmediate(() => this.#start(client, cursor, connection));
+      return;
+    }
+    const isReleased = this.#shares.receive(client, packet.messageId);
+    if (isReleased !== undefined) {
+      await isReleased;
+      assertNewest(this.#sessions.get(client.id)?.cursor, connection);
       return;
     }
     const release = cursor.receive(connection, packet.messageId);
@@ -57,6 +67,8 @@ export class LogOutgoing {
 
   /** The client has acknowledged a message, or its delivery was suppressed. */
   async clear(client: Session, { messageId, brokerId, brokerCounter }: Cleared): Promise<unknown> {
+    const shared = messageId === undefined ? undefined : this.#shares.acknowledge(client, messageId);
+    if (shared !== undefined) return shared.publication;
     if (client.clean === true)
       return messageId === undefined ? undefined : this.#options.takeReceipt(client, messageId);
     const cursor = this.#sessions.get(client.id)?.cursor;
@@ -77,7 +89,8 @@ export class LogOutgoing {
     const connection = new LogConnection(client, this.#options.mayReceive);
     const connected = this.connect(client.id, connection);
     if (connected === undefined) return;
-    const { cursor, released } = connected;
+    const { cursor } = connected;
+    const released = [...connected.released, ...this.#shares.connect(client)];
     this.#connections.set(client, connection);
     client.conn.once("close", () => cursor.disconnect(connection));
     client.conn.on("drain", () => cursor.wake());
@@ -86,9 +99,16 @@ export class LogOutgoing {
       return;
     }
     connection.unsentReleases = released.length;
-    if (released.length === 0) cursor.start(connection);
+    if (released.length === 0) this.#start(client, cursor, connection);
     // Streams read ahead: the end of this function does not mean that all PUBRELs are written.
     for (const messageId of released) yield { ...PUBREL, messageId };
+  }
+
+  /** The client has its PUBRELs: publications follow, of its own subscriptions and of its groups. */
+  #start(client: Session, cursor: SessionCursor, connection: LogConnection): void {
+    cursor.start(connection);
+    const identity = this.#sessions.get(client.id)?.owner.identity;
+    if (identity !== undefined) this.#shares.start(client, identity, subscriptionsOf(cursor.filters));
   }
 }
 

@@ -5,13 +5,22 @@ import type { PermissionSet } from "../access/permission-sets.ts";
 import { sessionName } from "../access/session-names.ts";
 import { ownerOf, type SessionOwner } from "../access/session-owner.ts";
 import { parkBehind } from "./lost-publications.ts";
-import { SessionBounds, type SessionBoundsOptions } from "./session-bounds.ts";
+import { RowSaves } from "./row-saves.ts";
+import { type BoundedCursor, SessionBounds, type SessionBoundsOptions } from "./session-bounds.ts";
 import { SessionCursor } from "./session-cursor.ts";
 import type { CursorRecord } from "./session-delivery.ts";
 import { SessionGroups } from "./session-groups.ts";
-import { type LogSession, loadRecords, readRecord, type StoredSession, sessionOf } from "./session-record.ts";
-import { SessionSaves } from "./session-saves.ts";
+import {
+  type LogSession,
+  loadRecords,
+  readRecord,
+  rowOf,
+  SESSION_ROW,
+  type StoredSession,
+  sessionOf,
+} from "./session-record.ts";
 import { SessionTable } from "./session-table.ts";
+import { LogShares } from "./shares/log-shares.ts";
 
 const MAY_HAVE_MISSED = "session may have missed messages: the store has lost some";
 const WINDOW = 2_048;
@@ -19,6 +28,8 @@ const WINDOW = 2_048;
 const MAX_UNWRITTEN = 64;
 
 export interface LogSessionsOptions extends SessionBoundsOptions {
+  maxShareGroups: number;
+  maxShareGroupsPerUser: number;
   permissionsOf(permissions: readonly string[]): PermissionSet;
   /** Whether acknowledged messages on this topic are reported. */
   wantsReceipt(topic: string): boolean;
@@ -30,7 +41,8 @@ export class LogSessions {
   readonly #sessions = new SessionTable();
   readonly #groups: SessionGroups;
   readonly bounds: SessionBounds;
-  readonly #saves: SessionSaves;
+  readonly #saves: RowSaves<LogSession>;
+  readonly shares: LogShares;
   readonly #ends: (() => void)[] = [];
   #edge: number;
   /** Sessions whose rows are being removed. */
@@ -41,11 +53,46 @@ export class LogSessions {
     const { log, maxOfflineMessages: maxMessages, maxOfflineBytes: maxBytes } = options;
     this.#edge = log.publications.head;
     this.#groups = new SessionGroups({ maxMessages, maxBytes }, () => this.#edge);
-    this.#saves = new SessionSaves(log);
+    this.#saves = new RowSaves((session) => this.#put(session));
+    const groups = this.#groups;
     this.bounds = new SessionBounds(options, {
-      ...{ groups: this.#groups, all: () => this.#sessions.values(), edge: () => this.#edge },
-      onMoved: (session) => this.#saves.note(session),
+      ...{ groups, all: () => this.#cursors(), edge: () => this.#edge },
+      onMoved: ({ key }) => {
+        const session = this.#sessions.get(key);
+        if (session !== undefined) this.#saves.note(session);
+      },
     });
+    this.shares = new LogShares(options, {
+      ...{ groups, edge: () => this.#edge },
+      permissionsOf: (key) => {
+        const session = this.#sessions.get(key);
+        return session && options.permissionsOf(session.owner.permissions);
+      },
+      isSubscribed: (key, filter) => this.#sessions.get(key)?.cursor.filters.has(filter) ?? false,
+      beginStoring: () => this.#beginStoring(),
+      onEnded: () => this.#mayEndStoring(),
+      onDropped: (group, count) => this.bounds.drop(group, count, "shared subscription full"),
+    });
+  }
+
+  *#cursors(): Generator<BoundedCursor> {
+    yield* this.#sessions.values();
+    yield* this.shares.cursors();
+  }
+
+  /** Whether nobody needs stored publications. */
+  get #isEmpty(): boolean {
+    return this.#sessions.size + this.shares.size === 0;
+  }
+
+  /** @returns whether publications were not stored before */
+  #beginStoring(): boolean {
+    this.#options.log.publications.storeFor?.(true);
+    return this.#isEmpty;
+  }
+
+  #mayEndStoring(): void {
+    if (this.#isEmpty && this.#removing === 0) this.#options.log.publications.storeFor?.(false);
   }
 
   /**
@@ -77,8 +124,9 @@ export class LogSessions {
       this.#place(session, 0);
       lowest = Math.min(lowest, session.cursor.sent);
     }
+    lowest = Math.min(lowest, await this.shares.load());
     // One pass for all sessions, to know which of them have something behind them. Other nodes may append meanwhile.
-    for (let after = lowest; this.#sessions.size > 0 && after < log.publications.head; ) {
+    for (let after = lowest; !this.#isEmpty && after < log.publications.head; ) {
       const { publications, next, missing, stored: times } = await log.publications.scan(after);
       this.bounds.add(publications, times);
       if (missing !== undefined) for (const session of this.#missedBy(missing)) missed.add(session);
@@ -87,7 +135,7 @@ export class LogSessions {
       after = next;
     }
     this.#edge = log.publications.head;
-    log.publications.storeFor?.(this.#sessions.size > 0);
+    log.publications.storeFor?.(!this.#isEmpty);
     this.#ends.push(
       log.publications.follow((publications, head) => this.#follow(publications, head)),
       log.publications.onCompacted((upTo, bytes) => this.bounds.removed(upTo, bytes)),
@@ -109,6 +157,7 @@ export class LogSessions {
   async stop(): Promise<void> {
     for (const end of this.#ends.splice(0)) end();
     await this.bounds.stop();
+    this.shares.stop();
     await this.flush();
   }
 
@@ -162,13 +211,13 @@ export class LogSessions {
 
   /** Removes the session durably. @returns false if another node has just changed it: it stays */
   async remove(key: string): Promise<boolean> {
-    const { rows, publications } = this.#options.log;
+    const { rows } = this.#options.log;
     // From now on, nothing of the session may be written.
     if (rows.writerOf(key) === "this") this.forget(key);
     this.#removing++;
     const isRemoved = await rows.removeSession(key).finally(() => this.#removing--);
     if (isRemoved) this.forget(key);
-    if (this.#sessions.size === 0 && this.#removing === 0) publications.storeFor?.(false);
+    this.#mayEndStoring();
     return isRemoved;
   }
 
@@ -219,6 +268,7 @@ export class LogSessions {
   /** Resolves when all changes are durable. @throws {StoreUnavailableError} */
   async flush(): Promise<void> {
     this.#saves.saveAll();
+    this.shares.saveAll();
     await this.#options.log.rows.flush();
   }
 
@@ -288,12 +338,18 @@ export class LogSessions {
       this.#edge = publication.position;
     }
     this.#edge = head;
-    if (this.#sessions.size > 0) this.bounds.add(publications);
+    if (!this.#isEmpty) this.bounds.add(publications);
   }
 
   /** Puts the session's changes into the next write. Call this before the node releases the session: later changes are not stored. */
   save(key: string): void {
     const session = this.#sessions.get(key);
     if (session !== undefined) this.#saves.save(session);
+  }
+
+  #put(session: LogSession): void {
+    const { rows, publications } = this.#options.log;
+    // Every node passes over publications for a session without a connection, so that no node has to store the place.
+    if (rows.writerOf(session.key) === "this") rows.set(SESSION_ROW + session.key, rowOf(session, publications.epoch));
   }
 }

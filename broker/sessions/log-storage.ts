@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
+import { isShared, sharedFilterOf, sharedFilterText } from "../../contract/shares.ts";
 import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import type { Kept } from "../access/authenticate.ts";
 import type { FilterOptions } from "../access/filter-options.ts";
@@ -13,6 +14,8 @@ import type { LogSessions } from "./log-sessions.ts";
 import type { LogWills } from "./log-wills.ts";
 import type { SessionConnection } from "./session-delivery.ts";
 import { SessionLifetimes, type SessionLifetimesOptions } from "./session-lifetimes.ts";
+import { ClientShares } from "./shares/client-shares.ts";
+import type { ShareGroups } from "./shares/share-groups.ts";
 import {
   type BrokerStorage,
   type Callback,
@@ -25,7 +28,10 @@ import {
   safely,
 } from "./storage.ts";
 
-type LogStorageOptions = SessionLifetimesOptions & LogOutgoingOptions;
+interface LogStorageOptions extends SessionLifetimesOptions, LogOutgoingOptions {
+  /** Called for each delivery of a shared subscription. */
+  onSharedSent(client: object, qos: 0 | 1 | 2): void;
+}
 
 /**
  * Sessions, retained messages and wills in the journal's store, where the publications are. Aedes sees an object that
@@ -40,6 +46,7 @@ class LogStorage implements BrokerStorage {
   /** Serializes the answers to SUBSCRIBE and UNSUBSCRIBE of each session. */
   readonly #filterChanges = new KeyedQueue();
   readonly #outgoing: LogOutgoing;
+  readonly #clientShares: ClientShares;
   readonly retained: LogRetained;
   readonly deliveries: LogDeliveries;
   readonly brokerId = `b${randomBytes(9).toString("base64url")}`;
@@ -52,7 +59,11 @@ class LogStorage implements BrokerStorage {
     this.#wills = wills;
     this.#incoming = incoming;
     this.retained = retained;
-    this.#outgoing = new LogOutgoing(sessions, options);
+    this.#clientShares = new ClientShares({
+      ...{ groups: this.shares, mayReceive: options.mayReceive, onSent: options.onSharedSent },
+      isFree: ({ id }, messageId) => sessions.get(id)?.cursor.flights.withId(messageId) === undefined,
+    });
+    this.#outgoing = new LogOutgoing(sessions, this.#clientShares, options);
     this.deliveries = deliveriesOf((key) => sessions.get(key)?.cursor);
   }
 
@@ -79,6 +90,14 @@ class LogStorage implements BrokerStorage {
 
   store(key: string): Promise<void> {
     return this.#sessions.store(key);
+  }
+
+  get shares(): ShareGroups {
+    return this.#sessions.shares.groups;
+  }
+
+  get shareBacklog(): number {
+    return this.#sessions.shares.backlog;
   }
 
   ownerOf(key: string): SessionOwner | undefined {
@@ -123,7 +142,9 @@ class LogStorage implements BrokerStorage {
     return this.createRetainedStreamCombi([filter]);
   }
 
-  createRetainedStreamCombi(filters: string[]): Readable {
+  /** A shared subscription gets no retained messages [MQTT-3.8.4-4]. */
+  createRetainedStreamCombi(all: string[]): Readable {
+    const filters = all.filter((filter) => !isShared(filter));
     const onError = (err: unknown) => this.#options.logger.error({ err }, "retained messages unreadable");
     return Readable.from(safely(this.#retainedPackets(filters), onError), { highWaterMark: 1 });
   }
@@ -156,6 +177,11 @@ class LogStorage implements BrokerStorage {
     });
   }
 
+  async subscribeShared(...[client, identity, shared, options]: Parameters<BrokerStorage["subscribeShared"]>) {
+    const isStored = client.clean !== true && this.subscribe(client.id, sharedFilterText(shared), options);
+    await Promise.all([isStored, this.#clientShares.subscribe(client, identity, shared, options)]);
+  }
+
   /** {@link subscribe} has added the filters. */
   addSubscriptions(): Callback {
     return AT_ONCE;
@@ -165,7 +191,11 @@ class LogStorage implements BrokerStorage {
     const session = this.#sessions.get(id);
     const stored = filters.filter((filter) => session?.cursor.filters.has(filter));
     if (session === undefined || stored.length === 0) return AT_ONCE;
-    for (const filter of stored) this.#sessions.unsubscribe(session, filter);
+    for (const filter of stored) {
+      this.#sessions.unsubscribe(session, filter);
+      const shared = sharedFilterOf(filter);
+      if (shared !== undefined) this.shares.unsubscribe(id, session.owner.identity, shared);
+    }
     return this.#storeFilters(id);
   }
 

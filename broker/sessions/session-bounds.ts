@@ -4,8 +4,7 @@ import type { LoggedPublication, MqttLog, PublicationPage } from "../../platform
 import { sessionName } from "../access/session-names.ts";
 import { LogBounds } from "./log-bounds.ts";
 import { above, publicationsUpTo } from "./lost-publications.ts";
-import type { SessionGroups } from "./session-groups.ts";
-import type { LogSession } from "./session-record.ts";
+import type { LogCursor, SessionGroups } from "./session-groups.ts";
 
 const NOTHING = { messages: 0, bytes: 0 };
 /** The log is trimmed once this much can be removed, so that a trim is no write for each message. */
@@ -25,13 +24,34 @@ export interface SessionBoundsOptions {
   logger: Logger;
 }
 
+/** A session, or a group of shared subscriptions. */
+export interface BoundedCursor {
+  readonly key: string;
+  readonly cursor: LogCursor & {
+    /** No client of it is connected to this node. */
+    readonly isAway: boolean;
+    /** It does not need publications up to and including this position. */
+    readonly floor: number;
+    /** How many publications were sent and are not acknowledged. */
+    readonly open: number;
+    /** The positions of what may have to be sent again. */
+    unacknowledged(): Iterable<number>;
+    /** Publications up to the position are not in the log any more. @returns how many are lost */
+    giveUp(position: number): number;
+  };
+  /** Other nodes have the client, and its newest place. */
+  readonly isElsewhere: boolean;
+  /** Whether it has been logged that publications are lost. */
+  isDropping: boolean;
+}
+
 interface Sessions {
   readonly groups: SessionGroups;
-  all(): Iterable<LogSession>;
+  all(): Iterable<BoundedCursor>;
   /** Everything up to this position has been offered to live sessions. */
   edge(): number;
   /** The session has moved. */
-  onMoved(session: LogSession): void;
+  onMoved(session: BoundedCursor): void;
 }
 
 /** Bounds what sessions have behind them, tells what they lose by that, and removes from the log what nobody needs. */
@@ -54,7 +74,7 @@ export class SessionBounds {
       isFirstNode: () => log.rows.isFirstNode,
       lowest: () => groups.lowest(),
       match: (publication) => groups.match(publication),
-      open: () => new Set([...sessions.all()].flatMap(({ cursor }) => [...cursor.flights.unacknowledged()])),
+      open: () => new Set([...sessions.all()].flatMap(({ cursor }) => [...cursor.unacknowledged()])),
     });
   }
 
@@ -142,7 +162,7 @@ export class SessionBounds {
         const unsent = cursor.isLive || group === undefined ? NOTHING : above(cursor.sent, lost.get(group));
         group?.lose(cursor, upTo, unsent);
         cursor.skipTo(upTo);
-        this.#drop(session, unsent.messages + cursor.giveUp(upTo), "the log of messages is too large or too old");
+        this.drop(session, unsent.messages + cursor.giveUp(upTo), "the log of messages is too large or too old");
       }
       log.publications.trim(upTo);
       this.#log.trim(upTo);
@@ -153,14 +173,15 @@ export class SessionBounds {
   }
 
   /** Moves a session that has too much behind it forward. */
-  cut(session: LogSession): void {
+  cut(session: BoundedCursor): void {
     const { cursor } = session;
     const dropped = this.#sessions.groups.groupOf(cursor)?.cut(cursor) ?? 0;
-    if (dropped > 0) this.#drop(session, dropped, "session queue full");
+    if (dropped > 0) this.drop(session, dropped, "session queue full");
     else if (cursor.isLive) session.isDropping = false;
   }
 
-  #drop(session: LogSession, dropped: number, reason: string): void {
+  /** The session has lost publications. */
+  drop(session: BoundedCursor, dropped: number, reason: string): void {
     if (dropped === 0) return;
     const { maxOfflineMessages: maxMessages, maxOfflineBytes: maxBytes, logger } = this.#options;
     const { maxOfflineLogBytes: maxLogBytes, maxOfflineHours: maxHours } = this.#options;

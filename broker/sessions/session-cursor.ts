@@ -84,6 +84,10 @@ export class SessionCursor {
     return lowest === undefined ? this.sent : Math.min(lowest - 1, this.sent);
   }
 
+  unacknowledged(): Iterable<number> {
+    return this.flights.unacknowledged();
+  }
+
   record(): CursorRecord {
     return { sent: this.sent, open: this.flights.record(), filters: this.#filters.record() };
   }

@@ -1,16 +1,6 @@
 import type { LoggedPublication } from "../../platform/publication-log.ts";
+import { POSITION_IDS } from "../aedes/message-ids.ts";
 
-/**
- * Message ids that are a function of the position: after a crash, a redelivery has its original id although the id was
- * never stored. A client that has received a QoS 2 publication, whose record was lost in a crash and which may not be
- * delivered any more, holds an id of which this server does not know; so the next publication with this id, 60,000
- * positions later, would be a repetition for the client. And an outdated record whose PUBREL is sent again would end that
- * publication at the client, which then gets it twice. Ids above this number are for retained messages and `$` topics,
- * which have no place in the log.
- */
-const POSITION_IDS = 60_000;
-export const FIRST_UNLOGGED_ID = POSITION_IDS + 1;
-export const LAST_ID = 65_535;
 /** In a stored session: the publication has not been sent, and gets its usual message id when it is. */
 export const NOT_SENT_ID = 0;
 
@@ -168,6 +158,13 @@ export class SessionFlights {
   }
 }
 
+/**
+ * Message ids are a function of the position: after a crash, a redelivery has its original id although the id was never
+ * stored. A client that has received a QoS 2 publication, whose record was lost in a crash and which may not be delivered
+ * any more, holds an id of which this server does not know; so the next publication with this id, 60,000 positions later,
+ * would be a repetition for the client. And an outdated record whose PUBREL is sent again would end that publication at
+ * the client, which then gets it twice.
+ */
 export function messageIdOf(position: number): number {
   return 1 + (position % POSITION_IDS);
 }

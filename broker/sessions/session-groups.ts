@@ -1,6 +1,5 @@
 import { type LoggedPublication, sizeOf } from "../../platform/publication-log.ts";
 import { TopicIndex } from "../aedes/topic-index.ts";
-import type { SessionCursor } from "./session-cursor.ts";
 
 /** A group remembers about this many places within the limit of a session. */
 const MARKS_PER_LIMIT = 256;
@@ -10,6 +9,18 @@ export interface SessionLimits {
   maxMessages: number;
   /** Their largest total size. */
   maxBytes: number;
+}
+
+/** A place in the log: of a session, or of a group of shared subscriptions. */
+export interface LogCursor {
+  /** Everything up to this position was sent at least once, or is not for this cursor. */
+  readonly sent: number;
+  /** Whether it is offered each publication of its filters, and has nothing behind it. */
+  readonly isLive: boolean;
+  /** @param qos the QoS of the delivery */
+  offer(publication: LoggedPublication, qos: 1 | 2): void;
+  /** Passes over publications that were not sent, up to and including the position. */
+  skipTo(position: number): void;
 }
 
 /** How many publications a group had matched up to a position. */
@@ -31,9 +42,9 @@ interface GroupFilters {
  * is away costs nothing: what it has behind it is the difference of two counts.
  */
 export class SessionGroup {
-  readonly members = new Set<SessionCursor>();
+  readonly members = new Set<LogCursor>();
   /** The places of sessions that are not live, if they are known exactly. */
-  readonly #parked = new Map<SessionCursor, Mark>();
+  readonly #parked = new Map<LogCursor, Mark>();
   readonly mayRead: (topic: string) => boolean;
   readonly #limits: SessionLimits;
   /** In order of position. The first is below what any session may have behind it. */
@@ -55,13 +66,13 @@ export class SessionGroup {
   }
 
   /** Adds a session. What it has behind it may be of other filters, up to the position `edge`. */
-  add(cursor: SessionCursor, edge: number): void {
+  add(cursor: LogCursor, edge: number): void {
     this.members.add(cursor);
     if (cursor.sent < edge) this.#newest = Math.max(this.#newest, edge);
   }
 
   /** The session has this much of the group behind it now. Default: nothing. */
-  park(cursor: SessionCursor, messages = 0, bytes = 0): void {
+  park(cursor: LogCursor, messages = 0, bytes = 0): void {
     this.#parked.set(cursor, {
       count: this.#count - messages,
       bytes: this.#bytes - bytes,
@@ -69,7 +80,7 @@ export class SessionGroup {
     });
   }
 
-  remove(cursor: SessionCursor): void {
+  remove(cursor: LogCursor): void {
     this.members.delete(cursor);
     this.#parked.delete(cursor);
   }
@@ -93,19 +104,19 @@ export class SessionGroup {
   }
 
   /** Whether the session has nothing of the group behind it. */
-  hasNothingFor(cursor: SessionCursor): boolean {
+  hasNothingFor(cursor: LogCursor): boolean {
     return this.#newest <= cursor.sent;
   }
 
   /** Exact while the session has not moved since it was live; otherwise by the mark before the session's place. */
-  behind(cursor: SessionCursor): { messages: number; bytes: number } {
+  behind(cursor: LogCursor): { messages: number; bytes: number } {
     if (cursor.isLive || this.hasNothingFor(cursor)) return { messages: 0, bytes: 0 };
     const mark = this.#placeOf(cursor);
     return { messages: this.#count - mark.count, bytes: this.#bytes - mark.bytes };
   }
 
   /** Moves a session that exceeds the limits forward. @returns how many publications it loses, approximate */
-  cut(cursor: SessionCursor): number {
+  cut(cursor: LogCursor): number {
     if (cursor.isLive) return 0;
     const first = this.#marks[0];
     const before = this.#placeOf(cursor);
@@ -118,7 +129,7 @@ export class SessionGroup {
   }
 
   /** Moves a session to the position, because publications up to there are removed. @param lost what it had before it */
-  lose(cursor: SessionCursor, position: number, lost: { messages: number; bytes: number }): void {
+  lose(cursor: LogCursor, position: number, lost: { messages: number; bytes: number }): void {
     const { count, bytes } = this.#placeOf(cursor);
     cursor.skipTo(position);
     const mark = {
@@ -128,7 +139,7 @@ export class SessionGroup {
     this.#parked.set(cursor, { ...mark, position: cursor.sent });
   }
 
-  #placeOf(cursor: SessionCursor): Mark {
+  #placeOf(cursor: LogCursor): Mark {
     const parked = this.#parked.get(cursor);
     return parked?.position === cursor.sent ? parked : this.#markBefore(cursor.sent);
   }
@@ -161,7 +172,7 @@ export class SessionGroups {
   readonly #limits: SessionLimits;
   readonly #edge: () => number;
   readonly #groups = new Map<string, { group: SessionGroup; entries: [string, IndexEntry][] }>();
-  readonly #keys = new Map<SessionCursor, string>();
+  readonly #keys = new Map<LogCursor, string>();
   readonly #index = new TopicIndex<IndexEntry>();
 
   constructor(limits: SessionLimits, edge: () => number) {
@@ -169,7 +180,7 @@ export class SessionGroups {
     this.#edge = edge;
   }
 
-  groupOf(cursor: SessionCursor): SessionGroup | undefined {
+  groupOf(cursor: LogCursor): SessionGroup | undefined {
     return this.#groups.get(this.#keys.get(cursor) ?? "")?.group;
   }
 
@@ -177,7 +188,7 @@ export class SessionGroups {
    * The session has these filters and permissions from now on.
    * @param from every publication above this position will be noted. Default: the edge
    */
-  place(cursor: SessionCursor, { filters, permissions, mayRead }: GroupFilters, from = this.#edge()): void {
+  place(cursor: LogCursor, { filters, permissions, mayRead }: GroupFilters, from = this.#edge()): void {
     const listed = [...filters].filter(([, { qos }]) => qos > 0).map(([filter, { qos }]) => [filter, qos] as const);
     const key = JSON.stringify([permissions, ...listed.sort(([one], [other]) => (one < other ? -1 : 1))]);
     if (this.#keys.get(cursor) === key) return;
@@ -198,7 +209,7 @@ export class SessionGroups {
     this.#keys.set(cursor, key);
   }
 
-  remove(cursor: SessionCursor): void {
+  remove(cursor: LogCursor): void {
     const key = this.#keys.get(cursor);
     const known = key === undefined ? undefined : this.#groups.get(key);
     this.#keys.delete(cursor);

@@ -235,7 +235,10 @@ export class SessionLifetimes {
   /** @returns whether the session is discarded: another node may have changed it just now */
   async #discard(key: string): Promise<boolean> {
     if (this.#options.log.rows.writerOf(key) === "this") await this.cleanIncoming(key);
-    if (this.sessions.get(key) !== undefined && !(await this.sessions.remove(key))) return false;
+    if (this.sessions.get(key) !== undefined) {
+      if (!(await this.sessions.remove(key))) return false;
+      this.sessions.shares.groups.endSession(key);
+    }
     this.incoming.clear(key);
     return true;
   }

@@ -1,14 +1,15 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { SharedFilter } from "../../contract/shares.ts";
 import type { SessionOwners } from "../access/authenticate.ts";
 import type { FilterOptions } from "../access/filter-options.ts";
 import type { PermissionSet } from "../access/permission-sets.ts";
 import type { RetainedLookup } from "../access/retained-topics.ts";
 import { bearerSchema, type SessionOwner } from "../access/session-owner.ts";
 import type { Wills } from "../access/wills.ts";
-
 import type { SessionCursor } from "./session-cursor.ts";
 import type { SessionConnection } from "./session-delivery.ts";
+import type { ShareGroups } from "./shares/share-groups.ts";
 
 /** A client as the store identifies it. */
 export interface Session {
@@ -84,6 +85,8 @@ export interface StorageOptions {
   maxOfflineLogBytes: number;
   maxOfflineHours: number;
   maxRetainedMessages: number;
+  maxShareGroups: number;
+  maxShareGroupsPerUser: number;
   /** The time by which sessions expire, milliseconds since 1970. */
   now: () => number;
   logger: Logger;
@@ -149,6 +152,15 @@ export interface BrokerStorage extends SessionOwners {
   connect(key: string, connection: SessionConnection): { cursor: SessionCursor; released: number[] } | undefined;
   /** Resolves when the session's changes are durable. @throws {StoreUnavailableError} */
   store(key: string): Promise<void>;
+  /** The groups of shared subscriptions. */
+  readonly shares: ShareGroups;
+  /** What all groups have behind them, and what members have not acknowledged, approximate. */
+  readonly shareBacklog: number;
+  /**
+   * A client of Aedes has sent a SUBSCRIBE, and the filter of a shared subscription is granted. Resolves when the
+   * subscription is durable. @throws {StoreUnavailableError}
+   */
+  subscribeShared(client: Session, identity: string, shared: SharedFilter, options: FilterOptions): Promise<void>;
   /** How sessions send publications of the log. */
   readonly deliveries: LogDeliveries;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */

@@ -34,7 +34,7 @@ async function open() {
   const sessions = new LogSessions({
     ...{ log, logger, wantsReceipt: () => false, now: Date.now },
     ...{ maxOfflineMessages: 10_000, maxOfflineBytes: 33_554_432 },
-    ...{ maxOfflineLogBytes: 1_073_741_824, maxOfflineHours: 168 },
+    ...{ maxOfflineLogBytes: 1_073_741_824, maxOfflineHours: 168, maxShareGroups: 10, maxShareGroupsPerUser: 10 },
     permissionsOf: () => ({
       ...{ grants: { permissions: [] } as never, mayReceive: () => true, mayRead: () => true },
       ...{ subscribeProblem: () => undefined, decidePublish: () => ({ kind: "plain" }) as const },

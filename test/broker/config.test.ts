@@ -23,6 +23,8 @@ describe("the broker's configuration", () => {
       maxConnectsPerMinute: 3000,
       maxUserConnectsPerMinute: 1000,
       rateLimits: { messagesPerSecond: 1000, bytesPerSecond: 1_048_576, pendingBytes: 524_288 },
+      maxShareGroups: 1000,
+      maxShareGroupsPerUser: 20,
       maxSubscriptions: 100,
       maxSessions: 10_000,
       maxSessionsPerUser: 100,

@@ -20,6 +20,7 @@ it.each([
   // The camera captures once a second. The second run of `archive` gets the captures of the five seconds between the
   // two runs.
   ["mqtt-session", [/(.*capture\.completed \{.*\n){5}/]],
+  ["mqtt-share", [/(.*capture\.completed \{.*\n){3}/]],
 ])("docs/mqtt.md: the example %s works as printed", async (name, wanted) => {
   const output = await examples.outputOf("docs/mqtt.md", name, wanted);
   for (const pattern of wanted) expect(output).toMatch(pattern);

@@ -29,7 +29,7 @@ export async function openSessions(
   if (log === undefined) throw new Error("the journal keeps no log");
   const sessions = new LogSessions({
     ...{ log, logger, wantsReceipt: () => false, now, maxOfflineMessages: 10_000, maxOfflineBytes: 1e9 },
-    ...{ maxOfflineLogBytes: 1e9, maxOfflineHours: 168 },
+    ...{ maxOfflineLogBytes: 1e9, maxOfflineHours: 168, maxShareGroups: 10, maxShareGroupsPerUser: 10 },
     permissionsOf: () => ({
       ...{ grants: { permissions: [] } as never, mayReceive: () => true, mayRead: () => true },
       ...{ subscribeProblem: () => undefined, decidePublish: () => ({ kind: "plain" }) as const },

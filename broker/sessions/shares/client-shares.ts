@@ -1,0 +1,60 @@
+import type { SharedFilter } from "../../../contract/shares.ts";
+import type { LoggedPublication } from "../../../platform/publication-log.ts";
+import type { FilterOptions } from "../../access/filter-options.ts";
+import type { Session } from "../storage.ts";
+import { ClientConnection, type ClientConnectionOptions, isSharingClient } from "./client-connection.ts";
+import type { ShareClient } from "./share-client.ts";
+import type { ShareGroups, Subscription } from "./share-groups.ts";
+
+interface ClientSharesOptions extends ClientConnectionOptions {
+  groups: ShareGroups;
+}
+
+/** The clients of Aedes as members of groups. */
+export class ClientShares {
+  readonly #options: ClientSharesOptions;
+  readonly #members = new WeakMap<object, ShareClient>();
+
+  constructor(options: ClientSharesOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the membership is durable. @throws {StoreUnavailableError} */
+  async subscribe(client: Session, identity: string, shared: SharedFilter, options: FilterOptions): Promise<void> {
+    // A persistent session whose client has just connected joins its groups with `start`.
+    if (client.clean === true && !this.#members.has(client)) this.connect(client);
+    const member = this.#members.get(client);
+    if (member !== undefined) await this.#options.groups.subscribe(member, identity, shared, options);
+  }
+
+  /** @returns the message ids of the PUBRELs that the client must get before {@link start} */
+  connect(client: Session): number[] {
+    if (!isSharingClient(client)) return [];
+    const { groups } = this.#options;
+    const connection = new ClientConnection(client, this.#options);
+    const { client: member, released } = groups.connect(client.id, client.clean !== true, connection);
+    this.#members.set(client, member);
+    client.conn.once("close", () => groups.disconnect(member));
+    client.conn.on("drain", () => member.wake());
+    if (client.closed === true) groups.disconnect(member);
+    return released;
+  }
+
+  /** The client of a persistent session has its PUBRELs. */
+  start(client: Session, identity: string, subscriptions: readonly Subscription[]): void {
+    const member = this.#members.get(client);
+    if (member !== undefined) void this.#options.groups.start(member, identity, subscriptions);
+  }
+
+  /** As `ShareGroups.receive`. */
+  receive(client: Session, messageId: number): Promise<void> | undefined {
+    const member = this.#members.get(client);
+    return member && this.#options.groups.receive(member, messageId);
+  }
+
+  /** As `ShareGroups.acknowledge`. */
+  acknowledge(client: Session, messageId: number): { publication: LoggedPublication | undefined } | undefined {
+    const member = this.#members.get(client);
+    return member && this.#options.groups.acknowledge(member, messageId);
+  }
+}

@@ -1,0 +1,74 @@
+import type { ShareName } from "./share-name.ts";
+
+/** A publication that was given to a member of the group, until the member has acknowledged it. */
+export interface Assignment {
+  readonly position: number;
+  /** The session key of the member. */
+  readonly member: string;
+  /** At QoS 0 nothing is acknowledged: the group only moves on. */
+  readonly qos: 0 | 1 | 2;
+  /** 0 at QoS 0. */
+  readonly messageId: number;
+  /**
+   * - `sent`: the member has not answered, or the publication is about to be sent.
+   * - `releasing`: PUBREC has arrived, and is not durable yet.
+   * - `released`: PUBREC is durable. The member gets PUBREL, and not the publication again.
+   */
+  state: "sent" | "releasing" | "released";
+}
+
+/** A client that subscribes to the group. */
+export interface Membership {
+  readonly qos: 0 | 1 | 2;
+  /** False: the membership ends with the connection, as the client's session does. */
+  readonly isPersistent: boolean;
+}
+
+/** Publications of the log that are given to members in one step. */
+export interface Turn {
+  /** The group's place in the log before this step. */
+  readonly from: number;
+  /** The group's place in the log after this step. Publications up to there are assigned, or are not for the group. */
+  readonly upTo: number;
+  readonly assignments: readonly Assignment[];
+  /** Publications that are set aside, because no member with room may receive them. */
+  readonly setAside: readonly number[];
+}
+
+/**
+ * What is known of one group in the store: its place in the log, its members, and which member has which publication.
+ * Everything that must be durable before a publication is sent, or before a client is answered, resolves when it is.
+ */
+export interface ShareLedger {
+  readonly name: ShareName;
+  /** Every publication up to this position was given to a member, waits, or is not for the group. */
+  readonly sent: number;
+  /** Publications that a member had and did not acknowledge, in order: other members get them. */
+  readonly waiting: readonly number[];
+  readonly open: Iterable<Assignment>;
+  /** How many publications members have not acknowledged. */
+  readonly openCount: number;
+  readonly members: ReadonlyMap<string, Membership>;
+  /** @throws {StoreUnavailableError} */
+  join(member: string, membership: Membership): Promise<void>;
+  /** The member has unsubscribed, or its session has ended. @returns the new number of members */
+  leave(member: string): number;
+  /**
+   * Assigns the next publications of the log. Of QoS 2, a publication is never given to two members [MQTT-4.8.2-4], so
+   * the assignment is durable when this resolves. @returns false when the group has moved: nothing is assigned
+   * @throws {StoreUnavailableError} nothing is assigned
+   */
+  take(turn: Turn): Promise<boolean>;
+  /** As {@link take}, for publications that wait. @returns the accepted assignments */
+  takeWaiting(assignments: readonly Assignment[]): Promise<readonly Assignment[]>;
+  /** The member has acknowledged the publication, or must not get it. */
+  close(assignment: Assignment): void;
+  /** PUBREC has arrived. Resolves when that is durable. @throws {StoreUnavailableError} */
+  release(assignment: Assignment): Promise<void>;
+  /** The member will not acknowledge these: they wait for another one. */
+  giveBack(assignments: readonly Assignment[]): void;
+  /** Waiting publications from `first` up to `last` are no longer in the log. @returns how many */
+  drop(first: number, last: number): number;
+  /** Passes over publications that are not for the group, or are no longer kept. Need not be durable. */
+  skipTo(position: number): void;
+}
