@@ -32,8 +32,6 @@ export interface RedisCluster extends Cluster {
   readonly membership: Membership;
 }
 
-const SUBSCRIPTION_TIMEOUT_MS = 5_000;
-
 /**
  * While Redis is unreachable, every call that needs it rejects. When Redis is reachable again, the node registers its
  * connections again.
@@ -98,7 +96,7 @@ export async function openRedisCluster(options: RedisClusterOptions): Promise<Re
     await redis.commands.ready(startTimeoutMs);
     const subscribed = bus.start();
     await membership.start(startTimeoutMs);
-    await within(SUBSCRIPTION_TIMEOUT_MS, subscribed);
+    await within(startTimeoutMs, subscribed);
     onReadyEnd = redis.commands.onReady(() => void membership.beat().catch(() => {}));
   } catch (error) {
     await membership.stop();
