@@ -1,3 +1,4 @@
+import type { Since } from "../../contract/socket-messages.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { Journal } from "../journal/journal.ts";
 import { Backfill } from "./backfill.ts";
@@ -54,6 +55,11 @@ export class Delivery {
   close(subscriber: Subscriber): void {
     this.#subscribers.delete(subscriber);
     subscriber.close();
+  }
+
+  /** As {@link Journal.reach}: await this before a subscriber subscribes with this cursor. */
+  reach(since: Since): Promise<void> | undefined {
+    return this.#options.journal.reach(since);
   }
 
   /** Evicts the cached pages if no reader needs them. Call this now and then. */

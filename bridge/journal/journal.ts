@@ -194,6 +194,12 @@ export interface Journal {
    */
   read(request: ReadRequest): Promise<JournalPage>;
   recovery(channel: string, since: Since): Recovery;
+  /**
+   * With several nodes, a client may have received events from another node that this node has not read yet. Resolves
+   * when this node has read them, or when the journal does not have the position. Undefined: there is nothing to wait for.
+   * @throws {StoreUnavailableError} they cannot be read now
+   */
+  reach(since: Since): Promise<void> | undefined;
   /** The state of a channel's retained topics, as of `head` if both are read in one turn of the event loop. */
   snapshot(channel: string): readonly StateEntry[];
   state(topic: string): StateEntry | undefined;

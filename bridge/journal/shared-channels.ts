@@ -74,6 +74,7 @@ class SharedChannels implements Journal {
   unfinished: Journal["unfinished"] = () => this.#journal.unfinished();
   onUnfinished: Journal["onUnfinished"] = (listener) => this.#journal.onUnfinished(listener);
   onReset: Journal["onReset"] = (listener) => this.#journal.onReset(listener);
+  reach: Journal["reach"] = (since) => this.#journal.reach(since);
   keepFor: Journal["keepFor"] = (reader) => this.#journal.keepFor(reader);
   trim: Journal["trim"] = () => this.#journal.trim();
   close: Journal["close"] = () => this.#journal.close();

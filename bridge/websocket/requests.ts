@@ -19,8 +19,8 @@ export interface RequestLoopOptions {
 }
 
 export interface RequestHandler {
-  /** @param text the JSON text of the message */
-  handle(message: ClientMessage, text: string): void;
+  /** @param text the JSON text of the message @returns when the next request may be handled. Undefined: now */
+  handle(message: ClientMessage, text: string): Promise<void> | undefined;
 }
 
 /** Reads the requests of one connection: within the rate limit, in order, and a few per turn of the event loop. */
@@ -35,6 +35,8 @@ export class RequestLoop {
   #handled = 0;
   readonly #waiting: (() => void)[] = [];
   #turn: NodeJS.Immediate | undefined;
+  /** Whether later requests wait until a request is complete. */
+  #isHeld = false;
   #stopped = false;
 
   constructor(connection: Connection, options: RequestLoopOptions, handler: RequestHandler) {
@@ -67,11 +69,23 @@ export class RequestLoop {
     } else if (!request.ok) this.#refuse(request);
     else
       try {
-        this.#handler.handle(request.message, request.text);
+        const held = this.#handler.handle(request.message, request.text);
+        if (held !== undefined) void this.#hold(held);
       } catch (error) {
-        this.#options.logger.error({ err: error, ...this.#connection.names }, "request failed");
-        this.#connection.close(CloseCode.internal, "the server failed");
+        this.#fail(error);
       }
+  }
+
+  async #hold(until: Promise<void>): Promise<void> {
+    this.#isHeld = true;
+    await until.catch((error: unknown) => this.#fail(error));
+    this.#isHeld = false;
+    this.#turn ??= setImmediate(this.#nextTurn);
+  }
+
+  #fail(error: unknown): void {
+    this.#options.logger.error({ err: error, ...this.#connection.names }, "request failed");
+    this.#connection.close(CloseCode.internal, "the server failed");
   }
 
   #refuse({ type, channel, id, problem: error }: Extract<Request, { ok: false }>): void {
@@ -88,7 +102,7 @@ export class RequestLoop {
    */
   #inTurn(task: () => void): void {
     this.#turn ??= setImmediate(this.#nextTurn);
-    if (this.#waiting.length === 0 && this.#handled < MAX_REQUESTS_PER_TURN) {
+    if (this.#waiting.length === 0 && this.#handled < MAX_REQUESTS_PER_TURN && !this.#isHeld) {
       this.#handled++;
       task();
       return;
@@ -99,10 +113,12 @@ export class RequestLoop {
 
   readonly #nextTurn = (): void => {
     this.#turn = undefined;
-    const due = this.#waiting.splice(0, MAX_REQUESTS_PER_TURN);
-    this.#handled = due.length;
-    for (const task of due) if (!this.#stopped) task();
-    if (due.length === 0) return;
+    this.#handled = 0;
+    while (this.#waiting.length > 0 && this.#handled < MAX_REQUESTS_PER_TURN && !this.#isHeld && !this.#stopped) {
+      this.#handled++;
+      this.#waiting.shift()?.();
+    }
+    if (this.#handled === 0) return;
     this.#turn = setImmediate(this.#nextTurn);
     if (this.#waiting.length === 0) this.#connection.ws.resume();
   };

@@ -3,6 +3,7 @@ import { type CustomChannels, channelExists } from "../../contract/channels.ts";
 import { CloseCode, ReplyCode } from "../../contract/codes.ts";
 import type { Grants } from "../../contract/permissions.ts";
 import type { ClientMessage } from "../../contract/socket-messages.ts";
+import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { TokenIdentity } from "../../platform/identity.ts";
 import type { Audit } from "../auth/audit.ts";
 import type { AuditAction } from "../auth/audit-entry.ts";
@@ -28,7 +29,7 @@ interface StoreState {
 
 type Limits = "pingIntervalMs" | "tokenWarningMs" | "tokenGraceMs" | "maxSubscriptions";
 export interface SessionContext extends RequestLoopOptions, Pick<Required<SocketsConfig>, Limits> {
-  delivery: Pick<Delivery, "open" | "close">;
+  delivery: Pick<Delivery, "open" | "close" | "reach">;
   tokens: Pick<Tokens, "now" | "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
@@ -89,13 +90,14 @@ export class Session implements RequestHandler {
     this.#requests.receive(bytes, isBinary);
   }
 
-  handle(message: ClientMessage, text: string): void {
+  handle(message: ClientMessage, text: string): Promise<void> | undefined {
+    if (message.type === "subscribe") return this.#subscribe(message);
     if (message.type === "auth") this.#renew(message);
-    else if (message.type === "subscribe") this.#subscribe(message);
     else if (message.type === "unsubscribe") this.#unsubscribe(message);
     else if (message.type === "command") this.#command(message, text);
     else if (message.type === "ping") this.connection.send({ type: "pong", id: message.id });
     // A `pong` needs no answer: the connection has already noted that the client was heard.
+    return undefined;
   }
 
   /** Warns before the token expires, and closes the connection if the token is not renewed in the grace period. */
@@ -133,8 +135,27 @@ export class Session implements RequestHandler {
     this.#context.delivery.close(this.subscriber);
   }
 
-  #subscribe({ channel, since, id }: MessageOf<"subscribe">): void {
+  #subscribe(message: MessageOf<"subscribe">): Promise<void> | undefined {
+    const { channel, since } = message;
     const refusal = this.#subscriptionRefusal(channel, since);
+    const reaching = since === undefined || refusal !== undefined ? undefined : this.#context.delivery.reach(since);
+    if (reaching !== undefined) return this.#subscribeAfter(reaching, message);
+    this.#answer(message, refusal);
+    return undefined;
+  }
+
+  async #subscribeAfter(reaching: Promise<void>, message: MessageOf<"subscribe">): Promise<void> {
+    let failure: Refusal | undefined;
+    try {
+      await reaching;
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      failure = STORE_UNAVAILABLE;
+    }
+    if (!this.#closed) this.#answer(message, failure ?? this.#subscriptionRefusal(message.channel, message.since));
+  }
+
+  #answer({ channel, since, id }: MessageOf<"subscribe">, refusal: Refusal | undefined): void {
     if (refusal !== undefined) {
       this.connection.send({ type: "subscription_result", channel, success: false, ...refusal, id });
       return;

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { WebSocket } from "ws";
-import { createClient } from "../../dashboard-client/index.ts";
+import { createClient, type ReportedGap } from "../../dashboard-client/index.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { WAIT_MS } from "../support/long-form.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
@@ -71,6 +71,11 @@ interface LoadOptions {
   dashboards: number;
   messagesPerPublisher: number;
   steps: readonly Step[];
+  /**
+   * Whether dashboards may get events again after a gap `ahead`: nodes of earlier versions report one when a dashboard
+   * resumes before they have read the events that the dashboard has. Default: no.
+   */
+  mayRepeatAhead?: boolean;
   cleanUps: DeploymentOptions["cleanUps"];
 }
 
@@ -80,10 +85,10 @@ interface LoadOptions {
  */
 export async function expectNothingLost(deployment: Deployment, options: LoadOptions): Promise<void> {
   const { web, broker } = deployment;
-  const { messagesPerPublisher, steps, cleanUps } = options;
+  const { messagesPerPublisher, steps, mayRepeatAhead = false, cleanUps } = options;
   const dashboards = Array.from({ length: options.dashboards }, (_, index) => {
     const shown = new Map<string, number[]>(CAMERAS.map((camera) => [camera, []]));
-    const gaps: unknown[] = [];
+    const gaps: ReportedGap[] = [];
     const client = createClient({
       url: `ws://127.0.0.1:${web.port}/ws`,
       getToken: async () => signToken(`viewer-${index}`, ["dashboard:read"]),
@@ -132,8 +137,9 @@ export async function expectNothingLost(deployment: Deployment, options: LoadOpt
   for (const camera of CAMERAS) {
     for (const { shown, gaps } of dashboards) {
       await expect.poll(() => new Set(shown.get(camera)).size, { timeout: WAIT_MS }).toBe(all.length);
-      expect(shown.get(camera)).toEqual(all);
-      expect(gaps).toEqual([]);
+      const isRepeated = mayRepeatAhead && gaps.some(({ reason }) => reason === "ahead");
+      expect(isRepeated ? [...new Set(shown.get(camera))] : shown.get(camera)).toEqual(all);
+      expect(mayRepeatAhead ? gaps.filter(({ reason }) => reason !== "ahead") : gaps).toEqual([]);
     }
   }
 }

@@ -33,6 +33,8 @@ export interface JournalStore {
   start(): Promise<void>;
   /** Queues a message. @throws {RangeError} an invalid channel name @throws {StoreUnavailableError} */
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void;
+  /** The newest position of all nodes. Undefined: this node is the only one. @throws {StoreUnavailableError} */
+  readonly newest?: () => Promise<{ epoch: string; head: number }>;
   /** Removes expired entries that no reader waits for. Resolves to their number. */
   trim(readers: Iterable<JournalReader>): Promise<number>;
   readonly incomingIds: MqttLog["incomingIds"];

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Since } from "../../../contract/socket-messages.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
+import { inTime } from "../../../platform/in-time.ts";
 import { Listeners } from "../../../platform/listeners.ts";
 import type { AppendedPublication, LoggedPublication, MqttLog } from "../../../platform/publication-log.ts";
 import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery } from "../journal.ts";
@@ -9,6 +10,9 @@ import { BACKGROUND } from "./limits.ts";
 import { PageReader } from "./page-reader.ts";
 import { StoredPublicationLog } from "./publication-log.ts";
 import type { JournalStore, StoreOwner } from "./store.ts";
+
+/** How long a client waits until this node has read what another node has sent the client. */
+const REACH_TIMEOUT_MS = 5_000;
 
 interface StoredJournalOptions {
   previews?: ReferencedPreviews;
@@ -100,6 +104,31 @@ export class StoredJournal implements Journal, StoreOwner {
 
   recovery(channel: string, since: Since): Recovery {
     return this.#store.view.channels.recovery(channel, since, this);
+  }
+
+  reach(since: Since): Promise<void> | undefined {
+    const { newest } = this.#store;
+    if (newest === undefined || !this.#isBehind(since)) return undefined;
+    const why = "this node has not read the newest events of the other nodes yet";
+    return inTime(this.#readTo(since, newest), REACH_TIMEOUT_MS, () => new StoreUnavailableError(why));
+  }
+
+  #isBehind({ epoch, position }: Since): boolean {
+    return epoch === this.epoch && position > this.head;
+  }
+
+  async #readTo(since: Since, newest: NonNullable<JournalStore["newest"]>): Promise<void> {
+    const { epoch, head } = await newest();
+    if (epoch !== since.epoch || head < since.position) return;
+    const ends: (() => void)[] = [];
+    await new Promise<void>((resolve) => {
+      const look = () => {
+        if (!this.#isBehind(since)) resolve();
+      };
+      ends.push(this.#followers.add(look), this.#resetListeners.add(look));
+      look();
+    });
+    for (const end of ends) end();
   }
 
   follow: Journal["follow"] = (onEntries) => this.#followers.add(onEntries);

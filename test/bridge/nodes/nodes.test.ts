@@ -214,6 +214,31 @@ describe("an event", () => {
   });
 });
 
+describe("a dashboard that resumes at a node", () => {
+  it("which has not read the newest events yet misses nothing and gets nothing twice", async () => {
+    const client = await connect(urlOf(node(1)), node(1).mint("camera:read"));
+    // The node reads the log again a moment later.
+    accesses[1]?.reading.interrupt();
+    for (let n = 1; n <= 3; n++) await node(0).say("cameras/north/events/capture.completed", { n });
+    const { epoch, head: position } = node(0).journal;
+    expect(node(1).journal.head).toBeLessThan(position);
+    client.send({ type: "subscribe", channel: "camera:north", since: { epoch, position } });
+    client.send({ type: "ping", id: 3 });
+    expect(await client.next("subscription_result")).toMatchObject({ success: true, recovered: true, position });
+    await client.next("pong");
+    await node(0).say("cameras/north/events/capture.completed", { n: 4 });
+    const isCapture = ({ event }: { event: string }) => event === "capture.completed";
+    expect(await client.next("dashboard_event", isCapture)).toMatchObject({ data: { n: 4 } });
+  });
+
+  it("gets a gap when its position does not exist", async () => {
+    const client = await connect(urlOf(node(1)), node(1).mint("camera:read"));
+    const { epoch, head } = node(1).journal;
+    client.send({ type: "subscribe", channel: "camera:north", since: { epoch, position: head + 1_000 } });
+    expect(await client.next("subscription_result")).toMatchObject({ recovered: false, reason: "ahead" });
+  });
+});
+
 describe("a slow connection register", () => {
   it("does not lose the messages that a client sends meanwhile", async () => {
     const client = new TestClient(urlOf(node(0)));

@@ -219,6 +219,11 @@ class RedisStore implements JournalStore {
   trim: JournalStore["trim"] = (readers) => this.#retention.trim(readers);
   finished: JournalStore["finished"] = (position) => this.#open.finished(position);
   flushFinished: JournalStore["flushFinished"] = () => this.#open.flush(this.#links.writing);
+  newest: NonNullable<JournalStore["newest"]> = async () => {
+    const { writing, keys } = this.#links;
+    const [epoch, head] = await writing.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
+    return { epoch: epoch ?? "", head: Number(head) };
+  };
   unfinished: JournalStore["unfinished"] = () => this.#open.unfinished(this.#links.reading);
 
   /** None: a session's ids are read when its client connects, because the client may have been at another node. */
