@@ -14,8 +14,9 @@ import type { BrokerLink } from "../broker-link/broker-link.ts";
 import type { Rates } from "../cluster/cluster.ts";
 import { dataOf } from "../journal/entry-body.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
-import { argsProblem, commandText, idOf, outcomeOf } from "./command-text.ts";
+import { argsProblem, commandText, idOf, outcomeOf, tooFast, tooMany } from "./command-text.ts";
 import { COMMAND_DEFAULTS } from "./config.ts";
+import { type CommandUpdate, type Pending, PendingCommands } from "./pending-commands.ts";
 import type { QueuedCommand, SharedCommandQueue, TakenCommand } from "./shared-command-queue.ts";
 
 export interface CommandRunner {
@@ -35,16 +36,6 @@ interface IssuedCommand extends CommandRequest {
   isMqtt?: boolean;
   /** Default: a new id. A command whose id is already waiting or in flight is a duplicate and is ignored. */
   id?: string;
-}
-
-export interface CommandUpdate {
-  command_id: string;
-  camera: string;
-  status: CommandStatus;
-  result?: unknown;
-  error?: string;
-  /** Why the relay ended the command; `commandRejected` when the camera rejected it. */
-  code?: ReplyCode;
 }
 
 export interface CommandRelay extends CommandRunner {
@@ -83,35 +74,6 @@ const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
   ...{ succeeded: 4, failed: 4, rejected: 4, unknown: 4, timed_out: 4, expired: 4 },
 };
 
-/**
- * A pending command. Its statuses:
- *
- * ```
- *   queued ──▶ sent ──▶ delivered ──▶ accepted ──▶ succeeded | failed | rejected | unknown   (the camera's replies)
- *     │          │          └────────────┴───────▶ timed_out   at expires_at: acknowledged, not answered
- *     └──────────┴───────────────────────────────▶ expired     at expires_at: not acknowledged
- * ```
- */
-interface Pending {
-  id: string;
-  topic: string;
-  camera: string;
-  /** The identity that issued the command. */
-  by: string;
-  payload: Buffer;
-  status: CommandStatus | "queued";
-  onUpdate: (update: CommandUpdate) => void;
-  endExpiry: () => void;
-  /** The command is the first in the shared queue. */
-  isFirst: boolean;
-}
-
-/** One command is in flight at a time, so that the camera runs the commands in the order in which they were issued. */
-interface CameraCommands {
-  inFlight: Pending | undefined;
-  waiting: Pending[];
-}
-
 type Outcome = Pick<CommandUpdate, "result" | "error" | "code">;
 
 const bodySchema = z.object({ data: commandReplySchema });
@@ -121,8 +83,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   const { maxQueuedPerCamera, maxPending } = { ...COMMAND_DEFAULTS, ...options };
   const { maxPerMinute = Number.POSITIVE_INFINITY } = options;
   const issuedBy = new FixedWindowCounter();
-  const byCamera = new Map<string, CameraCommands>();
-  let pendingCount = 0;
+  const commands = new PendingCommands();
   const limitedLog = new LimitedLog();
   let lateReplies = 0;
   let stopped = false;
@@ -148,41 +109,23 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
 
   function remove(pending: Pending): void {
     pending.endExpiry();
-    const commands = byCamera.get(pending.camera);
-    if (commands === undefined) return;
-    if (commands.inFlight === pending) commands.inFlight = undefined;
-    else commands.waiting = commands.waiting.filter((other) => other !== pending);
-    pendingCount--;
-    void queue?.leave(pending.camera, pending.id);
-    if (commands.inFlight === undefined && commands.waiting.length === 0) byCamera.delete(pending.camera);
+    if (commands.remove(pending)) void queue?.leave(pending.camera, pending.id);
   }
 
   /** Sends the next command if the camera is connected and has no command in flight. */
   function sendNext(camera: string): void {
-    const commands = byCamera.get(camera);
-    if (stopped || commands === undefined || commands.inFlight !== undefined) return;
-    if (!link.connected(`device:${camera}`)) return;
-    const next = commands.waiting.find(({ isFirst }) => isFirst);
+    if (stopped || !commands.has(camera) || !link.connected(`device:${camera}`)) return;
+    const next = commands.takeNext(camera);
     if (next === undefined) return;
-    commands.waiting = commands.waiting.filter((other) => other !== next);
-    commands.inFlight = next;
     advance(next, "sent");
     send(next);
-  }
-
-  function find(camera: string, id: string | undefined): Pending | undefined {
-    const { inFlight, waiting = [] } = byCamera.get(camera) ?? {};
-    return inFlight?.id === id ? inFlight : waiting.find((pending) => pending.id === id);
   }
 
   /** Adds a command to those of its camera, where it waits. */
   function add(given: Omit<Pending, "status" | "endExpiry" | "isFirst">, expiresInMs: number): Pending {
     const pending: Pending = { ...given, status: "queued", endExpiry: () => {}, isFirst: queue === undefined };
     pending.endExpiry = afterTime(expiresInMs, EXPIRY_READ_MS, () => expire(pending));
-    const commands = byCamera.get(pending.camera) ?? { inFlight: undefined, waiting: [] };
-    commands.waiting.push(pending);
-    byCamera.set(pending.camera, commands);
-    pendingCount++;
+    commands.add(pending);
     return pending;
   }
 
@@ -190,7 +133,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   function take(taken: TakenCommand): () => void {
     const { id, camera, name, text, by, expiresAt } = taken;
     const pending =
-      find(camera, id) ??
+      commands.find(camera, id) ??
       add(
         {
           ...{ id, camera, by, payload: Buffer.from(text) },
@@ -201,7 +144,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       );
     return () => {
       pending.isFirst = true;
-      if (byCamera.get(camera)?.inFlight === pending) send(pending);
+      if (commands.inFlight(camera) === pending) send(pending);
       else sendNext(camera);
     };
   }
@@ -217,7 +160,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
 
   /** The camera has a new connection: a command that it did not acknowledge on the old connection may be lost. */
   function resend(camera: string): void {
-    const inFlight = byCamera.get(camera)?.inFlight;
+    const inFlight = commands.inFlight(camera);
     if (inFlight?.status === "sent") send(inFlight);
   }
 
@@ -261,7 +204,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     const topic = tree.parse(name);
     // Only the camera's own acknowledgement is used: an administrator may also subscribe to commands.
     if (topic?.kind !== "camera-command" || identity !== `device:${topic.camera}`) return;
-    const pending = find(topic.camera, idOf(payload));
+    const pending = commands.find(topic.camera, idOf(payload));
     if (pending !== undefined) advance(pending, "delivered");
   }
 
@@ -274,7 +217,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     }
     const { command_id, status, result, error } = body.data.data;
     // A command that still waits here was sent by the node that has taken it over.
-    const pending = find(camera, command_id);
+    const pending = commands.find(camera, command_id);
     if (pending === undefined) {
       lateReplies++;
       limitedLog.note(`late ${camera}`, (times) =>
@@ -294,7 +237,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       if (entry.camera === undefined) continue;
       const topic = entry.topic.includes("/replies/") ? tree.parse(entry.topic) : undefined;
       if (topic?.kind === "camera-reply") onReply(topic.camera, entry);
-      if (!byCamera.has(entry.camera)) continue;
+      if (!commands.has(entry.camera)) continue;
       if (isBirth(tree, entry)) resend(entry.camera);
       // Any message of a camera may mean that it woke up.
       sendNext(entry.camera);
@@ -308,14 +251,13 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         report({ onUpdate }, { command_id: id, camera, status, code, error });
 
       if (stopped) return refuse("failed", ReplyCode.internal, "the server is stopping");
-      if (given !== undefined && find(camera, given) !== undefined) return;
+      if (given !== undefined && commands.find(camera, given) !== undefined) return;
       if (issuedBy.add(from.who) > maxPerMinute) return refuse("failed", ReplyCode.rateLimited, tooFast(maxPerMinute));
       const problem = argsProblem(name, args);
       if (problem !== undefined) return refuse("rejected", ReplyCode.badRequest, problem);
       if (!link.connected(`device:${camera}`) && !isSleeping(camera))
         return refuse("failed", ReplyCode.deviceOffline, `the camera ${camera} is not connected`);
-      const waiting = byCamera.get(camera)?.waiting.length ?? 0;
-      if (waiting >= maxQueuedPerCamera || pendingCount >= maxPending)
+      if (commands.waitingFor(camera) >= maxQueuedPerCamera || commands.count >= maxPending)
         return refuse("failed", ReplyCode.limit, tooMany(camera));
 
       const issuedAt = Date.now();
@@ -334,21 +276,20 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         void enterSharedQueue(queue, pending, { name, text, by, isMqtt }, issuedAt + expiresInMs);
     },
     stats() {
-      const inFlight = [...byCamera.values()].filter((commands) => commands.inFlight !== undefined).length;
-      return { queued: pendingCount - inFlight, inFlight, lateReplies };
+      const inFlight = commands.inFlightCount;
+      return { queued: commands.count - inFlight, inFlight, lateReplies };
     },
     async stop() {
       if (stopped) return;
       stopped = true;
       unsubscribe();
       unfollow();
-      for (const { inFlight, waiting } of [...byCamera.values()]) {
-        const notSent = { error: "the server stopped before the command was sent", code: ReplyCode.internal };
-        for (const pending of waiting) advance(pending, "failed", notSent);
-        // The status is `timed_out`, not `failed`: the camera may still run the command.
-        const notAnswered = { error: "the server stopped before the camera answered", code: ReplyCode.commandTimeout };
-        if (inFlight !== undefined) advance(inFlight, "timed_out", notAnswered);
-      }
+      const notSent = { error: "the server stopped before the command was sent", code: ReplyCode.internal };
+      // The status is `timed_out`, not `failed`: the camera may still run the command.
+      const notAnswered = { error: "the server stopped before the camera answered", code: ReplyCode.commandTimeout };
+      for (const pending of commands.all())
+        if (pending.status === "queued") advance(pending, "failed", notSent);
+        else advance(pending, "timed_out", notAnswered);
       limitedLog.stop();
       await queue?.stop();
     },
@@ -357,6 +298,3 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
 
 const isBirth = (tree: TopicTree, entry: Entry) =>
   tree.parse(entry.topic)?.kind === "camera-link" && linkSchema.safeParse(dataOf(entry)).data?.status === "online";
-
-const tooMany = (camera: string) => `too many commands wait for camera ${camera}: try again later`;
-const tooFast = (max: number) => `more than ${max} commands in a minute: wait a minute and try again`;

@@ -36,3 +36,6 @@ export function outcomeOf(status: CommandReply["status"], result: unknown, error
     ...(status === "rejected" ? { code: ReplyCode.commandRejected } : {}),
   };
 }
+
+export const tooMany = (camera: string) => `too many commands wait for camera ${camera}: try again later`;
+export const tooFast = (max: number) => `more than ${max} commands in a minute: wait a minute and try again`;

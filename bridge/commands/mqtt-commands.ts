@@ -16,8 +16,9 @@ import { LimitedLog } from "../../platform/limited-log.ts";
 import type { IncomingPublication } from "../../platform/publications.ts";
 import type { Audit } from "../auth/audit.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
-import type { CommandRunner, CommandUpdate } from "./command-relay.ts";
+import type { CommandRunner } from "./command-relay.ts";
 import { problemsOf } from "./command-text.ts";
+import type { CommandUpdate } from "./pending-commands.ts";
 import type { SharedCommandQueue } from "./shared-command-queue.ts";
 
 /** A command that an MQTT client published below `commands/`. The broker has checked the client's permissions. */

@@ -4,7 +4,7 @@ import { ReplyCode } from "../../../contract/codes.ts";
 import { commandRequestSchema, commandStatusSchema, FINAL_COMMAND_STATUSES } from "../../../contract/commands.ts";
 import { idSchema } from "../../../contract/ids.ts";
 import { memberText } from "../../../contract/json-text.ts";
-import type { CommandUpdate } from "../../commands/command-relay.ts";
+import type { CommandUpdate } from "../../commands/pending-commands.ts";
 import { demand } from "../callers.ts";
 import { RequestError } from "../errors.ts";
 import { perMinute } from "../protection.ts";

@@ -3,9 +3,9 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   type CommandRelay,
   type CommandRelayOptions,
-  type CommandUpdate,
   startCommandRelay,
 } from "../../../bridge/commands/command-relay.ts";
+import type { CommandUpdate } from "../../../bridge/commands/pending-commands.ts";
 import { ReplyCode } from "../../../contract/codes.ts";
 import { commandSchema } from "../../../contract/commands.ts";
 import { topicTree } from "../../../contract/topics.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from "vitest";
-import type { CommandUpdate } from "../../../bridge/commands/command-relay.ts";
+import type { CommandUpdate } from "../../../bridge/commands/pending-commands.ts";
 import { connect } from "./client.ts";
 import { startRealtime } from "./server.ts";
 
