@@ -15,6 +15,7 @@ import { type MqttClients, startEnforcement } from "./auth/enforcement.ts";
 import type { LoginGuard } from "./auth/login-guard.ts";
 import { startMqttAudit } from "./auth/mqtt-audit.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
+import type { OutsideBroker } from "./broker-link/outside/outside-broker.ts";
 import type { Publish } from "./broker-link/publish.ts";
 import { startWatchers } from "./cameras/watchers.ts";
 import { type ServerClock, SYSTEM_CLOCK } from "./clock/server-clock.ts";
@@ -73,6 +74,8 @@ export interface BridgeOptions {
   archiveWorker?: URL;
   /** Included in `/stats` and `/metrics`. */
   brokerStats?: () => BrokerCounts;
+  /** The broker of `MQTT_URL`. Default: the server has its own broker. */
+  outside?: Pick<OutsideBroker, "stats" | "unavailableReason">;
   /** The metrics of other parts of the program. Default: none. */
   registry?: Registry;
   /** Default: not measured. */
@@ -85,7 +88,7 @@ export interface BridgeOptions {
 /** @throws the error of the first part that cannot start, such as `EADDRINUSE`, after the other parts have stopped */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { config, cluster, journal, ingest, link, authority, mqttClients, tree, channels, previews } = options;
-  const { guard, version, clock = SYSTEM_CLOCK, brokerStats, logger } = options;
+  const { guard, version, clock = SYSTEM_CLOCK, brokerStats, outside, logger } = options;
   const { registry = new Registry(), latencies = createLatencies() } = options;
   const { operatorKey, allowedOrigins } = config;
   const publish: Publish = (message) => ingest.publish(message);
@@ -94,6 +97,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const bridgeLogger = partLogger("bridge");
   const warn = (fields: object, message: string) => bridgeLogger.warn(fields, message);
   const storeUnavailableReason = () => journal.unavailableReason ?? cluster.unavailableReason;
+  /** The journal still serves readers when another broker cannot be reached. */
+  const workUnavailableReason = () => storeUnavailableReason() ?? outside?.unavailableReason;
   const isTrial = () => isTrialMode(config, authority);
   let phase: "starting" | "serving" | "stopping" = "starting";
   const parts = new RunningParts(bridgeLogger);
@@ -152,14 +157,14 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     parts.add(startEnforcement({ authority, sockets, mqtt: mqttClients, logger: partLogger("accounts") }));
     parts.add(
       startSystemStatus({
-        ...{ cluster, publish, version, unavailableReason: storeUnavailableReason },
+        ...{ cluster, publish, version, unavailableReason: workUnavailableReason },
         clockJump: () => clock.jump,
         logger: partLogger("system-status"),
       }),
     );
     const metrics = createMetrics(registry, () => ({
       version,
-      isReady: phase === "serving" && storeUnavailableReason() === undefined,
+      isReady: phase === "serving" && workUnavailableReason() === undefined,
       ...{ journal, presence },
       archive: archive.status(),
       sockets: sockets.stats(),
@@ -167,6 +172,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       commands: commands.stats(),
       clockAheadSeconds: clock.jump?.ahead_seconds ?? 0,
       broker: brokerStats?.(),
+      outsideBroker: outside?.stats(),
     }));
     const server = await startHttpServer({
       ...{ host: config.host, port: config.port, origins, forwarding, pagePath: options.pagePath },
@@ -184,7 +190,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         addressOf: addresses.of,
         ...{ authority, guard, audit, journal, archive, tree, channels, publish, sockets, presence, previews, stats },
         ...{ relay: commands, cluster, clock, version, eventTimes: (position) => ingest.timesOf(position) },
-        unavailableReason: () => (phase === "serving" ? storeUnavailableReason() : `the server is ${phase}`),
+        unavailableReason: () => (phase === "serving" ? workUnavailableReason() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),
         notices: () => [...(options.notices?.() ?? []), ...channelNotices(journal)],
         metrics,
@@ -196,6 +202,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           commands: commands.stats(),
           access: { first_try: isTrial(), untrusted_proxies: forwarding.list(), refused_origins: origins.refused() },
           ...(brokerStats === undefined ? {} : { broker: brokerStats() }),
+          ...(outside === undefined ? {} : { outside_broker: outside.stats() }),
         }),
         log: logger,
         logger: partLogger("http"),

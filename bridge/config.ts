@@ -16,6 +16,7 @@ import {
 import { LOG_LEVELS } from "../platform/log-levels.ts";
 import { serverSettings } from "../platform/server-settings.ts";
 import { authConfig, authSettings, requireOperatorKey } from "./auth/config.ts";
+import { outsideBrokerConfig, outsideBrokerSettings } from "./broker-link/outside/config.ts";
 import { alertSettings, alertThresholds } from "./cameras/alerts/config.ts";
 import { cameraConfig, cameraSettings } from "./cameras/config.ts";
 import { commandConfig, commandSettings } from "./commands/config.ts";
@@ -45,6 +46,7 @@ export const bridgeSettings = {
 const allSettings = {
   ...serverSettings,
   ...bridgeSettings,
+  ...outsideBrokerSettings,
   ...authSettings,
   ...httpSettings,
   ...socketSettings,
@@ -103,6 +105,8 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     logFormat: read.LOG_FORMAT,
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
     shutdownSpreadMs: read.SHUTDOWN_SPREAD_MS,
+    /** Undefined: the server has its own broker. */
+    outsideBroker: outsideBrokerConfig(read),
     ...authConfig(read),
     ...cameraConfig(read),
     http: httpConfig(read),

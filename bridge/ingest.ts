@@ -9,8 +9,10 @@ import { TopicCache } from "../platform/topic-cache.ts";
 import { MAX_DEVICES } from "./auth/devices.ts";
 import type { BackendEvent, Publish } from "./broker-link/publish.ts";
 import { SenderClocks } from "./cameras/sender-clocks.ts";
+import type { Fence } from "./cluster/cluster.ts";
 import type { MqttCommands } from "./commands/mqtt-commands.ts";
 import { type EventTimes, EventTimesLog } from "./event-times.ts";
+import { dataOf } from "./journal/entry-body.ts";
 import { type Appended, type Journal, type JournalMessage, withoutRetaining } from "./journal/journal.ts";
 import { clearedData, envelopePayload, journalMessage, type TopicFacts, topicFacts } from "./journal-message.ts";
 import { commandIdAt, LostCommands } from "./lost-commands.ts";
@@ -75,6 +77,14 @@ type TopicOf<Kind extends Topic["kind"]> = Extract<Topic, { kind: Kind }>;
 
 export interface BridgeIngest extends Ingest {
   /**
+   * As `accept`, for a publication that another broker has passed on to its subscribers itself: the log does not get it.
+   * @param fence of the task that receives from that broker
+   * @throws {LeaseLostError} this node does not hold the lease: another node receives
+   */
+  acceptFromOutside(publication: IncomingPublication, fence: Fence): Promise<void>;
+  /** Whether the state of the topic has the same data. Timestamps of payloads without an envelope are not compared. */
+  isCurrentState(publication: Pick<IncomingPublication, "topic" | "payload">): boolean;
+  /**
    * Publishes an event of the backend or of `POST /broadcast`. Resolves when the event is durable. MQTT subscribers
    * follow the log of the journal.
    * @throws {RangeError} the topic is not part of the contract
@@ -123,8 +133,25 @@ class JournalIngest implements BridgeIngest {
     this.#topics = new TopicCache((name) => this.#factsOf(name), CACHED_TOPICS);
   }
 
+  accept(publication: IncomingPublication): Promise<Acceptance> {
+    return this.#accept(publication, undefined);
+  }
+
+  async acceptFromOutside(publication: IncomingPublication, fence: Fence): Promise<void> {
+    await this.#accept(publication, fence);
+  }
+
+  isCurrentState({ topic: name, payload }: Pick<IncomingPublication, "topic" | "payload">): boolean {
+    const facts = this.#topics.of(name);
+    const state = this.#options.journal.state(name);
+    if (typeof facts === "string" || state === undefined) return false;
+    const { data } = readPublication(facts.topic, payload, this.#now());
+    return JSON.stringify(dataOf(state)) === JSON.stringify(data);
+  }
+
   // Nothing is awaited before the append, so positions follow the order of the calls.
-  async accept(publication: IncomingPublication): Promise<Acceptance> {
+  /** @param outside the fence of the task that receives from another broker. Undefined: the embedded broker */
+  async #accept(publication: IncomingPublication, outside: Fence | undefined): Promise<Acceptance> {
     const { topic: name, payload, qos } = publication;
     const { maxPayloadBytes: max } = this.#options;
     const facts = this.#topics.of(name);
@@ -137,11 +164,12 @@ class JournalIngest implements BridgeIngest {
       this.#refuse("too_large", `the payload has ${payload.length} bytes, more than MAX_PAYLOAD_BYTES ${max}`);
     const problem = this.#channelProblem(facts);
     if (problem !== undefined) this.#refuse("no_channel", problem);
-    if (facts.topic.kind === "camera-preview") return this.#acceptPreview(publication, facts, facts.topic);
+    if (facts.topic.kind === "camera-preview") return this.#acceptPreview(publication, facts, facts.topic, outside);
     if (facts.topic.kind === "camera-command" && this.#commands !== undefined)
       return this.#acceptCommand(publication, facts, facts.topic, this.#commands);
     const message = this.#messageOf(publication, facts);
     const acceptance: Acceptance = { forward: true };
+    if (outside !== undefined) keepFromLog(message, outside);
     if (publication.retain && message.state === undefined) acceptance.historical = true;
     if (message.state === "set" && message.body.length > 2 * payload.length + STATE_OVERHEAD_CHARS) {
       // The broker limits retained messages by the bytes of their payloads. As JSON this payload would be much longer,
@@ -291,7 +319,12 @@ class JournalIngest implements BridgeIngest {
     return { forward: false };
   }
 
-  async #acceptPreview(publication: IncomingPublication, facts: TopicFacts, topic: TopicOf<"camera-preview">) {
+  async #acceptPreview(
+    publication: IncomingPublication,
+    facts: TopicFacts,
+    topic: TopicOf<"camera-preview">,
+    outside: Fence | undefined,
+  ) {
     const senderAheadMs = this.#senderClocks.aheadOf(topic.camera);
     let message: JournalMessage;
     try {
@@ -301,6 +334,7 @@ class JournalIngest implements BridgeIngest {
       this.#stats.failed++;
       throw error;
     }
+    if (outside !== undefined) keepFromLog(message, outside);
     const { duplicate } = await this.#append(message, publication.payload.length);
     return { forward: !duplicate };
   }
@@ -325,6 +359,12 @@ class JournalIngest implements BridgeIngest {
     this.#stats.refused++;
     throw new PublicationRefusedError(reason, message);
   }
+}
+
+/** The subscribers of another broker have the publication already. */
+function keepFromLog(message: JournalMessage, fence: Fence): void {
+  message.publish = undefined;
+  message.fence = fence;
 }
 
 /**

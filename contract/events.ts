@@ -278,6 +278,7 @@ export const outboxDroppedSchema = z.object({
 });
 
 export const LINK_GAP_EVENT = "link.gap";
+export const PUBLICATION_REFUSED_EVENT = "publication.refused";
 
 /**
  * `link.gap`: messages of a camera that never arrived. The backend publishes each gap once, when the gap is certain.

@@ -31,6 +31,11 @@ export type Topic =
 export const PRESENCE_STATE = "presence";
 export const GAPS_STATE = "gaps";
 
+/** The `system` topic of what happens to the connection to another broker. */
+export const BROKER_EVENTS = "broker";
+/** The `system` topic on which a server publishes to itself, to learn that it has read everything from another broker. */
+export const BROKER_CHECK = "broker-check";
+
 /** Whether only the backend may publish this state of a camera. */
 export function isBackendState(name: string): boolean {
   return name === PRESENCE_STATE || name === GAPS_STATE;

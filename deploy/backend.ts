@@ -1,25 +1,21 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { Registry } from "prom-client";
-import { logInOnce } from "../bridge/auth/account-login.ts";
 import { type Authority, isTrialMode, openAuthority } from "../bridge/auth/authority.ts";
-import { isRevoked } from "../bridge/auth/enforcement.ts";
 import { LoginGuard } from "../bridge/auth/login-guard.ts";
 import { createTokens } from "../bridge/auth/tokens.ts";
 import { type Bridge, startBridge } from "../bridge/bridge.ts";
-import { shareLink } from "../bridge/broker-link/shared-link.ts";
 import { createIngest } from "../bridge/ingest.ts";
 import { createLatencies } from "../bridge/stats/latencies.ts";
-import type { VerifyPassword } from "../broker/access/credentials.ts";
-import { TokenUndecidedError } from "../broker/access/errors.ts";
-import { type Broker, startBroker } from "../broker/broker.ts";
 import { takeOverEarlierSessions } from "../broker/sessions/earlier/take-over.ts";
 import { topicTree } from "../contract/topics.ts";
-import { clientAddresses } from "../platform/client-addresses.ts";
-import { messageOf } from "../platform/errors.ts";
 import type { Damage } from "../platform/level/damage.ts";
 import { RunningParts } from "../platform/running-parts.ts";
 import { type BackendConfig, simulatedIds } from "./config/backend-config.ts";
+import { startEmbeddedBroker } from "./embedded-broker.ts";
+import { urlOf } from "./listening-url.ts";
+import type { MqttSide } from "./mqtt-side.ts";
+import { joinOutsideBroker } from "./outside-broker.ts";
 import { startSimulatedCameras } from "./simulator/simulated-cameras.ts";
 import { DamageLog } from "./stores/damage-log.ts";
 import { importDevices } from "./stores/import-devices.ts";
@@ -58,13 +54,13 @@ interface BackendOptions {
 export async function startBackend(options: BackendOptions): Promise<Backend> {
   const { config, version, pagePath, logger, stopSignal = new AbortController().signal } = options;
   const { bridge: bridgeConfig, broker: brokerConfig } = config;
-  const { channels, dataPath, maxPayloadBytes } = bridgeConfig;
+  const { channels, dataPath, maxPayloadBytes, outsideBroker } = bridgeConfig;
   const tree = topicTree(bridgeConfig.topicRoot);
   const partLogger = (part: string) => logger.child({ part });
   const parts = new RunningParts(logger);
   try {
     warnOfSeparateSecrets(config, logger);
-    const shared = new Map([...bridgeConfig.shared, ...brokerConfig.shared]);
+    const shared = new Map([...bridgeConfig.shared, ...(outsideBroker === undefined ? brokerConfig.shared : [])]);
     const damageLog = new DamageLog(dataPath, logger);
     const onDamage = (damage: Damage) => damageLog.note(damage);
     const stores = parts.add(await openStores({ store: config.store, bridge: bridgeConfig, shared, onDamage, logger }));
@@ -72,15 +68,15 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
 
     const authority = parts.add(await openBackendAuthority(config, stores, logger));
     const { devices } = authority;
-    const { logins, mqttAccountLogin } = bridgeConfig;
-    const guard = parts.add(new LoginGuard({ ...logins, ...cluster }));
+    const guard = parts.add(new LoginGuard({ ...bridgeConfig.logins, ...cluster }));
     stopSignal.throwIfAborted();
     await importDevices({ path: join(dataPath, "devices.json"), devices, logger });
 
-    await takeOverEarlierSessions({
-      ...{ path: earlierSessionsPath(dataPath), redis, log: journal.mqtt, onDamage, logger: partLogger("broker") },
-      isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
-    });
+    if (outsideBroker === undefined)
+      await takeOverEarlierSessions({
+        ...{ path: earlierSessionsPath(dataPath), redis, log: journal.mqtt, onDamage, logger: partLogger("broker") },
+        isCommand: (topic) => tree.parse(topic)?.kind === "camera-command",
+      });
 
     const registry = new Registry();
     const latencies = createLatencies(registry);
@@ -89,33 +85,20 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
       isRegistered: (camera) => devices.get(camera)?.kind === "camera",
       logger: partLogger("ingest"),
     });
-    const broker = parts.add(
-      await startBroker({
-        ...{ config: brokerConfig, tree, channels, devices, ingest, mqttLog: journal.mqtt, onDamage },
-        ...(redis === undefined ? {} : { redis }),
-        verifyToken: (token) => verifyToken(authority, token),
-        verifyPassword: mqttAccountLogin ? (login) => verifyPassword(login, authority, guard) : undefined,
-        isRevoked: (bearer) => isRevoked(authority, bearer),
-        addresses: clientAddresses(bridgeConfig.trustedProxies),
-        now: () => clock.now(),
-        tokenNow: () => cluster.now(),
-        logger: partLogger("broker"),
-      }),
+    const mqtt = parts.add(
+      outsideBroker === undefined
+        ? await startEmbeddedBroker({ config, stores, authority, guard, tree, ingest, onDamage, logger })
+        : joinOutsideBroker({
+            ...{ config: outsideBroker, sessionHours: config.broker.sessionHours, stores, tree, ingest, logger },
+          }),
     );
     stopSignal.throwIfAborted();
-    // With several nodes, `shareLink` gives the bridge the MQTT clients of all nodes.
-    const identities = () => broker.clients().map(({ identity }) => identity);
-    const link =
-      redis === undefined
-        ? broker
-        : parts.add(await shareLink({ link: broker, identities, cluster, now: () => clock.now(), logger }));
     await ingest.reportLostCommands();
 
     const bridge = parts.add(
       await startBridge({
         ...{ config: bridgeConfig, authority, guard, tree, channels, pagePath, version },
-        ...{ cluster, clock, journal, ingest, link, previews, mqttClients: broker },
-        brokerStats: () => broker.stats(),
+        ...{ cluster, clock, journal, ingest, link: mqtt.link, previews, ...mqtt.forBridge },
         ...{ registry, latencies },
         notices: () => damageLog.notices(),
         logger,
@@ -123,10 +106,10 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
     );
     stopSignal.throwIfAborted();
     // The broker listens last, so that it accepts no event before the bridge can consume it.
-    await broker.listen();
+    await mqtt.listen();
     const simulator = await startSimulatedCameras({
       ...{ config, devices, stopSignal },
-      brokerUrl: urlOf("mqtt", brokerConfig.host, broker.ports.mqtt),
+      brokerUrl: mqtt.brokerUrl(),
     });
     if (simulator !== undefined) parts.add(simulator);
     stopSignal.throwIfAborted();
@@ -134,14 +117,14 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
     let stopping: Promise<void> | undefined;
     return {
       http: urlOf("http", bridgeConfig.host, bridge.port),
-      addresses: addressesOf(config, bridge, broker),
+      addresses: addressesOf(config, bridge, mqtt),
       cameras: simulator?.ids ?? [],
       firstTry: isTrialMode(bridgeConfig, authority),
       withoutAccounts: authority.accounts.list().length === 0,
       stop() {
         if (stopping !== undefined) return stopping;
         // Stop listening first, because load balancers and new clients must avoid this node from now on.
-        broker.stopListening();
+        mqtt.stopListening();
         void bridge.drain();
         stopping = parts.stop();
         return stopping;
@@ -183,37 +166,13 @@ async function openBackendAuthority(
   });
 }
 
-async function verifyToken(authority: Authority, token: string) {
-  await authority.prepare(token)?.catch((cause: unknown) => {
-    throw new TokenUndecidedError("the identity provider does not answer", { cause });
-  });
-  return authority.verify(token);
-}
-
-function verifyPassword(login: Parameters<VerifyPassword>[0], authority: Authority, guard: LoginGuard) {
-  return logInOnce(login, authority, guard).catch((cause: unknown) => {
-    throw new TokenUndecidedError(messageOf(cause), { cause });
-  });
-}
-
-function addressesOf(
-  { bridge, broker }: BackendConfig,
-  { port: bridgePort, metricsPort }: Bridge,
-  { ports }: Broker,
-): Backend["addresses"] {
+function addressesOf({ bridge }: BackendConfig, { port, metricsPort }: Bridge, mqtt: MqttSide): Backend["addresses"] {
   return [
-    ["Dashboard", `${urlOf("http", bridge.host, bridgePort)}/`],
-    ["WebSocket", `${urlOf("ws", bridge.host, bridgePort)}/ws`],
-    ["MQTT", urlOf("mqtt", broker.host, ports.mqtt)],
-    ...(ports.mqtts === undefined ? [] : [["MQTT over TLS", urlOf("mqtts", broker.host, ports.mqtts)] as const]),
-    ["MQTT over WebSocket", urlOf("ws", broker.host, ports.mqttWs)],
+    ["Dashboard", `${urlOf("http", bridge.host, port)}/`],
+    ["WebSocket", `${urlOf("ws", bridge.host, port)}/ws`],
+    ...mqtt.addresses(),
     ...(metricsPort === undefined || bridge.http.metricsAddress === undefined
       ? []
       : [["Metrics", `${urlOf("http", bridge.http.metricsAddress.host, metricsPort)}/metrics`] as const]),
   ];
-}
-
-function urlOf(scheme: string, host: string, port: number | undefined): string {
-  const name = host === "0.0.0.0" || host === "::" ? "localhost" : host.includes(":") ? `[${host}]` : host;
-  return `${scheme}://${name}:${port}`;
 }

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { PublicationRefused } from "../../contract/events.ts";
+import { PUBLICATION_REFUSED_EVENT, type PublicationRefused } from "../../contract/events.ts";
 import { isId } from "../../contract/ids.ts";
 import type { Topic } from "../../contract/topics.ts";
 import { visible } from "../../contract/visible-text.ts";
@@ -7,8 +7,6 @@ import type { RefusedPublication } from "../../platform/publications.ts";
 import type { Publish } from "../broker-link/publish.ts";
 import type { Audit } from "./audit.ts";
 import type { MqttClients } from "./enforcement.ts";
-
-const PUBLICATION_REFUSED_EVENT = "publication.refused";
 
 interface MqttAuditOptions {
   /** Undefined without a broker. */

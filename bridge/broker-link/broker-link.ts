@@ -1,8 +1,11 @@
 import type { Delivery, OutgoingPublication, TakeOver } from "../../platform/publications.ts";
 
-/** What the bridge needs of an MQTT broker, embedded or remote. */
+/** What the bridge needs of an MQTT broker, embedded or another one. */
 export interface BrokerLink {
-  /** Publishes as the backend, bypassing ingest. Resolves when all subscribers that are reading have the message. */
+  /**
+   * Publishes as the backend, bypassing ingest. Resolves when all subscribers that are reading have the message, or when
+   * another broker has acknowledged the message.
+   */
   publish(publication: OutgoingPublication): Promise<void>;
   /** Whether an MQTT client with this identity (such as `device:north`) is connected. */
   connected(identity: string): boolean;
@@ -18,4 +21,11 @@ export interface BrokerLink {
   onTakeOver(listener: (takeOver: TakeOver) => void): () => void;
   /** The topics below `topic` with a retained message. Undefined for a broker that cannot list them. */
   retainedBelow?(topic: string): readonly string[];
+  /**
+   * Whether everything that cameras have sent up to now is in the journal. While it is false, silence says nothing about
+   * a camera. Undefined: always, because the broker is part of the server.
+   */
+  readonly isHearing?: boolean;
+  /** Why no camera can be reached, for an operator. Undefined while cameras can be reached. */
+  readonly unavailableReason?: string | undefined;
 }

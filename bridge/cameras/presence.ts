@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Presence } from "../../contract/events.ts";
-import { PRESENCE_STATE, type TopicTree } from "../../contract/topics.ts";
+import { PRESENCE_STATE, type Topic, type TopicTree } from "../../contract/topics.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { DeviceStore } from "../auth/devices.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
@@ -33,7 +33,7 @@ export interface PresenceOptions {
   journal: Pick<Journal, "follow" | "snapshot" | "state">;
   tree: TopicTree;
   publish: Publish;
-  link: Pick<BrokerLink, "connected" | "leftAt">;
+  link: Pick<BrokerLink, "connected" | "leftAt" | "isHearing">;
   /** How long a link may be down before its camera is offline, milliseconds. */
   graceMs?: number;
   /** Cameras above this number are not watched. */
@@ -58,6 +58,8 @@ interface Camera {
   schedule: CaptureSchedule;
   /** When the camera's last message was received; undefined before the first one. */
   heardAt: number | undefined;
+  /** The camera sent a live message while the server did not hear it, or since it reads what had waited. */
+  isHeardLate: boolean;
   /** The camera was removed and registered again, and its old retained topics are not cleared yet. */
   addedAgain: boolean;
 }
@@ -87,6 +89,8 @@ class PresenceRules implements WatcherRules {
   readonly #options: PresenceOptions & Required<Pick<PresenceOptions, "graceMs" | "maxCameras" | "now">>;
   readonly #cameras: BoundedMap<Camera>;
   #isFull = false;
+  /** When the server began not to hear the cameras. Undefined while it hears them. */
+  #deafSince: number | undefined;
 
   constructor(options: PresenceOptions) {
     this.#options = { ...CAMERA_DEFAULTS.presence, now: Date.now, ...options };
@@ -102,6 +106,7 @@ class PresenceRules implements WatcherRules {
   seed(retained: readonly StateEntry[]): void {
     const { tree, devices } = this.#options;
     const startedAt = this.#options.now();
+    if (this.#options.link.isHearing === false) this.#deafSince = startedAt;
     for (const entry of retained) {
       const topic = tree.parse(entry.topic);
       // A job may name a camera that never sent anything.
@@ -134,6 +139,10 @@ class PresenceRules implements WatcherRules {
     const at = this.#options.now();
     const lastHeardAt = camera.heardAt;
     camera.heardAt = at;
+    if (this.#deafSince !== undefined) {
+      this.#applyLate(camera, topic, entry, lastHeardAt);
+      return;
+    }
     const isSettled = presence.graceEndsAt === undefined && !isAway(presence.status);
     // The common case, an event of a camera known to be online, needs no parsing.
     if (isSettled && !isContentNeeded(topic)) return;
@@ -158,8 +167,54 @@ class PresenceRules implements WatcherRules {
     this.#signal(entry.camera, camera, { type: isCapture ? "captured" : "heard", at });
   }
 
+  /** The camera may have sent this long ago. What it means for the present is known once everything is read. */
+  #applyLate(camera: Camera, topic: Topic, entry: Entry, lastHeardAt: number | undefined): void {
+    const body = bodyOf(entry);
+    camera.heardAt = lastHeardAt;
+    if (body === undefined || body.historical || isFarewell(topic, entry)) return;
+    const sentAt = Math.min(this.#options.now(), Date.parse(body.timestamp));
+    heard(camera, sentAt);
+    camera.isHeardLate = true;
+    updateSchedule(camera.schedule, { topic, body, acceptedAt: sentAt }, { isStale: false, at: sentAt });
+    if (topic.kind === "camera-event" && topic.event === "capture.completed")
+      camera.schedule.expectedFrom = Math.max(camera.schedule.expectedFrom, sentAt);
+  }
+
+  /** @returns whether the server hears the cameras. Otherwise their silence says nothing, and no grace ends. */
+  #isHearing(at: number): boolean {
+    const isHearing = this.#options.link.isHearing !== false;
+    if (!isHearing) this.#deafSince ??= at;
+    else if (this.#deafSince !== undefined) {
+      this.paused(at - this.#deafSince);
+      this.#deafSince = undefined;
+      for (const [name, camera] of this.#cameras) this.#hearAgain(name, camera, at);
+    }
+    return isHearing;
+  }
+
+  /** Applies the camera's newest link, which the journal may have had for long. */
+  #hearAgain(name: string, camera: Camera, at: number): void {
+    const { isHeardLate } = camera;
+    camera.isHeardLate = false;
+    const { link } = this.#lastPublished(name);
+    if (link === undefined) {
+      if (isHeardLate) this.#signal(name, camera, { type: "heard", at });
+      return;
+    }
+    // To repeat a farewell that is known would wake a camera that overslept.
+    if (link.status === "sleeping" && camera.presence.session === link.session && !isHeardLate) return;
+    const isLost = link.status === "online" && !this.#isConnected(name);
+    const status = isLost ? "offline" : link.status;
+    this.#signal(name, camera, { type: "link", link: { ...link, status }, at });
+    const { presence, heardAt } = camera;
+    // The link broke before now, at the earliest when the camera was last heard.
+    if (status === "offline" && presence.graceEndsAt !== undefined && heardAt !== undefined)
+      camera.presence = { ...presence, offlineSince: Math.min(presence.offlineSince ?? at, heardAt) };
+  }
+
   check(): void {
     const at = this.#options.now();
+    if (!this.#isHearing(at)) return;
     for (const [name, camera] of this.#cameras) {
       const connected = this.#isConnected(name);
       this.#signal(name, camera, { type: "tick", at, connected, staleAt: staleAt(camera.schedule) });
@@ -275,7 +330,7 @@ class PresenceRules implements WatcherRules {
         unpublished: false,
         schedule: { intervalS: undefined, active: true, nextCaptureAt: 0, expectedFrom: at },
         heardAt: undefined,
-        addedAgain: false,
+        ...{ addedAgain: false, isHeardLate: false },
       };
     });
     if (camera !== undefined || this.#isFull) return camera;

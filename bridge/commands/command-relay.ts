@@ -45,7 +45,7 @@ export interface CommandRelay extends CommandRunner {
 }
 
 export interface CommandRelayOptions {
-  link: Pick<BrokerLink, "publish" | "connected" | "onDelivered">;
+  link: Pick<BrokerLink, "publish" | "connected" | "onDelivered" | "unavailableReason">;
   journal: Pick<Journal, "follow">;
   tree: TopicTree;
   /** A sleeping camera's commands wait. An offline camera's commands fail at once. */
@@ -255,6 +255,8 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       if (issuedBy.add(from.who) > maxPerMinute) return refuse("failed", ReplyCode.rateLimited, tooFast(maxPerMinute));
       const problem = argsProblem(name, args);
       if (problem !== undefined) return refuse("rejected", ReplyCode.badRequest, problem);
+      const { unavailableReason } = link;
+      if (unavailableReason !== undefined) return refuse("failed", ReplyCode.storeUnavailable, unavailableReason);
       if (!link.connected(`device:${camera}`) && !isSleeping(camera))
         return refuse("failed", ReplyCode.deviceOffline, `the camera ${camera} is not connected`);
       if (commands.waitingFor(camera) >= maxQueuedPerCamera || commands.count >= maxPending)

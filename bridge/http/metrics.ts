@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry } from "prom-client";
+import type { OutsideBrokerStats } from "../broker-link/outside/outside-broker.ts";
 import type { PresenceService } from "../cameras/presence.ts";
 import type { ArchiveStatus } from "../journal/archive/archive.ts";
 import type { Journal } from "../journal/journal.ts";
@@ -20,6 +21,8 @@ export interface MetricsSource {
   clockAheadSeconds: number;
   /** The counts of the MQTT broker. Undefined without a broker. */
   broker: BrokerCounts | undefined;
+  /** Undefined with the embedded broker. */
+  outsideBroker: OutsideBrokerStats | undefined;
 }
 
 /** The counts of the MQTT broker that are published. */
@@ -188,6 +191,46 @@ const METRICS: Readonly<Record<string, Metric>> = {
   skylapse_mqtt_share_backlog_messages: gauge(
     "Messages of shared subscriptions that no member has acknowledged.",
     ({ broker }) => broker?.shareBacklog,
+  ),
+  skylapse_outside_broker_connected: gauge(
+    "1 if the MQTT broker of MQTT_URL is reached and heard.",
+    ({ outsideBroker }) => (outsideBroker === undefined ? undefined : Number(outsideBroker.connected)),
+  ),
+  skylapse_outside_broker_receives: gauge(
+    "1 if this node receives from the MQTT broker of MQTT_URL, for all nodes.",
+    ({ outsideBroker }) => (outsideBroker === undefined ? undefined : Number(outsideBroker.receives)),
+  ),
+  skylapse_outside_broker_connections_total: counter(
+    "Connections of this node that received from the MQTT broker of MQTT_URL.",
+    ({ outsideBroker }) => outsideBroker?.connections,
+  ),
+  skylapse_outside_broker_received_total: counter(
+    "Publications received from the MQTT broker of MQTT_URL, repetitions included.",
+    ({ outsideBroker }) => outsideBroker?.received,
+  ),
+  skylapse_outside_broker_acknowledged_total: counter(
+    "Publications that are durable and acknowledged to that broker.",
+    ({ outsideBroker }) => outsideBroker?.acknowledged,
+  ),
+  skylapse_outside_broker_not_accepted_total: counter(
+    "Publications not acknowledged to that broker, because they could not be made durable.",
+    ({ outsideBroker }) => outsideBroker?.notAccepted,
+  ),
+  skylapse_outside_broker_published_total: counter(
+    "Publications of the server that that broker has acknowledged, commands excepted.",
+    ({ outsideBroker }) => outsideBroker?.published,
+  ),
+  skylapse_outside_broker_publish_refused_total: counter(
+    "Publications of the server that that broker has refused.",
+    ({ outsideBroker }) => outsideBroker?.publishRefused,
+  ),
+  skylapse_outside_broker_publish_behind: gauge(
+    "Positions of the journal up to which publications of the server are not sent to that broker.",
+    ({ outsideBroker }) => outsideBroker?.publishBehind,
+  ),
+  skylapse_outside_broker_sessions_lost_total: counter(
+    "Times that that broker had lost the session of the server. Events may be missing.",
+    ({ outsideBroker }) => outsideBroker?.lostSessions,
   ),
 };
 

@@ -8,17 +8,19 @@ import { runAsSingleton, type Singleton } from "../cluster/singleton.ts";
 interface SystemStatusOptions {
   /** Only the node that holds the lease publishes. */
   cluster: Pick<Cluster, "leases">;
-  /** Why the store accepts no writes; undefined while it accepts them. */
+  /** Why the server does not work fully; undefined while it does. */
   unavailableReason: () => string | undefined;
   /** The unconfirmed jump of the system's clock. Default: none. */
   clockJump?: () => ClockJump | undefined;
   publish: Publish;
   version: string;
   logger: Logger;
-  /** Default 10,000. */
+  /** Between two measurements of the resources. Default 10,000. */
   intervalMs?: number;
 }
 
+/** A failure is shown this soon. */
+const STATUS_INTERVAL_MS = 1_000;
 /** Unchanged resources are published again after this time, so that readers can detect a dead server. */
 const REPEAT_MS = 60_000;
 /** The smallest changes that are published: percentage points of the CPU load, and a share of the memory use. */
@@ -38,8 +40,14 @@ export function startSystemStatus(options: SystemStatusOptions): Singleton {
       // A new reporter for each lease: another node may have published something else in the meantime.
       const reporter = new StatusReporter({ ...options, publish }, startedAt, meter);
       reporter.report();
-      const timer = setInterval(() => reporter.report(), intervalMs).unref();
-      return { stop: () => clearInterval(timer) };
+      const statusTimer = setInterval(() => reporter.reportStatus(), Math.min(STATUS_INTERVAL_MS, intervalMs)).unref();
+      const resourcesTimer = setInterval(() => reporter.reportResources(), intervalMs).unref();
+      return {
+        stop() {
+          clearInterval(statusTimer);
+          clearInterval(resourcesTimer);
+        },
+      };
     },
   });
 }
@@ -59,11 +67,11 @@ class StatusReporter {
   }
 
   report(): void {
-    this.#reportStatus();
-    this.#reportResources();
+    this.reportStatus();
+    this.reportResources();
   }
 
-  #reportStatus(): void {
+  reportStatus(): void {
     const { publish, version, unavailableReason, clockJump, logger } = this.#options;
     const reason = unavailableReason();
     const clock = clockJump?.();
@@ -85,7 +93,7 @@ class StatusReporter {
     });
   }
 
-  #reportResources(): void {
+  reportResources(): void {
     const { publish, logger } = this.#options;
     const data = this.#meter.measure();
     const before = this.#published;

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { BRIDGE_VARIABLES, type BridgeConfig, readBridgeConfig } from "../../bridge/config.ts";
-import { BROKER_VARIABLES, type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
+import { BROKER_VARIABLES, type BrokerConfig, brokerSettings, readBrokerConfig } from "../../broker/config.ts";
 import { readAll, variablesOf } from "../../platform/config.ts";
 import { misspeltSettings } from "../../platform/misspelt-settings.ts";
 import {
@@ -30,6 +30,8 @@ export interface BackendConfig {
   secrets: Secrets;
   /** Variables of the limits that are set to 0. */
   unlimited: readonly string[];
+  /** Variables that are set and have no meaning, because `MQTT_URL` is set too. */
+  ignored: readonly string[];
   /** A warning for each variable whose name is nearly that of a setting. */
   misspelt: readonly string[];
 }
@@ -60,6 +62,7 @@ export function checkBackendConfig(env: NodeJS.ProcessEnv): Omit<BackendConfig, 
     // Compared as a number, so that `0.0` is found, too.
     unlimited: () =>
       Object.keys(env).filter((name) => /^MAX_/.test(name) && env[name]?.trim() && Number(env[name]) === 0),
+    ignored: () => (hasOutsideBroker(env) ? EMBEDDED_ONLY.filter((name) => env[name]?.trim()) : []),
     misspelt: () => misspeltSettings(env, SETTINGS),
   });
 }
@@ -68,9 +71,23 @@ function sourceOf(env: NodeJS.ProcessEnv) {
   return { env, readFile: (path: string) => readFileSync(path, "utf8") };
 }
 
-/** With Redis, SIMULATOR is 0 by default: otherwise each node would disconnect the simulated cameras of the others. */
+/** Settings of the embedded broker. `MQTT_SESSION_HOURS` is also the life of the server's session at another broker. */
+const EMBEDDED_ONLY = [
+  ...Object.keys(brokerSettings).filter((name) => name !== "MQTT_SESSION_HOURS"),
+  "MQTT_ACCOUNT_LOGIN",
+];
+
+function hasOutsideBroker(env: NodeJS.ProcessEnv): boolean {
+  return Boolean(env.MQTT_URL?.trim() || env.MQTT_URL_FILE);
+}
+
+/**
+ * With Redis, SIMULATOR is 0 by default: otherwise each node would disconnect the simulated cameras of the others. With
+ * another broker it is 0 too, because that broker does not know the simulated cameras.
+ */
 function withoutDuplicateCameras(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return !env.SIMULATOR && (env.REDIS_URL || env.REDIS_URL_FILE) ? { ...env, SIMULATOR: "0" } : env;
+  const isShared = env.REDIS_URL || env.REDIS_URL_FILE || hasOutsideBroker(env);
+  return !env.SIMULATOR && isShared ? { ...env, SIMULATOR: "0" } : env;
 }
 
 const PLACEHOLDERS = { JWT_SECRET: "-".repeat(64), OPERATOR_KEY: "-".repeat(64) };

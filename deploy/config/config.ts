@@ -15,7 +15,8 @@ import { serverSettings } from "../../platform/server-settings.ts";
 export const simulatorSettings = {
   SIMULATOR: setting(
     "Number of simulated cameras that the server starts, together with a simulated processing service. 0 starts none. " +
-      "With `REDIS_URL`, the default is 0, because every node would simulate the same cameras.",
+      "With `REDIS_URL` or `MQTT_URL`, the default is 0: every node would simulate the same cameras, or another broker would " +
+      "not know them.",
     countVariable.max(16, "must be at most 16").default(2),
   ),
   LOCATION_LAT: setting(

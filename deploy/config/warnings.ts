@@ -1,13 +1,21 @@
 import { grantsOf, isKnownPermission } from "../../contract/permissions.ts";
 import { topicTree } from "../../contract/topics.ts";
+import { isLoopbackHost } from "../../platform/client-addresses.ts";
 import type { BackendConfig } from "./backend-config.ts";
 
 /** One warning for each insecure setting. @param firstTry whether tokens need no key now; undefined if unknown */
 export function insecureSwitches(
-  { bridge, broker, simulator, misspelt, unlimited }: Omit<BackendConfig, "secrets">,
+  { bridge, broker, simulator, misspelt, unlimited, ignored }: Omit<BackendConfig, "secrets">,
   firstTry?: boolean,
 ): string[] {
   const warnings: string[] = [...misspelt];
+  const { outsideBroker } = bridge;
+  if (ignored.length > 0)
+    warnings.push(`without effect, because the broker of MQTT_URL is used: ${ignored.join(", ")}`);
+  if (outsideBroker !== undefined && isInClear(outsideBroker.url))
+    warnings.push(
+      `what is sent to ${outsideBroker.place} is not encrypted, passwords included: use mqtts:// or wss://`,
+    );
   if (firstTry ?? (bridge.loopback && bridge.trustedProxies.length === 0 && simulator.SIMULATOR > 0))
     warnings.push(
       "until the first account or camera is added, every program on this machine, and a proxy on it that adds no header, " +
@@ -15,7 +23,7 @@ export function insecureSwitches(
     );
   if (!bridge.loopback) {
     const where = `on ${bridge.host}`;
-    if (broker.tls === undefined)
+    if (broker.tls === undefined && outsideBroker === undefined)
       warnings.push(`MQTT ${where} is not encrypted, secrets included: set TLS_CERT and TLS_KEY`);
     if (bridge.trustedProxies.length === 0)
       warnings.push(
@@ -30,6 +38,12 @@ export function insecureSwitches(
   if (unlimited.length > 0)
     warnings.push(`clients can fill memory or disk: ${unlimited.join(", ")} ${unlimited.length > 1 ? "are" : "is"} 0`);
   return warnings;
+}
+
+/** Whether the address is of another machine and without TLS. */
+function isInClear(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return (protocol === "mqtt:" || protocol === "ws:") && !isLoopbackHost(hostname);
 }
 
 /**

@@ -85,6 +85,7 @@ const STATS: RouteDescription = {
           event_loop_delay_ms: z.object({ p50: z.number(), p99: z.number() }),
           ...{ journal: metricsOfPart, sockets: metricsOfPart, ingest: metricsOfPart, commands: metricsOfPart },
           ...{ access: metricsOfPart, archive: metricsOfPart, broker: metricsOfPart.optional() },
+          outside_broker: metricsOfPart.optional().describe("With `MQTT_URL`: the connection to that broker"),
         }),
         cluster: clusterSchema,
         totals: z.object({
