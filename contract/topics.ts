@@ -3,6 +3,17 @@ import { isEventName, isId } from "./ids.ts";
 /** The default of `TOPIC_ROOT`, the prefix of every topic. */
 export const DEFAULT_TOPIC_ROOT = "skylapse/v1";
 
+/** The filters of everything that cameras and processing services publish. Commands are not among them. */
+export function deviceFilters({ root }: Pick<TopicTree, "root">): string[] {
+  const ofCameras = ["link", "about", "state/+", "events/+", "alerts/+", "previews/+", "replies/+"];
+  return [...ofCameras.map((rest) => `${root}/cameras/+/${rest}`), `${root}/processing/#`];
+}
+
+/** The filter of broadcasts. */
+export function broadcastFilter({ root }: Pick<TopicTree, "root">): string {
+  return `${root}/channels/+/events/+`;
+}
+
 /** The longest topic or filter, UTF-16 units. MQTT allows 65,535 bytes [MQTT-4.7.3-3]. */
 export const MAX_TOPIC_LENGTH = 512;
 

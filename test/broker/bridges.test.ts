@@ -1,43 +1,7 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { connect } from "mqtt";
 import { expect, it, onTestFinished } from "vitest";
-import { freePort } from "../support/ports.ts";
-import { MOSQUITTO } from "../support/programs.ts";
-import { connected, inboxOf, NORTH, startTestBroker, temporaryFolder, topic } from "./broker-under-test.ts";
-
-/** Starts a Mosquitto whose bridge has only the required settings. @returns its URL */
-async function startMosquitto(bridge: readonly string[]): Promise<string> {
-  const port = await freePort();
-  const config = join(temporaryFolder(), "mosquitto.conf");
-  const lines = [
-    `listener ${port} 127.0.0.1`,
-    "allow_anonymous true",
-    // Otherwise Mosquitto drops root's privileges and cannot read its configuration.
-    ...(process.getuid?.() === 0 ? ["user root"] : []),
-    ...bridge,
-  ];
-  writeFileSync(config, `${lines.join("\n")}\n`);
-  const child = spawn(MOSQUITTO, ["-c", config], { stdio: ["ignore", "ignore", "pipe"] });
-  let errors = "";
-  const running = new Promise<void>((resolve, reject) => {
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      errors += text;
-      if (errors.includes("running")) resolve();
-    });
-    child.once("close", () => reject(new Error(`mosquitto ended:\n${errors}`)));
-  });
-  onTestFinished(async () => {
-    if (child.exitCode !== null) return;
-    const ended = once(child, "close");
-    child.kill();
-    await ended;
-  });
-  await running;
-  return `mqtt://127.0.0.1:${port}`;
-}
+import { startMosquitto } from "../support/mosquitto.ts";
+import { connected, inboxOf, NORTH, startTestBroker, topic } from "./broker-under-test.ts";
 
 it("the broker accepts a Mosquitto bridge with default settings, drops its will, and exchanges messages in both directions", async () => {
   const test = await startTestBroker();
@@ -48,16 +12,19 @@ it("the broker accepts a Mosquitto bridge with default settings, drops its will,
   await camera.client.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
   await camera.client.publishAsync(state, "before", { qos: 1, retain: true });
 
-  const url = await startMosquitto([
-    "connection ours",
-    `address 127.0.0.1:${test.broker.ports.mqtt}`,
-    "remote_username bridge",
-    `remote_password ${test.token(["camera:read", "camera:control"])}`,
-    `topic ${topic("cameras/north/about")} in 1`,
-    `topic ${topic("cameras/north/events/#")} in 1`,
-    `topic ${command} out 1`,
-  ]);
-  const local = await connected(connect(url, { reconnectPeriod: 0 }));
+  const mosquitto = await startMosquitto({
+    lines: () => [
+      "connection ours",
+      `address 127.0.0.1:${test.broker.ports.mqtt}`,
+      "remote_username bridge",
+      `remote_password ${test.token(["camera:read", "camera:control"])}`,
+      `topic ${topic("cameras/north/about")} in 1`,
+      `topic ${topic("cameras/north/events/#")} in 1`,
+      `topic ${command} out 1`,
+    ],
+  });
+  onTestFinished(() => mosquitto.remove());
+  const local = await connected(connect(mosquitto.url, { reconnectPeriod: 0 }));
   const inbox = inboxOf(local);
   await local.subscribeAsync(topic("cameras/#"), { qos: 1 });
   expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["before"]);

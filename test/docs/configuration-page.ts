@@ -2,6 +2,7 @@ import { z } from "zod";
 import { authSettings } from "../../bridge/auth/config.ts";
 import { MAX_KEYS_BYTES } from "../../bridge/auth/identity-provider.ts";
 import { MAX_TOKEN_LENGTH } from "../../bridge/auth/tokens.ts";
+import { outsideBrokerSettings } from "../../bridge/broker-link/outside/config.ts";
 import { alertSettings } from "../../bridge/cameras/alerts/config.ts";
 import { cameraSettings } from "../../bridge/cameras/config.ts";
 import { commandSettings } from "../../bridge/commands/config.ts";
@@ -36,6 +37,11 @@ export const SERVER_PARTS: readonly Part[] = [
   { heading: "HTTP", source: "bridge/http/config.ts", settings: httpSettings },
   { heading: "Dashboards", source: "bridge/websocket/config.ts", settings: socketSettings },
   { heading: "MQTT", source: "broker/config.ts", settings: brokerSettings },
+  {
+    heading: "Another MQTT broker",
+    source: "bridge/broker-link/outside/config.ts",
+    settings: outsideBrokerSettings,
+  },
   { heading: "Journal", source: "bridge/journal/config.ts", settings: journalSettings },
   { heading: "Archive", source: "bridge/journal/archive/config.ts", settings: archiveSettings },
   { heading: "Redis", source: "deploy/config/config.ts", settings: storeSettings },

@@ -17,7 +17,14 @@ const FLOORS: Record<string, readonly string[]> = {
 
 /** Rooms with a door: files outside the room may import only the listed files of the room. */
 const DOORS: Record<string, readonly string[]> = {
-  "bridge/cameras": ["watchers.ts", "presence.ts", "sender-clocks.ts", "config.ts", "alerts/config.ts"],
+  "bridge/cameras": [
+    "watchers.ts",
+    "presence.ts",
+    "camera-links.ts",
+    "sender-clocks.ts",
+    "config.ts",
+    "alerts/config.ts",
+  ],
   "bridge/cluster": ["cluster.ts", "singleton.ts", "ask.ts", "local/local.ts", "redis/redis.ts"],
   "bridge/cluster/local": ["local.ts"],
   "bridge/cluster/redis": ["redis.ts"],

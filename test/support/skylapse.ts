@@ -18,8 +18,9 @@ const readySchema = z.object({
   addresses: z.object({
     Dashboard: z.string(),
     WebSocket: z.string(),
-    MQTT: z.string(),
-    "MQTT over WebSocket": z.string(),
+    // Not with MQTT_URL.
+    MQTT: z.string().default(""),
+    "MQTT over WebSocket": z.string().default(""),
   }),
 });
 

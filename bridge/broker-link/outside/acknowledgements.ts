@@ -1,18 +1,14 @@
 import type { IPublishPacket, MqttClient } from "mqtt";
 
-/** Publications that are being appended at the same time. Above either bound, nothing more is read from the broker. */
-const MAX_PENDING = 2_000;
-const MAX_PENDING_BYTES = 16_777_216;
+/** Publications that have arrived and are not durable. Above either bound, nothing more is read from the broker. */
+const MAX_WAITING = 2_000;
+const MAX_WAITING_BYTES = 16_777_216;
+/** A group of at most this size is one write of the journal in LevelDB or Redis. */
+const MAX_GROUP = 500;
+const MAX_GROUP_BYTES = 262_144;
 /** A PUBACK has this first byte, the number of bytes that follow, and the message id. MQTT 5 allows this short form. */
 const PUBACK = 0x40;
 const PACKET_BYTES = 4;
-
-interface Pending {
-  /** Undefined: nothing is acknowledged, and `act` is called instead. */
-  readonly messageId: number | undefined;
-  isDurable: boolean;
-  readonly act?: () => void;
-}
 
 /**
  * MQTT.js acknowledges a publication as soon as `handleMessage` calls back, and hands over the next one only then: an
@@ -28,18 +24,26 @@ interface AcknowledgementsOptions {
   onFailed: (error: unknown) => void;
 }
 
-/** Acknowledges the publications of one connection, in the order of their arrival [MQTT-4.6.0-2]. */
+/** A publication, or something to do when all earlier publications are durable. */
+type Arrival = IPublishPacket | (() => void);
+
+/**
+ * Acknowledges the publications of one connection, in the order of their arrival [MQTT-4.6.0-2].
+ *
+ * A group of publications is accepted at once, and the next group once that group is durable. Otherwise, when the store
+ * refuses one write and takes the next one, later messages of a camera would be stored before earlier ones. What arrives
+ * meanwhile is the next group, so a slow store makes groups larger, as in the journal.
+ */
 export class Acknowledgements {
   readonly #client: MqttClient;
   readonly #options: AcknowledgementsOptions;
-  readonly #pending: Pending[] = [];
-  #pendingBytes = 0;
-  #pendingCount = 0;
+  readonly #waiting: Arrival[] = [];
+  #waitingBytes = 0;
+  #isAccepting = false;
   #isEnded = false;
   /** Makes MQTT.js read on. */
   #readOn: (() => void) | undefined;
   #onIdle: (() => void) | undefined;
-  #flush: NodeJS.Immediate | undefined;
   acknowledged = 0;
 
   constructor(client: MqttClient, options: AcknowledgementsOptions) {
@@ -48,84 +52,102 @@ export class Acknowledgements {
     client.handleMessage = (packet, callback) => {
       this.#receive(packet);
       const readOn = () => callback(NOT_YET);
-      if (this.#pendingCount < MAX_PENDING && this.#pendingBytes < MAX_PENDING_BYTES) readOn();
+      if (this.#waiting.length < MAX_WAITING && this.#waitingBytes < MAX_WAITING_BYTES) readOn();
       else this.#readOn = readOn;
     };
   }
 
-  /** Calls back when all publications that arrived before are durable. */
+  /** Calls back when all publications that arrived before are durable and acknowledged. */
   afterEarlier(act: () => void): void {
-    this.#pending.push({ messageId: undefined, isDurable: true, act });
-    this.#flushSoon();
+    this.#add(act);
   }
 
-  /** Takes no further publication. Resolves when those that arrived before are acknowledged. */
+  /** Takes no further publication. Resolves when the group that is being accepted is acknowledged, or has failed. */
   async end(): Promise<void> {
     this.#isEnded = true;
-    if (this.#pendingCount > 0)
+    this.#waiting.splice(0);
+    if (this.#isAccepting)
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
   }
 
   #receive(packet: IPublishPacket): void {
-    // Later publications are not taken after one that failed, so that none overtakes it.
+    this.#waitingBytes += packet.payload.length;
+    this.#add(packet);
+  }
+
+  #add(arrival: Arrival): void {
     if (this.#isEnded) return;
-    const { qos, messageId = 0, payload } = packet;
-    const pending = { messageId, isDurable: false };
-    if (qos > 0) this.#pending.push(pending);
-    this.#pendingCount++;
-    this.#pendingBytes += payload.length;
-    this.#options
-      .accept(packet)
-      .then(
-        () => {
-          pending.isDurable = true;
-        },
-        (error: unknown) => {
-          if (qos === 0) return;
-          if (!this.#isEnded) this.#options.onFailed(error);
-          this.#isEnded = true;
-        },
-      )
-      .finally(() => this.#settled(payload.length));
+    this.#waiting.push(arrival);
+    if (this.#isAccepting) return;
+    this.#isAccepting = true;
+    void this.#acceptAll();
   }
 
-  #settled(bytes: number): void {
-    this.#pendingCount--;
-    this.#pendingBytes -= bytes;
-    this.#flushSoon();
-    if (this.#readOn === undefined || this.#pendingCount > MAX_PENDING / 2) return;
-    if (this.#pendingBytes > MAX_PENDING_BYTES / 2) return;
-    const readOn = this.#readOn;
-    this.#readOn = undefined;
-    readOn();
+  async #acceptAll(): Promise<void> {
+    do {
+      // What arrives in the same turn of the event loop joins the group.
+      await new Promise((resolve) => setImmediate(resolve));
+      await this.#acceptGroup(this.#takeGroup());
+      this.#readMore();
+    } while (this.#waiting.length > 0 && !this.#isEnded);
+    this.#isAccepting = false;
+    this.#onIdle?.();
   }
 
-  /** The publications of one write of the journal settle together: their PUBACKs are one write to the socket. */
-  #flushSoon(): void {
-    this.#flush ??= setImmediate(() => {
-      this.#flush = undefined;
-      this.#acknowledge();
-      if (this.#pendingCount === 0) this.#onIdle?.();
-    });
+  #takeGroup(): Arrival[] {
+    let bytes = 0;
+    let count = 0;
+    for (const arrival of this.#waiting) {
+      if (typeof arrival !== "function") bytes += arrival.payload.length;
+      if (count > 0 && (count >= MAX_GROUP || bytes > MAX_GROUP_BYTES)) break;
+      count++;
+    }
+    return this.#waiting.splice(0, count);
   }
 
-  #acknowledge(): void {
-    const first = this.#pending.findIndex(({ isDurable }) => !isDurable);
-    const durable = this.#pending.splice(0, first < 0 ? this.#pending.length : first);
-    const packets = Buffer.alloc(durable.length * PACKET_BYTES);
+  async #acceptGroup(group: readonly Arrival[]): Promise<void> {
+    const accepting = group.map((arrival) => (typeof arrival === "function" ? undefined : this.#accept(arrival)));
+    const settled = await Promise.allSettled(accepting);
+    const failed = settled.findIndex(({ status }) => status === "rejected");
+    this.#acknowledge(failed < 0 ? group : group.slice(0, failed));
+    const failure = settled[failed];
+    if (failure?.status !== "rejected" || this.#isEnded) return;
+    this.#isEnded = true;
+    this.#waiting.splice(0);
+    this.#options.onFailed(failure.reason);
+  }
+
+  async #accept(packet: IPublishPacket): Promise<void> {
+    this.#waitingBytes -= packet.payload.length;
+    const accepted = this.#options.accept(packet);
+    // QoS 0 comes once, whatever happens.
+    await (packet.qos === 0 ? accepted.catch(() => {}) : accepted);
+  }
+
+  #acknowledge(group: readonly Arrival[]): void {
+    const packets = Buffer.alloc(group.length * PACKET_BYTES);
     let length = 0;
-    for (const { messageId, act } of durable) {
-      act?.();
-      if (messageId === undefined) continue;
+    for (const arrival of group) {
+      if (typeof arrival === "function" || arrival.qos === 0) continue;
       packets[length] = PUBACK;
       packets[length + 1] = PACKET_BYTES - 2;
-      packets.writeUInt16BE(messageId, length + 2);
+      packets.writeUInt16BE(arrival.messageId ?? 0, length + 2);
       length += PACKET_BYTES;
     }
-    if (length === 0 || !this.#client.connected) return;
-    this.#client.stream.write(packets.subarray(0, length));
-    this.acknowledged += length / PACKET_BYTES;
+    if (length > 0 && this.#client.connected) {
+      this.#client.stream.write(packets.subarray(0, length));
+      this.acknowledged += length / PACKET_BYTES;
+    }
+    for (const arrival of group) if (typeof arrival === "function") arrival();
+  }
+
+  #readMore(): void {
+    const readOn = this.#readOn;
+    if (readOn === undefined || this.#waiting.length > MAX_WAITING / 2) return;
+    if (this.#waitingBytes > MAX_WAITING_BYTES / 2) return;
+    this.#readOn = undefined;
+    readOn();
   }
 }

@@ -1,5 +1,13 @@
 import { CAMERA_ALERTS, LINK_GAP_EVENT, PUBLICATION_REFUSED_EVENT, SERVICE_ALERTS } from "../../../contract/events.ts";
-import { BROKER_CHECK, isBackendState, isRetained, type Topic, type TopicTree } from "../../../contract/topics.ts";
+import {
+  BROKER_CHECK,
+  broadcastFilter,
+  deviceFilters,
+  isBackendState,
+  isRetained,
+  type Topic,
+  type TopicTree,
+} from "../../../contract/topics.ts";
 import type { InwardTopics } from "./receiver.ts";
 
 const BACKEND_ALERTS: ReadonlySet<string> = new Set<string>([...CAMERA_ALERTS, ...SERVICE_ALERTS]);
@@ -10,13 +18,8 @@ const BACKEND_EVENTS: ReadonlySet<string> = new Set([LINK_GAP_EVENT, PUBLICATION
  * because the server's own ones could not be told from others.
  */
 export function inwardTopics(tree: TopicTree, version: 4 | 5): InwardTopics {
-  const cameraTopics = ["link", "about", "state/+", "events/+", "alerts/+", "previews/+", "replies/+"];
   return {
-    filters: [
-      ...cameraTopics.map((topic) => `${tree.root}/cameras/+/${topic}`),
-      `${tree.root}/processing/#`,
-      ...(version === 5 ? [`${tree.root}/channels/+/events/+`] : []),
-    ],
+    filters: [...deviceFilters(tree), ...(version === 5 ? [broadcastFilter(tree)] : [])],
     check: tree.build({ kind: "system", name: BROKER_CHECK }),
     read(name) {
       const topic = tree.parse(name);

@@ -29,6 +29,8 @@ const OTHERWISE: Readonly<Record<string, string>> = {
   JWT_AUDIENCE: "other",
   MAX_LOGIN_FAILURES_PER_ADDRESS: "101",
   MQTT_ACCOUNT_LOGIN: "on",
+  MQTT_VERSION: "3.1.1",
+  MQTT_CLIENT_ID: "bridge-2",
   ARCHIVE: "off",
   DATABASE_URL: "postgres://user:secret-password@db.example.org/archive",
   ARCHIVE_RETENTION_KINDS: "state=90",
