@@ -153,5 +153,19 @@ it("the commands of a frozen node are sent by another node in their order, and t
   await queued(0);
 });
 
+it("GET /stats counts neither a frozen node nor its connections, and counts them again when the node runs again", async () => {
+  const { holder, other } = await startNodes([]);
+  for (let count = 0; count < 2; count++) await holder.dashboard();
+  const counted = async () => {
+    const { total_connections, nodes } = (await other.call("/stats")).body.cluster;
+    return [total_connections, nodes.length];
+  };
+  await expect.poll(counted).toEqual([2, 2]);
+  holder.freeze();
+  await expect.poll(counted).toEqual([0, 1]);
+  holder.thaw();
+  await expect.poll(counted).toEqual([2, 2]);
+});
+
 const idIn = (payload: Uint8Array): string => JSON.parse(String(payload)).id;
 const urlOf = ({ port }: TestBridge) => `ws://127.0.0.1:${port}/ws`;
