@@ -335,6 +335,12 @@ async function startAedes(parts: Parts): Promise<void> {
   });
   aedes.addListener("error", (error) => logger.error({ err: error }, "MQTT broker failed"));
   await aedes.listen();
+  storage.startWills(
+    (will) =>
+      new Promise((resolve) => {
+        parts.publishing.hook(null, will, () => aedes.publish(will, () => resolve()));
+      }),
+  );
   aedes.follow(parts.mqttLog.publications, parts.now);
 }
 
@@ -411,6 +417,7 @@ function statsOf({ registry, storage, admission, connectRefusals, gate, publishi
 async function stopParts(parts: Parts, stopListening: () => void): Promise<void> {
   const { aedes, admission, gate } = parts;
   parts.lifecycle.stop();
+  parts.storage.stopWills();
   parts.cleanup.stop();
   stopListening();
   parts.connectRefusals.stop();

@@ -121,6 +121,8 @@ export interface TakenRows {
   session: string | undefined;
   /** The session's message ids of QoS 2 publications whose PUBREL has not arrived. */
   incomingIds: readonly number[];
+  /** The row of the client's will, which was removed. */
+  will?: string | undefined;
 }
 
 /** Called when other nodes change the rows of clients. A store for a single node never calls these functions. */

@@ -2,19 +2,23 @@ import type { ConnectPacket } from "aedes";
 import type { Logger } from "pino";
 import type { AccessRefusal } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
+import type { PropertiedPacket } from "../aedes/propertied-packet.ts";
 import type { BrokerClient } from "./broker-client.ts";
 import type { ClientAccess } from "./client-registry.ts";
+import { hasTooLargeProperties, largePropertiesProblem } from "./large-properties.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import type { PermissionSet } from "./permission-sets.ts";
 import { namesOf } from "./session-names.ts";
 import { bearerOf, type SessionOwner } from "./session-owner.ts";
 import type { Wills } from "./wills.ts";
 
-type Will = NonNullable<ConnectPacket["will"]>;
+type Will = NonNullable<ConnectPacket["will"]> & Pick<PropertiedPacket, "stored">;
 
 interface WillAdmissionOptions {
   wills: Wills;
   maxPayloadBytes: number;
+  /** The largest size of the MQTT 5 properties that are stored with a will. */
+  maxPropertiesBytes: number;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;
 }
@@ -43,9 +47,11 @@ export class WillAdmission {
 
   /** Why the will may not be published; undefined when it may. Writes the issuer into a command. */
   #problem(will: Will, set: PermissionSet, identity: string): string | undefined {
-    const { maxPayloadBytes } = this.#options;
+    const { maxPayloadBytes, maxPropertiesBytes } = this.#options;
     if (will.payload.length > maxPayloadBytes)
       return `its ${will.payload.length} bytes exceed MAX_PAYLOAD_BYTES, which is ${maxPayloadBytes}`;
+    if (will.stored !== undefined && hasTooLargeProperties(will.stored, maxPropertiesBytes))
+      return largePropertiesProblem(will.stored, maxPropertiesBytes);
     const decision = set.decidePublish(will.topic);
     if (decision.kind === "refused") return decision.why;
     if (decision.kind === "plain") return undefined;

@@ -22,6 +22,7 @@ import {
   type Cleared,
   type LogDeliveries,
   type OutgoingUpdate,
+  type PublishWill,
   type Session,
   type StoredPacket,
   type StoredSubscription,
@@ -273,6 +274,18 @@ class LogStorage implements BrokerStorage {
 
   async delWill(client: Session & { brokerId?: string }): Promise<void> {
     this.#wills.delete(client);
+  }
+
+  postponeWill(client: Session, will: object): boolean {
+    return this.#wills.postpone(client, will);
+  }
+
+  startWills(publish: PublishWill): void {
+    this.#wills.start(publish);
+  }
+
+  stopWills(): void {
+    this.#wills.stop();
   }
 
   streamWill(brokers: Brokers = {}): Readable {

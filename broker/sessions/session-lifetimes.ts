@@ -20,6 +20,8 @@ const RELOAD_PAUSE_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Stopping waits this long for the last rows. */
 const STOP_TIMEOUT_MS = 1_000;
+/** Aedes publishes wills of earlier runs at this interval, in heartbeats. */
+const ORPHAN_HEARTBEATS = 4;
 /** After this time, the row of a connected session is written, so that its age is right after a crash. */
 const TOUCH_AFTER_MS = 3_600_000;
 /** Sessions that a report of damage names. The log names all. */
@@ -56,13 +58,17 @@ export class SessionLifetimes {
   #stopFollowing = () => {};
 
   constructor(options: SessionLifetimesOptions, brokerId: string) {
-    const { log, wills, logger } = options;
+    const { log, wills, heartbeatMs, now, logger } = options;
     this.#options = options;
     this.sessions = new LogSessions(options);
     this.retained = new LogRetained(log.publications);
     this.wills = new LogWills({
-      ...{ rows: log.rows, wills, brokerId, logger },
+      ...{ rows: log.rows, wills, brokerId, now, logger, orphanWaitMs: ORPHAN_HEARTBEATS * heartbeatMs },
       onGone: (client) => this.release(client),
+      sessionExpiry: (client) => {
+        const session = this.sessions.get(client);
+        return session === undefined ? 0 : (session.expiry ?? Infinity);
+      },
     });
   }
 
@@ -173,7 +179,8 @@ export class SessionLifetimes {
 
   discard(key: string): Promise<void> {
     return this.#connecting(key, async () => {
-      await this.#take(key);
+      const will = await this.#take(key);
+      if (will !== undefined) this.wills.takenEnded(key, will);
       await this.#discard(key);
     });
   }
@@ -193,18 +200,22 @@ export class SessionLifetimes {
     this.#options.log.rows.release(key);
   }
 
-  /** The client connects to this node, and continues the session that another node may have written. */
-  async #take(key: string): Promise<void> {
+  /**
+   * The client connects to this node, and continues the session that another node may have written.
+   * @returns the row of the will that another node had
+   */
+  async #take(key: string): Promise<string | undefined> {
     const { rows } = this.#options.log;
     await this.#loading;
     const taken = await rows.take(key).catch((error: unknown) => {
       throw error instanceof StoreUnavailableError ? unavailable(error.message) : error;
     });
     this.assertWriter(key);
-    if (taken === undefined) return;
+    if (taken === undefined) return undefined;
     if (!taken.isNewest) this.sessions.replace(key, taken.session);
     this.incoming.clear(key);
     for (const messageId of taken.incomingIds) this.incoming.add(key, messageId);
+    return this.wills.has(key) ? undefined : taken.will;
   }
 
   /** @throws {RefusedConnectionError} another node writes the client's rows now */
@@ -234,6 +245,7 @@ export class SessionLifetimes {
 
   /** @returns whether the session is discarded: another node may have changed it just now */
   async #discard(key: string): Promise<boolean> {
+    this.wills.sessionEnded(key);
     if (this.#options.log.rows.writerOf(key) === "this") await this.cleanIncoming(key);
     if (this.sessions.get(key) !== undefined) {
       if (!(await this.sessions.remove(key))) return false;

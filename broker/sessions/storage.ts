@@ -7,6 +7,8 @@ import type { PermissionSet } from "../access/permission-sets.ts";
 import type { RetainedLookup } from "../access/retained-topics.ts";
 import { bearerSchema, type SessionOwner } from "../access/session-owner.ts";
 import type { Wills } from "../access/wills.ts";
+import type { PropertiedPacket } from "../aedes/propertied-packet.ts";
+
 import type { SessionCursor } from "./session-cursor.ts";
 import type { SessionConnection } from "./session-delivery.ts";
 import type { ShareGroups } from "./shares/share-groups.ts";
@@ -67,6 +69,9 @@ export interface Cleared {
   brokerCounter?: number | undefined;
 }
 
+/** Publishes a will whose client is not connected. Resolves when it is published, dropped or kept. Never rejects. */
+export type PublishWill = (will: PropertiedPacket) => Promise<void>;
+
 export interface StorageOptions {
   permissionsOf(permissions: readonly string[]): PermissionSet;
   /** Whether acknowledged messages on this topic are reported. */
@@ -87,6 +92,8 @@ export interface StorageOptions {
   maxRetainedMessages: number;
   maxShareGroups: number;
   maxShareGroupsPerUser: number;
+  /** Wills of clients whose node has ended wait for four heartbeats. Milliseconds. */
+  heartbeatMs: number;
   /** The time by which sessions expire, milliseconds since 1970. */
   now: () => number;
   logger: Logger;
@@ -165,5 +172,19 @@ export interface BrokerStorage extends SessionOwners {
   readonly deliveries: LogDeliveries;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
+  /** Stores the will of a client that is connecting. A will of MQTT 5 has the fields `delay` and `expiry` too, in seconds. */
+  putWill(client: Session, will: object): Promise<void>;
+  /** Removes the will of a client that connects, or, with the id of this run, of one whose connection has closed. */
+  delWill(client: Session & { brokerId?: string }): Promise<void>;
+  /**
+   * The connection of an MQTT 5 client has ended, and its will is not discarded. Call this before {@link left}.
+   * @returns true: this store publishes the will when its delay has passed or the session ends [MQTT-3.1.3-9], or never,
+   *   because a newer connection has the session. False: publish the will now, and then call {@link delWill}
+   */
+  postponeWill(client: Session, will: object): boolean;
+  /** From now on, wills that are due are published. */
+  startWills(publish: PublishWill): void;
+  /** The server stops: from now on, no delay of a will begins or ends. */
+  stopWills(): void;
   destroy(): Promise<void>;
 }

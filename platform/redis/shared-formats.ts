@@ -15,7 +15,7 @@ export interface SharedFormats {
  * | version | oldest | change |
  * |---|---|---|
  * | 1 | 1 | commit ee808ee, which does not announce its version |
- * | 2 | 1 | nodes announce their version, count failed logins in Redis, and index the topics of retained messages |
+ * | 2 | 1 | nodes announce their version, count failed logins in Redis, and index the topics of retained messages; fields of MQTT 5 in rows of sessions and wills, and in messages of QoS 0 |
  */
 export const SHARED_FORMATS: SharedFormats = { version: 2, oldest: 1 };
 

@@ -9,8 +9,8 @@ import { type Loss, openStore } from "../../../platform/level/open-store.ts";
 import { namesIn } from "../../../platform/level/scan.ts";
 import type { IncomingId } from "../../../platform/publication-log.ts";
 import { describeSession } from "../../access/session-names.ts";
-import type { WillRow } from "../log-wills.ts";
 import { storedWillSchema } from "../storage.ts";
+import type { WillRow } from "../will-row.ts";
 import {
   attempt,
   type EarlierDamage,

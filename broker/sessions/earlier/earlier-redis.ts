@@ -6,7 +6,7 @@ import type { IncomingId } from "../../../platform/publication-log.ts";
 import type { Connection } from "../../../platform/redis/connection.ts";
 import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { describeSession } from "../../access/session-names.ts";
-import { type WillRow, willRowSchema } from "../log-wills.ts";
+import { type WillRow, willRowSchema } from "../will-row.ts";
 import {
   attempt,
   type EarlierDamage,

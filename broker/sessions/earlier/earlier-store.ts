@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { IncomingId } from "../../../platform/publication-log.ts";
 import { type SessionOwner, sessionOwnerSchema } from "../../access/session-owner.ts";
-import type { WillRow } from "../log-wills.ts";
+import type { WillRow } from "../will-row.ts";
 import { decodeMessage, type QueuedMessage } from "./queued-message.ts";
 
 const recordSchema = sessionOwnerSchema.extend({ seenAt: z.number() });

@@ -36,7 +36,7 @@ export async function openStorage({ now, openJournal = levelPlace(), isConnected
     wantsReceipt: () => false,
     takeReceipt: () => undefined,
     ...{ maxSessions: 10, maxSessionsPerUser: 10, maxSubscriptions: 10, maxOfflineMessages: 10, maxOfflineHours: 168 },
-    ...{ maxOfflineBytes: 10_000, maxOfflineLogBytes: 10_000, maxRetainedMessages: 10 },
+    ...{ maxOfflineBytes: 10_000, maxOfflineLogBytes: 10_000, maxRetainedMessages: 10, heartbeatMs: 1_000 },
     ...{ maxShareGroups: 10, maxShareGroupsPerUser: 10, onSharedSent: () => {} },
   });
   let closing: Promise<void> | undefined;

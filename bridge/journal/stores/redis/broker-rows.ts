@@ -162,8 +162,11 @@ export class RedisBrokerRows implements BrokerRows {
     });
     this.#taking.set(token, taking);
     try {
-      const { session, incomingIds } = await this.#writer.take(client, token);
-      taking.taken = { session: session === "" ? undefined : session, incomingIds };
+      const { session, incomingIds, will } = await this.#writer.take(client, token);
+      taking.taken = {
+        ...{ session: session === "" ? undefined : session, incomingIds },
+        will: will === "" ? undefined : will,
+      };
     } catch (error) {
       this.#taking.delete(token);
       if (taking.change !== undefined) this.#refuse(client, taking.change);

@@ -98,12 +98,12 @@ export class RowWriter {
     this.#soon();
   }
 
-  async take(client: string, token: string): Promise<{ session: string; incomingIds: number[] }> {
+  async take(client: string, token: string): Promise<{ session: string; incomingIds: number[]; will: string }> {
     this.#releasing.delete(client);
-    const [generation, , session, ids] = partsOf(await this.#run(["T", client, token]));
+    const [generation, , session, ids, will = ""] = partsOf(await this.#run(["T", client, token]));
     // This node may have read the change already.
     if (this.#options.writerOf(client)?.generation !== String(generation)) this.#taken.set(client, String(generation));
-    return { session: String(session), incomingIds: partsOf(ids ?? []).map(Number) };
+    return { session: String(session), incomingIds: partsOf(ids ?? []).map(Number), will: String(will) };
   }
 
   /** This node has read the change of its take. */

@@ -3,7 +3,7 @@
 --
 -- Arguments: prefix, epoch, run, the sorted set of living nodes; then operations, each a letter with its arguments:
 -- - `T client token`: takes the client, and removes its will. Result: the generation, the generation and run from
---   before or "", the session's row or "", the session's incoming ids.
+--   before or "", the session's row or "", the session's incoming ids, the will's row or "".
 -- - `S client generation key row`: stores the row; an empty row is removed. Result: 1, or 0 when it is refused.
 -- - `D client generation`: removes the client's session. Result: 1 or 0.
 -- - `L client generation`: the client has left the run. Result: 1; 2 when it has no session; 0 when it is refused.
@@ -65,9 +65,10 @@ op.T = function()
   call('HSET', writers, client, number .. ' ' .. run)
   call('SADD', held(run), client)
   call('HSET', taken, run, number)
+  local will = call('HGET', rows, 'will:' .. client) or ''
   call('HDEL', rows, 'will:' .. client)
   local row = call('HGET', rows, 'session:' .. client) or ''
-  return {number, known, row, call('SMEMBERS', prefix .. 'incoming:' .. client)}
+  return {number, known, row, call('SMEMBERS', prefix .. 'incoming:' .. client), will}
 end
 
 op.S = function()
