@@ -121,6 +121,9 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         : startSharedStats({ counters, logger: statsLogger }),
     );
     parts.add(startAcceptedCounter(ingest, stats));
+    journal.onReset((replaced) => {
+      if (replaced !== undefined && replaced.lostEvents > 0) stats.add("lost_events", replaced.lostEvents);
+    });
     const archive = parts.add(
       startArchive({
         ...{ config: config.archive, dataPath: config.dataPath, topicRoot: tree.root, journal, leases: cluster.leases },
@@ -195,7 +198,10 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         notices: () => [...(options.notices?.() ?? []), ...channelNotices(journal)],
         metrics,
         counts: () => ({
-          journal: { epoch: journal.epoch, head: journal.head, trouble: journal.unavailableReason },
+          journal: {
+            ...{ epoch: journal.epoch, head: journal.head, lost: journal.lostEvents },
+            trouble: journal.unavailableReason,
+          },
           sockets: sockets.stats(),
           archive: archiveStats(archive.status()),
           ingest: ingest.stats(),

@@ -31,7 +31,8 @@ export type ClientMessageInput = z.input<typeof clientMessageSchema>;
 
 /**
  * Why a resume is incomplete.
- * - `epoch_changed`: the journal was replaced, and the client's position has no meaning in the new journal.
+ * - `epoch_changed`: the journal was replaced, or has lost its newest events. The server sends everything above the gap
+ *   that the journal still has, if it knows where the client's position is.
  * - `trimmed`: retention removed events after the client's position.
  * - `ahead`: the journal has never reached the client's position.
  * - `damaged`: the server's disk lost events. The server sends the events before and after the gap.

@@ -49,6 +49,14 @@ export interface PublicationPage {
   readonly stored?: readonly { readonly upTo: number; readonly at: number }[];
 }
 
+/** Publications that this node has passed on, and that the store has lost. */
+export interface LostPublications {
+  /** Above this position, everything is lost. Other publications get these positions. */
+  readonly after: number;
+  /** As far as memory reaches back. */
+  readonly publications: readonly LoggedPublication[];
+}
+
 /** A message id of a QoS 2 publication whose PUBREL has not arrived. */
 export interface IncomingId {
   /** The session of the publishing client. */
@@ -66,6 +74,8 @@ export type RetainedPublication = LoggedPublication & { readonly retain: true };
 export interface PublicationLog {
   /** Positions have a meaning only within an epoch. */
   readonly epoch: string;
+  /** Whether rows that were stored in this epoch have a meaning: it is the current one, or the log continues it. */
+  isKnown(epoch: string): boolean;
   /** The newest position. Publications need not have consecutive positions. */
   readonly head: number;
   /** Publications up to and including this position may have been removed. */
@@ -169,6 +179,8 @@ export interface BrokerRows {
   release(client: string): void;
   /** Which node writes the client's rows. `nobody`: the client is connected to no node. */
   writerOf(client: string): "this" | "other" | "nobody";
+  /** After a reset: whether this node has written the client's rows since before, so that it knows newer ones than the store. */
+  isUnchanged(client: string): boolean;
   /**
    * Removes the client's session, durably. @returns false if another node has just changed it: it stays
    * @throws {StoreUnavailableError}
@@ -242,9 +254,10 @@ export interface MqttLog {
   removeIncomingIds(ids: readonly IncomingId[]): Promise<void>;
   /**
    * Calls back when this node has missed publications, or the store has lost some. Everything that was loaded from the
-   * log must be loaded again. With several nodes only. @returns stops that
+   * log must be loaded again. With several nodes only.
+   * @param listener gets what the store has lost, if this is known @returns stops that
    */
-  onReset(listener: () => void): () => void;
+  onReset(listener: (lost: LostPublications | undefined) => void): () => void;
   /** Undefined: no earlier version can have used the store. */
   readonly earlier?: EarlierRows;
 }

@@ -1,6 +1,6 @@
 import type { Since } from "../../contract/socket-messages.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
-import type { Journal } from "../journal/journal.ts";
+import type { Journal, ReplacedEpoch } from "../journal/journal.ts";
 import { Backfill } from "./backfill.ts";
 import { FanOut, type FanOutOptions } from "./fan-out.ts";
 import type { FlushLog, LiveDelivery } from "./flush-log.ts";
@@ -23,13 +23,11 @@ export class Delivery {
   readonly #backfill: Backfill;
   readonly #context: SubscriberContext;
   readonly #subscribers = new Set<Subscriber>();
-  #epoch: string;
   #endResets: (() => void) | undefined;
 
   constructor(options: DeliveryOptions) {
     const { journal, waitsForStore, logger } = options;
     this.#options = options;
-    this.#epoch = journal.epoch;
     this.#fanOut = new FanOut(options);
     this.#pageCache = new PageCache(journal, this.#fanOut.recentEntries);
     this.#backfill = new Backfill(this.#pageCache, { waitsForStore, logger });
@@ -42,7 +40,7 @@ export class Delivery {
   /** Call this in the same turn of the event loop as the constructor. */
   start(): void {
     this.#fanOut.start();
-    this.#endResets = this.#options.journal.onReset(() => this.#reset());
+    this.#endResets = this.#options.journal.onReset((replaced) => this.#reset(replaced));
   }
 
   /** Adds a subscriber without channels. @param of.user named in the log */
@@ -85,18 +83,16 @@ export class Delivery {
   }
 
   /** Lets subscribers continue after the journal was replaced, or after this node was disconnected from it. */
-  #reset(): void {
+  #reset(replaced: ReplacedEpoch | undefined): void {
     const { journal, logger } = this.#options;
     const { epoch } = journal;
-    const isReplaced = epoch !== this.#epoch;
-    this.#epoch = epoch;
     for (const subscriber of this.#subscribers) subscriber.pause();
     this.#fanOut.reset();
     this.#backfill.reset();
     this.#pageCache.clear();
-    for (const subscriber of this.#subscribers) subscriber.resume(isReplaced);
+    for (const subscriber of this.#subscribers) subscriber.resume(replaced);
     logger.warn(
-      { epoch, isReplaced, connections: this.#subscribers.size },
+      { epoch, isReplaced: replaced !== undefined, connections: this.#subscribers.size },
       "subscribers continue after a journal reset",
     );
   }

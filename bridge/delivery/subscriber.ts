@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import type { ServerMessage, Since } from "../../contract/socket-messages.ts";
 import type { LimitedLog } from "../../platform/limited-log.ts";
-import type { Journal, StateEntry } from "../journal/journal.ts";
+import type { Journal, ReplacedEpoch, StateEntry } from "../journal/journal.ts";
 import type { Backfill, BackfillReader } from "./backfill.ts";
 import { type ChannelFilter, channelFilterOf, labelOf, NO_CHANNELS, shows } from "./channel-filter.ts";
 import type { FanOut } from "./fan-out.ts";
@@ -127,19 +127,23 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     this.#interrupt();
   }
 
-  /** @param isReplaced the journal has a new epoch: the client gets the gap, then the state */
-  resume(isReplaced: boolean): void {
-    if (isReplaced) {
+  /** @param replaced set if the journal has a new epoch: the client gets the gap, then the state and what follows the gap */
+  resume(replaced: ReplacedEpoch | undefined): void {
+    if (replaced !== undefined) {
       const { journal, fanOut } = this.#context;
-      const channels = [...this.#channels.keys()];
+      const before = this.#interrupt();
+      const sent = new Map([...this.#channels.keys()].map((channel) => [channel, this.#sentOf(channel, before)]));
       this.#channels.clear();
       this.#reportedGaps.clear();
-      const behind = transition(this.#interrupt(), { kind: "replaced", cursor: fanOut.edge });
+      const behind = transition(before, { kind: "replaced", cursor: fanOut.edge });
       this.#state = behind;
-      for (const channel of channels) {
+      for (const [channel, newest] of sent) {
         behind.announce.add(channel);
-        // No journal has this epoch, so nothing in the channel is regarded as sent.
-        const recovery = journal.recovery(channel, { epoch: "", position: 0 });
+        // No journal has the epoch "", so nothing in the channel is regarded as sent.
+        const recovery =
+          newest === undefined
+            ? journal.recovery(channel, { epoch: "", position: 0 })
+            : journal.recovery(channel, { epoch: replaced.epoch, position: newest }, replaced.shared);
         const position = recovery.complete ? fanOut.edge : this.#reportGap(behind, channel, recovery);
         this.#deliverAbove(behind, channel, position);
       }
@@ -269,7 +273,8 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     const isAhead = reason === "damaged" && gap.after > cursor;
     const end = isSameEpoch ? Math.min(Math.max(gap.before - 1, gap.after), fanOut.edge) : fanOut.edge;
     const position = keptFrom !== undefined ? Math.min(keptFrom, end) : isAhead ? cursor : end;
-    if (keptFrom !== undefined) this.#reportedGaps.set(channel, gap.before - 1);
+    // The positions of another epoch's gap are those of other events in this epoch.
+    if (keptFrom !== undefined && isSameEpoch) this.#reportedGaps.set(channel, gap.before - 1);
     const reported = { after: gap.after, before: Math.max(gap.before, position + 1) };
     const result = { type: "subscription_result", channel, success: true, epoch, position, id } as const;
     this.sink.send({ ...result, recovered: false, reason, gap: reported });
@@ -288,6 +293,13 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     if (this.#channels.size === 0) behind.cursor = position;
     if (position < behind.cursor) behind.tasks.push({ kind: "range", channel, after: position, until: behind.cursor });
     this.#channels.set(channel, position);
+  }
+
+  /** The position up to which the client has everything of the channel. Undefined: it has no complete state. */
+  #sentOf(channel: string, { cursor, tasks }: Behind): number | undefined {
+    if (tasks.some(({ kind }) => kind !== "range")) return undefined;
+    const [range] = tasks.filter((task) => task.channel === channel);
+    return range?.kind === "range" ? range.after : Math.max(cursor, this.#channels.get(channel) ?? 0);
   }
 
   /** Stops delivery, so that the subscription can change. A call of {@link Subscriber.#continue} must follow. */

@@ -10,7 +10,7 @@ import { countByStatus, seenCameras } from "./seen-cameras.ts";
 export interface MetricsSource {
   version: string;
   isReady: boolean;
-  journal: Pick<Journal, "head" | "snapshot" | "unavailableReason">;
+  journal: Pick<Journal, "head" | "lostEvents" | "snapshot" | "unavailableReason">;
   presence: Pick<PresenceService, "of">;
   /** Undefined when the archive is off. */
   archive: ArchiveStatus | undefined;
@@ -112,6 +112,10 @@ const METRICS: Readonly<Record<string, Metric>> = {
   skylapse_events_dropped_total: counter(
     "QoS 0 publications lost because the store was slow or failed.",
     ({ ingest }) => ingest.dropped,
+  ),
+  skylapse_events_lost_total: counter(
+    "Events that this node had accepted and acknowledged, and that Redis has lost, in a failover or a restart.",
+    ({ journal }) => journal.lostEvents,
   ),
   skylapse_events_foreign_total: counter("Publications outside the topic root.", ({ ingest }) => ingest.foreign),
   skylapse_commands_queued: gauge("Commands that wait for their camera.", ({ commands }) => commands.queued),

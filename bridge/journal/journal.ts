@@ -144,7 +144,9 @@ export interface JournalReader {
  * Whether the journal has every entry after a client's cursor. If not, the entries above `gap.after` and below
  * `gap.before` are missing. `replay` returns the entries after the gap.
  * - `trimmed`: `after` is the cursor; `before` is the lowest position that the channel may still have.
- * - `epoch_changed`: the cursor has no meaning in the current epoch, so `after` is 0.
+ * - `epoch_changed`: the journal has lost entries and begun a new epoch. Usually the journal knows up to which position
+ *   it has the entries of the earlier epoch: then `after` is at most this position, `before` is above the cursor, and
+ *   `keptFrom` is set. Otherwise the cursor has no meaning, and `after` is 0.
  * - `damaged`: the store lost entries. The gap is the first gap after the cursor. `replay` also returns the entries
  *   between the cursor and the gap.
  * - `ahead`: the cursor is above the newest position. The gap begins at the newest position and is empty.
@@ -155,9 +157,18 @@ export type Recovery =
       complete: false;
       reason: UnrecoverableReason;
       gap: Gap;
-      /** Set for `trimmed` if some entries within the gap are kept: `replay` from this position returns them. */
+      /** Set for `trimmed` if some entries within the gap are kept, and for `epoch_changed`: `replay` from here returns them. */
       keptFrom?: number;
     };
+
+/** An epoch that has ended, because the store has lost entries. */
+export interface ReplacedEpoch {
+  epoch: string;
+  /** The new epoch has everything up to this position that this node has passed on. Undefined: nobody knows. */
+  shared: number | undefined;
+  /** How many entries are lost that this node has appended. Without `shared`, at least as many. */
+  lostEvents: number;
+}
 
 /**
  * The durable, ordered record of every accepted publication.
@@ -193,7 +204,8 @@ export interface Journal {
    * @throws {StoreUnavailableError} the store cannot be read
    */
   read(request: ReadRequest): Promise<JournalPage>;
-  recovery(channel: string, since: Since): Recovery;
+  /** @param shared the position up to which the cursor's epoch, if it is an earlier one, is kept. Default: what is known */
+  recovery(channel: string, since: Since, shared?: number): Recovery;
   /**
    * With several nodes, a client may have received events from another node that this node has not read yet. Resolves
    * when this node has read them, or when the journal does not have the position. Undefined: there is nothing to wait for.
@@ -217,8 +229,11 @@ export interface Journal {
   /**
    * Calls back after `epoch`, `head` and the state were reloaded, because the store lost data or this node was
    * disconnected from the store for too long. Holders of a cursor must call `recovery` again. With several nodes only.
+   * @param listener gets the epoch that has ended, if the store lost data
    */
-  onReset(listener: () => void): () => void;
+  onReset(listener: (replaced: ReplacedEpoch | undefined) => void): () => void;
+  /** How many entries the store has lost that this node has appended, since the start of this node. */
+  readonly lostEvents: number;
   /**
    * Retention keeps the entries that the reader has not read yet, up to `maxEvents` of them. Without a position, it
    * keeps the newest `maxEvents` entries. With Redis, it also stops waiting for a reader that is away for an hour, and

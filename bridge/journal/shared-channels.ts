@@ -58,6 +58,10 @@ class SharedChannels implements Journal {
     return this.#journal.unavailableReason;
   }
 
+  get lostEvents(): number {
+    return this.#journal.lostEvents;
+  }
+
   get freeChannels(): number {
     return this.#journal.freeChannels;
   }
@@ -90,22 +94,23 @@ class SharedChannels implements Journal {
     return { ...page, entries: allWithChannelNames(page.entries) };
   };
 
-  recovery(channel: string, since: Since): Recovery {
+  recovery(channel: string, since: Since, shared?: number): Recovery {
     let reported: Incomplete | undefined;
     let keptFrom = Number.POSITIVE_INFINITY;
     const logs = this.#logsOf(channel);
     for (const log of logs) {
-      const recovery = this.#journal.recovery(log, since);
+      const recovery = this.#journal.recovery(log, since, shared);
       if (recovery.complete) keptFrom = since.position;
-      // With `epoch_changed` and `ahead` the result is the same for all logs.
-      else if (logs.length === 1 || (recovery.reason !== "trimmed" && recovery.reason !== "damaged")) return recovery;
+      // With `ahead`, or an `epoch_changed` without `keptFrom`, the result is the same for all logs.
+      else if (logs.length === 1 || recovery.reason === "ahead" || isOfUnknownEpoch(recovery)) return recovery;
       else {
-        keptFrom = Math.min(keptFrom, recovery.gap.before - 1);
+        keptFrom = Math.min(keptFrom, recovery.keptFrom ?? recovery.gap.before - 1);
         reported = lossToReport(reported, recovery);
       }
     }
     if (reported === undefined) return { complete: true };
-    return reported.reason === "damaged" ? reported : { ...reported, keptFrom: Math.max(since.position, keptFrom) };
+    if (reported.reason === "damaged") return reported;
+    return { ...reported, keptFrom: reported.reason === "trimmed" ? Math.max(since.position, keptFrom) : keptFrom };
   }
 
   snapshot(channel: string): readonly StateEntry[] {
@@ -189,6 +194,10 @@ function lossToReport(one: Incomplete | undefined, other: Incomplete): Incomplet
   if (one === undefined) return other;
   if (one.reason !== other.reason) return one.reason === "trimmed" ? one : other;
   return (one.reason === "trimmed") === one.gap.before >= other.gap.before ? one : other;
+}
+
+function isOfUnknownEpoch({ reason, keptFrom }: Incomplete): boolean {
+  return reason === "epoch_changed" && keptFrom === undefined;
 }
 
 /** Replaces log names by channel names, as dashboards know them. */

@@ -11,7 +11,7 @@ const natural = z.number().int().nonnegative();
 const count = natural.default(0);
 export const countsSchema = z.object({
   ...{ events: count, connections: count, tokens_minted: count, broadcasts: count, commands: count },
-  ...{ http_requests: count, http_refused: count },
+  ...{ http_requests: count, http_refused: count, lost_events: count },
 });
 type Counts = z.infer<typeof countsSchema>;
 

@@ -1,5 +1,5 @@
 import { messageOf } from "../../platform/errors.ts";
-import type { LoggedPublication, PublicationPage } from "../../platform/publication-log.ts";
+import type { LoggedPublication, LostPublications, PublicationPage } from "../../platform/publication-log.ts";
 import type { FilterOptions } from "../access/filter-options.ts";
 import type { PermissionSet } from "../access/permission-sets.ts";
 import { sessionName } from "../access/session-names.ts";
@@ -19,6 +19,7 @@ import {
   type StoredSession,
   sessionOf,
 } from "./session-record.ts";
+import { recordUpTo } from "./session-rollback.ts";
 import { SessionTable } from "./session-table.ts";
 import { LogShares } from "./shares/log-shares.ts";
 
@@ -96,27 +97,46 @@ export class LogSessions {
   }
 
   /**
+   * Counts what sessions lose with these publications. Call this before the connections are closed.
+   * @returns for {@link load}: what this node knows about its sessions, of which the store has lost the newest changes
+   */
+  lose({ after, publications }: LostPublications): Map<string, CursorRecord> {
+    this.bounds.lose(publications);
+    const records = new Map<string, CursorRecord>();
+    for (const { key, cursor, isElsewhere } of this.#sessions.values())
+      if (!isElsewhere) records.set(key, recordUpTo(cursor.record(), after));
+    return records;
+  }
+
+  /**
    * Loads everything, or loads it again. Cursors from before have no effect any more.
+   * @param known as {@link lose} returns it. Default: the rows in the store are the newest
    * @returns the keys of the sessions whose rows are unreadable, and of those that may have missed publications
    */
-  async load(): Promise<{ unreadable: string[]; missed: string[] }> {
+  async load(
+    known: ReadonlyMap<string, CursorRecord> = new Map(),
+  ): Promise<{ unreadable: string[]; missed: string[] }> {
     for (const end of this.#ends.splice(0)) end();
     for (const session of this.entries()) this.forget(session.key);
     this.bounds.clear();
-    return await this.#load();
+    return await this.#load(known);
   }
 
-  async #load(): ReturnType<LogSessions["load"]> {
+  async #load(known: ReadonlyMap<string, CursorRecord>): ReturnType<LogSessions["load"]> {
     const { log } = this.#options;
     const { records, unreadable } = await loadRecords(log.rows);
     const missed = new Set<LogSession>();
     this.#edge = log.publications.head;
     let lowest = this.#edge;
     for (const [key, record] of records) {
-      const session = this.#add(key, record);
+      const newer = log.rows.isUnchanged(key) ? known.get(key) : undefined;
+      const session = this.#add(key, { ...record, ...newer });
       session.isElsewhere = log.rows.writerOf(key) === "other";
       if (session.isElsewhere) continue;
-      if (record.epoch !== log.publications.epoch) {
+      if (newer !== undefined) {
+        this.#saves.note(session);
+        this.#saves.save(session);
+      } else if (!log.publications.isKnown(record.epoch)) {
         missed.add(session);
         session.toldUntil = this.#edge;
         if (log.rows.writerOf(key) === "this") this.#saves.note(session);
@@ -314,7 +334,7 @@ export class LogSessions {
 
   #read(key: string, row: string): StoredSession | undefined {
     const record = readRecord(row);
-    if (record !== undefined && record.epoch !== this.#options.log.publications.epoch)
+    if (record !== undefined && !this.#options.log.publications.isKnown(record.epoch))
       this.#options.logger.warn(sessionName(key), "session may have missed messages: the journal has lost entries");
     return record;
   }

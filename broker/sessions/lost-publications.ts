@@ -1,6 +1,6 @@
 import { type LoggedPublication, type PublicationLog, sizeOf } from "../../platform/publication-log.ts";
 import type { SessionCursor } from "./session-cursor.ts";
-import type { SessionGroup } from "./session-groups.ts";
+import type { LogCursor, SessionGroup } from "./session-groups.ts";
 
 /** The publications of a group in a part of the log. */
 interface GroupPublications {
@@ -46,6 +46,25 @@ export function above(position: number, found: GroupPublications | undefined): {
     else low = middle + 1;
   }
   return { messages: positions.length - low, bytes: (sizes.at(-1) ?? 0) - (sizes[low - 1] ?? 0) };
+}
+
+/** The positions of the publications that are for each session. */
+export function positionsBySession(
+  publications: readonly LoggedPublication[],
+  match: (publication: LoggedPublication) => readonly SessionGroup[],
+): Map<LogCursor, number[]> {
+  const found = new Map<LogCursor, number[]>();
+  for (const publication of publications) {
+    // A session that was away gets the newest of these only.
+    if (publication.reference !== undefined) continue;
+    for (const group of match(publication))
+      for (const cursor of group.members) {
+        const positions = found.get(cursor);
+        if (positions === undefined) found.set(cursor, [publication.position]);
+        else positions.push(publication.position);
+      }
+  }
+  return found;
 }
 
 /** Parks a session that comes from another node, with what it has behind it as far as memory reaches back. */

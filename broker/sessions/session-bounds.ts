@@ -3,7 +3,7 @@ import { messageOf } from "../../platform/errors.ts";
 import type { LoggedPublication, MqttLog, PublicationPage } from "../../platform/publication-log.ts";
 import { sessionName } from "../access/session-names.ts";
 import { LogBounds } from "./log-bounds.ts";
-import { above, publicationsUpTo } from "./lost-publications.ts";
+import { above, positionsBySession, publicationsUpTo } from "./lost-publications.ts";
 import type { LogCursor, SessionGroups } from "./session-groups.ts";
 
 const NOTHING = { messages: 0, bytes: 0 };
@@ -61,7 +61,7 @@ export class SessionBounds {
   readonly #log: LogBounds;
   #timer: NodeJS.Timeout | undefined;
   #isGivingUp = false;
-  /** Publications that sessions have lost because they had too many behind them. */
+  /** Publications that sessions have lost, because they had too many behind them, or because the store lost some. */
   dropped = 0;
 
   constructor(options: SessionBoundsOptions, sessions: Sessions) {
@@ -105,6 +105,22 @@ export class SessionBounds {
   /** Publications of this size, at or before the position, were removed by a compaction. */
   removed(upTo: number, bytes: number): void {
     this.#log.removed(upTo, bytes);
+  }
+
+  /** The store has lost the publications. Counts those that the clients of sessions may not have. */
+  lose(publications: readonly LoggedPublication[]): void {
+    const { log, logger } = this.#options;
+    const { groups, all } = this.#sessions;
+    const bySession = positionsBySession(publications, (publication) => groups.match(publication));
+    for (const { key, cursor, isElsewhere } of all()) {
+      const open = new Set(cursor.unacknowledged());
+      const isLost = (position: number) => position > cursor.sent || open.has(position);
+      const lost = bySession.get(cursor)?.filter(isLost).length ?? 0;
+      // One node counts for a session without a connection.
+      if (lost === 0 || isElsewhere || (cursor.isAway && !log.rows.isFirstNode)) continue;
+      this.dropped += lost;
+      logger.error({ ...sessionName(key), lost }, "messages of a session are lost, because the store has lost them");
+    }
   }
 
   start(): void {

@@ -2,7 +2,7 @@ import { StoreUnavailableError } from "../../platform/errors.ts";
 import { inTime } from "../../platform/in-time.ts";
 import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
-import type { MqttLog } from "../../platform/publication-log.ts";
+import type { LostPublications, MqttLog } from "../../platform/publication-log.ts";
 import type { Kept } from "../access/authenticate.ts";
 import { ConnackCode, RefusedConnectionError } from "../access/errors.ts";
 import { describeSession } from "../access/session-names.ts";
@@ -74,17 +74,17 @@ export class SessionLifetimes {
 
   async load(): Promise<void> {
     const { log } = this.#options;
-    log.onReset(() => {
-      this.#loading = this.#loading.then(() => this.#reload());
+    log.onReset((lost) => {
+      this.#loading = this.#loading.then(() => this.#reload(lost));
     });
     const loaded = await this.#loadSessions();
     await Promise.all([this.retained.load(), this.wills.load(), this.#loadIncomingIds()]);
     this.#reportLosses(loaded);
   }
 
-  async #loadSessions(): ReturnType<LogSessions["load"]> {
+  async #loadSessions(known?: Parameters<LogSessions["load"]>[0]): ReturnType<LogSessions["load"]> {
     this.#stopFollowing();
-    const loaded = await this.sessions.load();
+    const loaded = await this.sessions.load(known);
     this.#stopFollowing = this.#options.log.rows.follow({
       onTaken: (client, row) => this.#onTaken(client, row),
       onLeft: (client, row) => this.#onLeft(client, row),
@@ -95,11 +95,14 @@ export class SessionLifetimes {
   }
 
   /** This node has missed publications. Its clients reconnect immediately, and their sessions continue. */
-  async #reload(): Promise<void> {
+  async #reload(lost: LostPublications | undefined): Promise<void> {
+    const known = lost === undefined ? undefined : this.sessions.lose(lost);
     this.#options.closeClients(undefined);
     for (let isLoaded = false; !isLoaded && !this.#isClosed; ) {
       try {
-        this.#reportLosses(await this.#loadSessions());
+        this.#reportLosses(await this.#loadSessions(known));
+        // Before their clients connect to other nodes.
+        if (known !== undefined) await this.sessions.flush();
         this.incoming.clearAll();
         await Promise.all([this.retained.load(), this.#loadIncomingIds()]);
         isLoaded = true;

@@ -36,7 +36,7 @@ const brokerSchema = z.object({
 const statsSchema = z.object({
   node: z.object({
     access: accessSchema.optional(),
-    journal: z.object({ trouble: z.string().optional() }),
+    journal: z.object({ trouble: z.string().optional(), lost: z.number().default(0) }),
     broker: brokerSchema.optional(),
   }),
   cluster: z.object({ trouble: z.string().optional() }),
@@ -131,7 +131,8 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
   const { node, cluster } = statsSchema.parse((await get(url, "/stats", key)).body);
   const dropped = node.broker?.droppedOfflineMessages ?? 0;
   const unavailableReason = node.journal.trouble ?? cluster.trouble;
-  const losses = `${dropped} messages for disconnected clients were dropped, because they were too many or too old`;
+  const { lost } = node.journal;
+  const losses = `${dropped} messages for disconnected clients were dropped, because they were too many or too old${lost > 0 ? ", or because Redis lost them" : ""}`;
   const advice =
     "let those clients reconnect sooner, or raise MAX_OFFLINE_MESSAGES, MAX_OFFLINE_BYTES and MAX_OFFLINE_LOG_BYTES";
   return [
@@ -142,8 +143,16 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
     unavailableReason === undefined
       ? ok("journal", "it accepts events")
       : wrong("journal", `${unavailableReason}. The server acknowledges no event until this is fixed`),
+    ...(lost === 0 ? [] : [warn("lost events", lostAdvice(lost))]),
     ...(dropped === 0 ? [] : [warn("MQTT queues", `${losses}: ${advice}`)]),
   ];
+}
+
+function lostAdvice(lost: number): string {
+  return (
+    `Redis has lost ${lost} events that this node had acknowledged since its start, in a failover or a restart: ` +
+    "set min-replicas-to-write 1 and appendfsync always in Redis"
+  );
 }
 
 function accessFindings(access: z.infer<typeof accessSchema> | undefined): Finding[] {

@@ -80,7 +80,7 @@ export async function openStores({ store, bridge, shared, onDamage, logger }: St
             logger: partLogger("journal"),
           })
         : await openRedisJournal({
-            ...{ redis, membership, retentionEvents, retentionHours, now, previews, logger },
+            ...{ redis, membership, retentionEvents, retentionHours, now, previews, onDamage, logger },
           });
     parts.add({ stop: () => journal.close() });
     const sharedJournal = withFairShares(journal, bridge.journal);

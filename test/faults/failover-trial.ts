@@ -1,5 +1,6 @@
 import { expect } from "vitest";
 import { WebSocket } from "ws";
+import { z } from "zod";
 import { createClient } from "../../dashboard-client/index.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { LONG, WAIT_MS } from "../support/long-form.ts";
@@ -9,6 +10,7 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 import { Publisher } from "./publisher.ts";
 import { SessionClient } from "./session-client.ts";
 
+export const OPERATOR_KEY = "operator-key-of-the-tests";
 const NODES = 2;
 const MESSAGES = LONG ? 2_000 : 400;
 /** Acknowledged while nothing is replicated. */
@@ -28,6 +30,7 @@ export interface Failover {
 export interface Received {
   name: string;
   missing: number;
+  /** Of what was acknowledged before the failover. Other messages are published again, and may arrive twice if they are lost. */
   twice: number;
   outOfOrder: number;
 }
@@ -36,6 +39,8 @@ export interface Outcome {
   acknowledged: number;
   /** Acknowledged, and not in the journal of the new master. */
   lost: number;
+  /** How many lost events the nodes report. */
+  told: number;
   receivers: readonly Received[];
   nodes: readonly Skylapse[];
   deployment: RedisDeployment;
@@ -85,6 +90,10 @@ export async function tryFailover({ kind, signal, settings, isCut }: Failover, o
   master.process.kill(signal);
   if (isCut) deployment.replica().process.kill("SIGCONT");
   await deployment.promoted();
+  const before = new Set(
+    publishers.flatMap(({ source, acknowledged: numbers }) => [...numbers].map((n) => `${source} ${n}`)),
+  );
+  const countOf = (twice: ReadonlySet<string>) => [...twice].filter((id) => before.has(id)).length;
   await deployment.bringBack();
   for (const session of away) session.come();
   await Promise.all(publishers.map(({ done }) => done));
@@ -101,15 +110,16 @@ export async function tryFailover({ kind, signal, settings, isCut }: Failover, o
     .catch(() => {});
   const received = [
     ...sessions.map((session) => {
-      const { outOfOrder, twiceQos2 } = session.faults(publishers);
-      return { name: session.name, missing: missing(session), twice: twiceQos2, outOfOrder };
+      const { outOfOrder } = session.faults(publishers);
+      return { name: session.name, missing: missing(session), twice: countOf(session.twiceQos2), outOfOrder };
     }),
     ...dashboards.map(({ name, twice, outOfOrder }, index) => ({
-      ...{ name, missing: all()[sessions.length + index] ?? 0, twice, outOfOrder },
+      ...{ name, missing: all()[sessions.length + index] ?? 0, twice: countOf(twice), outOfOrder },
     })),
   ];
   return {
     acknowledged: acknowledged(),
+    told: (await Promise.all(nodes.map(lostAt))).reduce((total, count) => total + count, 0),
     lost: publishers.reduce(
       (total, { source, acknowledged: numbers }) =>
         total + [...numbers].filter((n) => kept.get(source)?.has(n) !== true).length,
@@ -119,12 +129,19 @@ export async function tryFailover({ kind, signal, settings, isCut }: Failover, o
   };
 }
 
+const statsSchema = z.object({ node: z.object({ journal: z.object({ lost: z.number() }) }) });
+
+async function lostAt({ http }: Skylapse): Promise<number> {
+  const answer = await fetch(`${http}/stats`, { headers: { authorization: `Bearer ${OPERATOR_KEY}` } });
+  return statsSchema.parse(await answer.json()).node.journal.lost;
+}
+
 async function startNodes(redisUrl: string, onEnd: CleanUp): Promise<Skylapse[]> {
   const nodes: Skylapse[] = [];
   for (let index = 0; index < NODES; index++) {
     const dataPath = makeDataPath();
     const env = {
-      ...{ JWT_SECRET, OPERATOR_KEY: "operator-key-of-the-tests", REDIS_URL: redisUrl, LOG_LEVEL: "info" },
+      ...{ JWT_SECRET, OPERATOR_KEY, REDIS_URL: redisUrl, LOG_LEVEL: "info" },
       ...{ RETENTION_EVENTS: "200000", MAX_OFFLINE_MESSAGES: "0", MAX_OFFLINE_BYTES: "0" },
     };
     const node = await startSkylapse({ dataPath, env });
@@ -140,7 +157,8 @@ async function startNodes(redisUrl: string, onEnd: CleanUp): Promise<Skylapse[]>
 class Dashboard {
   readonly name: string;
   readonly gaps: unknown[] = [];
-  twice = 0;
+  /** By camera and number. */
+  readonly twice = new Set<string>();
   outOfOrder = 0;
   readonly #shown = new Map<string, Set<number>>();
   readonly #newest = new Map<string, number>();
@@ -177,7 +195,7 @@ class Dashboard {
   #show(camera: string, n: number): void {
     const shown = this.#shown.get(camera) ?? new Set();
     this.#shown.set(camera, shown);
-    if (shown.has(n)) this.twice++;
+    if (shown.has(n)) this.twice.add(`${camera} ${n}`);
     else if (n < (this.#newest.get(camera) ?? 0)) this.outOfOrder++;
     shown.add(n);
     this.#newest.set(camera, Math.max(n, this.#newest.get(camera) ?? 0));

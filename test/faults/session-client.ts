@@ -52,6 +52,8 @@ export class SessionClient {
   readonly #arrived = new Map<string, Set<number>>();
   readonly #newest = new Map<string, number>();
   readonly #held = new Set<number>();
+  /** What arrived twice at QoS 2, by source and number. */
+  readonly twiceQos2 = new Set<string>();
   /** What arrived on this connection, by source and number. */
   readonly #onConnection = new Set<string>();
   /** By source. */
@@ -182,6 +184,7 @@ export class SessionClient {
     const id = `${source} ${n}`;
     if (arrived.has(n)) {
       const repeats = this.#repeats.get(source) ?? { qos1: 0, qos2: 0, onConnection: 0 };
+      if (qos === 2) this.twiceQos2.add(id);
       repeats[qos === 2 ? "qos2" : this.#onConnection.has(id) ? "onConnection" : "qos1"]++;
       this.#repeats.set(source, repeats);
     } else {

@@ -72,10 +72,16 @@ export abstract class ChannelTable<Known extends Channel = Channel> {
     return highest;
   }
 
-  recovery(channel: string, since: Since, { epoch, head }: { epoch: string; head: number }): Recovery {
+  /** @param shared as for {@link Journal.recovery} */
+  recovery(channel: string, since: Since, { epoch, head }: { epoch: string; head: number }, shared?: number): Recovery {
     const floor = this.floorOf(channel);
-    if (since.epoch !== epoch)
-      return { complete: false, reason: "epoch_changed", gap: { after: 0, before: floor + 1 } };
+    if (since.epoch !== epoch) {
+      const reason = "epoch_changed";
+      if (shared === undefined) return { complete: false, reason, gap: { after: 0, before: floor + 1 } };
+      const after = Math.min(since.position, shared);
+      const keptFrom = Math.max(after, floor);
+      return { complete: false, reason, gap: { after, before: Math.max(since.position, keptFrom) + 1 }, keptFrom };
+    }
     if (since.position > head) return { complete: false, reason: "ahead", gap: { after: head, before: head + 1 } };
     if (since.position < floor)
       return { complete: false, reason: "trimmed", gap: { after: since.position, before: floor + 1 } };

@@ -6,6 +6,7 @@ import type { StateChanges, StateTable } from "./state-table.ts";
 
 interface ViewStart<Channels> {
   epoch: string;
+  origins?: ReadonlyMap<string, number>;
   head: number;
   channels: Channels;
   states: StateTable;
@@ -17,6 +18,8 @@ interface ViewStart<Channels> {
 /** This node's copy of what readers see of the journal, in memory, as of one position. New entries update it in order. */
 export class JournalView<Channels extends ChannelTable = ChannelTable> {
   readonly epoch: string;
+  /** Earlier epochs, with the position up to which the journal still has their entries. */
+  readonly origins: ReadonlyMap<string, number>;
   readonly channels: Channels;
   readonly states: StateTable;
   readonly publications: PublicationRows;
@@ -24,8 +27,17 @@ export class JournalView<Channels extends ChannelTable = ChannelTable> {
   /** The newest position. Changed by {@link apply} only. */
   head: number;
 
-  constructor({ epoch, head, channels, states, publications, maxRecentChars }: ViewStart<Channels>) {
+  constructor({
+    epoch,
+    origins = new Map(),
+    head,
+    channels,
+    states,
+    publications,
+    maxRecentChars,
+  }: ViewStart<Channels>) {
     this.epoch = epoch;
+    this.origins = origins;
     this.head = head;
     this.channels = channels;
     this.states = states;

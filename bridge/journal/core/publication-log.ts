@@ -3,10 +3,12 @@ import { messageOf, StoreUnavailableError } from "../../../platform/errors.ts";
 import { Listeners } from "../../../platform/listeners.ts";
 import type {
   LoggedPublication,
+  LostPublications,
   PublicationLog,
   PublicationPage,
   RetainedPublication,
 } from "../../../platform/publication-log.ts";
+import type { ReplacedEpoch } from "../journal.ts";
 import { type ReferencedPreviews, withPictures } from "../preview-references.ts";
 import { type LogRow, publicationPage } from "./publication-page.ts";
 import type { PublicationRows } from "./publication-rows.ts";
@@ -38,6 +40,7 @@ export interface PublicationStore {
 /** The part of the journal's view that the log needs. */
 interface LogView {
   readonly epoch: string;
+  readonly origins: ReadonlyMap<string, number>;
   readonly head: number;
   readonly publications: PublicationRows;
 }
@@ -55,7 +58,7 @@ export class StoredPublicationLog implements PublicationLog {
   readonly #options: StoredPublicationLogOptions;
   readonly #followers: Listeners<[publications: readonly LoggedPublication[], head: number]>;
   readonly #compactedListeners: Listeners<Parameters<OnCompacted>>;
-  readonly #resetListeners: Listeners<[]>;
+  readonly #resetListeners: Listeners<[lost: LostPublications | undefined]>;
   #recent: RecentPublications;
   /** The newest position that was passed to the followers. */
   head: number;
@@ -76,6 +79,10 @@ export class StoredPublicationLog implements PublicationLog {
     return this.#options.view().epoch;
   }
 
+  isKnown(epoch: string): boolean {
+    return epoch === this.epoch || this.#options.view().origins.has(epoch);
+  }
+
   get floor(): number {
     return this.#options.view().publications.floor;
   }
@@ -88,8 +95,8 @@ export class StoredPublicationLog implements PublicationLog {
   onCompacted: PublicationLog["onCompacted"] = (listener) => this.#compactedListeners.add(listener);
   recent: PublicationLog["recent"] = (after) => this.#recent.read(after);
 
-  /** Calls back when this node has missed publications, or another epoch has begun. @returns stops that */
-  onReset(listener: () => void): () => void {
+  /** As {@link MqttLog.onReset}. */
+  onReset(listener: (lost: LostPublications | undefined) => void): () => void {
     return this.#resetListeners.add(listener);
   }
 
@@ -120,14 +127,28 @@ export class StoredPublicationLog implements PublicationLog {
       "publications for MQTT subscribers are lost: the store has removed them",
     );
     this.#recent = new RecentPublications(this.head);
-    this.#resetListeners.call();
+    this.#resetListeners.call(undefined);
   }
 
-  /** Begins again at the head of the view, which is of another epoch. */
-  reset(): void {
+  /** Begins again at the head of the view. @param replaced set if the view is of another epoch */
+  reset(replaced?: Pick<ReplacedEpoch, "shared">): void {
+    const shared = replaced?.shared;
+    const lost = shared === undefined ? undefined : { after: shared, publications: this.#recentAbove(shared) };
     this.head = this.#options.view().head;
     this.#recent = new RecentPublications(this.head);
-    this.#resetListeners.call();
+    this.#resetListeners.call(lost);
+  }
+
+  /** The publications above the position, as far as memory reaches back. */
+  #recentAbove(position: number): readonly LoggedPublication[] {
+    const found: LoggedPublication[] = [];
+    for (let after = Math.max(position, this.#recent.after); after < this.head; ) {
+      const page = this.#recent.read(after);
+      if (page === undefined) break;
+      found.push(...page.publications);
+      after = page.next;
+    }
+    return found;
   }
 
   async read(after: number): Promise<PublicationPage> {

@@ -12,7 +12,6 @@ export class RecentPublications {
   /** The index of the oldest publication. Evicted ones before it stay in the array until they are half of it. */
   #start = 0;
   #bytes = 0;
-  /** Every publication above this position is in memory. */
   #after: number;
   #head: number;
 
@@ -20,6 +19,11 @@ export class RecentPublications {
     this.#maxBytes = maxBytes;
     this.#after = head;
     this.#head = head;
+  }
+
+  /** Every publication above this position is in memory. */
+  get after(): number {
+    return this.#after;
   }
 
   /** Adds the publications that follow the last one, and evicts the oldest beyond the limit. */

@@ -1,5 +1,5 @@
 import type { BrokerRows, EarlierRows, LoggedPublication, MqttLog } from "../../../platform/publication-log.ts";
-import type { Appended, Entry, JournalMessage, JournalReader, OpenPublication } from "../journal.ts";
+import type { Appended, Entry, JournalMessage, JournalReader, OpenPublication, ReplacedEpoch } from "../journal.ts";
 import type { Waiter } from "./append-queue.ts";
 import type { JournalView } from "./journal-view.ts";
 import type { PageStore } from "./page-reader.ts";
@@ -68,8 +68,8 @@ export interface StoreOwner {
   ): void;
   /** Counts appends of this node, so that retention runs. */
   appended(count: number): void;
-  /** The view was replaced. @param isOther it has another epoch */
-  reset(isOther: boolean): void;
+  /** The view was replaced. @param replaced set if it has another epoch */
+  reset(replaced: ReplacedEpoch | undefined): void;
   /** {@link JournalStore.unfinished} has new commands. */
   foundUnfinished(): void;
 }

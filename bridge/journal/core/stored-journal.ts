@@ -4,7 +4,7 @@ import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { inTime } from "../../../platform/in-time.ts";
 import { Listeners } from "../../../platform/listeners.ts";
 import type { AppendedPublication, LoggedPublication, MqttLog } from "../../../platform/publication-log.ts";
-import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery } from "../journal.ts";
+import type { Appended, Entry, Journal, JournalMessage, JournalReader, Recovery, ReplacedEpoch } from "../journal.ts";
 import type { ReferencedPreviews } from "../preview-references.ts";
 import { BACKGROUND } from "./limits.ts";
 import { PageReader } from "./page-reader.ts";
@@ -25,13 +25,14 @@ export class StoredJournal implements Journal, StoreOwner {
   readonly #logger: Logger;
   readonly #pages: PageReader;
   readonly #followers: Listeners<[entries: readonly Entry[]]>;
-  readonly #resetListeners: Listeners<[]>;
+  readonly #resetListeners: Listeners<[replaced: ReplacedEpoch | undefined]>;
   readonly #unfinishedListeners: Listeners<[]>;
   readonly #readers = new Set<JournalReader>();
   readonly log: StoredPublicationLog;
   readonly mqtt: MqttLog;
   #trimming: Promise<unknown> = Promise.resolve();
   #untrimmedAppends = 0;
+  #lostEvents = 0;
   #trimTimer: NodeJS.Timeout | undefined;
   #openTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
@@ -76,6 +77,10 @@ export class StoredJournal implements Journal, StoreOwner {
     return this.#store.view.channels.free;
   }
 
+  get lostEvents(): number {
+    return this.#lostEvents;
+  }
+
   get isClosing(): boolean {
     return this.#closing !== undefined;
   }
@@ -102,8 +107,8 @@ export class StoredJournal implements Journal, StoreOwner {
     return await this.#pages.read(request, this.#store.view);
   };
 
-  recovery(channel: string, since: Since): Recovery {
-    return this.#store.view.channels.recovery(channel, since, this);
+  recovery(channel: string, since: Since, shared = this.#store.view.origins.get(since.epoch)): Recovery {
+    return this.#store.view.channels.recovery(channel, since, this, shared);
   }
 
   reach(since: Since): Promise<void> | undefined {
@@ -179,9 +184,10 @@ export class StoredJournal implements Journal, StoreOwner {
     if (this.#untrimmedAppends >= BACKGROUND.trimEveryAppends) this.#trimInBackground();
   }
 
-  reset(isOther: boolean): void {
-    this.#resetListeners.call();
-    if (isOther) this.log.reset();
+  reset(replaced: ReplacedEpoch | undefined): void {
+    this.#lostEvents += replaced?.lostEvents ?? 0;
+    this.#resetListeners.call(replaced);
+    if (replaced !== undefined) this.log.reset(replaced);
     this.foundUnfinished();
   }
 

@@ -37,7 +37,7 @@ export class RowLedgers implements ShareLedgers {
         logger.error(name, "group of shared subscriptions lost: its record is unreadable");
         log.rows.set(key, undefined);
       } else {
-        if (record.epoch !== log.publications.epoch)
+        if (!log.publications.isKnown(record.epoch))
           logger.warn(name, "group of shared subscriptions may have missed messages: the store has lost some");
         ledgers.push(this.#open(record));
       }

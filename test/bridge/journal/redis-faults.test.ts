@@ -1,6 +1,6 @@
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Appended, Entry, Journal, JournalMessage } from "../../../bridge/journal/journal.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
@@ -32,7 +32,7 @@ function follow(journal: Journal): Entry[] {
 }
 
 function reset(journal: Journal): Promise<void> {
-  return new Promise((resolve) => journal.onReset(resolve));
+  return new Promise((resolve) => journal.onReset(() => resolve()));
 }
 
 /** Like a camera, sends the message again until it is acknowledged. */
@@ -149,8 +149,12 @@ test.each(["restarted without its data", "emptied"])(
   },
 );
 
-test("when Redis is rolled back to an earlier state, the journal gets a new epoch", async () => {
-  const [one, other] = await Promise.all([place.openNode({ waits: PATIENT }), place.openNode({ waits: PATIENT })]);
+test("when Redis is rolled back to an earlier state, a new epoch continues the journal, and each node reports what it lost", async () => {
+  const onDamage = vi.fn();
+  const [one, other] = await Promise.all([
+    place.openNode({ waits: PATIENT, onDamage }),
+    place.openNode({ waits: PATIENT, onDamage }),
+  ]);
   const { epoch } = one;
   const [, folder = ""] = (await place.admin.config("GET", "dir")) as [string, string];
   for (const seq of range(1, 5)) await deliver(one, seq);
@@ -167,7 +171,16 @@ test("when Redis is rolled back to an earlier state, the journal gets a new epoc
   await resets;
   expect(one.epoch).not.toBe(epoch);
   expect(other.epoch).toBe(one.epoch);
-  expect(one.recovery("dashboard", { epoch, position: 10 })).toMatchObject({ reason: "epoch_changed" });
+  const reason = "epoch_changed";
+  for (const node of [one, other]) {
+    const recovery = (position: number) => node.recovery("dashboard", { epoch, position });
+    expect(recovery(10)).toEqual({ complete: false, reason, gap: { after: 5, before: 11 }, keptFrom: 5 });
+    expect(recovery(3)).toEqual({ complete: false, reason, gap: { after: 3, before: 4 }, keptFrom: 3 });
+  }
+  expect([one.lostEvents, other.lostEvents]).toEqual([5, 0]);
+  expect(onDamage.mock.calls).toEqual([
+    [expect.objectContaining({ missing: `5 events of this node, among the positions 6 to 10 of epoch ${epoch}` })],
+  ]);
   expect(await deliver(one, 5)).toMatchObject({ duplicate: true });
   expect(await deliver(one, 6)).toMatchObject({ position: 6 });
   await expect.poll(() => seqs(other)).toEqual(range(1, 6));

@@ -459,7 +459,7 @@ describe("faults of Redis", () => {
     for (const seq of range(6, 10)) await deliver(one, seq);
     await expect.poll(() => mqttOf(other).publications.head).toBe(10);
     const { epoch } = one;
-    const told = [one, other].map((node) => new Promise<void>((resolve) => mqttOf(node).onReset(resolve)));
+    const told = [one, other].map((node) => new Promise<void>((resolve) => mqttOf(node).onReset(() => resolve())));
     await own.stop();
     await rm(join(folder, "appendonlydir"), { recursive: true });
     await cp(join(folder, "old"), join(folder, "appendonlydir"), { recursive: true });

@@ -77,6 +77,10 @@ export class LevelBrokerRows implements BrokerRows {
 
   release(): void {}
 
+  isUnchanged(): boolean {
+    return true;
+  }
+
   writerOf(): "this" {
     return "this";
   }

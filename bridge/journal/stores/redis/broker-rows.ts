@@ -53,7 +53,9 @@ interface RedisBrokerRowsOptions {
 export class RedisBrokerRows implements BrokerRows {
   readonly #options: RedisBrokerRowsOptions;
   readonly #writer: RowWriter;
-  readonly #writers = new Map<string, Writer>();
+  #writers = new Map<string, Writer>();
+  /** As before the last {@link reset}. */
+  #writersBefore: ReadonlyMap<string, Writer> = new Map();
   /** Takes without a result, by token. */
   readonly #taking = new Map<string, Taking>();
   /** Clients that this run took without knowing their rows, because the reply was lost: each with the change. */
@@ -185,6 +187,11 @@ export class RedisBrokerRows implements BrokerRows {
     return run === "" ? "nobody" : run === this.#options.run ? "this" : "other";
   }
 
+  isUnchanged(client: string): boolean {
+    const now = this.#writers.get(client);
+    return now?.run === this.#options.run && now.generation === this.#writersBefore.get(client)?.generation;
+  }
+
   get isFirstNode(): boolean {
     return this.#isFirst && performance.now() < this.#options.membership.aliveUntil;
   }
@@ -259,7 +266,8 @@ export class RedisBrokerRows implements BrokerRows {
     this.#listener = undefined;
     this.#read = undefined;
     this.#waiting = [];
-    this.#writers.clear();
+    this.#writersBefore = this.#writers;
+    this.#writers = new Map();
     this.#unknown.clear();
     this.#writer.reset();
     for (const [token, taking] of [...this.#taking]) {

@@ -6,6 +6,8 @@ export const MAX_CHUNK_ENTRIES = 64;
 export const MAX_CHUNK_CHARS = 32 * 1024;
 /** The largest size of the payloads for MQTT subscribers in a chunk. A chunk with one entry may be larger. */
 export const MAX_CHUNK_PAYLOAD_BYTES = 256 * 1024;
+/** Chunks of the log in one read. */
+export const CHUNKS_PER_READ = 64;
 /** The largest number of channels of an entry: it is stored as one character. */
 export const MAX_ENTRY_CHANNELS = 120;
 

@@ -3,7 +3,7 @@ import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import { type Connection, partsOf } from "../../../../platform/redis/connection.ts";
 import { PublicationRows } from "../../core/publication-rows.ts";
 import type { StateEntry } from "../../journal.ts";
-import { type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";
+import { CHUNKS_PER_READ, type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { RedisView } from "./redis-view.ts";
@@ -19,7 +19,6 @@ export interface Loaded {
 
 /** Fields of a hash per read: Redis needs a few milliseconds. */
 const FIELDS_PER_READ = 1_000;
-export const CHUNKS_PER_READ = 64;
 /** The largest number of attempts to load the journal. An attempt fails when the journal changes meanwhile. */
 const MAX_ATTEMPTS = 5;
 
@@ -27,9 +26,26 @@ function newEpoch(): string {
   return randomBytes(9).toString("base64url");
 }
 
-/** Begins a new epoch after Redis lost entries: the cursors of clients may now name other entries. */
-export async function renewEpoch(connection: Connection, keys: JournalKeys, epoch: string): Promise<void> {
-  await connection.run(RENEW, keys.meta, [keys.prefix, epoch, newEpoch()]);
+/**
+ * Begins a new epoch after Redis lost entries: the cursors of clients may now name other entries.
+ * @param shared the position up to which the entries are those of the epoch. Default: nobody knows
+ */
+export async function renewEpoch(
+  connection: Connection,
+  keys: JournalKeys,
+  epoch: string,
+  shared?: number,
+): Promise<void> {
+  await connection.run(RENEW, keys.meta, [keys.prefix, epoch, newEpoch(), shared ?? ""]);
+}
+
+/** @param field the epoch to which the field belongs, then epochs and positions */
+function readOrigins(field: string, epoch: string): ReadonlyMap<string, number> {
+  const [of, ...names] = field.split(" ");
+  const origins = new Map<string, number>();
+  if (of !== epoch) return origins;
+  for (let at = 0; at + 1 < names.length; at += 2) origins.set(names[at] ?? "", Number(names[at + 1]));
+  return origins;
 }
 
 /**
@@ -47,7 +63,8 @@ export async function load(
     const opened = partsOf(await connection.run(OPEN, keys.meta, [keys.prefix, newEpoch()])).map(String);
     const [epoch = "", head = "", stamp = "", forgottenFloor = "", published = "", publishedBytes = ""] = opened;
     const publications = new PublicationRows(Number(published), Number(publishedBytes));
-    const start = { epoch, head: Number(head), stamp, forgottenFloor: Number(forgottenFloor), publications };
+    const origins = readOrigins(opened[6] ?? "", epoch);
+    const start = { epoch, origins, head: Number(head), stamp, forgottenFloor: Number(forgottenFloor), publications };
     const view = new RedisView(start, limits);
     const trimsId = await lastTrim(connection, keys);
     const excess = await loadChannels(connection, keys, view, retentionEvents);

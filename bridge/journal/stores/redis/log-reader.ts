@@ -3,9 +3,8 @@ import { messageOf } from "../../../../platform/errors.ts";
 import type { Connection } from "../../../../platform/redis/connection.ts";
 import type { RedisBrokerRows } from "./broker-rows.ts";
 import type { MovedFloor } from "./channel-floors.ts";
-import { type Chunk, readChunk } from "./chunk.ts";
+import { CHUNKS_PER_READ, type Chunk, readChunk } from "./chunk.ts";
 import type { JournalKeys } from "./keys.ts";
-import { CHUNKS_PER_READ } from "./loading.ts";
 import type { ChunkPublications } from "./publication-log.ts";
 
 /**
@@ -22,8 +21,8 @@ interface LogReaderOptions {
   keys: JournalKeys;
   /** How long Redis blocks a read when nothing is new. Then the reader checks whether Redis holds the same journal. */
   blockMs: number;
-  /** The epoch and the newest position that this node has published, and the newest trim that it has loaded. */
-  cursor: () => { epoch: string; head: number; trimsId: string };
+  /** Epoch, newest position and stamp of what this node has published, and the newest trim that it has loaded. */
+  cursor: () => { epoch: string; head: number; stamp: string; trimsId: string };
   /** The chunks whose publications must be read before `onChunks`. */
   withoutPublications: (chunks: readonly Chunk[]) => Chunk[];
   publicationsOf: (chunks: readonly Chunk[], connection: Connection) => Promise<ChunkPublications>;
@@ -174,11 +173,13 @@ export class LogReader {
   async #check(): Promise<Continuity> {
     const { connection, keys, cursor } = this.#options;
     const known = cursor();
-    const [epoch, head] = await connection.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
+    const [epoch, head, stamp] = await connection.do((redis) => redis.hmget(keys.meta, "epoch", "head", "stamp"));
     const now = cursor();
     if (now.epoch !== known.epoch) return "continues";
     if (epoch !== known.epoch) return "cut-off";
     if (Number(head) < known.head) return "rolled-back";
+    // Another node may have appended just as much as was lost.
+    if (Number(head) === known.head && stamp !== known.stamp) return "rolled-back";
     if (Number(head) <= now.head) {
       this.#headWithoutEntries = undefined;
       return "continues";

@@ -93,6 +93,7 @@ export class Publisher {
       head = last;
       stamp = stampOf(chunk);
       view().publications.add(last, chunk.publicationBytes);
+      view().history.push(last, stamp);
     }
     if (entries.length > 0) this.#publish(entries, publications, stamp);
     if (missing !== undefined) owner.log.missed(missing.after, missing.before);

@@ -4,10 +4,12 @@ import type { PublicationRows } from "../../core/publication-rows.ts";
 import { type StateChanges, StateTable } from "../../core/state-table.ts";
 import type { Entry } from "../../journal.ts";
 import { ChannelFloors } from "./channel-floors.ts";
+import { ChunkHistory } from "./chunk-history.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 
 interface ViewStart {
   epoch: string;
+  origins: ReadonlyMap<string, number>;
   head: number;
   stamp: string;
   forgottenFloor: number;
@@ -18,12 +20,14 @@ interface ViewStart {
 export class RedisView extends JournalView<ChannelFloors> {
   /** The stamp of the chunk that ends at the head. */
   stamp: string;
+  readonly history: ChunkHistory;
 
   constructor({ stamp, forgottenFloor, ...start }: ViewStart, limits: RedisJournalLimits) {
     const { maxChannels, maxRecentChars } = limits;
     const channels = new ChannelFloors({ forgottenFloor, maxChannels });
     super({ ...start, channels, states: new StateTable(limits), maxRecentChars });
     this.stamp = stamp;
+    this.history = new ChunkHistory(start.head, stamp);
   }
 
   /** Applies the next entries. @returns the first topic whose state was not stored because the state table is full */
@@ -41,6 +45,7 @@ export class RedisView extends JournalView<ChannelFloors> {
     }
     this.apply(entries, changes);
     this.stamp = stamp;
+    this.history.push(this.head, stamp);
     return skippedStateTopic;
   }
 }

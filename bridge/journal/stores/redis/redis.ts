@@ -16,6 +16,7 @@
 // are called, and the appends resolve. Usually the script's reply triggers this; otherwise reading the log does.
 
 import type { Logger } from "pino";
+import type { OnDamage } from "../../../../platform/level/damage.ts";
 import type { IncomingId } from "../../../../platform/publication-log.ts";
 import type { Connection } from "../../../../platform/redis/connection.ts";
 import type { RedisConnections } from "../../../../platform/redis/connections.ts";
@@ -32,6 +33,7 @@ import { type JournalKeys, journalKeys } from "./keys.ts";
 import { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
 import { type Loaded, load, renewEpoch } from "./loading.ts";
 import { LogReader } from "./log-reader.ts";
+import { reportLost } from "./lost-entries.ts";
 import { OpenPublications } from "./open-publications.ts";
 import { RedisPages } from "./pages.ts";
 import { RedisPublications } from "./publication-log.ts";
@@ -55,6 +57,8 @@ export interface RedisJournalOptions extends RetentionLimits {
   /** The pictures of publications that name previews. Default: subscribers who were away get no previews. */
   previews?: ReferencedPreviews;
   now?: () => number;
+  /** Called when Redis has lost events, which is also logged. */
+  onDamage?: OnDamage | undefined;
   limits?: Partial<RedisJournalLimits>;
   /** Timeouts and intervals, milliseconds. Default: {@link DEFAULT_WAITS}. */
   waits?: Partial<typeof DEFAULT_WAITS>;
@@ -172,7 +176,10 @@ class RedisStore implements JournalStore {
     });
     this.#log = new LogReader({
       ...{ connection: redis.reading, keys, ...waits, logger },
-      cursor: () => ({ epoch: this.view.epoch, head: this.view.head, trimsId: this.#loaded.trimsId }),
+      cursor: () => {
+        const { epoch, head, stamp } = this.view;
+        return { epoch, head, stamp, trimsId: this.#loaded.trimsId };
+      },
       withoutPublications: (chunks) => this.#publisher.withoutPublications(chunks),
       publicationsOf: (chunks, connection) => publications.publicationsOf(chunks, connection),
       onChunks: (chunks, publications) => this.#publisher.arrived(chunks, publications),
@@ -252,14 +259,14 @@ class RedisStore implements JournalStore {
 
   async #reloadOnce(isRolledBack: boolean): Promise<void> {
     const { reading, keys } = this.#links;
-    const { limits, retentionEvents, logger } = this.#settings;
+    const { limits, retentionEvents, logger, membership } = this.#settings;
     const before = this.#loaded.view;
-    if (isRolledBack) await renewEpoch(reading, keys, before.epoch);
+    const shared = await before.history.shared(reading, keys);
+    if (isRolledBack) await renewEpoch(reading, keys, before.epoch, shared);
     const loaded = await load(reading, keys, limits, retentionEvents);
     warnOfSkippedStates(loaded.view.states, logger);
-    const { epoch, head } = loaded.view;
-    const isOther = epoch !== before.epoch;
-    if (isOther) await this.#open.reset(reading, head);
+    const isOther = loaded.view.epoch !== before.epoch;
+    if (isOther) await this.#open.reset(reading, loaded.view.head);
     else await this.#owner.log.continueTo(loaded.view);
     this.#loaded = loaded;
     for (const batch of this.#writer.abandonSent()) {
@@ -267,13 +274,12 @@ class RedisStore implements JournalStore {
       if (base === undefined || isOther) continue;
       this.#open.addOrphan(base + 1, base + batch.size);
     }
-    logger.warn(
-      { epoch, head, before: { epoch: before.epoch, head: before.head } },
-      isOther
-        ? "acknowledged events are lost: redis holds another journal, or lost a part of this one"
-        : "node was disconnected from redis for longer than events are kept",
-    );
-    this.#owner.reset(isOther);
+    if (isOther)
+      this.#owner.reset(reportLost({ ...this.#settings, before, now: loaded.view, shared, run: membership.nodeId }));
+    else {
+      logger.warn({ head: before.head }, "node was disconnected from redis for longer than events are kept");
+      this.#owner.reset(undefined);
+    }
     await this.#retention.schedule(loaded.excess);
   }
 
