@@ -134,7 +134,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     );
     const shared = { cluster, journal, tree, link };
     const { presence } = parts.add(
-      startWatchers({ ...shared, config, publish, devices: authority.devices, now: () => clock.now(), logger }),
+      startWatchers({
+        ...{ ...shared, config, publish, devices: authority.devices, pictures: previews, version },
+        now: () => clock.now(),
+        logger,
+      }),
     );
     const commands = parts.add(
       startCommands({

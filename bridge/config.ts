@@ -19,6 +19,7 @@ import { authConfig, authSettings, requireOperatorKey } from "./auth/config.ts";
 import { outsideBrokerConfig, outsideBrokerSettings } from "./broker-link/outside/config.ts";
 import { alertSettings, alertThresholds } from "./cameras/alerts/config.ts";
 import { cameraConfig, cameraSettings } from "./cameras/config.ts";
+import { homeAssistantConfig, homeAssistantSettings } from "./cameras/home-assistant/config.ts";
 import { commandConfig, commandSettings } from "./commands/config.ts";
 import { httpConfig, httpSettings } from "./http/config.ts";
 import { archiveConfig, archiveSettings } from "./journal/archive/config.ts";
@@ -54,6 +55,7 @@ const allSettings = {
   ...archiveSettings,
   ...cameraSettings,
   ...alertSettings,
+  ...homeAssistantSettings,
   ...commandSettings,
   ...previewSettings,
 };
@@ -116,6 +118,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     commands: commandConfig(read),
     previews: previewLimits(read),
     alerts: alertThresholds(read),
+    homeAssistant: homeAssistantConfig(read),
     /** The settings that must be the same at all nodes. */
     shared: sharedSettings(allSettings, { ...read, CHANNELS_FILE: channels.size === 0 ? undefined : channels }),
   };

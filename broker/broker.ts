@@ -357,9 +357,9 @@ function brokerOf(parts: Parts): Broker {
     async listen() {
       listeners ??= await openListeners({ ...parts, onConnection: connections.open });
     },
-    async publish({ topic, payload, qos, retain }) {
+    async publish({ topic, payload, qos, retain, fence }) {
       if (qos > 0 || retain) {
-        await parts.mqttLog.append({ topic, payload, qos, retain });
+        await parts.mqttLog.append({ topic, payload, qos, retain, fence });
         return;
       }
       await new Promise<void>((resolve, reject) => {

@@ -100,9 +100,12 @@ export const brokerSettings = {
       "this, packets are read more slowly.",
     limitVariable.default(524_288),
   ),
-  MAX_MQTT_SUBSCRIPTIONS: limitSetting(100, "Filters of one MQTT client, and of one SUBSCRIBE or UNSUBSCRIBE.", {
-    mustAgree: true,
-  }),
+  MAX_MQTT_SUBSCRIPTIONS: limitSetting(
+    500,
+    "Filters of one MQTT client, and of one SUBSCRIBE or UNSUBSCRIBE. Home Assistant subscribes to 80 filters for discovery " +
+      "and to 3 for each camera, and sends up to 500 filters in one SUBSCRIBE.",
+    { mustAgree: true },
+  ),
   MAX_MQTT_SESSIONS: setting(
     "MQTT sessions that are kept for clients that connect with clean session off.",
     limitVariable.default(10_000),

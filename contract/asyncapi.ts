@@ -25,6 +25,7 @@ import {
   storageSchema,
   systemStatusSchema,
 } from "./events.ts";
+import { homeAssistantStateSchema } from "./home-assistant.ts";
 import { eventNameSchema, idSchema } from "./ids.ts";
 import { type JsonSchema, jsonSchemaOf } from "./json-schema.ts";
 import { clientMessageSchema, serverMessageSchema } from "./socket-messages.ts";
@@ -56,6 +57,11 @@ const CLEARED: Message = {
   summary: "Clears the retained message",
   contentType: "application/octet-stream",
   payload: { type: "string", maxLength: 0 },
+};
+const PREVIEW: Message = {
+  summary: "A JPEG of at most 64 KiB and 4096 × 4096 pixels",
+  contentType: "image/jpeg",
+  payload: { type: "string", format: "binary" },
 };
 /** Other events than those that the contract knows: the server passes them on unchanged. */
 const OTHER: Message = { summary: "An event of any other name", payload: schemaOf(envelopeSchema) };
@@ -117,11 +123,7 @@ const TOPICS: Record<string, TopicChannel> = {
     ...ofEvents(alertSchema, "alert.raised"),
   }),
   "cameras/{camera}/previews/{capture}": once("The preview of a capture", "camera", {
-    jpeg: {
-      summary: "A JPEG of at most 64 KiB and 4096 × 4096 pixels",
-      contentType: "image/jpeg",
-      payload: { type: "string", format: "binary" },
-    },
+    jpeg: PREVIEW,
   }),
   "cameras/{camera}/commands/{command}": once("A command for a camera", "users, backend", {
     published: { summary: "The command that a client publishes", payload: schemaOf(publishedCommandSchema) },
@@ -169,6 +171,14 @@ const TOPICS: Record<string, TopicChannel> = {
     ...ofEvents(resourcesSchema, "resource.update"),
   }),
   "system/{name}": retained("A further state of the backend", "backend", { other: OTHER }),
+  "home-assistant/{camera}/{name}": retained(
+    "The state and the newest picture of a camera for Home Assistant",
+    "backend",
+    {
+      state: { summary: "`state`, without an envelope", payload: schemaOf(homeAssistantStateSchema) },
+      picture: { ...PREVIEW, summary: `\`picture\`, with QoS 0: ${PREVIEW.summary}` },
+    },
+  ),
   "channels/{channel}/events/{event}": once("A broadcast to a channel", "users, backend", {
     ...ofEvents(jobRequestSchema, "job.requested"),
     other: OTHER,

@@ -97,6 +97,7 @@ function builtInChannelsOf(topic: Topic): string[] {
     case "camera-reply":
     case "camera-other":
     case "service-other":
+    case "home-assistant":
       return [];
   }
 }

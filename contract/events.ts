@@ -483,6 +483,7 @@ export function usualEvent(topic: Topic, data: unknown): string {
     case "camera-reply":
     case "camera-other":
     case "service-other":
+    case "home-assistant":
       return "state.updated";
   }
 }

@@ -10,6 +10,7 @@ import {
   SYSTEM,
 } from "./channels.ts";
 import { JOB_REQUEST_EVENT } from "./events.ts";
+import { discoveredCamera, discoveryFilter, homeAssistantFilter } from "./home-assistant.ts";
 import { isId } from "./ids.ts";
 import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree } from "./topics.ts";
 
@@ -30,7 +31,7 @@ export interface Grants {
   canReadTopic(topic: string): boolean;
   /** Whether a message of the topic may name a camera outside {@link onlyCameras}, so that each message must be read. */
   mustReadMessage(topic: string): boolean;
-  /** Whether every topic that the filter matches may be read, except commands. */
+  /** Whether every topic that the filter matches may be read, except commands, and announcements of other cameras. */
   canSubscribe(filter: string): boolean;
   canWriteTopic(topic: string): boolean;
 }
@@ -97,8 +98,11 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     const list: string[] = [];
     if (dashboard && !narrowed) list.push(`${root}/#`);
     if (dashboard) list.push(`${root}/processing/#`, `${root}/system/#`, `${root}/channels/${DASHBOARD}/#`);
-    if (held.has("camera:read")) list.push(`${root}/cameras/#`);
-    for (const camera of readable) list.push(`${root}/cameras/${camera}/#`, `${root}/channels/camera:${camera}/#`);
+    if (held.has("camera:read")) list.push(`${root}/cameras/#`, homeAssistantFilter(tree));
+    for (const camera of readable)
+      list.push(
+        ...[`${root}/cameras/${camera}/#`, `${root}/channels/camera:${camera}/#`, homeAssistantFilter(tree, camera)],
+      );
     if (held.has("camera:control")) list.push(`${root}/cameras/+/replies/+`);
     for (const camera of commandable) list.push(`${root}/cameras/${camera}/replies/+`);
     if (held.has("alerts:read")) {
@@ -121,6 +125,10 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     // Only the camera itself receives its commands, even if another client's filter matches.
     if (parsed?.kind === "camera-command") return devices.has(parsed.camera);
     if (parsed === undefined && tree.owns(topic)) return false;
+    const discovered = discoveredCamera(tree, topic);
+    // The announcement of a camera names the topics on which Home Assistant then reads about the camera.
+    if (discovered !== undefined)
+      return canReadTopic(tree.build({ kind: "home-assistant", of: discovered, name: "state" }));
     return filters.some((filter) => filterMatches(filter, topic));
   };
 
@@ -131,7 +139,15 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     return "service" in parsed || (parsed.kind === "channel-event" && isNarrowedChannel(parsed.channel));
   };
 
-  const canSubscribe = (filter: string): boolean => filters.some((wide) => filterCovers(wide, filter));
+  const canSubscribe = (filter: string): boolean =>
+    filters.some((wide) => filterCovers(wide, filter)) || canDiscover(filter);
+
+  /** Whether the filter is for Home Assistant's discovery. Each delivery is checked by {@link canReadTopic}. */
+  const canDiscover = (filter: string): boolean => {
+    const wide = discoveryFilter(tree);
+    const readsCameras = dashboard || held.has("camera:read") || readable.size > 0;
+    return wide !== undefined && readsCameras && filterCovers(wide, filter);
+  };
 
   const canWriteTopic = (topic: string): boolean => {
     const parsed = tree.parse(topic);

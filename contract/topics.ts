@@ -37,7 +37,13 @@ export type Topic =
   | { kind: "service-alert"; service: string; name: string }
   | { kind: "service-other"; service: string }
   | { kind: "system"; name: string }
+  /** What the backend publishes for Home Assistant about the camera `of`. */
+  | { kind: "home-assistant"; of: string; name: HomeAssistantName }
   | { kind: "channel-event"; channel: string; event: string };
+
+const HOME_ASSISTANT = "home-assistant";
+const HOME_ASSISTANT_NAMES = ["state", "picture"] as const;
+type HomeAssistantName = (typeof HOME_ASSISTANT_NAMES)[number];
 
 export const PRESENCE_STATE = "presence";
 export const GAPS_STATE = "gaps";
@@ -77,17 +83,21 @@ export function isChannelName(text: string): boolean {
 /** Builds and parses topics below one root. `build` throws `RangeError` for a malformed name. */
 export interface TopicTree {
   readonly root: string;
+  /** The prefix of the topics by which Home Assistant discovers cameras. Undefined: cameras are not announced. */
+  readonly discoveryPrefix: string | undefined;
   parse(topic: string): Topic | undefined;
   build(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>): string;
   owns(topicOrFilter: string): boolean;
 }
 
-export function topicTree(root: string = DEFAULT_TOPIC_ROOT): TopicTree {
+/** @param discoveryPrefix see {@link TopicTree.discoveryPrefix} */
+export function topicTree(root: string = DEFAULT_TOPIC_ROOT, discoveryPrefix?: string): TopicTree {
   const problem = topicProblem(root);
   if (problem !== undefined) throw new RangeError(`topic root ${problem}`);
   const prefix = `${root}/`;
   return {
     root,
+    discoveryPrefix,
     parse: (topic) => (topic.startsWith(prefix) ? parseBelow(topic.slice(prefix.length)) : undefined),
     build: (topic) => prefix + below(topic),
     owns: (topicOrFilter) => topicOrFilter === root || topicOrFilter.startsWith(prefix),
@@ -107,6 +117,10 @@ function parseBelow(path: string): Topic | undefined {
       return parseService(owner, kind, name, rest) ?? otherBelow({ kind: "service-other", service: owner }, kind, path);
     case "system":
       return isId(owner) && kind === undefined ? { kind: "system", name: owner } : undefined;
+    case HOME_ASSISTANT:
+      return isId(owner) && rest.length === 0 && name === undefined && isHomeAssistantName(kind)
+        ? { kind: HOME_ASSISTANT, of: owner, name: kind }
+        : undefined;
     case "channels":
       return isChannelName(owner) && kind === "events" && name !== undefined && rest.length === 0 && isEventName(name)
         ? { kind: "channel-event", channel: owner, event: name }
@@ -142,6 +156,10 @@ function parseService(service: string, kind: string, name: string | undefined, r
   return undefined;
 }
 
+function isHomeAssistantName(name: string | undefined): name is HomeAssistantName {
+  return HOME_ASSISTANT_NAMES.some((known) => known === name);
+}
+
 /** Rejects undefined topics below `commands`, where only commands may be published. */
 function otherBelow(topic: Topic, kind: string, path: string): Topic | undefined {
   return kind === "commands" || topicProblem(path) !== undefined ? undefined : topic;
@@ -175,6 +193,8 @@ function below(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>
       return `processing/${id(topic.service)}/alerts/${id(topic.name)}`;
     case "system":
       return `system/${id(topic.name)}`;
+    case HOME_ASSISTANT:
+      return `${HOME_ASSISTANT}/${id(topic.of)}/${topic.name}`;
     case "channel-event":
       if (!isChannelName(topic.channel)) throw new RangeError(`"${topic.channel}" is not a channel name`);
       return `channels/${topic.channel}/events/${eventName(topic.event)}`;

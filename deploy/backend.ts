@@ -55,7 +55,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
   const { config, version, pagePath, logger, stopSignal = new AbortController().signal } = options;
   const { bridge: bridgeConfig, broker: brokerConfig } = config;
   const { channels, dataPath, maxPayloadBytes, outsideBroker } = bridgeConfig;
-  const tree = topicTree(bridgeConfig.topicRoot);
+  const tree = topicTree(bridgeConfig.topicRoot, bridgeConfig.homeAssistant.discoveryPrefix);
   const partLogger = (part: string) => logger.child({ part });
   const parts = new RunningParts(logger);
   try {

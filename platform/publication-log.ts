@@ -236,6 +236,11 @@ export interface AppendedPublication extends Omit<LoggedPublication, "position" 
   readonly willOf?: string | undefined;
   /** As in `IncomingPublication`. */
   readonly quota?: RetainedQuota | undefined;
+  /**
+   * The lease of the task for which this node publishes, and the number of the lease's holder. The store takes the
+   * publication only while this node holds the lease. Default: none.
+   */
+  readonly fence?: { readonly lease: string; readonly number: number } | undefined;
 }
 
 /** The log of publications, the rows and the message ids that the journal stores for the broker. */
@@ -244,8 +249,10 @@ export interface MqttLog {
   readonly rows: BrokerRows;
   /**
    * Appends a publication that only MQTT subscribers get: of a topic outside the root, or a command to a camera.
-   * Resolves to its position when it is durable. @throws {StoreUnavailableError} it is not stored
+   * Resolves to its position when it is durable.
+   * @throws {LeaseLostError} this node does not hold the lease of the fence
    * @throws {ClientTakenError} the client of the will is at another node
+   * @throws {StoreUnavailableError} it is not stored
    */
   append(publication: AppendedPublication): Promise<number>;
   /** The stored ids. Read once, at the start. */

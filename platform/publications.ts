@@ -1,5 +1,5 @@
 import type { RefusalReason } from "../contract/events.ts";
-import type { IncomingId, StoredProperties } from "./publication-log.ts";
+import type { AppendedPublication, IncomingId, StoredProperties } from "./publication-log.ts";
 import type { RetainedQuota } from "./retained-quota.ts";
 
 /** A publication of an authenticated MQTT client with write access to the topic. */
@@ -49,10 +49,11 @@ export interface Ingest {
 }
 
 /** A publication by the backend to MQTT subscribers. */
-export type OutgoingPublication = Omit<
-  IncomingPublication,
-  "identity" | "incomingId" | "willOf" | "quota" | keyof StoredProperties
->;
+export interface OutgoingPublication
+  extends Omit<IncomingPublication, "identity" | "incomingId" | "willOf" | "quota" | keyof StoredProperties> {
+  /** As in {@link AppendedPublication}. Default: none. */
+  fence?: AppendedPublication["fence"];
+}
 
 /** A message that the client of the identity has acknowledged (PUBACK). */
 export type Delivery = Pick<IncomingPublication, "identity" | "topic" | "payload">;

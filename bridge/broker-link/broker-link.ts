@@ -5,6 +5,7 @@ export interface BrokerLink {
   /**
    * Publishes as the backend, bypassing ingest. Resolves when all subscribers that are reading have the message, or when
    * another broker has acknowledged the message.
+   * @throws {LeaseLostError} this node does not hold the lease of the fence. Another broker knows no fence.
    */
   publish(publication: OutgoingPublication): Promise<void>;
   /** Whether an MQTT client with this identity (such as `device:north`) is connected. */

@@ -1,6 +1,7 @@
 import type { Topic } from "../../contract/topics.ts";
 import { LeaseLostError } from "../../platform/errors.ts";
 import type { Fence, Lease } from "../cluster/cluster.ts";
+import type { BrokerLink } from "./broker-link.ts";
 
 /** An event that the backend publishes: to the journal first, then to all subscribers. */
 export interface BackendEvent {
@@ -37,6 +38,18 @@ export function publishFor({ fence, lose }: Lease, publish: Publish): Publish {
   return async (event) => {
     try {
       return await publish({ ...event, fence });
+    } catch (error) {
+      if (error instanceof LeaseLostError) lose();
+      throw error;
+    }
+  };
+}
+
+/** As {@link publishFor}, for publications that only MQTT subscribers get. */
+export function publishToMqttFor({ fence, lose }: Lease, link: Pick<BrokerLink, "publish">): BrokerLink["publish"] {
+  return async (publication) => {
+    try {
+      await link.publish({ ...publication, fence });
     } catch (error) {
       if (error instanceof LeaseLostError) lose();
       throw error;

@@ -1,4 +1,5 @@
 import { MAX_JSON_DEPTH } from "../../contract/events.ts";
+import { homeAssistantBranches } from "../../contract/home-assistant.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import type { AccessRefusal, AuditedAct } from "../../platform/identity.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
@@ -68,7 +69,7 @@ export class AuthorizePublish {
 
   constructor(options: AuthorizePublishOptions) {
     this.#options = options;
-    this.#room = new RetainedRoom(options.retainedTopics, options);
+    this.#room = new RetainedRoom(options.retainedTopics, options, homeAssistantBranches(options.tree));
   }
 
   get refusedRetained(): number {

@@ -30,15 +30,19 @@ export interface EnteredRoom {
 export class RetainedRoom {
   readonly #topics: () => RetainedLookup;
   readonly #limits: RetainedLimits;
+  /** The backend bounds the bytes that it retains below these topics. */
+  readonly #uncounted: readonly string[];
   /** By topic: the messages that were admitted and are not stored yet. A client may send many before the first is. */
   readonly #arriving = new Map<string, Arriving>();
   #arrivingBytes = 0;
   /** Messages that were delivered and not retained. */
   refused = 0;
 
-  constructor(topics: () => RetainedLookup, limits: RetainedLimits) {
+  /** @param uncounted topics below which the bytes of retained messages do not count */
+  constructor(topics: () => RetainedLookup, limits: RetainedLimits, uncounted: readonly string[] = []) {
     this.#topics = topics;
     this.#limits = limits;
+    this.#uncounted = uncounted;
   }
 
   /** @param owner see {@link ownerTopic} @returns the room, or the exceeded limit */
@@ -76,6 +80,7 @@ export class RetainedRoom {
     if (this.#isFarFromLimits(owner, bytes)) return undefined;
     const arriving = this.#arrivingBelow(undefined);
     const all = { size: topics.size + arriving.size, bytes: topics.bytes + arriving.bytes };
+    for (const below of this.#uncounted) all.bytes -= topics.bytesBelow(below);
     if (isNew && all.size >= maxRetainedMessages) return allProblem(all.size, maxRetainedMessages);
     if (added > 0 && all.bytes + added > maxRetainedBytes)
       return `all retained messages together have ${all.bytes} bytes, and MAX_RETAINED_BYTES is ${maxRetainedBytes}`;

@@ -24,6 +24,30 @@ function problems(env: Record<string, string>, files: Record<string, string> = {
   return [];
 }
 
+describe("announcements to Home Assistant", () => {
+  const on = { JWT_SECRET, HOME_ASSISTANT_DISCOVERY: "on" };
+
+  it("are made only if they are switched on", () => {
+    expect(read({ JWT_SECRET }).homeAssistant.discoveryPrefix).toBeUndefined();
+    expect(read(on).homeAssistant).toEqual({ discoveryPrefix: "homeassistant", pictureIntervalMs: 10_000 });
+  });
+
+  it.each([
+    ["skylapse/v1", "skylapse/v1"],
+    ["skylapse/v1/house", "skylapse/v1"],
+    ["skylapse", "skylapse/v1"],
+  ])("may not begin with %s if the root is %s", (prefix, root) => {
+    expect(problems({ ...on, HOME_ASSISTANT_PREFIX: prefix, TOPIC_ROOT: root })).toEqual([
+      expect.stringMatching(/^HOME_ASSISTANT_PREFIX: .* must differ/),
+    ]);
+    expect(problems({ JWT_SECRET, HOME_ASSISTANT_PREFIX: prefix, TOPIC_ROOT: root })).toEqual([]);
+  });
+
+  it("may begin with a name that the root begins with", () => {
+    expect(problems({ ...on, HOME_ASSISTANT_PREFIX: "sky", TOPIC_ROOT: "skylapse" })).toEqual([]);
+  });
+});
+
 describe("the bridge's configuration", () => {
   it("needs only a secret, and has the documented defaults for all other settings", () => {
     expect(read({ JWT_SECRET })).toMatchObject({

@@ -25,7 +25,7 @@ describe("the broker's configuration", () => {
       rateLimits: { messagesPerSecond: 1000, bytesPerSecond: 1_048_576, pendingBytes: 524_288 },
       maxShareGroups: 1000,
       maxShareGroupsPerUser: 20,
-      maxSubscriptions: 100,
+      maxSubscriptions: 500,
       maxSessions: 10_000,
       maxSessionsPerUser: 100,
       maxQueuedBytes: 262_144,

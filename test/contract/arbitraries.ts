@@ -66,6 +66,10 @@ export const aTopic: fc.Arbitrary<BuildableTopic> = fc.oneof(
   fc.record({ kind: fc.constant("service-event" as const), service: anId, event: anEventName }),
   fc.record({ kind: fc.constant("service-alert" as const), service: anId, name: anId }),
   fc.record({ kind: fc.constant("system" as const), name: anId }),
+  fc.record({
+    ...{ kind: fc.constant("home-assistant" as const), of: anId },
+    name: fc.constantFrom("state" as const, "picture" as const),
+  }),
   fc.record({ kind: fc.constant("channel-event" as const), channel: aChannelName, event: anEventName }),
 );
 

@@ -282,3 +282,42 @@ describe("topics, channels and permissions agree", () => {
     expect(customChannelsSchema.safeParse(file).success).toBe(false);
   });
 });
+
+describe("announcements to Home Assistant", () => {
+  const announced = topicTree(R, "homeassistant");
+  const of = (camera: string) => `homeassistant/device/skylapse_v1_${camera}/config`;
+  const FILTERS = ["homeassistant/#", "homeassistant/+/+/config", "homeassistant/device/+/config", of("north")];
+
+  it.each([
+    ["dashboard:read", true, true],
+    ["camera:read", true, true],
+    ["camera:north:read", true, false],
+    ["alerts:read", false, false],
+    ["camera:control", false, false],
+    ["device:north", false, false],
+  ])("are read with %s as the camera is read", (permission, north, south) => {
+    const reader = grantsOf([permission], { tree: announced });
+    for (const filter of FILTERS) expect(reader.canSubscribe(filter)).toBe(north || south);
+    expect([reader.canReadTopic(of("north")), reader.canReadTopic(of("south"))]).toEqual([north, south]);
+    for (const camera of ["north", "south"]) {
+      for (const name of ["state", "picture"] as const) {
+        const topic = announced.build({ kind: "home-assistant", of: camera, name });
+        expect(reader.canReadTopic(topic)).toBe(camera === "north" ? north : south);
+        expect(reader.canSubscribe(topic)).toBe(camera === "north" ? north : south);
+        expect(reader.canWriteTopic(topic)).toBe(false);
+      }
+    }
+  });
+
+  it("are written by no client, and are the only readable topics below the prefix", () => {
+    const reader = grantsOf(["dashboard:read", "camera:control"], { tree: announced });
+    for (const topic of [of("north"), "homeassistant/status", "homeassistant/sensor/a/config"]) {
+      expect(reader.canWriteTopic(topic)).toBe(false);
+      expect(reader.canReadTopic(topic)).toBe(topic === of("north"));
+    }
+  });
+
+  it("cannot be subscribed to while nothing is announced", () => {
+    for (const filter of FILTERS) expect(grants("dashboard:read", "camera:read").canSubscribe(filter)).toBe(false);
+  });
+});

@@ -126,7 +126,7 @@ describe("GET /asyncapi.yaml", () => {
 
   it("has every topic of docs/mqtt.md, and no other", () => {
     const rows = tableRows(sectionOf(readPage("docs/mqtt.md"), "## Topics")).map(([topic]) => unquoted(topic));
-    const documented = rows.filter((topic) => /^(cameras|processing|system|channels)\/\{/.test(topic));
+    const documented = rows.filter((topic) => /^(cameras|processing|system|home-assistant|channels)\/\{/.test(topic));
     const addresses = Object.values(events.channels).flatMap(({ address }) =>
       address.startsWith("skylapse/v1/") ? [address.replace("skylapse/v1/", "")] : [],
     );

@@ -5,6 +5,7 @@ import { MAX_TOKEN_LENGTH } from "../../bridge/auth/tokens.ts";
 import { outsideBrokerSettings } from "../../bridge/broker-link/outside/config.ts";
 import { alertSettings } from "../../bridge/cameras/alerts/config.ts";
 import { cameraSettings } from "../../bridge/cameras/config.ts";
+import { homeAssistantSettings } from "../../bridge/cameras/home-assistant/config.ts";
 import { commandSettings } from "../../bridge/commands/config.ts";
 import { bridgeSettings } from "../../bridge/config.ts";
 import { httpSettings } from "../../bridge/http/config.ts";
@@ -47,6 +48,7 @@ export const SERVER_PARTS: readonly Part[] = [
   { heading: "Redis", source: "deploy/config/config.ts", settings: storeSettings },
   { heading: "Cameras", source: "bridge/cameras/config.ts", settings: cameraSettings },
   { heading: "Alerts", source: "bridge/cameras/alerts/config.ts", settings: alertSettings },
+  { heading: "Home Assistant", source: "bridge/cameras/home-assistant/config.ts", settings: homeAssistantSettings },
   { heading: "Commands", source: "bridge/commands/config.ts", settings: commandSettings },
   { heading: "Previews", source: "bridge/previews/config.ts", settings: previewSettings },
   { heading: "Simulated cameras", source: "deploy/config/config.ts", settings: simulatorSettings },

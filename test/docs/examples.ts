@@ -26,14 +26,18 @@ export interface Examples {
   outputOf(page: string, name: string, expected: readonly RegExp[]): Promise<string>;
 }
 
-/** Starts the program with a simulated camera for the tests of a file, and stops it after them. */
-export function setUpExamples(): Examples {
+/**
+ * Starts the program with a simulated camera for the tests of a file, and stops it after them.
+ * @param settings further settings of the program. Default: none
+ */
+export function setUpExamples(settings: Readonly<Record<string, string>> = {}): Examples {
   const dataPath = makeDataPath();
   const folder = makeDataPath();
   let skylapse: Skylapse;
 
   beforeAll(async () => {
-    skylapse = await startSkylapse({ dataPath, env: { SIMULATOR: "1", CAPTURE_INTERVAL_S: "1", ARCHIVE: "on" } });
+    const env = { SIMULATOR: "1", CAPTURE_INTERVAL_S: "1", ARCHIVE: "on", ...settings };
+    skylapse = await startSkylapse({ dataPath, env });
   });
   afterAll(async () => {
     await skylapse.end();

@@ -74,10 +74,11 @@ describe("the topics", () => {
     "service-alert": "processing/stacker/alerts/job-queue",
     "service-other": "processing/stacker/own/topic",
     system: "system/status",
+    "home-assistant": "home-assistant/north/state",
     "channel-event": "channels/dashboard/events/weather.warning",
   };
   const documented = tableRows(sectionOf(page, "## Topics"))
-    .filter(([topic = ""]) => /^`(cameras|processing|system|channels)\/\{/.test(topic))
+    .filter(([topic = ""]) => /^`(cameras|processing|system|home-assistant|channels)\/\{/.test(topic))
     .map(([topic = "", , retained = ""]) => ({ pattern: unquoted(topic), retained }));
 
   function rowOf(topic: string) {

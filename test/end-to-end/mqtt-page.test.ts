@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { setUpExamples } from "../docs/examples.ts";
 
-const examples = setUpExamples();
+const examples = setUpExamples({ HOME_ASSISTANT_DISCOVERY: "on" });
 
 // The examples run in the order of the page, because the first two need trial mode, which the first camera ends.
 it.each([
@@ -19,6 +19,10 @@ it.each([
   ["mqtt-job", [/processing\/stacker\/jobs\/night-1 .*"progress":10/]],
   // The camera captures once a second. The second run of `archive` gets the captures of the five seconds between the
   // two runs.
+  [
+    "mqtt-home-assistant",
+    [/homeassistant\/device\/skylapse_v1_north\/config \{/, /home-assistant\/north\/state \{"availability":"online"/],
+  ],
   ["mqtt-session", [/(.*capture\.completed \{.*\n){5}/]],
   ["mqtt-share", [/(.*capture\.completed \{.*\n){3}/]],
 ])("docs/mqtt.md: the example %s works as printed", async (name, wanted) => {

@@ -24,6 +24,7 @@ const DOORS: Record<string, readonly string[]> = {
     "sender-clocks.ts",
     "config.ts",
     "alerts/config.ts",
+    "home-assistant/config.ts",
   ],
   "bridge/cluster": ["cluster.ts", "singleton.ts", "ask.ts", "local/local.ts", "redis/redis.ts"],
   "bridge/cluster/local": ["local.ts"],

@@ -196,11 +196,11 @@ export class StoredJournal implements Journal, StoreOwner {
   }
 
   /** The entry has no channel and no body: followers of the journal and the archive pass over it. */
-  async #appendForMqtt({ topic, incomingId, willOf, quota, ...publish }: AppendedPublication): Promise<number> {
+  async #appendForMqtt({ topic, incomingId, willOf, quota, fence, ...publish }: AppendedPublication): Promise<number> {
     const origin = { sender: "mqtt", id: undefined, session: undefined, seq: undefined };
     const entry = { topic, channels: [], camera: undefined, body: "", state: undefined, origin };
     // Without an id, no message is a duplicate.
-    return (await this.append({ ...entry, publish, incomingId, willOf, quota })).position ?? this.head;
+    return (await this.append({ ...entry, publish, incomingId, willOf, quota, fence })).position ?? this.head;
   }
 
   #trimInBackground(): void {

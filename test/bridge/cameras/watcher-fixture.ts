@@ -8,7 +8,7 @@ import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import { type BridgeIngest, createIngest } from "../../../bridge/ingest.ts";
 import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
-import { openPreviews } from "../../../bridge/previews/previews.ts";
+import { openPreviews, type Previews } from "../../../bridge/previews/previews.ts";
 import { topicTree } from "../../../contract/topics.ts";
 
 export const tree = topicTree();
@@ -20,6 +20,7 @@ export interface Fixture {
   journal: Journal;
   cluster: Cluster;
   ingest: BridgeIngest;
+  previews: Previews;
   /** Every entry of this run, in the order in which they became durable. */
   entries: Entry[];
   /** Publishes like an MQTT client that the broker has authorized. A `null` body clears the topic. */
@@ -60,7 +61,7 @@ export async function openFixture(): Promise<Fixture> {
       await cluster.stop();
       await journal.close();
     };
-    return { journal, cluster, ingest, entries };
+    return { journal, cluster, ingest, previews, entries };
   }
 
   onTestFinished(async () => {

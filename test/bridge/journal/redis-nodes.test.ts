@@ -210,6 +210,9 @@ test("a will is refused once its client has connected to another node, and the o
   expect(await other.append(message({ willOf: "north" }))).toMatchObject({ position: 4 });
 });
 
+/** A publication that only MQTT subscribers get. */
+const PLAIN = { topic: "house/light", payload: Buffer.from("on"), qos: 1, retain: true } as const;
+
 test("a message for a task is refused once another node holds the lease of the task, and the other messages of the batch are stored", async () => {
   const journal = await place.openNode();
   const cluster = await openRedisCluster({ redis: place.redis, logger: pino({ level: "silent" }) });
@@ -224,13 +227,15 @@ test("a message for a task is refused once another node holds the lease of the t
     journal.append(message({ fence: holder?.fence })),
     journal.append(message({ fence: former?.fence })),
     journal.append(message()),
+    journal.mqtt.append({ ...PLAIN, fence: former?.fence }).then((position) => ({ position })),
+    journal.mqtt.append({ ...PLAIN, fence: holder?.fence }).then((position) => ({ position })),
   ]);
   expect(
     outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value.position : outcome.reason.name)),
-  ).toEqual([2, "LeaseLostError", 3, "LeaseLostError", 4]);
+  ).toEqual([2, "LeaseLostError", 3, "LeaseLostError", 4, "LeaseLostError", 5]);
   await holder?.release();
   await expect(journal.append(message({ fence: holder?.fence }))).rejects.toThrow(
     'no longer holds the lease "presence"',
   );
-  expect(journal.head).toBe(4);
+  expect(journal.head).toBe(5);
 });

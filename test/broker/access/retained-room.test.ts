@@ -106,3 +106,17 @@ it("the broker limits the retained messages of a device that sends many before t
   await north.publishAsync(topic("cameras/north/state/s0"), "y".repeat(800), retained);
   expect(test.broker.stats()).toMatchObject({ retainedMessages: 14, refusedRetained: 34 });
 });
+
+it("the bytes that the backend retains for Home Assistant take no room from others", async () => {
+  const test = await startTestBroker({ env: { MAX_RETAINED_BYTES: "1000" } });
+  const north = await test.client(NORTH);
+  for (const name of ["state", "picture"])
+    await test.broker.publish({
+      topic: topic(`home-assistant/north/${name}`),
+      payload: Buffer.alloc(900),
+      ...retained,
+    });
+  await north.publishAsync(topic("cameras/north/state/a"), "x".repeat(600), retained);
+  await north.publishAsync(topic("cameras/north/state/b"), "x".repeat(600), retained);
+  expect(await retainedIn(test, 1)).toEqual(["north/state/a 600"]);
+});

@@ -35,6 +35,8 @@ const OTHERWISE: Readonly<Record<string, string>> = {
   DATABASE_URL: "postgres://user:secret-password@db.example.org/archive",
   ARCHIVE_RETENTION_KINDS: "state=90",
   ALERT_OFFLINE_SECONDS_OF: "north=60",
+  HOME_ASSISTANT_DISCOVERY: "on",
+  HOME_ASSISTANT_PREFIX: "house",
 };
 const CHANNELS = '{"valley": {"filters": ["skylapse/v1/cameras/valley-1/#"], "permission": "valley:read"}}';
 
