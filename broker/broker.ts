@@ -1,4 +1,4 @@
-import type { Client } from "aedes";
+import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
 import { sharedFilterOf } from "../contract/shares.ts";
@@ -15,6 +15,7 @@ import { Authenticate } from "./access/authenticate.ts";
 import { AuthorizeForward } from "./access/authorize-forward.ts";
 import { AuthorizePublish } from "./access/authorize-publish.ts";
 import { AuthorizeSubscribe } from "./access/authorize-subscribe.ts";
+import type { BrokerClient } from "./access/broker-client.ts";
 import { ClientLifecycle } from "./access/client-lifecycle.ts";
 import { type ClientAccess, ClientRegistry } from "./access/client-registry.ts";
 import { MAX_CLIENT_ID_LENGTH } from "./access/connect-packet.ts";
@@ -36,6 +37,7 @@ import type { BrokerConfig } from "./config.ts";
 import { IngestGate } from "./ingest-gate.ts";
 import { Connections } from "./listeners/connections.ts";
 import { type OpenListeners, openListeners, PEER_ADDRESSES, type Ports } from "./listeners/listeners.ts";
+import { Mqtt5 } from "./mqtt5/mqtt5.ts";
 import { openLogStorage } from "./sessions/log-storage.ts";
 import { SessionCleanup } from "./sessions/session-cleanup.ts";
 import type { BrokerStorage } from "./sessions/storage.ts";
@@ -187,9 +189,10 @@ async function composed(options: BrokerOptions) {
   const registry = new ClientRegistry(logger);
   const hasEnded = endedIdentities({ devices, isRevoked });
   const wills = new Wills(({ key, bearer }) => hasEnded(bearer) || isConnectedUnderNewKey(registry, key, bearer));
+  const wantsReceipt = (topic: string) => tree.parse(topic)?.kind === "camera-command";
   const storageOptions = {
     permissionsOf: (permissions: readonly string[]) => permissionSets.of(permissions),
-    wantsReceipt: (topic: string) => tree.parse(topic)?.kind === "camera-command",
+    wantsReceipt,
     takeReceipt: (client: object, messageId: number) => registry.find(client)?.receipts?.take(messageId),
     ...config,
     ...{ wills, now, logger },
@@ -215,8 +218,9 @@ async function composed(options: BrokerOptions) {
   const aedes = new ForwardingBroker(aedesOptions(storage, { ...config, maxClientIdLength: MAX_CLIENT_ID_LENGTH }));
   const handle = aedes.handle.bind(aedes);
   const admission = new Admission({ ...config, onRefused, logger });
-  const connections = new Connections({ ...config, admission, registry, handle, limits });
-  const originOf = (client: Client) => connections.originOf(client);
+  const handleMqtt5 = (connection: Duplex) => mqtt5.handle(connection);
+  const connections = new Connections({ ...config, admission, registry, handle, handleMqtt5, limits });
+  const originOf = (client: BrokerClient) => connections.originOf(client);
   const connectRefusals = new ConnectRefusals({ devices, onRefused, logger });
   const willAdmission = new WillAdmission({ ...config, wills, onRefused, logger });
   const authenticate = new Authenticate({
@@ -280,6 +284,12 @@ async function composed(options: BrokerOptions) {
     ...{ storage, registry, devices, hasEnded, now, logger },
     disconnect: (matches) => lifecycle.disconnect(matches),
   });
+  const mqtt5 = new Mqtt5({
+    ...config,
+    ...{ broker: aedes, registry, authenticate, publishing, subscribing, forwarding, lifecycle, connections, storage },
+    ...{ wills, wantsReceipt, maxPacketBytes, now, logger },
+    onDelivered: (delivery) => deliveries.call(delivery),
+  });
   return {
     ...{
       config,
@@ -297,7 +307,7 @@ async function composed(options: BrokerOptions) {
       now,
     },
     ...{ admission, connections, connectRefusals, willAdmission, authenticate, refusedPublications, gate },
-    ...{ publishing, subscribing, forwarding, lifecycle, cleanup, sharedDeliveries },
+    ...{ publishing, subscribing, forwarding, lifecycle, cleanup, sharedDeliveries, mqtt5 },
   };
 }
 
@@ -429,7 +439,8 @@ async function stopParts(parts: Parts, stopListening: () => void): Promise<void>
   aedes.close(() => {
     closed = true;
   });
-  await until(() => closed, STOP_CLOSE_MS);
+  parts.mqtt5.stop();
+  await until(() => closed && parts.mqtt5.open === 0, STOP_CLOSE_MS);
   admission.destroyAll();
   parts.refusedPublications.stop();
   parts.bus?.close();

@@ -135,8 +135,10 @@ export class IngestGate {
       room?.leave();
     }
     const { forward, historical, notRetained = notRetainedBy(room) } = acceptance;
-    if (notRetained !== undefined)
+    if (notRetained !== undefined) {
+      packet.notRetained = notRetained;
       refusedPublications.add(sender, packet.topic, { reason: "no_room", why: notRetained });
+    }
     if (historical || notRetained !== undefined) packet.retain = false;
     // The publisher's DUP flag is not passed on: each transmission to a subscriber has its own DUP flag [MQTT-3.3.1-3].
     packet.dup = false;
@@ -179,9 +181,10 @@ export class IngestGate {
     this.#failures = 0;
   }
 
-  #refuse(sender: Sender, { topic }: PropertiedPacket, { reason, message: why }: PermanentRefusal): void {
+  #refuse(sender: Sender, packet: PropertiedPacket, { reason, message: why }: PermanentRefusal): void {
     this.#recovered();
-    this.#options.refusedPublications.add(sender, topic, { reason, why });
+    packet.refusal = { reason, why };
+    this.#options.refusedPublications.add(sender, packet.topic, packet.refusal);
   }
 
   #failed(error: unknown): void {

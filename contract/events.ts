@@ -319,6 +319,7 @@ export const REFUSAL_REASONS = [
   "too_large",
   "too_deep",
   "bad_picture",
+  "bad_payload",
   "no_channel",
   "no_room",
 ] as const;

@@ -7,7 +7,7 @@ import { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
 import type { Origin } from "./admission.ts";
 import type { BrokerClient } from "./broker-client.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
-import { assignClientId, checkConnectPacket, checkReservedId } from "./connect-packet.ts";
+import { assignClientId, type CheckedConnect, checkConnectPacket, checkReservedId } from "./connect-packet.ts";
 import type { ConnectRefusals } from "./connect-refusals.ts";
 import { type IdentityChecks, identify } from "./credentials.ts";
 import { deviceIdentity } from "./ended-identities.ts";
@@ -52,6 +52,17 @@ interface AuthenticateOptions extends IdentityChecks {
   rateLimits: RateLimits;
 }
 
+/** A CONNECT of MQTT 5. `clean` means that the session ends with the connection. */
+export interface Mqtt5Connect extends Omit<ConnectPacket, "username" | "password" | "will"> {
+  username: string | undefined;
+  password: Buffer | undefined;
+  will: ConnectPacket["will"] | undefined;
+  /** Whether an earlier session of the client is discarded. */
+  cleanStart: boolean;
+  /** The session expiry interval, seconds; undefined for `MQTT_SESSION_HOURS`, which is also the longest one. */
+  sessionExpiry: number | undefined;
+}
+
 type PreConnectDone = (error: Error | null, success: boolean) => void;
 type AuthenticateDone = (error: (Error & { returnCode: ConnackCode }) | null, success: boolean | null) => void;
 
@@ -92,9 +103,32 @@ export class Authenticate {
     );
   };
 
-  async #admit(client: BrokerClient, packet: ConnectPacket, username?: string, password?: string): Promise<void> {
+  /**
+   * Admits a client of MQTT 5. @returns the client id that the client gets because it has sent none
+   * @throws {RefusedConnectionError}
+   */
+  async connect(client: BrokerClient, packet: Mqtt5Connect): Promise<{ assignedClientId: string | undefined }> {
+    const { refusals, originOf } = this.#options;
+    const hasNoId = packet.clientId === "";
+    assignClientId(packet);
+    const { clientId, username, password } = packet;
+    try {
+      await this.#admit(client, packet, username, password?.toString("utf8"));
+    } catch (error) {
+      const connect = { clientId, username, origin: originOf(client) };
+      throw await new Promise((resolve) => refusals.add(connect, error, resolve));
+    }
+    return { assignedClientId: hasNoId ? clientId : undefined };
+  }
+
+  async #admit(
+    client: BrokerClient,
+    packet: CheckedConnect & Partial<Pick<Mqtt5Connect, "cleanStart" | "sessionExpiry">>,
+    username?: string,
+    password?: string,
+  ): Promise<void> {
     const { registry, refusals, sessions, wills, permissionSets, originOf } = this.#options;
-    const { clientId, will } = packet;
+    const { clientId, will, cleanStart = packet.clean === true, sessionExpiry } = packet;
     checkConnectPacket(packet, this.#options.maxKeepaliveSeconds);
     const { certificateName, address, transport } = originOf(client);
     const owner = await identify({ username, password, certificateName, address }, this.#options);
@@ -117,6 +151,7 @@ export class Authenticate {
       rateLimiter: registry.rateLimiterOf(identity) ?? new RateLimiter(this.#options.rateLimits),
       awaitsSession: true,
       isAccepted: false,
+      isResumed: false,
       disconnectReason: undefined,
       lastMessageId: 0,
       expectedAcks: 0,
@@ -133,23 +168,24 @@ export class Authenticate {
     const device = deviceIdentity(identity);
     if (device !== undefined) refusals.devices.forget(device.id);
     try {
-      if (packet.clean === true) await sessions.discard(key);
-      else await this.#keep(key, owner);
+      if (cleanStart) await sessions.discard(key);
+      if (packet.clean !== true) access.isResumed = await this.#keep(key, owner, sessionExpiry);
     } finally {
       access.awaitsSession = false;
     }
   }
 
-  async #keep(key: string, owner: SessionOwner): Promise<void> {
+  /** @returns whether the session was there before */
+  async #keep(key: string, owner: SessionOwner, expiry: number | undefined): Promise<boolean> {
     const { sessions, hasEnded } = this.#options;
-    const kept = await sessions.keep(key, owner);
+    const kept = await sessions.keep(key, owner, expiry);
     if ("refusedBy" in kept) {
       const limit = kept.refusedBy;
       const whose = limit === "MAX_MQTT_SESSIONS" ? "all users" : owner.identity;
       const why = `the sessions of ${whose} have reached ${limit}: connect once with a clean session to end one, or raise the limit`;
       throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
     }
-    if (!hasEnded(owner)) return;
+    if (!hasEnded(owner)) return kept.isResumed;
     // The owner was revoked while the store was awaited, so the cleanup after the revocation has missed this session.
     await sessions.discard(key);
     throw badCredentials("its token or secret has been revoked");

@@ -64,7 +64,7 @@ export class AuthorizeForward {
       this.#deliver(client, access, packet);
       return { ...packet, messageId };
     }
-    if (packet.retain && this.#alsoComesLive(access, packet)) return null;
+    if (packet.retain && this.alsoComesLive(access, packet.topic, packet.payload)) return null;
     // Retained messages need no limit: they are read only as fast as the client takes them.
     if (!packet.retain) {
       const { maxQueuedBytes } = this.#options;
@@ -93,7 +93,7 @@ export class AuthorizeForward {
   };
 
   /** Whether the client gets a retained message, or a newer one of the topic, as a live message. */
-  #alsoComesLive(access: ClientAccess, { topic, payload }: AedesPublishPacket): boolean {
+  alsoComesLive(access: ClientAccess, topic: string, payload: AedesPublishPacket["payload"]): boolean {
     if (typeof payload === "string") return false;
     const position = this.#options.retainedPosition(topic, payload);
     return position === undefined || comesLive(access, topic, position);

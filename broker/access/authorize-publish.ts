@@ -194,14 +194,24 @@ export class AuthorizePublish {
     if ("quota" in entered) return entered;
     packet.retain = false;
     const why = `delivered, but not retained: ${entered.problem}`;
+    packet.notRetained = why;
     this.#options.refusedPublications.add(sender, topic, { reason: "no_room", why });
     return undefined;
+  }
+
+  /** Refuses a publication whose payload is not what its MQTT 5 properties say. */
+  refusePayload(client: BrokerClient, packet: PropertiedPacket, why: string): void {
+    const access = this.#options.registry.get(client);
+    if (access === undefined) return;
+    packet.refusal = { reason: "bad_payload", why };
+    this.#options.refusedPublications.add(access, packet.topic, packet.refusal);
   }
 
   #refuse(access: ClientAccess, packet: PropertiedPacket, refusal: PublicationRefusal, callback: Callback): void {
     const { refusedPublications, onRefused, broker } = this.#options;
     const { identity, address } = access;
     refusedPublications.add(access, packet.topic, refusal);
+    packet.refusal = refusal;
     onRefused({ action: "publish", who: identity, address, target: packet.topic, outcome: "permission_denied" });
     broker.skip(packet);
     callback(null);

@@ -41,6 +41,18 @@ interface AuthorizeSubscribeOptions {
   logger: Logger;
 }
 
+export interface SubscriptionRefusal {
+  kind: "not-allowed" | "bad-filter" | "too-many";
+  why: string;
+}
+
+interface RequestedFilter {
+  filter: string;
+  qos: 0 | 1 | 2;
+  /** Whether the filter's retained messages are sent. */
+  wantsRetained: boolean;
+}
+
 /** Aedes' hook for each filter of a SUBSCRIBE or of a resumed session. */
 export class AuthorizeSubscribe {
   readonly #options: AuthorizeSubscribeOptions;
@@ -53,23 +65,49 @@ export class AuthorizeSubscribe {
 
   /** Answers a refused filter with SUBACK 128 [MQTT-3.9.3-2]. The other filters of the packet are granted. */
   readonly hook = (client: BrokerClient, subscription: Subscription, done: SubscribeDone): void => {
-    const { registry, maxSubscriptions, onRefused, removeSubscription, logger } = this.#options;
-    const access = registry.get(client);
-    const filter = subscription.topic;
-    const why =
-      access === undefined
-        ? "the client is not registered"
-        : access.filters.size >= maxSubscriptions && !access.filters.has(filter)
-          ? `it already has ${maxSubscriptions} subscriptions`
-          : this.#problem(access, filter);
-    if (access !== undefined && why === undefined) {
+    const access = this.#options.registry.get(client);
+    const refusal = this.#refusalOf(access, subscription.topic);
+    if (access !== undefined && refusal === undefined) {
       this.#grant(client, access, subscription, done);
       return;
     }
+    this.#refuse(client, access, subscription.topic, refusal);
+    done(null, null);
+  };
+
+  /** Grants a filter of a SUBSCRIBE of MQTT 5. @returns why the filter is refused; undefined when it is granted */
+  grant(client: BrokerClient, { filter, qos, wantsRetained }: RequestedFilter): SubscriptionRefusal | undefined {
+    const access = this.#options.registry.get(client);
+    const refusal = this.#refusalOf(access, filter);
+    if (access !== undefined && refusal === undefined) {
+      this.#note(access, filter, qos);
+      if (wantsRetained) this.#charge(access, filter);
+    } else this.#refuse(client, access, filter, refusal);
+    return refusal;
+  }
+
+  /** Whether the session of an MQTT 5 client keeps the filter. Otherwise the filter is removed from the session. */
+  restores(client: BrokerClient, access: ClientAccess, filter: string, qos: 0 | 1 | 2): boolean {
+    const refusal = this.#refusalOf(access, filter);
+    if (refusal === undefined) this.#note(access, filter, qos);
+    else this.#refuse(client, access, filter, refusal);
+    return refusal === undefined;
+  }
+
+  #refusalOf(access: ClientAccess | undefined, filter: string): SubscriptionRefusal | undefined {
+    const { maxSubscriptions } = this.#options;
+    if (access === undefined) return { kind: "not-allowed", why: "the client is not registered" };
+    if (access.filters.size >= maxSubscriptions && !access.filters.has(filter))
+      return { kind: "too-many", why: `it already has ${maxSubscriptions} subscriptions` };
+    return this.#problem(access, filter);
+  }
+
+  #refuse(client: BrokerClient, access: ClientAccess | undefined, filter: string, refusal?: SubscriptionRefusal): void {
+    const { onRefused, removeSubscription, logger } = this.#options;
     this.refused++;
     const names = access === undefined ? sessionName(client.id) : namesOf(access);
     this.#log.note(names.identity ?? "unknown", (times) => {
-      logger.warn({ ...names, filter, why, times }, "subscription refused");
+      logger.warn({ ...names, filter, why: refusal?.why, times }, "subscription refused");
     });
     if (access !== undefined) {
       const { address } = access;
@@ -77,23 +115,23 @@ export class AuthorizeSubscribe {
     }
     // An earlier connection with more permissions may have stored this filter.
     if (!client.clean) removeSubscription(client, filter);
-    done(null, null);
-  };
+  }
 
   /** Why the client may not subscribe to the filter. */
-  #problem({ identity, set }: ClientAccess, filter: string): string | undefined {
+  #problem({ identity, set }: ClientAccess, filter: string): SubscriptionRefusal | undefined {
     if (!isShared(filter)) return set.subscribeProblem(filter);
     const shared = sharedFilterOf(filter);
-    if (shared === undefined) return `the filter ${sharedFilterProblem(filter)}`;
-    return set.subscribeProblem(shared.filter) ?? this.#options.shareProblem(identity, shared);
+    if (shared === undefined) return { kind: "bad-filter", why: `the filter ${sharedFilterProblem(filter)}` };
+    const refusal = set.subscribeProblem(shared.filter);
+    if (refusal !== undefined) return refusal;
+    const why = this.#options.shareProblem(identity, shared);
+    return why === undefined ? undefined : { kind: "too-many", why };
   }
 
   #grant(client: BrokerClient, access: ClientAccess, subscription: Subscription, done: SubscribeDone): void {
     const { topic: filter, qos } = subscription;
-    const since = this.#options.liveSince();
     const known = access.filters.get(filter);
-    if (access.filters.size === 0) access.liveAbove = Math.max(access.liveAbove, since);
-    access.filters.set(filter, { qos, since });
+    const since = this.#note(access, filter, qos);
     const grant = () => done(null, subscription);
     // Aedes restores a session's filters before the CONNACK, and sends no retained messages for them. It sets
     // `client.connected` only some time after the CONNACK, when SUBSCRIBEs may have arrived.
@@ -107,8 +145,7 @@ export class AuthorizeSubscribe {
       this.#options.subscribeShared(client, access.identity, shared, { qos }).then(grant, done);
       return;
     }
-    const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
-    access.rateLimiter.spend(messages / RETAINED_PER_MESSAGE, bytes);
+    this.#charge(access, filter);
     if (client.clean) {
       grant();
       return;
@@ -124,6 +161,20 @@ export class AuthorizeSubscribe {
     // If Aedes has the same subscription, it sends SUBACK at once.
     if (isEnding || known?.qos === qos) isDurable.then(subscribe, done);
     else subscribe();
+  }
+
+  /** @returns publications above this position come live */
+  #note(access: ClientAccess, filter: string, qos: 0 | 1 | 2): number {
+    const since = this.#options.liveSince();
+    if (access.filters.size === 0) access.liveAbove = Math.max(access.liveAbove, since);
+    access.filters.set(filter, { qos, since });
+    return since;
+  }
+
+  /** Charges for the retained messages that the filter brings. */
+  #charge(access: ClientAccess, filter: string): void {
+    const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
+    access.rateLimiter.spend(messages / RETAINED_PER_MESSAGE, bytes);
   }
 
   stop(): void {

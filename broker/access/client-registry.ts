@@ -36,6 +36,8 @@ export interface ClientAccess extends Bearer {
   awaitsSession: boolean;
   /** CONNACK has been sent: the client's own SUBSCRIBEs follow. */
   isAccepted: boolean;
+  /** The client continues a stored session. */
+  isResumed: boolean;
   /** Why the connection ends, for the log; undefined until a reason is known. */
   disconnectReason: string | undefined;
   readonly address: string;

@@ -10,17 +10,24 @@ import { reservedFor } from "./session-names.ts";
 const CLIENT_ID = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Noncharacter_Code_Point}\uFFFD]{1,128}$/u;
 export const MAX_CLIENT_ID_LENGTH = 128;
 
+/** The fields of a CONNECT that are checked here. */
+export interface CheckedConnect extends Pick<ConnectPacket, "clientId" | "clean" | "keepalive" | "protocolVersion"> {
+  will?: ConnectPacket["will"] | undefined;
+}
+
 /**
- * Gives a client without a client id a random one [MQTT-3.1.3-6]. Only for a clean session of MQTT 3.1.1: MQTT 3.1
- * forbids empty client ids, and a random id would never find a persistent session again.
+ * Gives a client without a client id a random one [MQTT-3.1.3-6]. Only for MQTT 5, which tells the client its id, and for
+ * a clean session of MQTT 3.1.1: MQTT 3.1 forbids empty client ids, and an unknown id would never find a persistent
+ * session again.
  */
-export function assignClientId(packet: ConnectPacket): void {
-  if (packet.clientId === "" && packet.clean === true && packet.protocolVersion === 4)
-    packet.clientId = `auto-${randomUUID()}`;
+export function assignClientId(packet: CheckedConnect): void {
+  const { clientId, clean, protocolVersion } = packet;
+  const isAllowed = protocolVersion === 5 || (clean === true && protocolVersion === 4);
+  if (clientId === "" && isAllowed) packet.clientId = `auto-${randomUUID()}`;
 }
 
 /** @throws {RefusedConnectionError} the client id, the keep-alive or the will's QoS is not allowed */
-export function checkConnectPacket({ clientId, keepalive = 0, will }: ConnectPacket, maxKeepaliveS: number): void {
+export function checkConnectPacket({ clientId, keepalive = 0, will }: CheckedConnect, maxKeepaliveS: number): void {
   if (!CLIENT_ID.test(clientId)) {
     const why =
       clientId === ""

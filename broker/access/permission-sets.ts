@@ -36,7 +36,7 @@ export interface PermissionSet {
   /** Like {@link mayRead}, but also refuses a job or broadcast about a camera that the permissions do not cover. */
   mayReceive(topic: string, payload: string | Uint8Array): boolean;
   /** Why the filter may not be subscribed to; undefined when it may. */
-  subscribeProblem(filter: string): string | undefined;
+  subscribeProblem(filter: string): { kind: "bad-filter" | "not-allowed"; why: string } | undefined;
   decidePublish(topic: string): PublishDecision;
 }
 
@@ -89,8 +89,9 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
     },
     subscribeProblem: (filter) => {
       const problem = tree.owns(filter) ? filterProblem(filter) : plainProblem(filter, filterProblem);
-      if (problem !== undefined) return `the filter ${problem}`;
-      return grants.canSubscribe(filter) ? undefined : "its permissions do not cover the filter";
+      if (problem !== undefined) return { kind: "bad-filter", why: `the filter ${problem}` };
+      if (grants.canSubscribe(filter)) return undefined;
+      return { kind: "not-allowed", why: "its permissions do not cover the filter" };
     },
     decidePublish: (topic) => {
       const owned = tree.owns(topic);

@@ -22,7 +22,7 @@ interface ConnectionsOptions {
   /** Gives the connection to Aedes. */
   handle(connection: Duplex, request: IncomingMessage | undefined): Client;
   /** Takes the connection of an MQTT 5 client. */
-  handleMqtt5?(connection: Duplex): OpenedClient;
+  handleMqtt5(connection: Duplex): OpenedClient;
   limits: PacketLimits;
   connectTimeoutMs: number;
 }
@@ -77,7 +77,7 @@ export class Connections {
     choice.begin({
       throttle,
       onChosen: () => {
-        const isMqtt5 = throttle.protocolLevel === MQTT_5 && handleMqtt5 !== undefined;
+        const isMqtt5 = throttle.protocolLevel === MQTT_5;
         opened = isMqtt5 ? handleMqtt5(connection) : this.#ofAedes(connection, request);
       },
       onFailed: (error) => {

@@ -148,6 +148,8 @@ export class PacketMeter {
     this.#connectSeen = true;
     this.#type = type;
     this.#body = length;
+    // A CONNECT without content: Aedes closes the connection.
+    if (type === CONNECT && length === 0) this.protocolLevel ??= 0;
     const hasFilters = type === SUBSCRIBE || type === UNSUBSCRIBE;
     this.#filters = hasFilters ? new FilterCount(type === SUBSCRIBE, this.protocolLevel === MQTT_5) : undefined;
     if (type === DISCONNECT) charges.disconnect();

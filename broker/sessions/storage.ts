@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { SharedFilter } from "../../contract/shares.ts";
+import type { RetainedPublication } from "../../platform/publication-log.ts";
 import type { SessionOwners } from "../access/authenticate.ts";
 import type { FilterOptions } from "../access/filter-options.ts";
 import type { PermissionSet } from "../access/permission-sets.ts";
@@ -126,6 +127,8 @@ export interface BrokerStorage extends SessionOwners {
     readonly newest: number;
     /** The position of a message that was read; undefined if the topic has changed since. */
     positionOf(topic: string, payload: Uint8Array): number | undefined;
+    /** The retained messages that the filters select, one filter after the other. */
+    read(filters: readonly string[]): AsyncIterable<RetainedPublication>;
   };
   /** No connection to this node uses the session key any more. */
   release(key: string): void;
@@ -172,6 +175,12 @@ export interface BrokerStorage extends SessionOwners {
   readonly deliveries: LogDeliveries;
   /** Whether the client has sent a QoS 2 publication with this message id, and not yet the PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
+  /** The client has sent a QoS 2 publication with this message id, which the journal has stored. Effective at once. */
+  incomingStorePacket(client: Session, packet: { messageId?: number | undefined }): Promise<void>;
+  /** PUBREL has arrived. Resolves when the message id is durably removed. @throws {StoreUnavailableError} */
+  incomingDelPacket(client: Session, packet: { messageId?: number }): Promise<void>;
+  /** Removes the message ids of the client's QoS 2 publications. */
+  cleanIncoming(client: Session): Promise<void>;
   /** Stores the will of a client that is connecting. A will of MQTT 5 has the fields `delay` and `expiry` too, in seconds. */
   putWill(client: Session, will: object): Promise<void>;
   /** Removes the will of a client that connects, or, with the id of this run, of one whose connection has closed. */

@@ -29,8 +29,6 @@ const pieces = (...parts: (string | Buffer | number[])[]) =>
 
 describe("a CONNECT", () => {
   it.each<[string, Buffer, number | "closed"]>([
-    ["of MQTT 5", anyConnect({ level: 5 }), 1],
-    ["of MQTT 5 with a will", anyConnect({ level: 5, will: { topic: own("about"), payload: "gone" } }), 1],
     ["of MQTT 3.1 without a password", anyConnect({ protocol: "MQIsdp", level: 3, password: "" }), 5],
     ["of MQTT 3.1 without a client id", anyConnect({ protocol: "MQIsdp", level: 3, clientId: "" }), 2],
     ["of MQTT 2", anyConnect({ level: 2 }), "closed"],

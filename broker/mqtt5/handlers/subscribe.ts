@@ -1,0 +1,81 @@
+import type { SubscriptionRefusal } from "../../access/authorize-subscribe.ts";
+import type { ByteReader } from "../byte-reader.ts";
+import type { Mqtt5Client } from "../client.ts";
+import { decodeSubscribe, type Subscribe, type SubscribeEntry } from "../decode.ts";
+import { encodeGrants } from "../encode.ts";
+import { PacketType } from "../packet-types.ts";
+import type { Mqtt5Parts } from "../parts.ts";
+import { protocolError, ReasonCode } from "../reason-codes.ts";
+import { sendRetained } from "../retained.ts";
+import type { Subscription } from "../subscriptions.ts";
+
+const REFUSAL_CODES: Record<SubscriptionRefusal["kind"], ReasonCode> = {
+  "not-allowed": ReasonCode.notAuthorized,
+  "bad-filter": ReasonCode.filterInvalid,
+  "too-many": ReasonCode.quotaExceeded,
+};
+const SHARE = "$share/";
+
+interface Granted {
+  readonly filter: string;
+  readonly subscription: Subscription;
+  readonly isRetainedWanted: boolean;
+}
+
+interface Answers {
+  readonly codes: number[];
+  readonly reasons: string[];
+  readonly granted: Granted[];
+  /** Resolve when the filters are durable. */
+  readonly durable: Promise<void>[];
+}
+
+/** Subscribes to each filter, and answers with one reason code for each [MQTT-3.8.4-6]. @throws {ProtocolError} */
+export function handleSubscribe(client: Mqtt5Client, body: ByteReader, parts: Mqtt5Parts): void {
+  const subscribe = decodeSubscribe(body);
+  const answers: Answers = { codes: [], reasons: [], granted: [], durable: [] };
+  for (const entry of subscribe.entries) add(client, entry, subscribe, answers, parts);
+  const { codes, reasons, granted, durable } = answers;
+  const send = () => {
+    if (client.closed) return;
+    const why = reasons.length > 0 && client.settings.wantsProblemInformation ? reasons.join("; ") : undefined;
+    client.sendWithReason(why, (reason) => encodeGrants(PacketType.suback, subscribe.messageId, codes, reason));
+    void sendRetained(
+      client,
+      granted.filter(({ isRetainedWanted }) => isRetainedWanted),
+      parts,
+    );
+  };
+  if (durable.length === 0) send();
+  else client.answer(Promise.all(durable).then(send));
+}
+
+function add(
+  client: Mqtt5Client,
+  entry: SubscribeEntry,
+  { identifier }: Subscribe,
+  to: Answers,
+  parts: Mqtt5Parts,
+): void {
+  const { filter, qos, noLocal, retainAsPublished, retainHandling } = entry;
+  if (filter.startsWith(SHARE)) {
+    // [MQTT-3.8.3-4]
+    if (noLocal) throw protocolError("a shared subscription with no local");
+    to.codes.push(ReasonCode.sharedNotSupported);
+    to.reasons.push("shared subscriptions are not supported");
+    return;
+  }
+  const isKnown = client.subscriptions?.get(filter) !== undefined;
+  const wantsRetained = retainHandling === 0 || (retainHandling === 1 && !isKnown);
+  const refusal = parts.subscribing.grant(client, { filter, qos, wantsRetained });
+  if (refusal !== undefined) {
+    to.codes.push(REFUSAL_CODES[refusal.kind]);
+    to.reasons.push(refusal.why);
+    return;
+  }
+  to.codes.push(qos);
+  const options = { qos, noLocal, retainAsPublished, identifier };
+  const subscription = client.subscriptions?.add(filter, options, !client.clean);
+  if (!client.clean) to.durable.push(parts.storage.subscribe(client.id, filter, options));
+  if (subscription !== undefined) to.granted.push({ filter, subscription, isRetainedWanted: wantsRetained });
+}
