@@ -152,13 +152,14 @@ export const brokerSettings = {
     mustAgree: true,
   }),
   MAX_RETAINED_BYTES: setting(
-    "Payload bytes of all retained messages. Further messages are delivered and not retained. Those that dashboards show " +
+    "Bytes of the payloads and MQTT 5 properties of all retained messages. Further messages are delivered and not retained. Those that dashboards show " +
       "are in memory: with the default, a server with a heap of 512 MB can start with all of them.",
     limitVariable.default(67_108_864),
     { mustAgree: true },
   ),
   MAX_RETAINED_BYTES_PER_DEVICE: setting(
-    "Payload bytes of the retained messages below one camera or service: 16 of the largest by default.",
+    "Bytes of the payloads and MQTT 5 properties of the retained messages below one camera or service: 16 of the largest " +
+      "payloads by default.",
     limitVariable.default(4_194_304),
     { mustAgree: true },
   ),

@@ -64,6 +64,19 @@ export interface IncomingId {
   readonly messageId: number;
 }
 
+/** What is known of a retained message without its payload. */
+export interface RetainedTopic extends Pick<StoredProperties, "expiresAt"> {
+  readonly topic: string;
+  readonly position: number;
+  /** As {@link retainedSize} says. */
+  readonly bytes: number;
+}
+
+/** The bytes of a message that count against `MAX_RETAINED_BYTES`: its payload and its MQTT 5 properties. */
+export function retainedSize(payload: { readonly length: number }, properties: Uint8Array | undefined): number {
+  return payload.length + (properties?.length ?? 0);
+}
+
 /** A retained message. Its position is its version. */
 export type RetainedPublication = LoggedPublication & { readonly retain: true };
 
@@ -117,8 +130,13 @@ export interface PublicationLog {
    * @param connected what sessions that are connected to this node do not need. Another node may compact up to there
    */
   trim(upTo: number, connected?: number): void;
-  /** The topics with a retained message, with the message's size and position. Read once, at the start. */
-  retainedTopics(): AsyncIterable<{ topic: string; bytes: number; position: number }>;
+  /** The topics with a retained message. Read at the start, and again after {@link MqttLog.onReset}. */
+  retainedTopics(): AsyncIterable<RetainedTopic>;
+  /**
+   * Removes retained messages that are still at these positions, because they have expired. Subscribers hear nothing of
+   * it. @throws {StoreUnavailableError} some may be removed
+   */
+  removeRetained(messages: readonly Pick<RetainedTopic, "topic" | "position">[]): Promise<void>;
   /** The retained messages of the topics. Undefined for a topic that has none now. */
   retained(topics: readonly string[]): Promise<(RetainedPublication | undefined)[]>;
 }

@@ -2,6 +2,7 @@ import { MAX_JSON_DEPTH } from "../../contract/events.ts";
 import { homeAssistantBranches } from "../../contract/home-assistant.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import type { AccessRefusal, AuditedAct } from "../../platform/identity.ts";
+import { retainedSize } from "../../platform/publication-log.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import type { ForwardingBroker } from "../aedes/forwarding-broker.ts";
 import type { PropertiedPacket } from "../aedes/propertied-packet.ts";
@@ -188,9 +189,9 @@ export class AuthorizePublish {
 
   /** Takes room for a retained message. Without room, the message is not retained. */
   #retain(sender: PublicationSender, owner: string | undefined, packet: PropertiedPacket): EnteredRoom | undefined {
-    const { topic, payload, retain } = packet;
+    const { topic, payload, retain, stored } = packet;
     if (!retain || payload.length === 0) return undefined;
-    const entered = this.#room.enter(owner, topic, payload.length);
+    const entered = this.#room.enter(owner, topic, retainedSize(payload, stored?.properties));
     if ("quota" in entered) return entered;
     packet.retain = false;
     const why = `delivered, but not retained: ${entered.problem}`;

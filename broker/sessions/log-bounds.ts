@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { messageOf } from "../../platform/errors.ts";
 import {
+  hasExpired,
   type LoggedPublication,
   type PublicationLog,
   type PublicationPage,
@@ -201,13 +202,15 @@ export class LogBounds {
   async #step(index: number): Promise<void> {
     const segment = this.#segments[index];
     if (segment === undefined) return;
-    const { log, match } = this.#options;
+    const { log, match, now } = this.#options;
     // Sessions only move forward: what nobody wants now, nobody will want.
     const lowest = this.#options.lowest();
     const open = this.#options.open();
     const isWanted = (publication: LoggedPublication) => {
       const { position } = publication;
-      return open.has(position) || match(publication).some((group) => (lowest.get(group) ?? Infinity) < position);
+      if (open.has(position)) return true;
+      if (hasExpired(publication, now)) return false;
+      return match(publication).some((group) => (lowest.get(group) ?? Infinity) < position);
     };
     const after = this.#segments[index - 1]?.upTo ?? log.floor;
     await log.compact({ after, upTo: segment.upTo }, isWanted);

@@ -61,7 +61,7 @@ export class SessionLifetimes {
     const { log, wills, heartbeatMs, now, logger } = options;
     this.#options = options;
     this.sessions = new LogSessions(options);
-    this.retained = new LogRetained(log.publications);
+    this.retained = new LogRetained({ log: log.publications, now, logger });
     this.wills = new LogWills({
       ...{ rows: log.rows, wills, brokerId, now, logger, orphanWaitMs: ORPHAN_HEARTBEATS * heartbeatMs },
       onGone: (client) => this.release(client),
@@ -143,6 +143,7 @@ export class SessionLifetimes {
 
   async stop(): Promise<void> {
     this.#isClosed = true;
+    this.retained.stop();
     const stopping = inTime(this.sessions.stop(), STOP_TIMEOUT_MS, () => new Error("the store does not answer"));
     await stopping.catch((err: unknown) => {
       this.#options.logger.warn({ err }, "sessions not stored at the end: messages will be repeated");

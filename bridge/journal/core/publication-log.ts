@@ -1,12 +1,14 @@
 import type { Logger } from "pino";
 import { messageOf, StoreUnavailableError } from "../../../platform/errors.ts";
 import { Listeners } from "../../../platform/listeners.ts";
-import type {
-  LoggedPublication,
-  LostPublications,
-  PublicationLog,
-  PublicationPage,
-  RetainedPublication,
+import {
+  type LoggedPublication,
+  type LostPublications,
+  type PublicationLog,
+  type PublicationPage,
+  type RetainedPublication,
+  type RetainedTopic,
+  retainedSize,
 } from "../../../platform/publication-log.ts";
 import type { ReplacedEpoch } from "../journal.ts";
 import { type ReferencedPreviews, withPictures } from "../preview-references.ts";
@@ -29,6 +31,8 @@ export interface PublicationStore {
   retained(topics: readonly string[]): Promise<(LoggedPublication | undefined)[]>;
   /** Each topic's retained message, without unreadable ones. */
   allRetained(): AsyncIterable<LoggedPublication>;
+  /** As {@link PublicationLog.removeRetained}. */
+  removeRetained(...args: Parameters<PublicationLog["removeRetained"]>): Promise<void>;
   /** Begins to remove rows up to and including the position. */
   trim(...args: Parameters<PublicationLog["trim"]>): void;
   /** As {@link PublicationLog.compact}. @param onRemoved the size of publications up to the position that were removed */
@@ -189,10 +193,12 @@ export class StoredPublicationLog implements PublicationLog {
     this.#compactedListeners.call(upTo, bytes);
   }
 
-  async *retainedTopics(): AsyncGenerator<{ topic: string; bytes: number; position: number }> {
-    for await (const { topic, payload, position } of this.#options.store.allRetained())
-      yield { topic, bytes: payload.length, position };
+  async *retainedTopics(): AsyncGenerator<RetainedTopic> {
+    for await (const { topic, payload, properties, position, expiresAt } of this.#options.store.allRetained())
+      yield { topic, bytes: retainedSize(payload, properties), position, expiresAt };
   }
+
+  removeRetained: PublicationLog["removeRetained"] = (messages) => this.#options.store.removeRetained(messages);
 
   async retained(topics: readonly string[]): Promise<(RetainedPublication | undefined)[]> {
     if (topics.length === 0) return [];

@@ -117,6 +117,37 @@ export function describeMqttLog(name: string, createPlace: () => Promise<MqttLog
       expect(texts((await readLog(mqtt.publications)).read)).toEqual(["34"]);
     });
 
+    test("an expired retained message is removed, unless a newer one has replaced it, and nobody hears of it", async () => {
+      const followed: LoggedPublication[] = [];
+      const properties = Buffer.from([1, 2]);
+      await publish(journal, "old", { topic: "a", retain: true, expiresAt: 5, properties });
+      await publish(journal, "old", { topic: "b", retain: true });
+      await publish(journal, "newer", { topic: "b", retain: true });
+      await publish(journal, "old", { topic: "c", retain: true });
+      const topics: unknown[] = [];
+      for await (const topic of mqtt.publications.retainedTopics()) topics.push(topic);
+      expect(topics).toContainEqual({ topic: "a", bytes: 5, position: 1, expiresAt: 5 });
+      mqtt.publications.follow((publications) => followed.push(...publications));
+      // A newer message in the same write.
+      const replacing = publish(journal, "newer", { topic: "c", retain: true });
+      const expired = [
+        { topic: "a", position: 1 },
+        { topic: "b", position: 2 },
+        { topic: "c", position: 4 },
+        { topic: "d", position: 9 },
+      ];
+      await Promise.all([replacing, mqtt.publications.removeRetained(expired)]);
+      const read = () => mqtt.publications.retained(["a", "b", "c"]);
+      const left = (await read()).map((message) => message?.payload.toString());
+      expect(left).toEqual([undefined, "newer", "newer"]);
+      expect(texts(followed)).toEqual(["newer"]);
+      await open();
+      expect((await read()).map((message) => message?.payload.toString())).toEqual(left);
+      // As many can be retained as before.
+      await publish(journal, "again", { topic: "a", retain: true });
+      expect((await read())[0]?.payload.toString()).toBe("again");
+    });
+
     test("retained messages are stored with the publication, replaced and cleared, and outlive the log", async () => {
       const retain = { retain: true };
       await Promise.all([

@@ -7,6 +7,8 @@ import type { JournalMessage } from "../../journal.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import type { DedupKey, Deduplicator } from "./deduplicator.ts";
 import { buildGroup, type Group, type Waiting } from "./group.ts";
+import { retainedKey } from "./keys.ts";
+import { readPublications } from "./publications.ts";
 
 interface GroupCommitOptions {
   store: Store;
@@ -27,6 +29,8 @@ export class GroupCommit {
   readonly #queue: AppendQueue<DedupKey<Waiting>>;
   /** Rows without urgency. They join the next write, or, if that write fails, the following one. */
   deferredRows = new WriteSet();
+  /** Retained messages to remove if they are still at these positions, by topic. */
+  readonly #expired = new Map<string, number>();
   #flushRequests: { resolve: () => void; reject: (error: unknown) => void }[] = [];
 
   constructor(options: GroupCommitOptions) {
@@ -54,6 +58,12 @@ export class GroupCommit {
     });
   }
 
+  /** See `PublicationLog.removeRetained`. */
+  removeRetained(messages: readonly { readonly topic: string; readonly position: number }[]): Promise<void> {
+    for (const { topic, position } of messages) this.#expired.set(topic, position);
+    return this.flushDeferredRows();
+  }
+
   /** Resolves when nothing is written. Never rejects. */
   idle(): Promise<void> {
     return this.#queue.idle();
@@ -66,6 +76,7 @@ export class GroupCommit {
     try {
       await this.#options.store.ready();
       messages = await this.#withoutKnown(messages);
+      if (this.#expired.size > 0) await this.#removeExpired(messages);
       const group = await this.#write(messages);
       if (group !== undefined) this.#options.onDurable(group);
       this.#queue.accept(messages, this.#options.view.head - messages.length);
@@ -89,6 +100,22 @@ export class GroupCommit {
     deduplicator.written([...repeated], true);
     for (const waiting of repeated) this.#queue.acceptDuplicate(waiting);
     return messages.filter((waiting) => !repeated.has(waiting));
+  }
+
+  /** Adds the removal of retained messages that the store still has, and that these messages do not replace. */
+  async #removeExpired(messages: readonly Waiting[]): Promise<void> {
+    for (const { message } of messages) if (message.publish?.retain === true) this.#expired.delete(message.topic);
+    const expired = [...this.#expired];
+    this.#expired.clear();
+    const keys = expired.map(([topic]) => retainedKey(topic));
+    const rows = await this.#options.store.read((db) =>
+      db.getMany<string, Uint8Array>(keys, { valueEncoding: "view" }),
+    );
+    for (const [index, [topic, position]] of expired.entries()) {
+      const row = rows[index];
+      if (row !== undefined && readPublications(row).publications[0]?.position === position)
+        this.deferredRows.del(retainedKey(topic));
+    }
   }
 
   async #write(messages: readonly Waiting[]): Promise<Group | undefined> {

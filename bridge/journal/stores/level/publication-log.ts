@@ -24,7 +24,7 @@ interface LevelPublicationsOptions {
   /** Raised and resized by removals. */
   view: Pick<JournalView, "head" | "publications">;
   store: Pick<Store, "db" | "read">;
-  writer: () => Pick<GroupCommit, "deferredRows" | "flushDeferredRows">;
+  writer: () => Pick<GroupCommit, "deferredRows" | "flushDeferredRows" | "removeRetained">;
   previews: ReferencedPreviews | undefined;
   logger: Logger;
 }
@@ -137,6 +137,8 @@ export class LevelPublications implements PublicationStore {
       if (publication !== undefined) yield publication;
     }
   }
+
+  removeRetained: PublicationStore["removeRetained"] = (messages) => this.#options.writer().removeRetained(messages);
 
   async retained(topics: readonly string[]): Promise<(LoggedPublication | undefined)[]> {
     const keys = topics.map(retainedKey);

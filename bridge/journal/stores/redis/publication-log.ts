@@ -10,7 +10,7 @@ import type { JournalKeys } from "./keys.ts";
 import { LogCompaction } from "./log-compaction.ts";
 import { lastOfCompacted, readCompacted, readRetained, readRow, type StoredRow } from "./publication-rows.ts";
 import type { RedisView } from "./redis-view.ts";
-import { TRIM_PUBLICATIONS } from "./scripts.ts";
+import { REMOVE_RETAINED, TRIM_PUBLICATIONS } from "./scripts.ts";
 
 const MAX_ROWS_PER_READ = 64;
 /** A read asks for as many rows as are this large together, by the average of the read before. */
@@ -204,6 +204,14 @@ export class RedisPublications implements PublicationStore {
       cursor = next.toString();
     } while (cursor !== "0");
   }
+
+  removeRetained: PublicationStore["removeRetained"] = async (messages) => {
+    const { writing, keys, view } = this.#options;
+    for (let from = 0; from < messages.length; from += TOPICS_PER_READ) {
+      const part = messages.slice(from, from + TOPICS_PER_READ).flatMap(({ topic, position }) => [topic, position]);
+      await writing.run(REMOVE_RETAINED, keys.meta, [keys.prefix, view().epoch, ...part]);
+    }
+  };
 
   async retained(topics: readonly string[]): Promise<(LoggedPublication | undefined)[]> {
     const { reading, keys } = this.#options;

@@ -11,3 +11,4 @@ export const TRIM_PUBLICATIONS = load("trim-publications");
 export const COMPACT_PUBLICATIONS = load("compact-publications");
 export const ROWS = load("rows");
 export const TAKE_OVER = load("take-over");
+export const REMOVE_RETAINED = load("remove-retained");
