@@ -21,6 +21,8 @@ interface WatchersOptions {
   config: ReturnType<typeof cameraConfig> & {
     alerts: Partial<AlertThresholds>;
     homeAssistant: Pick<HomeAssistantConfig, "pictureIntervalMs">;
+    /** Undefined: the server has its own broker. */
+    outsideBroker?: object | undefined;
   };
   cluster: Cluster;
   journal: Journal;
@@ -71,7 +73,10 @@ export function startWatchers(options: WatchersOptions) {
     single("link-gaps", "link-gaps", (task) => startLinkGaps({ ...task, ...config.linkGaps })),
     single("alerts", "alerts", (task) => startAlerts({ ...task, thresholds: config.alerts })),
     single("home-assistant", "home-assistant", (task) =>
-      startHomeAssistant({ ...task, ...config.homeAssistant, pictures, version }),
+      startHomeAssistant({
+        ...{ ...task, ...config.homeAssistant, pictures, version },
+        isDirect: config.outsideBroker !== undefined,
+      }),
     ),
     single("forgetting", "removed-devices", (task) => startRemovedDevices({ ...task, link, devices })),
   ];

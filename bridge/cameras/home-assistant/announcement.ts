@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { commandReplySchema } from "../../../contract/commands.ts";
+import { commandReplySchema, DEFAULT_COMMAND_EXPIRES_IN } from "../../../contract/commands.ts";
 import { CAMERA_ALERTS, type CameraAlertName, cameraAboutSchema, presenceSchema } from "../../../contract/events.ts";
 import { homeAssistantId } from "../../../contract/home-assistant.ts";
 import type { TopicTree } from "../../../contract/topics.ts";
@@ -17,6 +17,8 @@ interface AnnouncedCamera {
   /** The optional values that the camera has published, now or earlier. */
   known: ReadonlySet<OptionalValue>;
   tree: TopicTree;
+  /** Whether the camera gets commands from another broker as they are published, and not from the server. */
+  isDirect: boolean;
   /** The version of the server. */
   version: string;
 }
@@ -71,10 +73,10 @@ const REPLY = "(value_json.data | default(value_json))";
  * The names of the members are Home Assistant's.
  * @see https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
  */
-export function announcement({ id, about, known, tree, version }: AnnouncedCamera) {
+export function announcement({ id, about, known, tree, isDirect, version }: AnnouncedCamera) {
   const deviceId = homeAssistantId(tree.root, id);
   const state = tree.build({ kind: "home-assistant", of: id, name: "state" });
-  const components = Object.entries({ ...fixedComponents(id, tree, state), ...optionalSensors(known) });
+  const components = Object.entries({ ...fixedComponents(id, tree, isDirect), ...optionalSensors(known) });
   return {
     device: { identifiers: [deviceId], manufacturer: "Skylapse", ...deviceNames(id, about) },
     origin: { name: "Skylapse Realtime", sw_version: version },
@@ -88,9 +90,14 @@ export function announcement({ id, about, known, tree, version }: AnnouncedCamer
   };
 }
 
-function fixedComponents(id: string, tree: TopicTree, state: string): Record<string, Component> {
+function fixedComponents(id: string, tree: TopicTree, isDirect: boolean): Record<string, Component> {
+  const state = tree.build({ kind: "home-assistant", of: id, name: "state" });
   const replies = tree.build({ kind: "camera-reply", camera: id, command: "reboot" }).replace(/[^/]+$/, "+");
-  const command = (name: string) => tree.build({ kind: "camera-command", camera: id, command: name });
+  const command = (name: string) => ({
+    command_topic: tree.build({ kind: "camera-command", camera: id, command: name }),
+    payload_press: "{}",
+    ...(isDirect ? { command_template: commandTemplate(name) } : {}),
+  });
   return {
     picture: {
       ...{ platform: "image", name: "Picture", content_type: "image/jpeg", ...ALWAYS },
@@ -113,19 +120,10 @@ function fixedComponents(id: string, tree: TopicTree, state: string): Record<str
         binarySensor(ALERT_NAMES[name], `alerts['${name}']`, { device_class: "problem", ...DIAGNOSTIC }),
       ]),
     ),
-    capture_now: {
-      ...{ platform: "button", name: "Capture now", icon: "mdi:camera", payload_press: "{}" },
-      command_topic: command("capture.now"),
-    },
+    capture_now: { platform: "button", name: "Capture now", icon: "mdi:camera", ...command("capture.now") },
     reboot: {
-      ...{
-        platform: "button",
-        name: "Reboot",
-        device_class: "restart",
-        entity_category: "config",
-        payload_press: "{}",
-      },
-      command_topic: command("reboot"),
+      ...{ platform: "button", name: "Reboot", device_class: "restart", entity_category: "config" },
+      ...command("reboot"),
     },
     last_command: {
       ...{ platform: "sensor", name: "Last command", device_class: "enum", icon: "mdi:console", ...ALWAYS },
@@ -154,6 +152,16 @@ function sensor(name: string, value: string, more: Options): Component {
 
 function binarySensor(name: string, value: string, more: Options): Component {
   return { platform: "binary_sensor", name, value_template: valueTemplate(value), ...ALWAYS, ...more };
+}
+
+/** A whole command, by Home Assistant's clock, in place of the one that the server would make of `{}`. */
+function commandTemplate(name: string): string {
+  const time = (moment: string) => `{{ (${moment}).strftime('%Y-%m-%dT%H:%M:%SZ') }}`;
+  return JSON.stringify({
+    id: "home-assistant-{{ (utcnow().timestamp() * 1000) | int }}",
+    ...{ name, args: {}, issued_by: "user:home-assistant", issued_at: time("utcnow()") },
+    expires_at: time(`utcnow() + timedelta(seconds=${DEFAULT_COMMAND_EXPIRES_IN})`),
+  });
 }
 
 /** Null becomes the text `None`, which means unknown to Home Assistant. */

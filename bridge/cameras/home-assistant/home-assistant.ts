@@ -45,6 +45,8 @@ export interface HomeAssistantOptions extends CheckpointOptions {
   maxCameras?: number;
   /** The server's own clock, milliseconds. Default: the system's. */
   now?: () => number;
+  /** See {@link announcement}. Default: false, the server has its own broker. */
+  isDirect?: boolean;
   /** The version of the server. */
   version: string;
   logger: Logger;
@@ -179,7 +181,7 @@ class HomeAssistantRules implements CheckpointedRules {
   }
 
   async #publishCamera(id: string): Promise<void> {
-    const { journal, tree, version } = this.#options;
+    const { journal, tree, isDirect = false, version } = this.#options;
     const presence = tree.build({ kind: "camera-state", camera: id, name: PRESENCE_STATE });
     if (journal.state(presence) === undefined) return await this.#withdraw(id);
     const camera = await this.#stored(id);
@@ -193,7 +195,7 @@ class HomeAssistantRules implements CheckpointedRules {
     }
     // The state first: Home Assistant subscribes to the state when it reads the announcement.
     await this.#publish(camera, tree.build({ kind: "home-assistant", of: id, name: "state" }), state);
-    const announced = announcement({ id, about: topics.about, known: camera.known, tree, version });
+    const announced = announcement({ id, about: topics.about, known: camera.known, tree, isDirect, version });
     await this.#publish(camera, discoveryTopic(this.#prefix, tree.root, id), announced);
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { announcement, OPTIONAL_VALUES } from "../../../../bridge/cameras/home-assistant/announcement.ts";
 import { homeAssistantState } from "../../../../bridge/cameras/home-assistant/state.ts";
-import { publishedCommandSchema } from "../../../../contract/commands.ts";
+import { commandSchema, publishedCommandSchema } from "../../../../contract/commands.ts";
 import { CAMERA_ALERTS } from "../../../../contract/events.ts";
 import { discoveredCamera, discoveryTopic, homeAssistantId } from "../../../../contract/home-assistant.ts";
 import { grantsOf } from "../../../../contract/permissions.ts";
@@ -13,9 +13,13 @@ const LOCATION = { lat: 46, lon: 8, timezone: "Europe/Zurich" };
 const ABOUT = { model: "Arducam IMX519", firmware: "1.2.0", location: LOCATION, capture_interval_s: 30 };
 const NOTHING = { about: undefined, states: new Map(), alerts: new Map() };
 
-function announced(id: string, about: unknown, { root = "skylapse/v1", known = [...OPTIONAL_VALUES] } = {}) {
+function announced(
+  id: string,
+  about: unknown,
+  { root = "skylapse/v1", known = [...OPTIONAL_VALUES], isDirect = false } = {},
+) {
   const tree = topicTree(root, PREFIX);
-  const payload = announcement({ id, about, known: new Set(known), tree, version: "1.0.0" });
+  const payload = announcement({ id, about, known: new Set(known), tree, isDirect, version: "1.0.0" });
   const components = discovered(PREFIX, discoveryTopic(PREFIX, root, id), JSON.stringify(payload));
   return { tree, payload, components };
 }
@@ -60,6 +64,20 @@ describe("an announcement", () => {
       if (entity.platform !== "button") continue;
       expect(grants.canWriteTopic(entity.command_topic)).toBe(true);
       expect(publishedCommandSchema.safeParse(JSON.parse(entity.payload_press)).success).toBe(true);
+    }
+  });
+
+  it("has buttons that publish whole commands if another broker passes them to the camera", () => {
+    const { components } = announced("north", ABOUT, { isDirect: true });
+    for (const name of ["capture_now", "reboot"]) {
+      const button = components.get(name);
+      const template = button?.platform === "button" ? (button.command_template ?? "") : "";
+      const now = "2026-03-01T06:30:00Z";
+      const text = template.replaceAll(/\{\{ [^{}]*strftime[^{}]* \}\}/g, now).replace(/\{\{ [^{}]* \| int \}\}/, "1");
+      expect(commandSchema.parse(JSON.parse(text))).toMatchObject({
+        ...{ id: "home-assistant-1", name: name.replace("_", "."), args: {}, issued_at: now, expires_at: now },
+      });
+      expect(publishedCommandSchema.safeParse(JSON.parse(text)).success).toBe(true);
     }
   });
 

@@ -12,7 +12,10 @@ import { filterProblem, topicProblem } from "../../../../contract/topics.ts";
 const DEVICE_TOPIC = /^device\/[a-zA-Z0-9_-]+\/config$/;
 
 const text = z.string();
-const template = z.string().regex(/^[^{]*\{[{%].*[}%]\}[^}]*$/, "must be a template");
+const withoutTags = (text: string) => text.replaceAll(/\{\{.*?\}\}|\{%.*?%\}/g, "");
+const template = z
+  .string()
+  .refine((text) => withoutTags(text) !== text && !/\{[{%#]/.test(withoutTags(text)), "no template");
 const subscribed = z.string().refine((topic) => filterProblem(topic) === undefined, "must be a topic filter");
 const publishable = z.string().refine((topic) => topicProblem(topic) === undefined, "must be a topic");
 const icon = z.string().regex(/^[a-z-]+:[a-z0-9-]+$/, "must be an icon such as mdi:camera");

@@ -212,11 +212,15 @@ it("clears everything about a removed camera, the announcement first, and nothin
   expect(discovered(PREFIX, CONFIG, String(payloads(CONFIG)[1])).has("battery_percent")).toBe(false);
 });
 
-it("clears what was removed while nobody watched", async () => {
+it.each([
+  ["and is in the journal", false],
+  ["longer ago than the journal goes back", true],
+])("clears what was removed while nobody watched, %s", async (_, isLongAgo) => {
   await present("online");
   await published(CONFIG, 1);
   await watcher.stop();
   await remove();
+  if (isLongAgo) await fixture.cluster.documents.delete("fold-checkpoints", "home-assistant");
   await start();
   await until(() => expect([...link.retained]).toEqual([]));
 });
