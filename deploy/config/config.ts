@@ -5,8 +5,10 @@ import {
   latitudeVariable,
   longitudeVariable,
   readEnvironment,
+  type SharedSettings,
   secondsVariable,
   setting,
+  sharedSettings,
   timeZoneVariable,
 } from "../../platform/config.ts";
 import { parseRedisUrl, RedisUrlError } from "../../platform/redis/redis-url.ts";
@@ -60,6 +62,12 @@ export const storeSettings = {
       .regex(/^[A-Za-z0-9:._-]{1,64}$/, "must be 1 to 64 letters, digits and : . _ -")
       .default("skylapse"),
   ),
+  REDIS_WAIT_REPLICAS: setting(
+    "How many replicas of Redis must have an event before its sender is acknowledged, so that a failover loses no " +
+      "acknowledged event. While fewer confirm, nothing is acknowledged.",
+    countVariable.max(10, "must be at most 10").default(0),
+    { unit: "replicas", mustAgree: true },
+  ),
 };
 
 /** Settings that only the command `skylapse` reads. */
@@ -75,12 +83,16 @@ export interface StoreConfig {
   /** `REDIS_URL`, including the password. */
   url: string | undefined;
   prefix: string;
+  waitReplicas: number;
+  /** The settings that must be the same at all nodes. */
+  shared: SharedSettings;
 }
 
 /** @throws {ConfigurationError} */
 export function readStoreConfig(source: EnvironmentSource): StoreConfig {
-  const { REDIS_URL, REDIS_PREFIX } = readEnvironment(storeSettings, source);
-  return { url: REDIS_URL, prefix: REDIS_PREFIX };
+  const read = readEnvironment(storeSettings, source);
+  const { REDIS_URL: url, REDIS_PREFIX: prefix, REDIS_WAIT_REPLICAS: waitReplicas } = read;
+  return { url, prefix, waitReplicas, shared: sharedSettings(storeSettings, read) };
 }
 
 function checkRedisUrl(url: string, context: z.RefinementCtx): void {

@@ -87,7 +87,7 @@ function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, ser
           store: () => checkStoreLock({ dataPath, url, isNamed, alive: answer.kind === "server" }),
           stores: () => checkStoreFiles(dataPath),
         }
-      : { REDIS_URL: () => checkRedisStore({ url: redisUrl, prefix: store.prefix }) }),
+      : { REDIS_URL: () => checkRedisStore({ ...store, url: redisUrl }) }),
     ports: async () => {
       const { kind } = here === url ? answer : await probeServer(here);
       return await checkPorts(host, ports, kind === "server");

@@ -12,8 +12,12 @@ const REDIS_TIMEOUT_MS = 3_000;
 
 const keySetSchema = z.object({ keys: z.array(z.object({ kty: z.string() })) });
 
-export async function checkRedisStore({ url, prefix }: { url: string; prefix: string }): Promise<Finding[]> {
-  const redis = openRedis({ url, prefix, logger: pino({ level: "silent" }) });
+export async function checkRedisStore(store: {
+  url: string;
+  prefix: string;
+  waitReplicas?: number;
+}): Promise<Finding[]> {
+  const redis = openRedis({ ...store, logger: pino({ level: "silent" }) });
   try {
     const { version, warnings } = await inspectRedis({ redis, timeoutMs: REDIS_TIMEOUT_MS, waitsForLoading: false });
     return [

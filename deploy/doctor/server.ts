@@ -151,7 +151,7 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
 function lostAdvice(lost: number): string {
   return (
     `Redis has lost ${lost} events that this node had acknowledged since its start, in a failover or a restart: ` +
-    "set min-replicas-to-write 1 and appendfsync always in Redis"
+    "set REDIS_WAIT_REPLICAS=1, and appendfsync always in Redis"
   );
 }
 

@@ -38,7 +38,7 @@ export async function openCluster(
   const { checkRedis } = await import("../../platform/redis/redis-check.ts");
   const { openRedisCluster } = await import("../../bridge/cluster/redis/redis.ts");
   const redisLogger = logger.child({ part: "redis" });
-  const redis = openRedis({ url: store.url, prefix: store.prefix, logger: redisLogger });
+  const redis = openRedis({ ...store, url: store.url, logger: redisLogger });
   parts.add({ stop: () => redis.close() });
   await checkRedis({ redis, logger: redisLogger });
   // The name stays the same, so that the other nodes know at once when a node has ended and starts again.

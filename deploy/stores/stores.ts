@@ -56,7 +56,7 @@ export async function openStores({ store, bridge, shared, onDamage, logger }: St
       expiryNow: () => clock?.cautious() ?? 0,
       onDamage,
       lastStore: lastStoreIn(dataPath),
-      settings: shared,
+      settings: shared && new Map([...store.shared, ...shared]),
       logger,
     });
     const serverClock = parts.add(

@@ -19,6 +19,8 @@ export const LATE_MS = 1_000;
 /** The most commands without a reply. Further commands fail: a slow Redis must not exhaust memory. */
 export const MAX_PENDING_COMMANDS = 20_000;
 const CLOSED = redisFailureReason(new Error("Connection is closed."));
+/** How long replicas may take to confirm a write. Nothing else is sent over the connection meanwhile. */
+const REPLICATION_TIMEOUT_MS = 500;
 const FIRST_RETRY_MS = 50;
 const MAX_RETRY_MS = 2_000;
 
@@ -65,8 +67,17 @@ interface Lasting extends OpenedConnection {
   isBroken: boolean;
 }
 
+/** When a write counts as done. */
+export interface Replication {
+  /** How many replicas must have it. 0: none. */
+  replicas: number;
+  /** The key that {@link Connection.replicated} writes. */
+  key: string;
+}
+
 interface ConnectionOptions {
   name: string;
+  replication: Replication;
   owner: ConnectionOwner;
   /** After a command without a reply for this long, the connection is replaced. */
   timeoutMs: number;
@@ -84,6 +95,7 @@ export class Connection {
   /** Whether the connection was open at any time. */
   wasOpen = false;
   readonly #owner: ConnectionOwner;
+  readonly #replication: Replication;
   readonly #timeoutMs: number;
   readonly #lateMs: number;
   readonly #readyListeners = new Set<(client: Redis) => void>();
@@ -98,9 +110,10 @@ export class Connection {
   readonly #changeListeners = new Set<() => void>();
   #isClosed = false;
 
-  constructor({ name, owner, timeoutMs, blockMs = 0 }: ConnectionOptions) {
+  constructor({ name, owner, replication, timeoutMs, blockMs = 0 }: ConnectionOptions) {
     this.name = name;
     this.#owner = owner;
+    this.#replication = replication;
     this.#timeoutMs = timeoutMs + blockMs;
     this.#lateMs = LATE_MS + blockMs;
     void this.#keepOpen();
@@ -163,6 +176,26 @@ export class Connection {
   ): Promise<Reply> {
     const all = typeof keys === "string" ? [keys] : keys;
     return await this.do(async (redis) => asReply(await script.run(redis, all, args)));
+  }
+
+  /** Whether {@link replicated} waits for anything. */
+  get waitsForReplicas(): boolean {
+    return this.#replication.replicas > 0;
+  }
+
+  /**
+   * Resolves when enough replicas have everything that Redis wrote before this call: a failover does not lose it, and it
+   * may be acknowledged.
+   * @throws {StoreUnavailableError} too few replicas have confirmed. Redis has written it nevertheless
+   */
+  async replicated(): Promise<void> {
+    const { replicas, key } = this.#replication;
+    if (replicas === 0) return;
+    await this.do(async (redis) => {
+      // WAIT is about the last write of its own connection, and others may have written since.
+      const [, confirmed] = await Promise.all([redis.set(key, ""), redis.wait(replicas, REPLICATION_TIMEOUT_MS)]);
+      if (confirmed < replicas) throw new Error(`only ${confirmed} of ${replicas} replicas confirm writes`);
+    });
   }
 
   /** @throws {StoreUnavailableError} */

@@ -28,15 +28,18 @@ interface OpenRedisOptions {
   /** Separates deployments in the same Redis: letters, digits and `:._-`, such as `skylapse`. */
   prefix: string;
   /** Default {@link COMMAND_TIMEOUT_MS}. */
-  commandTimeoutMs?: number;
+  commandTimeoutMs?: number | undefined;
+  /** How many replicas must have a write before it is acknowledged: see {@link Connection.replicated}. Default 0. */
+  waitReplicas?: number | undefined;
   logger: Logger;
 }
 
 /** @throws {RedisUrlError} @throws {RangeError} the prefix is invalid */
-export function openRedis({ url, prefix, commandTimeoutMs = COMMAND_TIMEOUT_MS, logger }: OpenRedisOptions) {
+export function openRedis({ url, prefix, commandTimeoutMs, waitReplicas = 0, logger }: OpenRedisOptions) {
   if (!/^[A-Za-z0-9:._-]{1,64}$/.test(prefix))
     throw new RangeError(`the prefix "${prefix}" is not valid: use 1 to 64 letters, digits and : . _ -`);
-  return new RedisConnections(parseRedisUrl(url), `{${prefix.replace(/:+$/, "")}}:`, commandTimeoutMs, logger);
+  const place = parseRedisUrl(url);
+  return new RedisConnections(place, `{${prefix.replace(/:+$/, "")}}:`, { commandTimeoutMs, waitReplicas, logger });
 }
 
 /**
@@ -48,6 +51,7 @@ export class RedisConnections {
   readonly place: RedisPlace;
   /** The prefix of every key. Its hash tag puts all keys into one slot of a cluster, because scripts need one slot. */
   readonly prefix: string;
+  readonly waitReplicas: number;
   readonly #timeoutMs: number;
   readonly #logger: Logger;
   readonly #finder: MasterFinder;
@@ -65,10 +69,12 @@ export class RedisConnections {
   #loadingLoggedAt = Number.NEGATIVE_INFINITY;
   #closing: Promise<void> | undefined;
 
-  constructor(place: RedisPlace, prefix: string, timeoutMs: number, logger: Logger) {
+  constructor(place: RedisPlace, prefix: string, options: Omit<OpenRedisOptions, "url" | "prefix">) {
+    const { commandTimeoutMs = COMMAND_TIMEOUT_MS, waitReplicas = 0, logger } = options;
     this.place = place;
     this.prefix = prefix;
-    this.#timeoutMs = timeoutMs;
+    this.waitReplicas = waitReplicas;
+    this.#timeoutMs = commandTimeoutMs;
     this.#logger = logger;
     this.#finder = new MasterFinder(place, prefix);
     this.#owner = {
@@ -123,7 +129,9 @@ export class RedisConnections {
   #connection(name: string, blockMs = 0): Connection {
     const known = this.#connections.get(name);
     if (known !== undefined) return known;
-    const connection = new Connection({ name, owner: this.#owner, timeoutMs: this.#timeoutMs, blockMs });
+    const replication = { replicas: this.waitReplicas, key: `${this.prefix}replicated` };
+    const options = { name, owner: this.#owner, replication, timeoutMs: this.#timeoutMs, blockMs };
+    const connection = new Connection(options);
     this.#connections.set(name, connection);
     if (this.#closing !== undefined) void connection.close();
     else this.#watch();
@@ -242,6 +250,7 @@ export class RedisConnections {
     this.#probing = true;
     try {
       await this.commands.do((redis) => redis.set(`${this.prefix}probe`, "", "PX", PING_MS));
+      await this.commands.replicated();
       this.#refusal = undefined;
     } catch {
       // The reason is noted.

@@ -3,6 +3,7 @@ const REASONS: readonly [pattern: RegExp, meaning: string][] = [
   [/^OOM|OOM command/, "Redis is out of memory: raise its maxmemory, or lower RETENTION_EVENTS or RETENTION_HOURS"],
   [/READONLY|UNBLOCKED/, "the Redis at REDIS_URL is a replica and rejects writes: waiting for a master"],
   [/MISCONF/, "Redis rejects writes because it cannot save to its disk: free disk space, and see the log of Redis"],
+  [/replicas confirm writes/, "fewer replicas confirm writes than REDIS_WAIT_REPLICAS: see INFO replication of Redis"],
   [/NOREPLICAS/, "Redis rejects writes because too few replicas follow it: see min-replicas-to-write"],
   [/failover is under way/, "another Redis is about to become the master: waiting for it"],
   [/LOADING/, "Redis is loading its data from the disk"],

@@ -1,3 +1,4 @@
+import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import { messageOf } from "../errors.ts";
 import type { RedisConnections } from "./connections.ts";
@@ -7,6 +8,7 @@ import type { RedisServerInfo } from "./server-info.ts";
 export const MIN_REDIS_VERSION = "6.2";
 
 export const START_TIMEOUT_MS = 15_000;
+const REPLICAS_CHECK_MS = 100;
 
 const NO_ACCESS = /^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH)/;
 
@@ -24,11 +26,27 @@ interface InspectRedisOptions {
 }
 
 /**
- * Checks Redis and logs a warning for each setting of Redis that may lose data.
- * @throws {RedisUnusableError} not reachable, no access, or older than {@link MIN_REDIS_VERSION}
+ * Checks Redis and logs a warning for each setting of Redis that may lose data. Waits for the replicas that must have each
+ * write.
+ * @throws {RedisUnusableError} not reachable, no access, older than {@link MIN_REDIS_VERSION}, or too few replicas
  */
 export async function checkRedis({ logger, ...options }: InspectRedisOptions & { logger: Logger }): Promise<void> {
   for (const warning of (await inspectRedis(options)).warnings) logger.warn(warning);
+  await waitForReplicas(options);
+}
+
+/** @throws {RedisUnusableError} */
+async function waitForReplicas({ redis, timeoutMs = START_TIMEOUT_MS }: InspectRedisOptions): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      await redis.commands.replicated();
+      return;
+    } catch (error) {
+      if (performance.now() > deadline) throw new RedisUnusableError(`REDIS_URL: ${messageOf(error)}`);
+      await after(REPLICAS_CHECK_MS);
+    }
+  }
 }
 
 /**
@@ -44,7 +62,7 @@ export async function inspectRedis(options: InspectRedisOptions) {
   return { version, warnings: warningsOf(info, redis) };
 }
 
-function warningsOf({ facts }: RedisServerInfo, { place }: RedisConnections): string[] {
+function warningsOf({ facts }: RedisServerInfo, { place, waitReplicas }: RedisConnections): string[] {
   const warnings: string[] = [];
   const policy = facts.get("maxmemory_policy");
   if (policy !== undefined && policy !== "noeviction")
@@ -56,10 +74,14 @@ function warningsOf({ facts }: RedisServerInfo, { place }: RedisConnections): st
   const replicas = Number(facts.get("connected_slaves") ?? 0);
   const hasFailover = place.kind !== "single" || replicas > 0;
   // Redis mentions the healthy replicas only if some are demanded.
-  if (hasFailover && !facts.has("min_slaves_good_slaves"))
+  if (hasFailover && waitReplicas === 0 && !facts.has("min_slaves_good_slaves"))
     warnings.push(
       "redis acknowledges events that no replica has, and a failover loses them, above all when a master that was cut off " +
-        "or stood still goes on: set min-replicas-to-write 1 and min-replicas-max-lag 10",
+        "goes on: set REDIS_WAIT_REPLICAS=1, or in Redis min-replicas-to-write 1 and min-replicas-max-lag 10",
+    );
+  if (waitReplicas > replicas)
+    warnings.push(
+      `${replicas} replicas follow the redis master, but REDIS_WAIT_REPLICAS is ${waitReplicas}: nothing is acknowledged`,
     );
   if (place.kind !== "single" && replicas === 0)
     warnings.push("no replica follows the redis master, so nothing can replace it when it fails: add a replica");

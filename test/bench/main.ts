@@ -14,7 +14,7 @@ import { idleMemory } from "./idle-memory.ts";
 import { ingestArchive, ingestQos1 } from "./ingest-qos1.ts";
 import { mqttFanOut } from "./mqtt-fan-out.ts";
 import { persistentSubscribers } from "./persistent-subscribers.ts";
-import { redisFanOut, redisIngest, redisNodes } from "./redis.ts";
+import { redisFanOut, redisIngest, redisNodes, redisReplica } from "./redis.ts";
 import { figureResults, type RowResult, renderRow, type SideResult } from "./report.ts";
 import { resume } from "./resume.ts";
 import type { BenchOptions, Row, Sample } from "./row.ts";
@@ -39,6 +39,7 @@ const ROWS: readonly Row[] = [
   catchUp,
   slowReader,
   redisIngest,
+  redisReplica,
   redisFanOut,
   redisNodes,
   snapshot,

@@ -1,9 +1,10 @@
+import type { RedisServer } from "../support/redis.ts";
 import { costOfSingles, EVENT_BYTES, openFanOut, perDelivery, SINGLE_INTERVAL_MS, WARM_UP_SECONDS } from "./fan-out.ts";
 import { IN_FLIGHT, ingestCost, PAYLOAD_BYTES, PUBLISHERS } from "./ingest-qos1.ts";
 import { FIRST_NUMBER } from "./load/event.ts";
 import { type Generator, startGenerator } from "./load/generator.ts";
 import { cpuSecondsOf } from "./process-cpu.ts";
-import { type BenchOptions, onServer, type Row, type Sample } from "./row.ts";
+import { type BenchOptions, onServer, type Row, type Sample, sleep } from "./row.ts";
 import { withRedis } from "./servers/redis.ts";
 import { startSkylapse } from "./servers/skylapse.ts";
 
@@ -49,6 +50,37 @@ export const redisIngest: Row = {
     },
   ],
 };
+
+export const redisReplica: Row = {
+  name: "redis-replica",
+  title: "QoS 1 in, on Redis with a replica: acknowledged when the replica has the message, and before",
+  method: ({ seconds }) => `As \`redis-ingest\`: ${PAYLOAD_BYTES} B, ${seconds} s. The replica is on the same machine.`,
+  figures: [
+    { key: "perSecond", label: "acknowledged messages per second", unit: "/s" },
+    { key: "cpuMicros", label: "server CPU per message", unit: "µs" },
+  ],
+  sides: (options) =>
+    ["1", "0"].map((replicas) => ({
+      name: `REDIS_WAIT_REPLICAS=${replicas}`,
+      measure: () => withRedis((redis) => measureWithReplica(redis, replicas, options)),
+    })),
+};
+
+function measureWithReplica({ url, port }: RedisServer, replicas: string, options: BenchOptions): Promise<Sample> {
+  const env = { REDIS_URL: url, REDIS_WAIT_REPLICAS: replicas };
+  return withRedis(
+    () =>
+      onServer(
+        () => startSkylapse({ ...options, env }),
+        async (server, newGenerator) => {
+          // The replica has connected.
+          await sleep(3);
+          return (await ingestCost(server, await newGenerator(), options)).sample;
+        },
+      ),
+    ["--replicaof", "127.0.0.1", String(port)],
+  );
+}
 
 export const redisFanOut: Row = {
   name: "redis-fan-out",

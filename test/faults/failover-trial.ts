@@ -22,6 +22,8 @@ export interface Failover {
   signal: "SIGSTOP" | "SIGKILL";
   /** Options of Redis. */
   settings: readonly string[];
+  /** `REDIS_WAIT_REPLICAS` of the nodes. Default 0. */
+  waitReplicas?: number;
   /** Whether the master acknowledges some events that its replica never gets. */
   isCut: boolean;
 }
@@ -50,10 +52,11 @@ export interface Outcome {
 export type CleanUp = (cleanUp: () => Promise<unknown> | unknown) => void;
 
 /** Lets the master fail while two cameras publish, and compares what everybody has received in the end. */
-export async function tryFailover({ kind, signal, settings, isCut }: Failover, onEnd: CleanUp): Promise<Outcome> {
+export async function tryFailover(failover: Failover, onEnd: CleanUp): Promise<Outcome> {
+  const { kind, signal, settings, waitReplicas = 0, isCut } = failover;
   const deployment = await startDeployment(kind, settings);
   onEnd(() => deployment.remove());
-  const nodes = await startNodes(deployment.url, onEnd);
+  const nodes = await startNodes({ REDIS_URL: deployment.url, REDIS_WAIT_REPLICAS: String(waitReplicas) }, onEnd);
   const broker = await startRoundRobin();
   onEnd(() => broker.stop());
   broker.setTargets(nodes.map(({ mqtt }) => Number(new URL(mqtt).port)));
@@ -136,12 +139,12 @@ async function lostAt({ http }: Skylapse): Promise<number> {
   return statsSchema.parse(await answer.json()).node.journal.lost;
 }
 
-async function startNodes(redisUrl: string, onEnd: CleanUp): Promise<Skylapse[]> {
+async function startNodes(redis: Record<string, string>, onEnd: CleanUp): Promise<Skylapse[]> {
   const nodes: Skylapse[] = [];
   for (let index = 0; index < NODES; index++) {
     const dataPath = makeDataPath();
     const env = {
-      ...{ JWT_SECRET, OPERATOR_KEY, REDIS_URL: redisUrl, LOG_LEVEL: "info" },
+      ...{ JWT_SECRET, OPERATOR_KEY, LOG_LEVEL: "info", ...redis },
       ...{ RETENTION_EVENTS: "200000", MAX_OFFLINE_MESSAGES: "0", MAX_OFFLINE_BYTES: "0" },
     };
     const node = await startSkylapse({ dataPath, env });

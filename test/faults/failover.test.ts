@@ -17,6 +17,7 @@ const ALL: readonly Failover[] = (["Sentinel", "Cluster"] as const).flatMap((kin
   (["SIGSTOP", "SIGKILL"] as const).flatMap((signal) => [
     { kind, signal, settings: [], isCut: false },
     { kind, signal, settings: WITH_REPLICA, isCut: false },
+    { kind, signal, settings: [], waitReplicas: 1, isCut: false },
     { kind, signal, settings: [], isCut: true },
   ]),
 );
@@ -34,6 +35,7 @@ it.each(PLANS)(
     const counts = `${acknowledged} acknowledged, ${lost} lost, ${told} reported`;
     process.stdout.write(`${kind} ${signal}, ${replication}: ${counts}\n`);
     for (const receiver of receivers) expect(receiver).toMatchObject({ missing: 0, twice: 0, outOfOrder: 0 });
+    if (failover.waitReplicas !== undefined) expect(lost).toBe(0);
     expect(told).toBeGreaterThanOrEqual(lost);
     if (told === 0) {
       expect(gaps).toEqual([]);
@@ -47,7 +49,8 @@ it.each(PLANS)(
 
 const OPERATOR = { version: "", key: () => OPERATOR_KEY, now: Date.now };
 
-function describeReplication({ settings, isCut }: Failover): string {
+function describeReplication({ settings, waitReplicas = 0, isCut }: Failover): string {
   if (isCut) return "while nothing is replicated";
+  if (waitReplicas > 0) return `with REDIS_WAIT_REPLICAS=${waitReplicas}`;
   return settings.length === 0 ? "with default settings" : "with min-replicas-to-write";
 }

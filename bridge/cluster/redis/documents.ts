@@ -140,6 +140,7 @@ export class RedisDocuments implements Documents {
         ? await link.run(script, keys, args)
         : await link.run(script, [...keys, leaseKey(link, fence.lease)], [...args, fence.number]);
     if (fence !== undefined && reply === -1) throw new LeaseLostError(fence.lease);
+    await link.redis.commands.replicated();
     return reply === 1;
   }
 

@@ -3,6 +3,7 @@ import { pino } from "pino";
 import { expect, onTestFinished, test } from "vitest";
 import { readBridgeConfig } from "../../../bridge/config.ts";
 import { readBrokerConfig } from "../../../broker/config.ts";
+import { readStoreConfig } from "../../../deploy/config/config.ts";
 import { defaultOf, infoOf, type SharedSettings } from "../../../platform/config.ts";
 import { openRedis } from "../../../platform/redis/connections.ts";
 import { SERVER_PARTS } from "../../docs/configuration-page.ts";
@@ -42,7 +43,8 @@ const CHANNELS = '{"valley": {"filters": ["skylapse/v1/cameras/valley-1/#"], "pe
 
 function sharedOf(env: Readonly<Record<string, string>>): SharedSettings {
   const source = { env, readFile: () => CHANNELS };
-  return new Map([...readBridgeConfig(source).shared, ...readBrokerConfig(source).shared]);
+  const parts = [readBridgeConfig(source), readBrokerConfig(source), readStoreConfig(source)];
+  return new Map(parts.flatMap(({ shared }) => [...shared]));
 }
 
 test("each setting that must agree is named at both nodes when it differs, and no secret is shown", async () => {

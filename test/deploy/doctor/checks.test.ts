@@ -258,6 +258,10 @@ describe("the check of other services", () => {
       found("warn", "REDIS_URL", "set maxmemory-policy noeviction"),
       found("warn", "REDIS_URL", "set appendonly yes"),
     ]);
+    const replica = await startRedis({ args: ["--replicaof", "127.0.0.1", String(redis.port)] });
+    onTestFinished(() => replica.remove());
+    const advice = expect.stringMatching(/set REDIS_WAIT_REPLICAS=1, or in Redis min-replicas-to-write 1/);
+    await expect.poll(() => check(redis.url)).toContainEqual({ verdict: "warn", subject: "REDIS_URL", text: advice });
     const nobody = await check(`redis://:hidden-word@127.0.0.1:${await freePort()}`);
     expect(nobody).toEqual([found("wrong", "REDIS_URL", "ECONNREFUSED")]);
     expect(JSON.stringify(nobody)).not.toContain("hidden-word");

@@ -23,8 +23,13 @@ afterEach(async () => {
 
 const logger = pino({ level: "info" }, { write: (line: string) => lines.push(line) });
 
-function open(url: string, prefix = "skylapse", commandTimeoutMs = COMMAND_TIMEOUT_MS): RedisConnections {
-  const redis = openRedis({ url, prefix, commandTimeoutMs, logger });
+function open(
+  url: string,
+  prefix = "skylapse",
+  commandTimeoutMs = COMMAND_TIMEOUT_MS,
+  waitReplicas = 0,
+): RedisConnections {
+  const redis = openRedis({ url, prefix, commandTimeoutMs, waitReplicas, logger });
   cleanUp.push(() => redis.close());
   return redis;
 }
@@ -40,6 +45,16 @@ async function serveReplicated(): Promise<[master: RedisServer, replica: RedisSe
   const master = await serve();
   const replica = await serve(["--replicaof", "127.0.0.1", String(master.port)]);
   return [master, replica];
+}
+
+async function infoOf({ url }: RedisServer): Promise<string> {
+  const admin = new Redis(url);
+  return await admin.info("replication").finally(() => admin.disconnect());
+}
+
+async function demandReplica({ url }: RedisServer): Promise<void> {
+  const admin = new Redis(url);
+  await admin.config("SET", "min-replicas-to-write", "1").finally(() => admin.disconnect());
 }
 
 function check(redis: RedisConnections, timeoutMs?: number): Promise<void> {
@@ -222,6 +237,23 @@ describe("the check at the start", () => {
     expect(lines.length).toBe(2);
     expect(lines[0]).toMatch(/allkeys-lru.*set maxmemory-policy noeviction/);
     expect(lines[1]).toMatch(/set appendonly yes/);
+  });
+
+  test("warns of replicas that may lack acknowledged events, unless Redis or the server waits for one", async () => {
+    const [master, replica] = await serveReplicated();
+    await expect.poll(() => infoOf(replica)).toContain("master_link_status:up");
+    await check(open(master.url));
+    expect(lines.splice(0)).toEqual([
+      expect.stringMatching(/set REDIS_WAIT_REPLICAS=1, or in Redis min-replicas-to-write 1/),
+    ]);
+    await check(open(master.url, "skylapse", COMMAND_TIMEOUT_MS, 1));
+    expect(lines).toEqual([]);
+    const checking = check(open(master.url, "skylapse", COMMAND_TIMEOUT_MS, 2), 100);
+    await expect(checking).rejects.toThrow(/^REDIS_URL: fewer replicas confirm writes than REDIS_WAIT_REPLICAS/);
+    expect(lines[0]).toMatch("1 replicas follow the redis master, but REDIS_WAIT_REPLICAS is 2");
+    await demandReplica(master);
+    await check(open(master.url));
+    expect(lines.filter((line) => line.includes("min-replicas"))).toEqual([]);
   });
 
   test("waits for a Redis that is starting", async () => {

@@ -20,6 +20,8 @@ export class Batch {
   readonly starts: readonly number[];
   /** For each chunk: the size of the row with its publications. */
   readonly rowBytes: number[] = [];
+  /** Whether replicas have the batch, if they must: before, its appends have no result. */
+  isReplicated = true;
 
   constructor(number: number, messages: readonly Waiting[], acceptedAt: number) {
     this.number = number;

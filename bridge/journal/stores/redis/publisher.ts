@@ -24,6 +24,8 @@ export class Publisher {
   /** The position before each batch of this node, unless the reply to its append was lost. */
   readonly bases = new WeakMap<Batch, number>();
   readonly #published = new WeakSet<Batch>();
+  /** Batches that are published, and wait for replicas. */
+  readonly #waiting = new WeakSet<Batch>();
 
   constructor(options: PublisherOptions) {
     this.#options = options;
@@ -34,6 +36,7 @@ export class Publisher {
     const { view, run } = this.#options;
     const { head, stamp } = view();
     this.bases.set(batch, base);
+    if (this.#waiting.delete(batch)) this.#completed(batch, base);
     if (this.#published.has(batch)) return;
     // The first chunks of the batch may already have been read from the log.
     const next = batch.starts.find((offset) => base + offset === head);
@@ -115,6 +118,10 @@ export class Publisher {
 
   #completed(batch: Batch, base: number): void {
     const { writer, open, owner } = this.#options;
+    if (!batch.isReplicated) {
+      this.#waiting.add(batch);
+      return;
+    }
     this.#published.add(batch);
     if (writer().sent.get(batch.number) !== batch) {
       // The appends of this batch were already rejected. The senders retry, and the retries are duplicates.

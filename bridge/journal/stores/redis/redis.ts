@@ -247,6 +247,7 @@ class RedisStore implements JournalStore {
     await writing.do((redis) =>
       Promise.all([...bySession].map(([session, numbers]) => redis.srem(keys.incoming(session), ...numbers))),
     );
+    await writing.replicated();
   };
 
   /** Replaces the view, because Redis holds another journal or because this node missed entries. */

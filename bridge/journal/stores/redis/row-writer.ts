@@ -256,6 +256,7 @@ export class RowWriter {
       for (const operation of batch) args.push(...operation.args);
       const [verdict, , results] = partsOf(await connection.run(ROWS, keys.meta, args));
       if (verdict === "ok") {
+        if (connection.waitsForReplicas) await connection.replicated();
         this.#inFlight.clear();
         for (const [index, result] of partsOf(results ?? []).entries()) batch[index]?.done(result);
         this.#flushed();

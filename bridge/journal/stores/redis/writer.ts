@@ -94,6 +94,7 @@ export class Writer {
     let messages = taken;
     for (let attempt = 0; messages.length > 0; attempt++) {
       const batch = new Batch(++this.#batches, messages, now());
+      batch.isReplicated = !connection.waitsForReplicas;
       if (attempt >= MAX_ATTEMPTS) {
         this.#refuse(batch, new StoreUnavailableError("the journal in Redis kept changing while it was written"));
         return;
@@ -118,13 +119,17 @@ export class Writer {
       }
       const [verdict, ...details] = partsOf(answer);
       if (verdict === "ok") {
+        if (connection.waitsForReplicas) await this.#replicate(batch);
         this.#accepted(batch, Number(details[0]), String(details[1]));
         return;
       }
       open.restoreDone(finished);
       this.sent.delete(batch.number);
-      if (verdict === "repeated") messages = this.#without(messages, details, this.#resolveRepeated);
-      else if (verdict === "fenced") messages = this.#without(messages, details, this.#rejectFenced);
+      if (verdict === "repeated") {
+        // No replica may have the earlier append, whose sender was not acknowledged.
+        if (connection.waitsForReplicas && !(await this.#replicate(batch))) return;
+        messages = this.#without(messages, details, this.#resolveRepeated);
+      } else if (verdict === "fenced") messages = this.#without(messages, details, this.#rejectFenced);
       else if (verdict === "full") forgoRetaining(messages, details.map(Number));
       else {
         try {
@@ -135,6 +140,17 @@ export class Writer {
         }
       }
     }
+  }
+
+  /** Waits until replicas have the batch. If they have not, its appends are rejected. @returns whether they have it */
+  async #replicate(batch: Batch): Promise<boolean> {
+    try {
+      await this.#options.connection.replicated();
+    } catch (error) {
+      this.#refuse(batch, error);
+    }
+    batch.isReplicated = true;
+    return batch.messages.some(({ isSettled }) => !isSettled);
   }
 
   #accepted(batch: Batch, base: number, previous: string): void {
