@@ -183,7 +183,7 @@ export class Authenticate {
       const limit = kept.refusedBy;
       const whose = limit === "MAX_MQTT_SESSIONS" ? "all users" : owner.identity;
       const why = `the sessions of ${whose} have reached ${limit}: connect once with a clean session to end one, or raise the limit`;
-      throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
+      throw new RefusedConnectionError(ConnackCode.serverUnavailable, why, "quota");
     }
     if (!hasEnded(owner)) return kept.isResumed;
     // The owner was revoked while the store was awaited, so the cleanup after the revocation has missed this session.
@@ -202,7 +202,7 @@ export class Authenticate {
     const { maxUserConnectsPerMinute } = this.#options;
     if (this.#connectsByIdentity.add(identity) <= maxUserConnectsPerMinute) return;
     const why = `${identity} has connected ${maxUserConnectsPerMinute} times within a minute`;
-    throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
+    throw new RefusedConnectionError(ConnackCode.serverUnavailable, why, "rate");
   }
 
   /** Enforces `maxConnectionsPerUser`. A client that replaces its own older connection adds no connection. */
@@ -211,6 +211,6 @@ export class Authenticate {
     if (registry.authenticatedConnections(identity) < maxConnectionsPerUser || registry.identityAt(key) !== undefined)
       return;
     const why = `${identity} already has ${maxConnectionsPerUser} connections`;
-    throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
+    throw new RefusedConnectionError(ConnackCode.serverUnavailable, why, "quota");
   }
 }

@@ -11,10 +11,13 @@ export type ConnackCode = (typeof ConnackCode)[keyof typeof ConnackCode];
 export class RefusedConnectionError extends Error {
   override name = "RefusedConnectionError";
   readonly returnCode: ConnackCode;
+  /** The kind of limit that is reached, which MQTT 5 clients learn. */
+  readonly limit: "quota" | "rate" | undefined;
 
-  constructor(returnCode: ConnackCode, message: string) {
+  constructor(returnCode: ConnackCode, message: string, limit?: "quota" | "rate") {
     super(message);
     this.returnCode = returnCode;
+    this.limit = limit;
   }
 }
 

@@ -28,6 +28,7 @@ export const ReasonCode = {
   administrativeAction: 0x98,
   payloadFormatInvalid: 0x99,
   sharedNotSupported: 0x9e,
+  connectionRateExceeded: 0x9f,
   connectTimeExceeded: 0xa0,
 } as const;
 export type ReasonCode = (typeof ReasonCode)[keyof typeof ReasonCode];

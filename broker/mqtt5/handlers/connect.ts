@@ -25,6 +25,7 @@ const REFUSAL_CODES: Record<ConnackCode, ReasonCode> = {
   [ConnackCode.badCredentials]: ReasonCode.badCredentials,
   [ConnackCode.notAuthorized]: ReasonCode.notAuthorized,
 };
+const LIMIT_CODES = { quota: ReasonCode.quotaExceeded, rate: ReasonCode.connectionRateExceeded } as const;
 /** Refusals whose details would help to guess a secret. */
 const SECRET_REASONS: ReadonlySet<number> = new Set([ConnackCode.badCredentials, ConnackCode.notAuthorized]);
 
@@ -45,9 +46,9 @@ function refuse(client: Mqtt5Client, error: unknown): void {
     client.fail(error);
     return;
   }
-  const { returnCode, message } = error;
+  const { returnCode, message, limit } = error;
   const why = SECRET_REASONS.has(returnCode) ? "the client may not connect: see the log of the server" : message;
-  client.end(REFUSAL_CODES[returnCode], why);
+  client.end(limit === undefined ? REFUSAL_CODES[returnCode] : LIMIT_CODES[limit], why);
 }
 
 async function admit(client: Mqtt5Client, connect: Connect, parts: Mqtt5Parts): Promise<void> {

@@ -64,7 +64,7 @@ describe("CONNACK", () => {
     await connect5(test, userOf(test, ["admin"], "one"));
     const { connack } = await tryConnect5(test, userOf(test, ["admin"], "two"));
     expect(connack).toMatchObject({
-      reasonCode: 0x88,
+      reasonCode: 0x97,
       properties: { reasonString: "user:alice already has 1 connections" },
     });
     const wrong = await tryConnect5(test, { ...NORTH5, password: Buffer.from("wrong") });
