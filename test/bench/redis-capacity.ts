@@ -16,7 +16,7 @@ const PAYLOAD_BYTES = 400;
 const PUBLISHERS = 10;
 const IN_FLIGHT = 20;
 const SECONDS = 5;
-const EVENTS_PER_SECOND = 100;
+const RATES = [100, 1_000];
 const CONNECTIONS = 500;
 const SESSIONS = 1_000;
 const RETAINED = 5_000;
@@ -90,9 +90,10 @@ async function costOfEvents(count: number): Promise<void> {
     const feed = await newGenerator();
     await feed.call("openFeed", first.feed(PAYLOAD_BYTES));
     const seconds = 2 * SECONDS;
-    const even = await cpuOf(() => feed.call("publishPaced", { perSecond: EVENTS_PER_SECOND, seconds }));
-    const micros = ((even - idle * seconds) / (EVENTS_PER_SECOND * seconds)) * 1e6;
-    report(`CPU of an event, ${EVENTS_PER_SECOND} a second, ${at}`, micros, "µs");
+    for (const perSecond of RATES) {
+      const even = await cpuOf(() => feed.call("publishPaced", { perSecond, seconds }));
+      report(`CPU of an event, ${perSecond} a second, ${at}`, (even / seconds - idle) * (1e6 / perSecond), "µs");
+    }
 
     const generators = await Promise.all(nodes.map(newGenerator));
     for (const [index, node] of nodes.entries())
@@ -143,7 +144,7 @@ async function costOfClients(): Promise<void> {
     const sessions = await newGenerator();
     const logins = Array.from({ length: SESSIONS }, (_, index) => first.login(`away-${index}`));
     await cost("an MQTT session whose client is away", SESSIONS, () =>
-      sessions.call("openAwaySessions", { port: first.mqttPort, filter: "skylapse/v1/system/#", qos: 1, logins }),
+      sessions.call("openAwaySessions", { port: first.mqttPort, filter: "skylapse/v1/cameras/none/#", qos: 1, logins }),
     );
     const { clientId, username = "", password = "" } = first.login("states");
     const client = await connectAsync(`mqtt://127.0.0.1:${first.mqttPort}`, { clientId, username, password });

@@ -76,6 +76,8 @@ interface LoadOptions {
    * resumes before they have read the events that the dashboard has. Default: no.
    */
   mayRepeatAhead?: boolean;
+  /** Whether a publisher and sessions use MQTT 5. At least one node must know it at any time. Default: no. */
+  hasMqtt5?: boolean;
   cleanUps: DeploymentOptions["cleanUps"];
 }
 
@@ -85,7 +87,7 @@ interface LoadOptions {
  */
 export async function expectNothingLost(deployment: Deployment, options: LoadOptions): Promise<void> {
   const { web, broker } = deployment;
-  const { messagesPerPublisher, steps, mayRepeatAhead = false, cleanUps } = options;
+  const { messagesPerPublisher, steps, mayRepeatAhead = false, hasMqtt5 = false, cleanUps } = options;
   const dashboards = Array.from({ length: options.dashboards }, (_, index) => {
     const shown = new Map<string, number[]>(CAMERAS.map((camera) => [camera, []]));
     const gaps: ReportedGap[] = [];
@@ -107,7 +109,7 @@ export async function expectNothingLost(deployment: Deployment, options: LoadOpt
   });
   for (const { subscription } of dashboards) await expect.poll(() => subscription.state.status).toBe("live");
 
-  const sessions = new SessionCrowd(broker.port);
+  const sessions = new SessionCrowd(broker.port, hasMqtt5);
   cleanUps.push(() => sessions.stop());
   await sessions.subscribed();
 
@@ -117,6 +119,7 @@ export async function expectNothingLost(deployment: Deployment, options: LoadOpt
     new Publisher(url, "south", messagesPerPublisher, { qos: 2 }),
     new Publisher(url, "east", messagesPerPublisher, { isOutside: true }),
     new Publisher(url, "west", messagesPerPublisher, { isOutside: true, qos: 2 }),
+    ...(hasMqtt5 ? [new Publisher(url, "five", messagesPerPublisher, { isFive: true })] : []),
   ];
   cleanUps.push(() => {
     for (const publisher of publishers) publisher.stop();

@@ -10,6 +10,8 @@ export interface PublisherOptions {
   qos?: 1 | 2;
   /** Whether the topics are outside the root. Default false: events of a camera. */
   isOutside?: boolean;
+  /** Publishes over MQTT 5, with a user property. Default: MQTT 3.1.1. */
+  isFive?: boolean;
 }
 
 /**
@@ -28,6 +30,7 @@ export class Publisher {
   readonly #total: number;
   readonly #topic: string;
   readonly #isOutside: boolean;
+  readonly #isFive: boolean;
   /** In order: the messages that are not completed, and whether PUBREC has arrived. */
   readonly #waiting = new Map<number, "sent" | "released">();
   #next = 0;
@@ -36,13 +39,19 @@ export class Publisher {
   #stopped = false;
 
   /** @param url of the MQTT server */
-  constructor(url: string, source: string, total: number, { qos = 1, isOutside = false }: PublisherOptions = {}) {
+  constructor(
+    url: string,
+    source: string,
+    total: number,
+    { qos = 1, isOutside = false, isFive = false }: PublisherOptions = {},
+  ) {
     this.source = source;
     this.qos = qos;
     this.isRepeating = isOutside && qos === 1;
     this.#port = Number(new URL(url).port);
     this.#total = Math.floor(total);
     this.#isOutside = isOutside;
+    this.#isFive = isFive;
     this.#topic = isOutside ? `outside/${source}` : `skylapse/v1/cameras/${source}/events/capture.completed`;
     this.done = new Promise((resolve) => {
       this.#done = resolve;
@@ -63,6 +72,7 @@ export class Publisher {
       password: signToken(this.source, [this.#isOutside ? "admin" : `device:${this.source}`]),
       // The ids of QoS 2 belong to the session.
       clean: this.qos === 1,
+      isFive: this.#isFive,
       onPacket: (packet) => this.#take(packet),
       onClose: () => setTimeout(() => this.#connect(), RECONNECT_MS),
     });
@@ -70,7 +80,7 @@ export class Publisher {
 
   #take(packet: Packet): void {
     // A server that cannot reach its store refuses the connection, and closes it.
-    if (packet.cmd === "connack" && packet.returnCode !== 0) return;
+    if (packet.cmd === "connack" && (packet.returnCode ?? packet.reasonCode) !== 0) return;
     if (packet.cmd === "connack") {
       const again = [...this.#waiting].map(([n, state]) => (state === "sent" ? this.#publish(n, true) : release(n)));
       this.#wire?.send(...again, ...this.#new());
@@ -109,7 +119,9 @@ export class Publisher {
     const session = this.source;
     const envelope = { v: 1, id: `${session}-${n}`, timestamp, session, seq: n, event, data: { n } };
     const payload = JSON.stringify(envelope);
-    return { cmd: "publish", topic: this.#topic, payload, qos: this.qos, messageId: idOf(n), dup, retain: false };
+    const fixed = { cmd: "publish", topic: this.#topic, qos: this.qos, retain: false } as const;
+    const properties = this.#isFive ? { properties: { userProperties: { n: String(n) } } } : {};
+    return { ...fixed, payload, messageId: idOf(n), dup, ...properties };
   }
 }
 

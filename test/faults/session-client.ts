@@ -14,6 +14,8 @@ export interface SessionClientOptions {
   qos: 1 | 2;
   /** Default `admin`. */
   permissions?: readonly string[];
+  /** Default: MQTT 3.1.1. */
+  isFive?: boolean;
 }
 
 /** What went wrong with the deliveries to a session. All but `repeatedQos1` and `connections` are faults of the server. */
@@ -118,12 +120,13 @@ export class SessionClient {
   }
 
   #connect(): void {
-    const { port, name, permissions = ["admin"] } = this.#options;
+    const { port, name, permissions = ["admin"], isFive = false } = this.#options;
     const wire: MqttWire = new MqttWire({
       port,
       clientId: name,
       password: signToken(name, permissions),
       clean: false,
+      isFive,
       onPacket: (packet) => {
         if (wire === this.#wire) this.#take(packet);
       },
@@ -140,7 +143,7 @@ export class SessionClient {
   #take(packet: Packet): void {
     if (packet.cmd === "connack") {
       // A server that cannot reach its store refuses the connection, and closes it.
-      if (packet.returnCode === 0) this.#begin(packet.sessionPresent);
+      if ((packet.returnCode ?? packet.reasonCode) === 0) this.#begin(packet.sessionPresent);
     }
     if (packet.cmd === "suback") this.#subscribed?.();
     else if (packet.cmd === "publish") this.#receive(packet);
@@ -211,16 +214,19 @@ function numberIn(payload: string | Buffer): number {
   return data.n;
 }
 
-/** One session that is always connected and one that is away half of the time, of each QoS. */
+/** One session that is always connected and one that is away half of the time, of each QoS; also of MQTT 5 if wanted. */
 export class SessionCrowd {
   readonly always: readonly SessionClient[];
   readonly flapping: readonly SessionClient[];
 
-  constructor(port: number) {
-    const filters = ["skylapse/v1/cameras/+/events/#", "outside/#"];
-    const client = (name: string, qos: 1 | 2) => new SessionClient({ port, name: `${name}-${qos}`, filters, qos });
-    this.always = [client("always", 1), client("always", 2)];
-    this.flapping = [client("flapping", 1), client("flapping", 2)];
+  constructor(port: number, hasMqtt5 = false) {
+    const options = { port, filters: ["skylapse/v1/cameras/+/events/#", "outside/#"] };
+    const clients = (name: string) => [
+      ...([1, 2] as const).map((qos) => new SessionClient({ ...options, name: `${name}-${qos}`, qos })),
+      ...(hasMqtt5 ? [new SessionClient({ ...options, name: `${name}-mqtt5`, qos: 2, isFive: true })] : []),
+    ];
+    this.always = clients("always");
+    this.flapping = clients("flapping");
   }
 
   get all(): readonly SessionClient[] {
