@@ -13,9 +13,12 @@ export interface ClientSettings {
   readonly sessionExpiry: number;
 }
 
+/** The server sends at most this many publications without an acknowledgement, whatever the client allows. */
+const MAX_UNACKNOWLEDGED = 16_384;
+
 export function settingsOf(properties: Properties): ClientSettings {
   return {
-    receiveMaximum: properties.receiveMaximum ?? 65_535,
+    receiveMaximum: Math.min(properties.receiveMaximum ?? MAX_UNACKNOWLEDGED, MAX_UNACKNOWLEDGED),
     maximumPacketSize: properties.maximumPacketSize ?? Number.POSITIVE_INFINITY,
     topicAliasMaximum: properties.topicAliasMaximum ?? 0,
     wantsProblemInformation: properties.requestProblemInformation !== 0,

@@ -1,61 +1,25 @@
 import type { LoggedPublication } from "../../platform/publication-log.ts";
-import type { ClientAccess } from "../access/client-registry.ts";
 import type { DeliveredPacket } from "../aedes/propertied-packet.ts";
 import { LIVE_LOG_ID } from "../aedes/topic-emitter.ts";
 import type { SessionDelivery } from "../sessions/session-delivery.ts";
-import type { ClientSettings } from "./client-settings.ts";
+import type { ShareDelivery } from "../sessions/shares/share-client.ts";
+import type { DeliveriesOptions, Delivery, LiveDelivery } from "./delivery.ts";
 import { type Flight, Flights } from "./flights.ts";
-import type { Output } from "./output.ts";
-import { encodePublish, headWithId, type Message, type PublishFrame, type SharedFrames } from "./publish-frame.ts";
+import { encodePublish, headWithId, type PublishFrame } from "./publish-frame.ts";
 import type { SessionAttachment } from "./session-attachment.ts";
+import type { ShareMembership } from "./share-membership.ts";
 import type { Subscription } from "./subscriptions.ts";
 import { OutgoingAliases } from "./topic-aliases.ts";
 
 /** Bytes that may be unsent before a session waits. */
 const FULL_BYTES = 256 * 1024;
 
-export interface DeliveryLimits {
-  /** Unsent bytes above which messages of QoS 0 are dropped. */
-  readonly maxQueuedBytes: number;
-  /** Unsent and waiting bytes above which a client without a session is too slow. */
-  readonly maxUnsentBytes: number;
-}
-
-export interface DeliveriesOptions extends DeliveryLimits {
-  readonly frames: SharedFrames;
-  readonly output: Output;
-  readonly settings: ClientSettings;
-  readonly access: ClientAccess;
-  /** Counts deliveries. */
-  readonly counts: { delivered: number; shed: number };
-  /** Milliseconds since 1970, by the clock of message expiry. */
-  now(): number;
-  /** A message id that no session uses, for a client with a session. */
-  nextUnloggedId(): number;
-  /** Whether an acknowledged message on this topic is reported. */
-  wantsReceipt(topic: string): boolean;
-  /** More bytes wait than `maxUnsentBytes`. */
-  onTooSlow(unsentBytes: number): void;
-}
-
-/** A delivery before it has a message id. */
-interface Delivery {
-  readonly message: Message;
-  qos: 0 | 1 | 2;
-  retain: boolean;
-  identifiers: number[] | undefined;
-}
-
-interface LiveDelivery extends Delivery {
-  readonly packet: DeliveredPacket;
-}
-
 /** Sends messages to a client, at most as many and as large as the client allows. */
 export class Deliveries {
   readonly #options: DeliveriesOptions;
   readonly #aliases: OutgoingAliases;
   readonly #flights = new Flights();
-  /** The message ids of the session that were sent to this connection. */
+  /** The message ids of the session and of its groups that were sent to this connection. */
   readonly #ofSession = new Set<number>();
   /** Deliveries that wait until the client has acknowledged earlier ones. */
   #waiting: Delivery[] = [];
@@ -65,6 +29,7 @@ export class Deliveries {
   #isLiveScheduled = false;
   #onRoom: (() => void)[] = [];
   session: SessionAttachment | undefined;
+  shares: ShareMembership | undefined;
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
@@ -200,6 +165,23 @@ export class Deliveries {
     this.#options.output.afterWrite(onWritten);
   }
 
+  /** Sends a publication of a group. */
+  ofShare({ publication: message, qos, messageId, dup, options }: ShareDelivery): void {
+    const { identifier, retainAsPublished } = options;
+    const retain = retainAsPublished === true && message.retain;
+    const delivery = { message, qos, retain, identifiers: identifier === undefined ? undefined : [identifier] };
+    if (qos > 0) this.#ofSession.add(messageId);
+    if (this.#transmit(delivery, messageId, dup) || qos === 0) return;
+    this.#ofSession.delete(messageId);
+    // In a later turn, because the group is just beginning this delivery.
+    setImmediate(() => this.shares?.acknowledge(messageId));
+  }
+
+  /** Whether no delivery has this message id. */
+  isFree(messageId: number): boolean {
+    return !this.#flights.has(messageId) && !this.#ofSession.has(messageId) && this.session?.has(messageId) !== true;
+  }
+
   /** @returns false when the packet would be too large for the client */
   #transmit(delivery: Delivery, messageId: number, dup: boolean): boolean {
     const { output, counts, access } = this.#options;
@@ -235,15 +217,16 @@ export class Deliveries {
       return flight.message;
     }
     this.#ofSession.delete(messageId);
-    const publication = this.session?.acknowledge(messageId);
+    const shared = this.shares?.acknowledge(messageId);
+    const message = shared === undefined ? this.session?.acknowledge(messageId) : shared.publication;
     this.#next();
-    return publication;
+    return message;
   }
 
   /** PUBREC has arrived. Resolves when PUBREL may be sent. @returns undefined: the message id is unknown */
   received(messageId: number): Promise<void> | true | undefined {
     const flight = this.#flights.received(messageId);
-    if (flight === undefined) return this.session?.receive(messageId);
+    if (flight === undefined) return this.shares?.receive(messageId) ?? this.session?.receive(messageId);
     flight.isReleased = true;
     return true;
   }
@@ -258,6 +241,7 @@ export class Deliveries {
     if (this.isFull) return;
     for (const resolve of this.#onRoom.splice(0)) resolve();
     this.session?.wake();
+    this.shares?.wake();
   }
 
   #sendWaiting(): void {
@@ -273,5 +257,7 @@ export class Deliveries {
     this.#waiting = [];
     this.#live = undefined;
     for (const resolve of this.#onRoom.splice(0)) resolve();
+    this.session?.end();
+    this.shares?.end();
   }
 }

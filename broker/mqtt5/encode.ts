@@ -19,12 +19,10 @@ export interface Connack {
   readonly topicAliasMaximum?: number;
   /** Seconds. */
   readonly serverKeepAlive?: number | undefined;
-  /** Whether `$share` filters are accepted. Default: true, as in MQTT 5. */
-  readonly sharedSubscriptions?: boolean;
 }
 
 export function encodeConnack(connack: Connack): Buffer {
-  const { reasonCode, sessionPresent = false, sharedSubscriptions = true } = connack;
+  const { reasonCode, sessionPresent = false } = connack;
   const properties = new ByteWriter();
   const { sessionExpiry, receiveMaximum, maximumPacketSize, assignedClientId, topicAliasMaximum } = connack;
   if (sessionExpiry !== undefined) properties.byte(PropertyId.sessionExpiry).fourBytes(sessionExpiry);
@@ -34,7 +32,6 @@ export function encodeConnack(connack: Connack): Buffer {
   if (topicAliasMaximum !== undefined) properties.byte(PropertyId.topicAliasMaximum).twoBytes(topicAliasMaximum);
   if (connack.serverKeepAlive !== undefined)
     properties.byte(PropertyId.serverKeepAlive).twoBytes(connack.serverKeepAlive);
-  if (!sharedSubscriptions) properties.byte(PropertyId.sharedSubscriptionAvailable).byte(0);
   writeReason(properties, connack.reason);
   const body = new ByteWriter().byte(sessionPresent ? 1 : 0).byte(reasonCode);
   return packet(PacketType.connack, body.variable(properties.length).raw(properties.bytes()));

@@ -1,6 +1,5 @@
+import { POSITION_IDS as LAST_ID } from "../aedes/message-ids.ts";
 import { protocolError } from "./reason-codes.ts";
-
-const LAST_ID = 65_535;
 
 /** A message that was sent with QoS 1 or 2 and is not acknowledged. */
 export interface Flight {
@@ -27,7 +26,7 @@ export class Flights {
     return this.#open.has(messageId);
   }
 
-  /** A free message id [MQTT-2.2.1-4]. There is one: the receive maximum is at most 65,535. */
+  /** A free message id [MQTT-2.2.1-4]. There is one as long as fewer than {@link LAST_ID} are taken. */
   nextId(): number {
     do this.#lastId = this.#lastId >= LAST_ID ? 1 : this.#lastId + 1;
     while (this.#open.has(this.#lastId));

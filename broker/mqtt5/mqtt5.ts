@@ -95,7 +95,6 @@ export class Mqtt5 {
     const { deliveries, subscriptions } = client;
     subscriptions?.clear();
     deliveries?.end();
-    deliveries?.session?.end();
     endWill(client, this.#parts);
     const access = this.#parts.registry.get(client);
     if (access === undefined || !client.clean || this.#parts.registry.isReplaced(client, access)) return;

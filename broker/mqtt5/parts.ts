@@ -10,7 +10,7 @@ import type { Wills } from "../access/wills.ts";
 import type { ForwardingBroker } from "../aedes/forwarding-broker.ts";
 import type { Connections } from "../listeners/connections.ts";
 import type { BrokerStorage } from "../sessions/storage.ts";
-import type { DeliveryLimits } from "./deliveries.ts";
+import type { DeliveryLimits } from "./delivery.ts";
 import type { SharedFrames } from "./publish-frame.ts";
 
 /** The parts of the broker that MQTT 5 clients share with those of MQTT 3.1.1. */

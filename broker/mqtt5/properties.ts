@@ -24,7 +24,6 @@ export const PropertyId = {
   topicAlias: 0x23,
   userProperty: 0x26,
   maximumPacketSize: 0x27,
-  sharedSubscriptionAvailable: 0x2a,
 } as const;
 export type PropertyId = (typeof PropertyId)[keyof typeof PropertyId];
 

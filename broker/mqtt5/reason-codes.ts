@@ -27,7 +27,6 @@ export const ReasonCode = {
   quotaExceeded: 0x97,
   administrativeAction: 0x98,
   payloadFormatInvalid: 0x99,
-  sharedNotSupported: 0x9e,
   connectionRateExceeded: 0x9f,
   connectTimeExceeded: 0xa0,
 } as const;

@@ -51,6 +51,11 @@ export class SessionAttachment {
     return this.#cursor.qosOf({ topic, position, qos, publisher: stored?.publisher }) > 0;
   }
 
+  /** Whether the message id is that of a publication that the client has not acknowledged. */
+  has(messageId: number): boolean {
+    return this.#cursor.flights.withId(messageId) !== undefined;
+  }
+
   /** PUBACK or PUBCOMP has arrived. @returns the publication, if a receipt of its topic is wanted */
   acknowledge(messageId: number): LoggedPublication | undefined {
     return this.#cursor.acknowledge(this.#connection, messageId);

@@ -1,3 +1,4 @@
+import { isShared } from "../../../contract/shares.ts";
 import type { ClientAccess } from "../../access/client-registry.ts";
 import { ConnackCode, RefusedConnectionError } from "../../access/errors.ts";
 import { namesOf } from "../../access/session-names.ts";
@@ -7,6 +8,7 @@ import { settingsOf } from "../client-settings.ts";
 import { type Connect, decodeConnect } from "../decode-connect.ts";
 import { Deliveries } from "../deliveries.ts";
 import { encodeConnack } from "../encode.ts";
+import { joinGroups } from "../join-groups.ts";
 import { PacketType } from "../packet-types.ts";
 import type { Mqtt5Parts } from "../parts.ts";
 import { ProtocolError, ReasonCode } from "../reason-codes.ts";
@@ -85,7 +87,7 @@ async function admit(client: Mqtt5Client, connect: Connect, parts: Mqtt5Parts): 
   if (!client.clean) attach(client, access, parts);
   const connack = encodeConnack({
     ...{ reasonCode: ReasonCode.success, sessionPresent: access.isResumed, assignedClientId },
-    ...{ receiveMaximum: RECEIVE_MAXIMUM, topicAliasMaximum: MAX_INCOMING_ALIASES, sharedSubscriptions: false },
+    ...{ receiveMaximum: RECEIVE_MAXIMUM, topicAliasMaximum: MAX_INCOMING_ALIASES },
     maximumPacketSize: Number.isFinite(parts.maxPacketBytes) ? parts.maxPacketBytes : undefined,
     sessionExpiry: expiry === client.settings.sessionExpiry ? undefined : expiry,
     serverKeepAlive: keepalive === connect.keepalive ? undefined : keepalive,
@@ -127,16 +129,22 @@ function attach(client: Mqtt5Client, access: ClientAccess, parts: Mqtt5Parts): v
   if (connected === undefined) throw new Error("the session has been taken away");
   const session = new SessionAttachment(parts.storage, client.id, { ...connected, connection });
   deliveries.session = session;
-  for (const [filter, options] of session.filters)
-    if (parts.subscribing.restores(client, access, filter, options.qos)) subscriptions.add(filter, options, true);
+  deliveries.shares = joinGroups(client, access, deliveries, parts);
+  for (const [filter, options] of session.filters) {
+    if (!parts.subscribing.restores(client, access, filter, options.qos)) continue;
+    if (isShared(filter)) deliveries.shares.restore(filter);
+    else subscriptions.add(filter, options, true);
+  }
 }
 
 function accept(client: Mqtt5Client, access: ClientAccess, keepalive: number, { connections }: Mqtt5Parts): void {
   if (client.closed) return;
   connections.accepted(client.conn);
   access.isAccepted = true;
-  const session = client.deliveries?.session;
+  const { session, shares } = client.deliveries ?? {};
   for (const messageId of session?.released ?? []) client.acknowledge(PacketType.pubrel, messageId);
+  for (const messageId of shares?.released ?? []) client.acknowledge(PacketType.pubrel, messageId);
   session?.start();
+  if (session !== undefined) shares?.start(session.filters);
   client.connected(keepalive);
 }

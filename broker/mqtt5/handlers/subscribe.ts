@@ -1,12 +1,15 @@
+import { isShared, sharedFilterOf } from "../../../contract/shares.ts";
 import type { SubscriptionRefusal } from "../../access/authorize-subscribe.ts";
 import type { ByteReader } from "../byte-reader.ts";
 import type { Mqtt5Client } from "../client.ts";
 import { decodeSubscribe, type Subscribe, type SubscribeEntry } from "../decode.ts";
 import { encodeGrants } from "../encode.ts";
+import { joinGroups } from "../join-groups.ts";
 import { PacketType } from "../packet-types.ts";
 import type { Mqtt5Parts } from "../parts.ts";
 import { protocolError, ReasonCode } from "../reason-codes.ts";
 import { sendRetained } from "../retained.ts";
+import type { ShareMembership } from "../share-membership.ts";
 import type { Subscription } from "../subscriptions.ts";
 
 const REFUSAL_CODES: Record<SubscriptionRefusal["kind"], ReasonCode> = {
@@ -14,7 +17,6 @@ const REFUSAL_CODES: Record<SubscriptionRefusal["kind"], ReasonCode> = {
   "bad-filter": ReasonCode.filterInvalid,
   "too-many": ReasonCode.quotaExceeded,
 };
-const SHARE = "$share/";
 
 interface Granted {
   readonly filter: string;
@@ -58,16 +60,12 @@ function add(
   parts: Mqtt5Parts,
 ): void {
   const { filter, qos, noLocal, retainAsPublished, retainHandling } = entry;
-  if (filter.startsWith(SHARE)) {
-    // [MQTT-3.8.3-4]
-    if (noLocal) throw protocolError("a shared subscription with no local");
-    to.codes.push(ReasonCode.sharedNotSupported);
-    to.reasons.push("shared subscriptions are not supported");
-    return;
-  }
+  // [MQTT-3.8.3-4]
+  if (isShared(filter) && noLocal) throw protocolError("a shared subscription with no local");
   const isKnown = client.subscriptions?.get(filter) !== undefined;
-  const wantsRetained = retainHandling === 0 || (retainHandling === 1 && !isKnown);
-  const refusal = parts.subscribing.grant(client, { filter, qos, wantsRetained });
+  // Retained messages are not sent for a shared subscription.
+  const isRetainedWanted = !isShared(filter) && (retainHandling === 0 || (retainHandling === 1 && !isKnown));
+  const refusal = parts.subscribing.grant(client, { filter, qos, wantsRetained: isRetainedWanted });
   if (refusal !== undefined) {
     to.codes.push(REFUSAL_CODES[refusal.kind]);
     to.reasons.push(refusal.why);
@@ -75,7 +73,22 @@ function add(
   }
   to.codes.push(qos);
   const options = { qos, noLocal, retainAsPublished, identifier };
-  const subscription = client.subscriptions?.add(filter, options, !client.clean);
   if (!client.clean) to.durable.push(parts.storage.subscribe(client.id, filter, options));
-  if (subscription !== undefined) to.granted.push({ filter, subscription, isRetainedWanted: wantsRetained });
+  const shared = sharedFilterOf(filter);
+  if (shared !== undefined) {
+    const joined = share(client, parts)?.subscribe(filter, shared, options);
+    if (joined !== undefined) to.durable.push(joined);
+    return;
+  }
+  const subscription = client.subscriptions?.add(filter, options, !client.clean);
+  if (subscription !== undefined) to.granted.push({ filter, subscription, isRetainedWanted });
+}
+
+/** The client's membership of groups. A client without a session becomes a member with its first shared subscription. */
+function share(client: Mqtt5Client, parts: Mqtt5Parts): ShareMembership | undefined {
+  const { deliveries } = client;
+  const access = parts.registry.get(client);
+  if (deliveries === undefined || access === undefined) return undefined;
+  deliveries.shares ??= joinGroups(client, access, deliveries, parts);
+  return deliveries.shares;
 }

@@ -11,7 +11,8 @@ export function handleUnsubscribe(client: Mqtt5Client, body: ByteReader, { regis
   const { messageId, filters } = decodeUnsubscribe(body);
   const codes = filters.map((filter) => {
     registry.get(client)?.filters.delete(filter);
-    const isRemoved = client.subscriptions?.delete(filter) === true;
+    const isOwn = client.subscriptions?.delete(filter) === true;
+    const isRemoved = isOwn || client.deliveries?.shares?.unsubscribe(filter) === true;
     return isRemoved ? ReasonCode.success : ReasonCode.noSubscriptionExisted;
   });
   const send = () => {

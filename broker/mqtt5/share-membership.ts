@@ -1,0 +1,74 @@
+import { type SharedFilter, sharedFilterOf } from "../../contract/shares.ts";
+import type { LoggedPublication } from "../../platform/publication-log.ts";
+import type { FilterOptions } from "../access/filter-options.ts";
+import type { ShareClient, ShareConnection } from "../sessions/shares/share-client.ts";
+import { type ShareGroups, subscriptionsOf } from "../sessions/shares/share-groups.ts";
+
+interface Member {
+  readonly key: string;
+  readonly identity: string;
+  readonly isPersistent: boolean;
+}
+
+/** A connection as a member of groups of shared subscriptions. */
+export class ShareMembership {
+  readonly #groups: ShareGroups;
+  readonly #member: Member;
+  readonly #client: ShareClient;
+  readonly #filters = new Set<string>();
+  /** The message ids of the PUBRELs that the client must get before {@link start} is called. */
+  readonly released: readonly number[];
+
+  constructor(groups: ShareGroups, member: Member, connection: ShareConnection) {
+    this.#groups = groups;
+    this.#member = member;
+    const { client, released } = groups.connect(member.key, member.isPersistent, connection);
+    this.#client = client;
+    this.released = released;
+  }
+
+  /** The PUBRELs are sent: publications follow. @param filters of the session */
+  start(filters: ReadonlyMap<string, FilterOptions>): void {
+    void this.#groups.start(this.#client, this.#member.identity, subscriptionsOf(filters));
+  }
+
+  /** The session has the filter. */
+  restore(filter: string): void {
+    this.#filters.add(filter);
+  }
+
+  /** Resolves when the membership is durable. @throws {StoreUnavailableError} */
+  subscribe(filter: string, shared: SharedFilter, options: FilterOptions): Promise<void> {
+    this.#filters.add(filter);
+    return this.#groups.subscribe(this.#client, this.#member.identity, shared, options);
+  }
+
+  /** The store removes the filter of a session from its group. @returns whether the client had the filter */
+  unsubscribe(filter: string): boolean {
+    const shared = sharedFilterOf(filter);
+    const { key, identity, isPersistent } = this.#member;
+    if (shared === undefined || !this.#filters.delete(filter)) return false;
+    if (!isPersistent) this.#groups.unsubscribe(key, identity, shared);
+    return true;
+  }
+
+  /** As `ShareGroups.acknowledge`. */
+  acknowledge(messageId: number): { publication: LoggedPublication | undefined } | undefined {
+    return this.#groups.acknowledge(this.#client, messageId);
+  }
+
+  /** As `ShareGroups.receive`. */
+  receive(messageId: number): Promise<void> | undefined {
+    return this.#groups.receive(this.#client, messageId);
+  }
+
+  /** The connection may have room again. */
+  wake(): void {
+    this.#client.wake();
+  }
+
+  /** The connection has ended. */
+  end(): void {
+    this.#groups.disconnect(this.#client);
+  }
+}

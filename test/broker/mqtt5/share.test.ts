@@ -1,0 +1,88 @@
+import { describe, expect, it } from "vitest";
+import { startTestBroker } from "../broker-under-test.ts";
+import { type Client5, connect5, userOf } from "./client5.ts";
+
+const FILTER = "$share/workers/a/#";
+
+async function acknowledged(client: Client5): Promise<string> {
+  const { payload, messageId = 0 } = await client.next("publish");
+  client.send({ cmd: "puback", messageId, reasonCode: 0 });
+  return payload.toString();
+}
+
+describe.each([0, 60])("a shared subscription with a session expiry interval of %i s", (sessionExpiryInterval) => {
+  const start = async () => {
+    const test = await startTestBroker();
+    const user = (clientId: string) => ({ ...userOf(test, ["admin"], clientId), clean: false });
+    const join = async (clientId: string) => {
+      const client = await connect5(test, { ...user(clientId), properties: { sessionExpiryInterval } });
+      await client.subscribe(FILTER, { qos: 1, identifier: 3 });
+      return client;
+    };
+    const writer = await connect5(test, { ...user("writer"), clean: true });
+    return { test, writer, join };
+  };
+
+  it("divides the messages between its members, with the identifier of each [MQTT-4.8.2-4]", async () => {
+    const { writer, join } = await start();
+    const [one, two] = [await join("one"), await join("two")];
+    for (const payload of ["1", "2", "3", "4"])
+      await writer.publish("a/b", payload, { properties: { contentType: "x" } });
+    const first = await one.next("publish");
+    expect(first.properties).toMatchObject({ subscriptionIdentifier: 3, contentType: "x" });
+    const rest = [first.payload.toString(), await acknowledged(one), await acknowledged(two), await acknowledged(two)];
+    expect(rest.sort()).toEqual(["1", "2", "3", "4"]);
+  });
+
+  it("gives what a member has not acknowledged to another one when the member disconnects [MQTT-4.8.2-3]", async () => {
+    const { writer, join } = await start();
+    const one = await join("one");
+    await writer.publish("a/b", "1");
+    await one.next("publish");
+    const two = await join("two");
+    one.socket.destroy();
+    expect(await acknowledged(two)).toBe("1");
+  });
+
+  it("ends with UNSUBSCRIBE, and sends no retained messages", async () => {
+    const { writer, join } = await start();
+    await writer.publish("a/kept", "0", { retain: true });
+    const one = await join("one");
+    one.send({ cmd: "unsubscribe", messageId: 5, unsubscriptions: [FILTER, FILTER] });
+    expect(await one.next("unsuback")).toMatchObject({ granted: [0, 0x11] });
+    await writer.publish("a/b", "1");
+    await one.ping();
+    expect(one.packets).toEqual([]);
+  });
+
+  it("refuses no local with 0x82, and a malformed filter with 0x8f [MQTT-3.8.3-4] [MQTT-4.8.2-1] [MQTT-4.8.2-2]", async () => {
+    const { join } = await start();
+    const one = await join("one");
+    expect(await one.subscribe("$share/a+/b")).toBe(0x8f);
+    expect(await one.subscribe("$share//b")).toBe(0x8f);
+    one.send({
+      cmd: "subscribe",
+      messageId: 1,
+      subscriptions: [{ topic: FILTER, qos: 1, nl: true, rap: false, rh: 0 }],
+    });
+    expect((await one.next("disconnect")).reasonCode).toBe(0x82);
+  });
+});
+
+it("a persistent member gets its open QoS 2 exchange again", async () => {
+  const test = await startTestBroker();
+  const options = { ...userOf(test, ["admin"], "one"), clean: false, properties: { sessionExpiryInterval: 60 } };
+  const one = await connect5(test, options);
+  await one.subscribe(FILTER, { qos: 2 });
+  const writer = await connect5(test, userOf(test, ["admin"], "writer"));
+  await writer.publish("a", "1", { qos: 2 });
+  const { messageId = 0 } = await one.next("publish");
+  one.send({ cmd: "pubrec", messageId, reasonCode: 0 });
+  await one.next("pubrel");
+  one.socket.destroy();
+  const again = await connect5(test, options);
+  expect(await again.next("pubrel")).toMatchObject({ messageId });
+  again.send({ cmd: "pubcomp", messageId, reasonCode: 0 });
+  await writer.publish("a", "2", { messageId: 8 });
+  expect((await again.next("publish")).payload.toString()).toBe("2");
+});
