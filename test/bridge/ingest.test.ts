@@ -173,6 +173,13 @@ describe("a publication", () => {
     await expect.poll(() => ingest.stats()).toMatchObject({ accepted: 1, dropped: 1, failed: 1 });
   });
 
+  it("of QoS 0 waits for the store if it is a will, which the store may refuse", async () => {
+    const { ingest, journal } = await openIngest();
+    await journal.close();
+    const will = publication("cameras/north/events/x", 1, { qos: 0, willOf: "north" });
+    await expect(ingest.accept(will)).rejects.toThrow(StoreUnavailableError);
+  });
+
   it("of QoS 0 is dropped while ten thousand writes are under way", async () => {
     const { ingest, journal } = await openIngest();
     const never = new Promise<never>(() => {});
