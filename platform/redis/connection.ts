@@ -3,42 +3,15 @@ import type { Redis } from "ioredis";
 import { StoreUnavailableError } from "../errors.ts";
 import { destroyClient } from "./client.ts";
 import { isFailureOfRedis, isOtherMaster, redisFailureReason } from "./failure-reason.ts";
+import { OpenConnection, type OpenedConnection, type Opening } from "./open-connection.ts";
 import type { RedisAddress } from "./redis-url.ts";
+import { awaitReplicas, type Replication } from "./replication.ts";
+import { asReply, type Reply } from "./reply.ts";
 import type { Script } from "./script.ts";
 
-/** The reply of a script. */
-export type Reply = string | number | null | readonly Reply[];
-
-/** A connection is pinged when it has sent nothing for this long, so that a Redis that stands still is noticed. */
-export const PING_MS = 500;
-/**
- * After a reply that took longer, or while a command waits for longer, the Sentinels or the Redis Cluster must confirm
- * the master. Together with {@link PING_MS}, less than `down-after-milliseconds` or `cluster-node-timeout` may be.
- */
-export const LATE_MS = 1_000;
-/** The most commands without a reply. Further commands fail: a slow Redis must not exhaust memory. */
-export const MAX_PENDING_COMMANDS = 20_000;
 const CLOSED = redisFailureReason(new Error("Connection is closed."));
-/** How long replicas may take to confirm a write. Nothing else is sent over the connection meanwhile. */
-const REPLICATION_TIMEOUT_MS = 500;
 const FIRST_RETRY_MS = 50;
 const MAX_RETRY_MS = 2_000;
-
-/** An open connection to a Redis that has said that it is a master and has loaded its data. */
-export interface OpenedConnection {
-  client: Redis;
-  address: RedisAddress;
-  runId: string;
-}
-
-/** A connection that is being opened. */
-export interface Opening {
-  abort: AbortController;
-  /** Set as soon as it is known. */
-  address: RedisAddress | undefined;
-  /** Called with the reason while Redis loads its data. */
-  onLoading(reason: string): void;
-}
 
 /** What a connection needs of the node that owns it. */
 export interface ConnectionOwner {
@@ -51,28 +24,6 @@ export interface ConnectionOwner {
   /** Called when a command failed, not because of its arguments. */
   onFailed(connection: Connection, reason: string): void;
   onChanged(connection: Connection): void;
-}
-
-interface Call {
-  /** By the running time, milliseconds. */
-  sentAt: number;
-}
-
-interface Lasting extends OpenedConnection {
-  /** The commands without a reply, in the order of sending. */
-  pending: Set<Call>;
-  lastSentAt: number;
-  /** The newest confirmation of the master that is under way. Replies wait for it. */
-  confirming: Promise<void> | undefined;
-  isBroken: boolean;
-}
-
-/** When a write counts as done. */
-export interface Replication {
-  /** How many replicas must have it. 0: none. */
-  replicas: number;
-  /** The key that {@link Connection.replicated} writes. */
-  key: string;
 }
 
 interface ConnectionOptions {
@@ -97,9 +48,9 @@ export class Connection {
   readonly #owner: ConnectionOwner;
   readonly #replication: Replication;
   readonly #timeoutMs: number;
-  readonly #lateMs: number;
+  readonly #blockMs: number;
   readonly #readyListeners = new Set<(client: Redis) => void>();
-  #lasting: Lasting | undefined;
+  #current: OpenConnection | undefined;
   #opening: Opening | undefined;
   /** The wait for the next attempt. */
   #waiting: AbortController | undefined;
@@ -114,18 +65,18 @@ export class Connection {
     this.name = name;
     this.#owner = owner;
     this.#replication = replication;
-    this.#timeoutMs = timeoutMs + blockMs;
-    this.#lateMs = LATE_MS + blockMs;
+    this.#timeoutMs = timeoutMs;
+    this.#blockMs = blockMs;
     void this.#keepOpen();
   }
 
   get isReady(): boolean {
-    return this.#lasting !== undefined;
+    return this.#current !== undefined;
   }
 
   /** Why commands fail; undefined when they can be sent. For an operator. */
   get unavailableReason(): string | undefined {
-    return this.#lasting === undefined ? this.#reason : undefined;
+    return this.#current === undefined ? this.#reason : undefined;
   }
 
   /** The last failure to open the connection. */
@@ -135,13 +86,13 @@ export class Connection {
 
   /** The master that this connection is open to. */
   get opened(): OpenedConnection | undefined {
-    return this.#lasting;
+    return this.#current;
   }
 
   /** Calls back now, if the connection is open, and whenever it is opened again. @returns stops that */
   onReady(listener: (client: Redis) => void): () => void {
     this.#readyListeners.add(listener);
-    if (this.#lasting !== undefined) listener(this.#lasting.client);
+    if (this.#current !== undefined) listener(this.#current.client);
     return () => void this.#readyListeners.delete(listener);
   }
 
@@ -151,7 +102,7 @@ export class Connection {
    * @throws {StoreUnavailableError} after `timeoutMs`, or the connection was closed
    */
   async ready(timeoutMs: number, isFatal: (error: unknown) => boolean = () => false): Promise<void> {
-    for (let leftMs = timeoutMs; this.#lasting === undefined; ) {
+    for (let leftMs = timeoutMs; this.#current === undefined; ) {
       if (this.#isClosed || leftMs <= 0 || isFatal(this.#lastError)) throw new StoreUnavailableError(this.#reason);
       const since = performance.now();
       await this.#nextChange(leftMs);
@@ -189,41 +140,24 @@ export class Connection {
    * @throws {StoreUnavailableError} too few replicas have confirmed. Redis has written it nevertheless
    */
   async replicated(): Promise<void> {
-    const { replicas, key } = this.#replication;
-    if (replicas === 0) return;
-    await this.do(async (redis) => {
-      // WAIT is about the last write of its own connection, and others may have written since.
-      const [, confirmed] = await Promise.all([redis.set(key, ""), redis.wait(replicas, REPLICATION_TIMEOUT_MS)]);
-      if (confirmed < replicas) throw new Error(`only ${confirmed} of ${replicas} replicas confirm writes`);
-    });
+    if (this.waitsForReplicas) await this.do((redis) => awaitReplicas(redis, this.#replication));
   }
 
   /** @throws {StoreUnavailableError} */
   async do<Result>(command: (redis: Redis) => Promise<Result>): Promise<Result> {
-    const lasting = this.#lasting ?? (await this.#firstOpened());
-    if (lasting.pending.size >= MAX_PENDING_COMMANDS)
-      throw new StoreUnavailableError(`${MAX_PENDING_COMMANDS} commands already wait for Redis: Redis is too slow`);
-    const call = { sentAt: performance.now() };
-    lasting.pending.add(call);
-    lasting.lastSentAt = call.sentAt;
+    const open = this.#current ?? (await this.#firstOpened());
     try {
-      const reply = await command(lasting.client);
-      lasting.pending.delete(call);
-      if (performance.now() - call.sentAt > this.#lateMs) this.#confirm(lasting);
-      if (lasting.confirming !== undefined) await lasting.confirming;
-      if (lasting.isBroken) throw new Error("Connection is closed.");
-      return reply;
+      return await open.do(command);
     } catch (error) {
-      lasting.pending.delete(call);
-      throw this.#failed(lasting, error);
+      throw this.#failed(open, error);
     }
   }
 
   /** The first commands wait until the connection is open. @throws {StoreUnavailableError} */
-  async #firstOpened(): Promise<Lasting> {
-    if (!this.wasOpen) await this.ready(this.#timeoutMs);
-    if (this.#lasting === undefined) throw new StoreUnavailableError(this.#reason);
-    return this.#lasting;
+  async #firstOpened(): Promise<OpenConnection> {
+    if (!this.wasOpen) await this.ready(this.#timeoutMs + this.#blockMs);
+    if (this.#current === undefined) throw new StoreUnavailableError(this.#reason);
+    return this.#current;
   }
 
   /** Opens the connection now, if it waits for its next attempt: Redis can be reached. */
@@ -233,44 +167,40 @@ export class Connection {
 
   /** Replaces the connection. Commands without a reply fail. */
   interrupt(reason = CLOSED): void {
-    if (this.#lasting !== undefined) this.#break(this.#lasting, reason);
+    if (this.#current !== undefined) this.#break(this.#current, reason);
     else this.#opening?.abort.abort();
   }
 
   /** The address that this connection leads to, or is about to lead to. */
   get address(): RedisAddress | undefined {
-    return this.#lasting?.address ?? this.#opening?.address;
+    return this.#current?.address ?? this.#opening?.address;
   }
 
   /** Looks after a connection that is silent. Called at an interval. */
   tick(): void {
-    const lasting = this.#lasting;
-    if (lasting === undefined) return;
-    const now = performance.now();
-    const [oldest] = lasting.pending;
-    const waitedMs = oldest === undefined ? 0 : now - oldest.sentAt;
-    if (waitedMs > this.#timeoutMs) this.#break(lasting, redisFailureReason(new Error("timed out")));
-    else if (waitedMs > this.#lateMs) this.#confirm(lasting);
-    else if (oldest === undefined && now - lasting.lastSentAt >= PING_MS)
-      this.do((redis) => redis.ping()).catch(() => {});
+    const open = this.#current;
+    if (open === undefined) return;
+    const found = open.check();
+    if (found === "late") this.#break(open, redisFailureReason(new Error("timed out")));
+    else if (found === "idle") this.do((redis) => redis.ping()).catch(() => {});
   }
 
   /** @param graceMs how long Redis may take to answer what was sent */
   async close(graceMs = 0): Promise<void> {
-    const lasting = this.#lasting;
+    const open = this.#current;
     this.#isClosed = true;
     this.#reason = "the program is stopping";
     this.#changed();
     this.#opening?.abort.abort();
-    if (lasting === undefined) return;
-    this.#lasting = undefined;
+    if (open === undefined) return;
+    this.#current = undefined;
     if (graceMs > 0) {
       const left = new AbortController();
       const late = after(graceMs, undefined, { signal: left.signal }).catch(() => {});
-      await Promise.race([lasting.client.quit().catch(() => {}), late]);
+      await Promise.race([open.client.quit().catch(() => {}), late]);
       left.abort();
     }
-    destroyClient(lasting.client);
+    destroyClient(open.client);
   }
 
   async #keepOpen(): Promise<void> {
@@ -311,14 +241,14 @@ export class Connection {
     const { client } = opened;
     const ended =
       client.status === "end" ? undefined : new Promise<void>((resolve) => client.once("end", () => resolve()));
-    const lastSentAt = performance.now();
-    const lasting = { ...opened, pending: new Set<Call>(), lastSentAt, confirming: undefined, isBroken: false };
-    this.#lasting = lasting;
+    const confirm = (address: RedisAddress) => this.#owner.confirm(address);
+    const open = new OpenConnection({ ...opened, timeoutMs: this.#timeoutMs, blockMs: this.#blockMs, confirm });
+    this.#current = open;
     this.wasOpen = true;
     this.#changed();
     for (const listener of this.#readyListeners) listener(client);
     await ended;
-    if (!lasting.isBroken && !this.#isClosed) this.#break(lasting, CLOSED);
+    if (!open.isBroken && !this.#isClosed) this.#break(open, CLOSED);
   }
 
   #isLost(error: unknown): void {
@@ -326,11 +256,11 @@ export class Connection {
     this.#change(error instanceof StoreUnavailableError ? error.message : redisFailureReason(error));
   }
 
-  #break(lasting: Lasting, reason: string): void {
-    lasting.isBroken = true;
-    if (this.#lasting === lasting) this.#lasting = undefined;
+  #break(open: OpenConnection, reason: string): void {
+    open.isBroken = true;
+    if (this.#current === open) this.#current = undefined;
     this.#change(reason);
-    destroyClient(lasting.client);
+    destroyClient(open.client);
   }
 
   #change(reason: string): void {
@@ -345,37 +275,14 @@ export class Connection {
     this.#changeListeners.clear();
   }
 
-  /** The replies that are there now count only if the master is confirmed by those who are asked from now on. */
-  #confirm(lasting: Lasting): void {
-    if (lasting.isBroken) return;
-    const confirming = this.#owner.confirm(lasting.address);
-    lasting.confirming = confirming;
-    // Without a confirmation, Redis may still be the master: only the replies that wait are not believed.
-    confirming
-      .catch(() => {})
-      .finally(() => {
-        if (lasting.confirming === confirming) lasting.confirming = undefined;
-      });
-  }
-
-  #failed(lasting: Lasting, error: unknown): StoreUnavailableError {
+  #failed(open: OpenConnection, error: unknown): StoreUnavailableError {
     if (error instanceof StoreUnavailableError) return error;
-    if (lasting.isBroken || this.#isClosed) return new StoreUnavailableError(this.#reason, { cause: error });
+    if (open.isBroken || this.#isClosed) return new StoreUnavailableError(this.#reason, { cause: error });
     const reason = redisFailureReason(error);
-    if (isOtherMaster(error)) this.#owner.onOtherMaster(lasting.address, reason);
+    if (isOtherMaster(error)) this.#owner.onOtherMaster(open.address, reason);
     if (isFailureOfRedis(error)) this.#owner.onFailed(this, reason);
     return new StoreUnavailableError(reason, { cause: error });
   }
-}
-
-export function partsOf(reply: Reply): readonly Reply[] {
-  return typeof reply === "object" && reply !== null ? reply : [];
-}
-
-function asReply(reply: unknown): Reply {
-  if (typeof reply === "string" || typeof reply === "number" || reply === null) return reply;
-  if (Array.isArray(reply)) return reply.map(asReply);
-  throw new TypeError("a script returned a value of an unexpected type");
 }
 
 /** Doubles after each attempt. The jitter spreads the reconnects of many nodes. */

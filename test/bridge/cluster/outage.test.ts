@@ -3,7 +3,7 @@ import { Redis } from "ioredis";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Cluster } from "../../../bridge/cluster/cluster.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
-import { MAX_PENDING_COMMANDS } from "../../../platform/redis/connection.ts";
+import { MAX_PENDING_COMMANDS } from "../../../platform/redis/open-connection.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
 import { type RedisPlace, redisPlace } from "./redis-place.ts";

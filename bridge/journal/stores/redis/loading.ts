@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
-import { type Connection, partsOf } from "../../../../platform/redis/connection.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
+import { partsOf } from "../../../../platform/redis/reply.ts";
 import { PublicationRows } from "../../core/publication-rows.ts";
 import type { StateEntry } from "../../journal.ts";
 import { CHUNKS_PER_READ, type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";

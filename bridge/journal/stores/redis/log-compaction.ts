@@ -1,5 +1,6 @@
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
-import { type Connection, partsOf } from "../../../../platform/redis/connection.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
+import { partsOf } from "../../../../platform/redis/reply.ts";
 import type { PublicationStore } from "../../core/publication-log.ts";
 import { ReducedRows } from "../../core/reduced-rows.ts";
 import { newestOf, type ReferencedPreviews } from "../../preview-references.ts";

@@ -1,7 +1,8 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
-import { type Connection, partsOf } from "../../../../platform/redis/connection.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
+import { partsOf } from "../../../../platform/redis/reply.ts";
 import { type PublicationStore, parsed } from "../../core/publication-log.ts";
 import type { PublicationRows } from "../../core/publication-rows.ts";
 import { type ReferencedPreviews, withPictures } from "../../preview-references.ts";

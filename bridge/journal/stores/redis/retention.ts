@@ -1,4 +1,4 @@
-import { partsOf } from "../../../../platform/redis/connection.ts";
+import { partsOf } from "../../../../platform/redis/reply.ts";
 import type { RetentionLimits } from "../../core/limits.ts";
 import type { JournalReader } from "../../journal.ts";
 import type { MovedFloor } from "./channel-floors.ts";

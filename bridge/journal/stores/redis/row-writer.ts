@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
-import { type Connection, partsOf, type Reply } from "../../../../platform/redis/connection.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
+import { partsOf, type Reply } from "../../../../platform/redis/reply.ts";
 import type { JournalKeys } from "./keys.ts";
 import { ROWS } from "./scripts.ts";
 

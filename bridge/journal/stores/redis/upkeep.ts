@@ -1,5 +1,5 @@
-import { partsOf } from "../../../../platform/redis/connection.ts";
 import type { Membership } from "../../../../platform/redis/membership.ts";
+import { partsOf } from "../../../../platform/redis/reply.ts";
 import { UPKEEP } from "./scripts.ts";
 import type { WriterContext } from "./writer.ts";
 

@@ -1,5 +1,6 @@
 import { ClientTakenError, LeaseLostError, StoreUnavailableError } from "../../../../platform/errors.ts";
-import { type Connection, partsOf, type Reply } from "../../../../platform/redis/connection.ts";
+import type { Connection } from "../../../../platform/redis/connection.ts";
+import { partsOf, type Reply } from "../../../../platform/redis/reply.ts";
 import { allProblem, ownerProblem } from "../../../../platform/retained-quota.ts";
 import { AppendQueue, type Waiter } from "../../core/append-queue.ts";
 import { type JournalMessage, withoutRetaining } from "../../journal.ts";
