@@ -76,7 +76,7 @@ export class GroupCommit {
     try {
       await this.#options.store.ready();
       messages = await this.#withoutKnown(messages);
-      if (this.#expired.size > 0) await this.#removeExpired(messages);
+      if (this.#expired.size > 0) await this.#removeExpired();
       const group = await this.#write(messages);
       if (group !== undefined) this.#options.onDurable(group);
       this.#queue.accept(messages, this.#options.view.head - messages.length);
@@ -102,9 +102,8 @@ export class GroupCommit {
     return messages.filter((waiting) => !repeated.has(waiting));
   }
 
-  /** Adds the removal of retained messages that the store still has, and that these messages do not replace. */
-  async #removeExpired(messages: readonly Waiting[]): Promise<void> {
-    for (const { message } of messages) if (message.publish?.retain === true) this.#expired.delete(message.topic);
+  /** Adds the removal of retained messages that the store still has. A newer message of the same write prevails. */
+  async #removeExpired(): Promise<void> {
     const expired = [...this.#expired];
     this.#expired.clear();
     const keys = expired.map(([topic]) => retainedKey(topic));
