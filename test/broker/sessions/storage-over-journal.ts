@@ -14,6 +14,7 @@ interface StorageOptions {
   /** Default: a journal in a folder of its own. */
   openJournal?: (now: () => number) => Promise<Journal>;
   isConnected?: (key: string) => boolean;
+  closeClients?: () => void;
 }
 
 /** Opens a journal in a temporary folder, in which a later call finds what this one has written. */
@@ -25,18 +26,25 @@ export function levelPlace(): (now: () => number) => Promise<Journal> {
 }
 
 /** Opens the broker's storage over a journal, without a broker. */
-export async function openStorage({ now, openJournal = levelPlace(), isConnected = () => false }: StorageOptions) {
+export async function openStorage(options: StorageOptions) {
+  const { now, openJournal = levelPlace(), isConnected = () => false, closeClients = () => {} } = options;
   const sets = new PermissionSets({ tree: topicTree(ROOT), channels: new Map() });
   const logger = pino({ level: "silent" });
   const journal = await openJournal(now);
   const wills = new Wills(() => false);
   const storage = await openLogStorage({
-    ...{ log: journal.mqtt, mayReceive: () => true, isConnected, closeClients: () => {}, wills, now, logger },
+    ...{ log: journal.mqtt, mayReceive: () => true, isConnected, closeClients, wills, now, logger },
     permissionsOf: (permissions) => sets.of(permissions),
     wantsReceipt: () => false,
     takeReceipt: () => undefined,
-    ...{ maxSessions: 10, maxSessionsPerUser: 10, maxSubscriptions: 10, maxOfflineMessages: 10, maxOfflineHours: 168 },
-    ...{ maxOfflineBytes: 10_000, maxOfflineLogBytes: 10_000, maxRetainedMessages: 10, heartbeatMs: 1_000 },
+    ...{
+      maxSessions: 10,
+      maxSessionsPerUser: 10,
+      maxSubscriptions: 10,
+      maxOfflineMessages: 10_000,
+      maxOfflineHours: 168,
+    },
+    ...{ maxOfflineBytes: 1e9, maxOfflineLogBytes: 1e9, maxRetainedMessages: 10, heartbeatMs: 1_000 },
     ...{ maxShareGroups: 10, maxShareGroupsPerUser: 10, onSharedSent: () => {} },
   });
   let closing: Promise<void> | undefined;
