@@ -250,8 +250,7 @@ async function composed(options: BrokerOptions) {
     liveSince: () => storage.retained.newest,
     isSubscribed: (client, filter) => storage.isSubscribed(client.id, filter),
     addSubscription: (client, filter, qos) => storage.subscribe(client.id, filter, { qos }),
-    shareProblem: (identity, shared) =>
-      redis === undefined ? storage.shares.problem(identity, shared) : "several nodes have no shared subscriptions",
+    shareProblem: (identity, shared) => storage.shares.problem(identity, shared),
     subscribeShared: (client, identity, shared, options) => storage.subscribeShared(client, identity, shared, options),
     subscribeSession: (subscription, task) => aedes.subscribeSession(subscription, task),
     removeSubscription: (client, filter) => {
@@ -272,7 +271,7 @@ async function composed(options: BrokerOptions) {
   const { brokerId } = storage;
   const bus = redis && new QosZeroBus({ redis, brokerId, onPacket: (packet) => aedes.deliver(packet), logger });
   if (bus !== undefined) aedes.shareQosZero(bus);
-  else aedes.shareUnlogged((packet) => storage.shares.sendUnlogged(packet));
+  aedes.shareUnlogged((publication, id) => storage.shares.sendUnlogged(publication, id));
   const lifecycle = new ClientLifecycle({
     ...config,
     ...{ registry, originOf, tokenNow: options.tokenNow ?? Date.now, logger },

@@ -1,4 +1,5 @@
 import type { RetainedQuota } from "./retained-quota.ts";
+import type { ShareStore } from "./share-store.ts";
 
 /** What is stored with a publication of an MQTT 5 client, besides what MQTT 3.1.1 has. */
 export interface StoredProperties {
@@ -285,4 +286,6 @@ export interface MqttLog {
   onReset(listener: (lost: LostPublications | undefined) => void): () => void;
   /** Undefined: no earlier version can have used the store. */
   readonly earlier?: EarlierRows;
+  /** Groups of shared subscriptions for several nodes. Undefined: a single node, which keeps groups as rows. */
+  readonly shares?: ShareStore | undefined;
 }

@@ -19,6 +19,9 @@ interface NumberedPacket extends PropertiedPacket {
   brokerCounter: number;
 }
 
+/** @param id names the publication at all nodes: by its broker, and its number there */
+type SendUnlogged = (publication: LoggedPublication, id: { by: string; number: number }) => void;
+
 interface SessionSubscription {
   readonly qos: 0 | 1 | 2;
   /** Resolves when the filter is durable. */
@@ -35,7 +38,7 @@ export class ForwardingBroker extends Aedes {
   readonly #emitter: TopicEmitter;
   #unfollow = nothing;
   #bus: { send(publication: NumberedPacket): void } | undefined;
-  #sendUnlogged: ((publication: LoggedPublication) => void) | undefined;
+  #sendUnlogged: SendUnlogged | undefined;
   #published = 0;
   #subscribing: SessionSubscription | undefined;
 
@@ -61,13 +64,25 @@ export class ForwardingBroker extends Aedes {
   }
 
   /** From now on, each publication of QoS 0 that is not in the log goes to the groups of shared subscriptions too. */
-  shareUnlogged(send: (publication: LoggedPublication) => void): void {
+  shareUnlogged(send: SendUnlogged): void {
     this.#sendUnlogged = send;
   }
 
   /** Dispatches a publication of QoS 0 of another node. */
   deliver(publication: Omit<DeliveredPacket, "messageId">): void {
+    if (!publication.topic.startsWith("$")) this.#shareUnlogged(publication);
     this.#emitter.emit(publication);
+  }
+
+  #shareUnlogged({
+    topic,
+    payload,
+    brokerId,
+    brokerCounter,
+    stored,
+  }: Omit<NumberedPacket, "cmd" | "qos" | "dup" | "retain">): void {
+    const publication = { ...stored, position: 0, topic, payload: bytesOf(payload), qos: 0 as const, retain: false };
+    this.#sendUnlogged?.(publication, { by: brokerId, number: brokerCounter });
   }
 
   /** Keeps Aedes from forwarding the packet: it is in the log, or a duplicate. Call it before Aedes' callback. */
@@ -88,7 +103,7 @@ export class ForwardingBroker extends Aedes {
     // Topics of Aedes itself stay at this node.
     if (qos === 0 && !topic.startsWith("$")) {
       this.#bus?.send(numbered);
-      this.#sendUnlogged?.({ ...stored, position: 0, topic, payload: bytesOf(payload), qos: 0, retain: false });
+      this.#shareUnlogged(numbered);
     }
     // Aedes would copy the packet without what is stored.
     if (stored !== undefined) this.#emitter.emit(numbered, done);

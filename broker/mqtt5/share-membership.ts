@@ -16,20 +16,20 @@ export class ShareMembership {
   readonly #member: Member;
   readonly #client: ShareClient;
   readonly #filters = new Set<string>();
-  /** The message ids of the PUBRELs that the client must get before {@link start} is called. */
-  readonly released: readonly number[];
 
   constructor(groups: ShareGroups, member: Member, connection: ShareConnection) {
     this.#groups = groups;
     this.#member = member;
-    const { client, released } = groups.connect(member.key, member.isPersistent, connection);
-    this.#client = client;
-    this.released = released;
+    this.#client = groups.connect(member.key, member.isPersistent, connection);
   }
 
-  /** The PUBRELs are sent: publications follow. @param filters of the session */
-  start(filters: ReadonlyMap<string, FilterOptions>): void {
-    void this.#groups.start(this.#client, this.#member.identity, subscriptionsOf(filters));
+  /**
+   * The session is a member of its groups again, and publications follow. If the store fails, the connection ends.
+   * @param filters of the session @param release sends PUBREL
+   */
+  start(filters: ReadonlyMap<string, FilterOptions>, release: (messageId: number) => void): void {
+    const subscriptions = subscriptionsOf(filters);
+    if (subscriptions.length > 0) void this.#groups.resume(this.#client, this.#member.identity, subscriptions, release);
   }
 
   /** The session has the filter. */

@@ -90,7 +90,6 @@ export class LogOutgoing {
     const connected = this.connect(client.id, connection);
     if (connected === undefined) return;
     const { cursor } = connected;
-    const released = [...connected.released, ...this.#shares.connect(client)];
     this.#connections.set(client, connection);
     client.conn.once("close", () => cursor.disconnect(connection));
     client.conn.on("drain", () => cursor.wake());
@@ -98,6 +97,9 @@ export class LogOutgoing {
       cursor.disconnect(connection);
       return;
     }
+    const identity = this.#sessions.get(client.id)?.owner.identity ?? "";
+    const ofShares = await this.#shares.connect(client, identity, subscriptionsOf(cursor.filters));
+    const released = [...connected.released, ...ofShares];
     connection.unsentReleases = released.length;
     if (released.length === 0) this.#start(client, cursor, connection);
     // Streams read ahead: the end of this function does not mean that all PUBRELs are written.

@@ -12,6 +12,7 @@ import { LogRetained } from "./log-retained.ts";
 import { LogSessions } from "./log-sessions.ts";
 import { LogWills } from "./log-wills.ts";
 import { type LogSession, SESSION_ROW } from "./session-record.ts";
+import { subscriptionsOf } from "./shares/share-groups.ts";
 import type { StorageOptions } from "./storage.ts";
 
 /** A failed reload is repeated after this time. */
@@ -251,9 +252,11 @@ export class SessionLifetimes {
   async #discard(key: string): Promise<boolean> {
     this.wills.sessionEnded(key);
     if (this.#options.log.rows.writerOf(key) === "this") await this.cleanIncoming(key);
-    if (this.sessions.get(key) !== undefined) {
+    const session = this.sessions.get(key);
+    if (session !== undefined) {
+      const subscriptions = subscriptionsOf(session.cursor.filters);
       if (!(await this.sessions.remove(key))) return false;
-      this.sessions.shares.groups.endSession(key);
+      this.sessions.shares.groups.endSession(key, session.owner.identity, subscriptions);
     }
     this.incoming.clear(key);
     return true;

@@ -16,8 +16,9 @@ export interface SharedFormats {
  * |---|---|---|
  * | 1 | 1 | commit ee808ee, which does not announce its version |
  * | 2 | 1 | nodes announce their version, count failed logins in Redis, and index the topics of retained messages; fields of MQTT 5 in rows of sessions and wills, and in messages of QoS 0 |
+ * | 3 | 1 | groups of shared subscriptions |
  */
-export const SHARED_FORMATS: SharedFormats = { version: 2, oldest: 1 };
+export const SHARED_FORMATS: SharedFormats = { version: 3, oldest: 1 };
 
 /** The formats of nodes that do not announce any. */
 export const UNANNOUNCED_FORMATS: SharedFormats = { version: 1, oldest: 1 };

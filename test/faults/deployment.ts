@@ -7,7 +7,7 @@ import { type RedisServer, startRedis } from "../support/redis.ts";
 import { startRoundRobin } from "../support/round-robin.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
-import { SessionCrowd } from "./session-client.ts";
+import { SessionCrowd } from "./session-crowd.ts";
 
 const CAMERAS = ["north", "south"];
 

@@ -6,7 +6,7 @@ import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
-import { SessionCrowd } from "./session-client.ts";
+import { SessionCrowd } from "./session-crowd.ts";
 
 const EVENTS = 1_000;
 

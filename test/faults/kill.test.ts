@@ -7,7 +7,7 @@ import { freePort } from "../support/ports.ts";
 import { startRedis } from "../support/redis.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
-import { SessionCrowd } from "./session-client.ts";
+import { SessionCrowd } from "./session-crowd.ts";
 
 // The short form. `npm run test:long` does all kills, on both stores.
 const KILLS = LONG ? 20 : 3;

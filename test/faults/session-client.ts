@@ -1,7 +1,5 @@
 import type { IPublishPacket, Packet } from "mqtt-packet";
-import { expect } from "vitest";
 import { signToken } from "../support/dashboard.ts";
-import { WAIT_MS } from "../support/long-form.ts";
 import { MqttWire } from "../support/mqtt-wire.ts";
 import type { Publisher } from "./publisher.ts";
 
@@ -16,6 +14,8 @@ export interface SessionClientOptions {
   permissions?: readonly string[];
   /** Default: MQTT 3.1.1. */
   isFive?: boolean;
+  /** Default: the name. */
+  user?: string;
 }
 
 /** What went wrong with the deliveries to a session. All but `repeatedQos1` and `connections` are faults of the server. */
@@ -101,6 +101,10 @@ export class SessionClient {
     return this.#arrived.get(source)?.size ?? 0;
   }
 
+  has(source: string, n: number): boolean {
+    return this.#arrived.get(source)?.has(n) === true;
+  }
+
   /** Those of the numbers that have not arrived from the source. */
   missing(source: string, numbers: Iterable<number>): number[] {
     return [...numbers].filter((n) => this.#arrived.get(source)?.has(n) !== true);
@@ -120,11 +124,11 @@ export class SessionClient {
   }
 
   #connect(): void {
-    const { port, name, permissions = ["admin"], isFive = false } = this.#options;
+    const { port, name, user = name, permissions = ["admin"], isFive = false } = this.#options;
     const wire: MqttWire = new MqttWire({
       port,
       clientId: name,
-      password: signToken(name, permissions),
+      password: signToken(user, permissions),
       clean: false,
       isFive,
       onPacket: (packet) => {
@@ -212,66 +216,4 @@ export class SessionClient {
 function numberIn(payload: string | Buffer): number {
   const { data }: { data: { n: number } } = JSON.parse(String(payload));
   return data.n;
-}
-
-/** One session that is always connected and one that is away half of the time, of each QoS; also of MQTT 5 if wanted. */
-export class SessionCrowd {
-  readonly always: readonly SessionClient[];
-  readonly flapping: readonly SessionClient[];
-
-  constructor(port: number, hasMqtt5 = false) {
-    const options = { port, filters: ["skylapse/v1/cameras/+/events/#", "outside/#"] };
-    const clients = (name: string) => [
-      ...([1, 2] as const).map((qos) => new SessionClient({ ...options, name: `${name}-${qos}`, qos })),
-      ...(hasMqtt5 ? [new SessionClient({ ...options, name: `${name}-mqtt5`, qos: 2, isFive: true })] : []),
-    ];
-    this.always = clients("always");
-    this.flapping = clients("flapping");
-  }
-
-  get all(): readonly SessionClient[] {
-    return [...this.always, ...this.flapping];
-  }
-
-  async subscribed(): Promise<void> {
-    await Promise.all(this.all.map(({ subscribed }) => subscribed));
-  }
-
-  /** Lets the flapping sessions leave or come. */
-  toggle(): void {
-    for (const client of this.flapping) {
-      if (client.isAway) client.come();
-      else client.leave(Math.random() < 0.5 ? "cut" : "disconnect");
-    }
-  }
-
-  comeAll(): void {
-    for (const client of this.flapping) client.come();
-  }
-
-  stop(): void {
-    for (const client of this.all) client.stop();
-  }
-
-  /**
-   * Waits until each session has everything that the publishers were acknowledged. Prints how many publications of
-   * QoS 1 were repeated.
-   */
-  async expectNoFaults(publishers: readonly Publisher[]): Promise<void> {
-    const faults = () => this.all.map((client) => ({ name: client.name, ...client.faults(publishers) }));
-    try {
-      await expect.poll(() => faults().reduce((sum, { lost }) => sum + lost, 0), { timeout: WAIT_MS }).toBe(0);
-    } finally {
-      process.stdout.write(`${faults().map(summary).join("\n")}\n`);
-    }
-    const none: Omit<DeliveryFaults, "repeatedQos1" | "connections"> = {
-      ...{ lost: 0, outOfOrder: 0, twiceQos2: 0, repeatedOnConnection: 0, wrongQos: 0, sessionsLost: 0 },
-    };
-    for (const found of faults()) expect(found).toMatchObject(none);
-  }
-}
-
-function summary({ name, ...faults }: DeliveryFaults & { name: string }): string {
-  const found = Object.entries(faults).filter(([, count]) => count > 0);
-  return `${name}: ${found.map(([what, count]) => `${what} ${count}`).join(", ")}`;
 }

@@ -1,4 +1,5 @@
 import type { BrokerRows, EarlierRows, LoggedPublication, MqttLog } from "../../../platform/publication-log.ts";
+import type { ShareStore } from "../../../platform/share-store.ts";
 import type { Appended, Entry, JournalMessage, JournalReader, OpenPublication, ReplacedEpoch } from "../journal.ts";
 import type { Waiter } from "./append-queue.ts";
 import type { JournalView } from "./journal-view.ts";
@@ -29,6 +30,8 @@ export interface JournalStore {
   readonly publications: PublicationStore;
   readonly rows: BrokerRows;
   readonly earlier: EarlierRows;
+  /** Undefined: no other node uses the store. */
+  readonly shares?: ShareStore;
   /** Begins to write, and to follow other nodes. Called once, before all other methods. */
   start(): Promise<void>;
   /** Queues a message. @throws {RangeError} an invalid channel name @throws {StoreUnavailableError} */

@@ -56,6 +56,7 @@ export class StoredJournal implements Journal, StoreOwner {
       removeIncomingIds: store.removeIncomingIds,
       onReset: (listener) => this.log.onReset(listener),
       earlier: store.earlier,
+      shares: store.shares,
     };
   }
 

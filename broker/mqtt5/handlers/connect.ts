@@ -143,8 +143,8 @@ function accept(client: Mqtt5Client, access: ClientAccess, keepalive: number, { 
   access.isAccepted = true;
   const { session, shares } = client.deliveries ?? {};
   for (const messageId of session?.released ?? []) client.acknowledge(PacketType.pubrel, messageId);
-  for (const messageId of shares?.released ?? []) client.acknowledge(PacketType.pubrel, messageId);
   session?.start();
-  if (session !== undefined) shares?.start(session.filters);
+  if (session !== undefined)
+    shares?.start(session.filters, (messageId) => client.acknowledge(PacketType.pubrel, messageId));
   client.connected(keepalive);
 }

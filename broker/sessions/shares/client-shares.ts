@@ -21,23 +21,29 @@ export class ClientShares {
 
   /** Resolves when the membership is durable. @throws {StoreUnavailableError} */
   async subscribe(client: Session, identity: string, shared: SharedFilter, options: FilterOptions): Promise<void> {
-    // A persistent session whose client has just connected joins its groups with `start`.
-    if (client.clean === true && !this.#members.has(client)) this.connect(client);
-    const member = this.#members.get(client);
+    // A persistent session whose client has just connected joins its groups with `connect`.
+    const member = this.#members.get(client) ?? (client.clean === true ? this.#join(client) : undefined);
     if (member !== undefined) await this.#options.groups.subscribe(member, identity, shared, options);
   }
 
-  /** @returns the message ids of the PUBRELs that the client must get before {@link start} */
-  connect(client: Session): number[] {
-    if (!isSharingClient(client)) return [];
+  /**
+   * The client of a persistent session has connected. @returns the message ids of the PUBRELs that the client must get
+   * before {@link start} @throws {StoreUnavailableError}
+   */
+  async connect(client: Session, identity: string, subscriptions: readonly Subscription[]): Promise<number[]> {
+    const member = this.#join(client);
+    return member === undefined ? [] : await this.#options.groups.restore(member, identity, subscriptions);
+  }
+
+  #join(client: Session): ShareClient | undefined {
+    if (!isSharingClient(client)) return undefined;
     const { groups } = this.#options;
-    const connection = new ClientConnection(client, this.#options);
-    const { client: member, released } = groups.connect(client.id, client.clean !== true, connection);
+    const member = groups.connect(client.id, client.clean !== true, new ClientConnection(client, this.#options));
     this.#members.set(client, member);
     client.conn.once("close", () => groups.disconnect(member));
     client.conn.on("drain", () => member.wake());
     if (client.closed === true) groups.disconnect(member);
-    return released;
+    return member;
   }
 
   /** The client of a persistent session has its PUBRELs. */

@@ -5,9 +5,10 @@ import type { PermissionSet } from "../../access/permission-sets.ts";
 import { sessionName } from "../../access/session-names.ts";
 import type { BoundedCursor } from "../session-bounds.ts";
 import type { SessionGroups } from "../session-groups.ts";
+import { ClaimLedgers } from "./claim-ledgers.ts";
 import { RowLedgers } from "./row-ledgers.ts";
 import type { ShareGroup } from "./share-group.ts";
-import { ShareGroups } from "./share-groups.ts";
+import { ShareGroups, type ShareLedgers } from "./share-groups.ts";
 import { shareKey } from "./share-name.ts";
 
 interface LogSharesOptions {
@@ -37,7 +38,7 @@ interface Sessions {
 /** The groups of shared subscriptions over the log, as the sessions' bounds and counts see them. */
 export class LogShares {
   readonly #sessions: Sessions;
-  readonly #ledgers: RowLedgers;
+  readonly #ledgers: ShareLedgers;
   readonly #cursors = new Map<ShareGroup, BoundedCursor>();
   readonly groups: ShareGroups;
 
@@ -45,7 +46,10 @@ export class LogShares {
     const { log, logger, maxOfflineMessages: maxWaiting, wantsReceipt, now } = options;
     const { edge } = sessions;
     this.#sessions = sessions;
-    this.#ledgers = new RowLedgers({ log, edge, logger });
+    this.#ledgers =
+      log.shares === undefined
+        ? new RowLedgers({ log, edge, logger })
+        : new ClaimLedgers({ store: log.shares, isFirstNode: () => log.rows.isFirstNode, logger });
     this.groups = new ShareGroups({
       ...{ log: log.publications, edge, ledgers: this.#ledgers, wantsReceipt, now, maxWaiting },
       ...{ maxGroups: options.maxShareGroups, maxGroupsPerUser: options.maxShareGroupsPerUser },
@@ -104,7 +108,7 @@ export class LogShares {
   #added(group: ShareGroup): void {
     const { filter } = group.ledger.name;
     const key = shareKey(group.ledger.name);
-    this.#cursors.set(group, { key, cursor: group, isElsewhere: false, isDropping: false });
+    this.#cursors.set(group, new BoundedGroup(key, group));
     const filters = new Map([[filter, { qos: 2 as const }]]);
     const mayRead = (topic: string) => this.#mayRead(group, topic);
     this.#sessions.groups.place(group, { filters, permissions: key, mayRead }, group.sent);
@@ -120,5 +124,21 @@ export class LogShares {
     this.#cursors.delete(group);
     this.#sessions.groups.remove(group);
     this.#sessions.onEnded();
+  }
+}
+
+/** A group, as the bounds of sessions see it. */
+class BoundedGroup implements BoundedCursor {
+  readonly key: string;
+  readonly cursor: ShareGroup;
+  isDropping = false;
+
+  constructor(key: string, cursor: ShareGroup) {
+    this.key = key;
+    this.cursor = cursor;
+  }
+
+  get isElsewhere(): boolean {
+    return this.cursor.ledger.isElsewhere;
   }
 }

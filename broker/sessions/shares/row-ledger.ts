@@ -19,6 +19,7 @@ export class RowLedger implements ShareLedger {
   #waiting: number[];
   sent: number;
   savedAt = 0;
+  readonly isElsewhere = false;
 
   /**
    * The record of an earlier run: connections have ended, and so have the sessions that end with them.
@@ -41,8 +42,8 @@ export class RowLedger implements ShareLedger {
     this.#waiting = waiting.sort(ascending);
   }
 
-  get open(): Iterable<Assignment> {
-    return this.#open.values();
+  *held(): Generator<number> {
+    for (const { position, state } of this.#open.values()) if (state !== "released") yield position;
   }
 
   get openCount(): number {
@@ -68,14 +69,30 @@ export class RowLedger implements ShareLedger {
     };
   }
 
-  async join(member: string, membership: Membership): Promise<void> {
+  prefers(): boolean {
+    return true;
+  }
+
+  async join(member: string, membership: Membership): Promise<readonly Assignment[]> {
+    const known = this.members.get(member);
     this.members.set(member, membership);
-    await this.#options.store();
+    if (known?.qos !== membership.qos) await this.#options.store();
+    return this.#of(member);
   }
 
   leave(member: string): number {
+    const open = this.#of(member);
+    this.giveBack(open.filter(({ qos }) => qos === 1));
+    for (const assignment of open) if (assignment.qos === 2) this.close(assignment);
     if (this.members.delete(member)) this.#options.onChange();
     return this.members.size;
+  }
+
+  /** The row does not say which members are connected. */
+  disconnected(): void {}
+
+  #of(member: string): Assignment[] {
+    return [...this.#open.values()].filter((one) => one.member === member);
   }
 
   async take({ from, upTo, assignments, setAside }: Turn): Promise<boolean> {
@@ -141,6 +158,10 @@ export class RowLedger implements ShareLedger {
 
   skipTo(position: number): void {
     this.sent = Math.max(this.sent, position);
+  }
+
+  giveUp(position: number): void {
+    this.skipTo(position);
   }
 }
 

@@ -53,6 +53,8 @@ export class ShareClient {
   /** The client's session key. */
   readonly key: string;
   readonly isPersistent: boolean;
+  /** The number of the connection among those of this node. */
+  readonly number: number;
   readonly connection: ShareConnection;
   readonly groups = new Set<MemberGroup>();
   readonly #flights = new Map<number, ShareFlight>();
@@ -61,10 +63,11 @@ export class ShareClient {
   #lastId = LAST_SHARE_ID;
   isClosed = false;
 
-  constructor(key: string, isPersistent: boolean, connection: ShareConnection) {
+  constructor(key: string, isPersistent: boolean, connection: ShareConnection, number: number) {
     this.key = key;
     this.isPersistent = isPersistent;
     this.connection = connection;
+    this.number = number;
   }
 
   /** How many more publications the client can take now. */

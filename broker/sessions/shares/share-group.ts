@@ -13,6 +13,8 @@ import { type Choice, cancel, ShareMembers } from "./share-members.ts";
 /** Publications that are assigned in one step. */
 const MAX_ASSIGNMENTS = 64;
 const RETRY_MS = 1_000;
+/** A node gives its members publications that are meant for members of other nodes if nobody has taken them after this time. */
+const PATIENCE_MS = 10;
 
 export interface ShareGroupOptions {
   log: Pick<PublicationLog, "recent" | "read">;
@@ -53,6 +55,9 @@ export class ShareGroup implements MemberGroup {
   readonly ledger: ShareLedger;
   readonly #options: ShareGroupOptions;
   readonly #members: ShareMembers;
+  /** Up to this position, it does not matter for which node a publication is meant. */
+  #overdue = 0;
+  #patience: NodeJS.Timeout | undefined;
   /** The page of the log that is being assigned. */
   #pages: Pages | undefined;
   #isRunning = false;
@@ -86,18 +91,18 @@ export class ShareGroup implements MemberGroup {
     let floor = this.ledger.sent;
     const [waiting] = this.ledger.waiting;
     if (waiting !== undefined) floor = Math.min(floor, waiting - 1);
-    for (const { position, state } of this.ledger.open) if (state !== "released") floor = Math.min(floor, position - 1);
+    for (const position of this.ledger.held()) floor = Math.min(floor, position - 1);
     return floor;
   }
 
   /** The positions of what may have to be sent again. */
   *unacknowledged(): Generator<number> {
     yield* this.ledger.waiting;
-    for (const { position, state } of this.ledger.open) if (state !== "released") yield position;
+    yield* this.ledger.held();
   }
 
   skipTo(position: number): void {
-    this.ledger.skipTo(Math.min(position, this.#options.edge()));
+    this.ledger.giveUp(Math.min(position, this.#options.edge()));
   }
 
   giveUp(position: number): number {
@@ -129,14 +134,23 @@ export class ShareGroup implements MemberGroup {
   lost(client: ShareClient, flights: readonly Assignment[]): void {
     this.remove(client);
     this.ledger.giveBack(flights.filter(({ qos }) => qos === 1));
-    // A publication of QoS 2 goes to no other client, even if the session has ended [MQTT-4.8.2-5].
-    if (!client.isPersistent) for (const flight of flights) if (flight.qos === 2) this.ledger.close(flight);
     this.wake();
   }
 
   /** The group has no members any more. */
   end(): void {
     this.#isEnded = true;
+    clearTimeout(this.#patience);
+  }
+
+  /** Whether a member at this node can take a publication now. */
+  get hasRoom(): boolean {
+    return this.#members.hasRoom;
+  }
+
+  /** Resolves when this node may give its members the publication that is not in the log and has this number. */
+  async ownTurn(number: number): Promise<void> {
+    if (!this.ledger.prefers(number)) await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS).unref());
   }
 
   /** A publication that is not in the log goes to one member, if one can take it now. */
@@ -235,6 +249,7 @@ export class ShareGroup implements MemberGroup {
       if (publication === undefined || publication.position > edge) return { choices, setAside, upTo };
       const { position, topic } = publication;
       if (filterMatches(this.ledger.name.filter, topic) && !hasExpired(publication, this.#options.now)) {
+        if (!this.#isOwnTurn(position)) return { choices, setAside, upTo };
         const verdict = this.#members.choose(publication);
         if (typeof verdict === "object") choices.push(verdict);
         else if (!this.#members.hasRoom) return { choices, setAside, upTo };
@@ -249,6 +264,17 @@ export class ShareGroup implements MemberGroup {
       return { choices, setAside, upTo };
     }
     return { choices, setAside, upTo: Math.max(upTo, Math.min(next, edge)) };
+  }
+
+  #isOwnTurn(position: number): boolean {
+    if (position <= this.#overdue || this.ledger.prefers(position)) return true;
+    const until = this.#options.edge();
+    this.#patience ??= setTimeout(() => {
+      this.#patience = undefined;
+      this.#overdue = until;
+      this.wake();
+    }, PATIENCE_MS).unref();
+    return false;
   }
 
   /** Frees what was reserved for the choices if the task fails. */

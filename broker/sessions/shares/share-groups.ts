@@ -22,6 +22,14 @@ export function subscriptionsOf(filters: ReadonlyMap<string, FilterOptions>): Su
   });
 }
 
+/** Names a publication that is not in the log, at all nodes. */
+export interface UnloggedId {
+  /** The broker that got it. */
+  readonly by: string;
+  /** Its number at this broker. */
+  readonly number: number;
+}
+
 /** Where the ledgers of groups are kept. */
 export interface ShareLedgers {
   /** The ledgers in the store. */
@@ -30,6 +38,24 @@ export interface ShareLedgers {
   create(name: ShareName, sent: number): ShareLedger;
   /** Removes a group without members. */
   remove(ledger: ShareLedger): void;
+  /** Puts all changes into the next write. */
+  saveAll(): void;
+  stop(): void;
+  /** Tells from now on what other nodes do with groups. Undefined: there are no other nodes. */
+  follow?(listener: ShareLedgersListener): void;
+  /** Whether this node is the first one to ask for the key. Undefined: there are no other nodes. */
+  claimOnce?(key: string): Promise<boolean>;
+}
+
+export interface ShareLedgersListener {
+  /** Another node has created the group. */
+  onFound(ledger: ShareLedger): void;
+  /** The group has ended. */
+  onEnded(ledger: ShareLedger): void;
+  /** There may be publications that wait. */
+  onMoved(ledger: ShareLedger): void;
+  /** The members have left the group, or have connected to another node: their connections here must end. */
+  onGone(members: readonly string[]): void;
 }
 
 export interface ShareGroupsOptions extends Omit<ShareGroupOptions, "onBehind" | "onDropped" | "onFailed"> {
@@ -53,11 +79,20 @@ export class ShareGroups {
   readonly #groups = new Map<string, ShareGroup>();
   readonly #counts = new Counts();
   readonly #clients = new Map<string, ShareClient>();
+  #connections = 0;
   /** By filter, for publications that are not in the log. */
   readonly #index = new TopicIndex<ShareGroup>();
 
   constructor(options: ShareGroupsOptions) {
     this.#options = options;
+    options.ledgers.follow?.({
+      onFound: (ledger) => void this.#add(ledger),
+      onEnded: (ledger) => this.#ended(ledger),
+      onMoved: ({ name }) => this.#groups.get(shareKey(name))?.wake(),
+      onGone: (members) => {
+        for (const member of members) this.#clients.get(member)?.connection.close();
+      },
+    });
   }
 
   get size(): number {
@@ -78,8 +113,9 @@ export class ShareGroups {
   async load(hasSession: (member: string, filter: string) => boolean): Promise<void> {
     for (const group of this.#groups.values()) this.#forget(group);
     this.#clients.clear();
-    for (const ledger of await this.#options.ledgers.load()) {
-      for (const member of [...ledger.members.keys()])
+    const { ledgers } = this.#options;
+    for (const ledger of await ledgers.load()) {
+      for (const member of ledgers.follow === undefined ? [...ledger.members.keys()] : [])
         if (!hasSession(member, sharedFilterText(ledger.name))) ledger.leave(member);
       const group = this.#add(ledger);
       if (ledger.members.size === 0) this.#end(group);
@@ -97,39 +133,53 @@ export class ShareGroups {
       : undefined;
   }
 
-  /**
-   * The client has connected: see {@link start}. An earlier connection with the key is replaced.
-   * @returns the client, and the message ids of the PUBRELs that it must get before {@link start}
-   */
-  connect(
-    key: string,
-    isPersistent: boolean,
-    connection: ShareConnection,
-  ): { client: ShareClient; released: number[] } {
+  /** The client has connected. An earlier connection with the key is replaced. Call {@link restore} if it is persistent. */
+  connect(key: string, isPersistent: boolean, connection: ShareConnection): ShareClient {
     const earlier = this.#clients.get(key);
     if (earlier !== undefined) this.disconnect(earlier);
-    const client = new ShareClient(key, isPersistent, connection);
+    const client = new ShareClient(key, isPersistent, connection, ++this.#connections);
     this.#clients.set(key, client);
-    const released: number[] = [];
-    if (!isPersistent) return { client, released };
-    for (const group of this.#groups.values())
-      for (const assignment of group.ledger.open) {
-        if (assignment.member !== key) continue;
-        client.begin({ group, assignment, publication: undefined });
-        if (assignment.state === "released") released.push(assignment.messageId);
-      }
-    return { client, released };
+    return client;
   }
 
   /**
-   * The PUBRELs have been sent: what was not acknowledged follows, and then new publications.
-   * @param subscriptions the shared subscriptions of the client's session
+   * The client of a persistent session is a member of its groups again. Send the PUBRELs, and then call {@link start}.
+   * @param subscriptions the shared subscriptions of the session
+   * @returns the message ids of the PUBRELs @throws {StoreUnavailableError}
    */
+  async restore(client: ShareClient, identity: string, subscriptions: readonly Subscription[]): Promise<number[]> {
+    const released: number[] = [];
+    for (const { shared, options } of subscriptions) {
+      const [group, open] = await this.#join(client, { identity, ...shared }, options);
+      for (const assignment of open) {
+        client.begin({ group, assignment, publication: undefined });
+        if (assignment.state === "released") released.push(assignment.messageId);
+      }
+    }
+    return released;
+  }
+
+  /** The PUBRELs have been sent: what was not acknowledged follows, and then new publications. */
   async start(client: ShareClient, identity: string, subscriptions: readonly Subscription[]): Promise<void> {
     try {
       await this.#resend(client, subscriptions);
-      // The groups exist, unless their rows were lost.
-      for (const { shared, options } of subscriptions) await this.subscribe(client, identity, shared, options);
+    } catch (error) {
+      this.#options.onFailed(client.key, error);
+      client.connection.close();
+    }
+    for (const { shared, options } of subscriptions) this.#begin(client, { identity, ...shared }, options);
+  }
+
+  /** {@link restore} and {@link start}. If the store fails, the connection ends. @param release sends PUBREL */
+  async resume(
+    client: ShareClient,
+    identity: string,
+    subscriptions: readonly Subscription[],
+    release: (messageId: number) => void,
+  ): Promise<void> {
+    try {
+      for (const messageId of await this.restore(client, identity, subscriptions)) release(messageId);
+      await this.start(client, identity, subscriptions);
     } catch (error) {
       this.#options.onFailed(client.key, error);
       client.connection.close();
@@ -149,17 +199,30 @@ export class ShareGroups {
 
   /** Resolves when the subscription is durable. Call {@link problem} first. @throws {StoreUnavailableError} */
   async subscribe(client: ShareClient, identity: string, shared: SharedFilter, options: FilterOptions): Promise<void> {
-    const { qos } = options;
-    const known = this.#groups.get(shareKey({ identity, ...shared }));
+    const name = { identity, ...shared };
+    const [group] = await this.#join(client, name, options);
+    if (!client.isClosed) this.#begin(client, name, options);
+    else if (!client.isPersistent) this.#leave(group, client.key);
+  }
+
+  async #join(
+    client: ShareClient,
+    name: ShareName,
+    { qos }: FilterOptions,
+  ): Promise<[group: ShareGroup, open: readonly Assignment[]]> {
+    const known = this.#groups.get(shareKey(name));
     const isFirst = known === undefined && this.#options.begin();
-    const group = known ?? this.#add(this.#options.ledgers.create({ identity, ...shared }, this.#options.edge()));
-    if (group.ledger.members.get(client.key)?.qos !== qos)
-      await group.ledger.join(client.key, { qos, isPersistent: client.isPersistent });
+    const group = known ?? this.#add(this.#options.ledgers.create(name, this.#options.edge()));
+    const open = await group.ledger.join(client.key, { qos, isPersistent: client.isPersistent }, client.number);
     // Earlier writes were without publications.
-    if (isFirst) group.skipTo(this.#options.edge());
-    if (client.isClosed) {
-      if (!client.isPersistent) this.#leave(group, client.key);
-    } else if (group.ledger.members.has(client.key)) group.add(client, options);
+    if (isFirst) group.ledger.skipTo(this.#options.edge());
+    return [group, open];
+  }
+
+  /** From now on, the client gets publications. It may have unsubscribed meanwhile. */
+  #begin(client: ShareClient, name: ShareName, options: FilterOptions): void {
+    const group = this.#groups.get(shareKey(name));
+    if (!client.isClosed && group?.ledger.members.has(client.key) === true) group.add(client, options);
   }
 
   /** The session has unsubscribed from the group. */
@@ -181,21 +244,14 @@ export class ShareGroups {
     for (const { group, assignment } of client.flights()) lost.set(group, [...(lost.get(group) ?? []), assignment]);
     for (const [group, assignments] of lost) {
       group.lost(client, assignments);
-      if (!client.isPersistent) this.#leave(group, client.key);
+      if (client.isPersistent) group.ledger.disconnected(client.key);
+      else this.#leave(group, client.key);
     }
   }
 
-  /** The persistent session has ended. */
-  endSession(key: string): void {
-    for (const group of [...this.#groups.values()]) {
-      const { ledger } = group;
-      if (ledger.members.get(key)?.isPersistent !== true) continue;
-      const open = [...ledger.open].filter(({ member }) => member === key);
-      ledger.giveBack(open.filter(({ qos }) => qos === 1));
-      // A publication of QoS 2 goes to no other client [MQTT-4.8.2-5].
-      for (const assignment of open) if (assignment.qos === 2) ledger.close(assignment);
-      this.#leave(group, key);
-    }
+  /** The persistent session has ended. @param subscriptions its shared subscriptions */
+  endSession(key: string, identity: string, subscriptions: readonly Subscription[]): void {
+    for (const { shared } of subscriptions) this.unsubscribe(key, identity, shared);
   }
 
   /**
@@ -224,10 +280,23 @@ export class ShareGroups {
     return client.isPersistent ? flight.group.ledger.release(flight.assignment) : Promise.resolve();
   }
 
-  /** A publication that is not in the log goes to one member of each group that wants it. */
-  sendUnlogged(publication: LoggedPublication): void {
+  /**
+   * A publication that is not in the log goes to one member of each group that wants it.
+   */
+  sendUnlogged(publication: LoggedPublication, id: UnloggedId): void {
     if (this.#groups.size === 0) return;
-    for (const group of this.#index.match(publication.topic)) group.sendUnlogged(publication);
+    for (const group of this.#index.match(publication.topic)) {
+      if (this.#options.ledgers.claimOnce === undefined) group.sendUnlogged(publication);
+      else if (group.hasRoom) void this.#sendOnce(group, publication, id);
+    }
+  }
+
+  async #sendOnce(group: ShareGroup, publication: LoggedPublication, { by, number }: UnloggedId): Promise<void> {
+    await group.ownTurn(number);
+    const key = `${by}:${number}:${shareKey(group.ledger.name)}`;
+    // If the store does not answer, the publication is lost, as QoS 0 allows.
+    const isFirst = await this.#options.ledgers.claimOnce?.(key).catch(() => false);
+    if (isFirst === true) group.sendUnlogged(publication);
   }
 
   #add(ledger: ShareLedger): ShareGroup {
@@ -256,6 +325,12 @@ export class ShareGroups {
     if (group?.ledger !== ledger) return;
     this.#forget(group);
     this.#options.ledgers.remove(ledger);
+  }
+
+  /** The group is not in the store any more. If it has members at this node, it is about to come back or they are gone. */
+  #ended({ name }: ShareLedger): void {
+    const group = this.#groups.get(shareKey(name));
+    if (group?.isAway === true) this.#forget(group);
   }
 
   #forget(group: ShareGroup): void {

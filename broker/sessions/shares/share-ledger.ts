@@ -43,25 +43,35 @@ export interface ShareLedger {
   readonly name: ShareName;
   /** Every publication up to this position was given to a member, waits, or is not for the group. */
   readonly sent: number;
-  /** Publications that a member had and did not acknowledge, in order: other members get them. */
+  /** Publications that no member has, in order. */
   readonly waiting: readonly number[];
-  readonly open: Iterable<Assignment>;
+  /** The positions of what members have and may have to get again. */
+  held(): Iterable<number>;
   /** How many publications members have not acknowledged. */
   readonly openCount: number;
   readonly members: ReadonlyMap<string, Membership>;
-  /** @throws {StoreUnavailableError} */
-  join(member: string, membership: Membership): Promise<void>;
-  /** The member has unsubscribed, or its session has ended. @returns the new number of members */
-  leave(member: string): number;
+  /** Whether another node takes care of the group's limits. */
+  readonly isElsewhere: boolean;
+  /** Whether it is the turn of a member at this node to get the publication at this position. */
+  prefers(position: number): boolean;
+  /** The member subscribes, or has connected again. @returns what it still has @throws {StoreUnavailableError} */
+  join(member: string, membership: Membership, connection: number): Promise<readonly Assignment[]>;
   /**
-   * Assigns the next publications of the log. Of QoS 2, a publication is never given to two members [MQTT-4.8.2-4], so
-   * the assignment is durable when this resolves. @returns false when the group has moved: nothing is assigned
-   * @throws {StoreUnavailableError} nothing is assigned
+   * The member has unsubscribed, or its session has ended. What it had at QoS 1 waits for another member, and nobody gets
+   * what it had at QoS 2 [MQTT-4.8.2-5]. @returns the new number of members
+   */
+  leave(member: string): number;
+  /** The member's connection has ended, and its session has not. */
+  disconnected(member: string): void;
+  /**
+   * Assigns the next publications of the log. A publication of QoS 2 is never given to two members [MQTT-4.8.2-4], so the
+   * assignment is durable when this resolves. @returns false when the group has moved: nothing is assigned
+   * @throws {StoreUnavailableError}
    */
   take(turn: Turn): Promise<boolean>;
   /** As {@link take}, for publications that wait. @returns the accepted assignments */
   takeWaiting(assignments: readonly Assignment[]): Promise<readonly Assignment[]>;
-  /** The member has acknowledged the publication, or must not get it. */
+  /** The member has acknowledged the publication. */
   close(assignment: Assignment): void;
   /** PUBREC has arrived. Resolves when that is durable. @throws {StoreUnavailableError} */
   release(assignment: Assignment): Promise<void>;
@@ -69,6 +79,8 @@ export interface ShareLedger {
   giveBack(assignments: readonly Assignment[]): void;
   /** Waiting publications from `first` up to `last` are no longer in the log. @returns how many */
   drop(first: number, last: number): number;
-  /** Passes over publications that are not for the group, or are no longer kept. Need not be durable. */
+  /** Passes over publications that are not for the group. Need not be durable. */
   skipTo(position: number): void;
+  /** Passes over publications that are no longer kept. */
+  giveUp(position: number): void;
 }

@@ -28,7 +28,7 @@ afterAll(async () => {
 
 const FILES = [
   ...["sessions/sessions", "access/names", "access/ended-identities", "conformance", "backend-link"],
-  ...["sessions/retained-order", "sessions/suback"],
+  ...["sessions/retained-order", "sessions/suback", "sessions/share"],
 ];
 // With a query, because a module runs only once in a process: these files may have run in this one before.
 for (const file of FILES) {

@@ -27,6 +27,8 @@ interface LogCompactionOptions {
   view: () => RedisView;
   /** The newest change of rows up to which this node knows what its sessions need. */
   rowChange: () => number;
+  /** How many creations of groups of shared subscriptions this node knows. */
+  shareVersion: () => string;
   /** The next rows whose last position is above `after` and at most `until`, at most `count`. */
   rows: (after: number, until: number, count: number) => Promise<StoredRow[]>;
   previews: ReferencedPreviews | undefined;
@@ -48,9 +50,9 @@ export class LogCompaction {
 
   /** As {@link PublicationStore.compact}. Stops before missing or unreadable rows: readers must notice them. */
   async compact(...[{ after, upTo }, isWanted, onRemoved]: CompactArgs): Promise<void> {
-    const { view, rowChange, keys, run, rows, previews } = this.#options;
+    const { view, rowChange, shareVersion, keys, run, rows, previews } = this.#options;
     const { epoch, publications } = view();
-    const base = [keys.prefix, epoch, run, rowChange()];
+    const base = [keys.prefix, epoch, run, rowChange(), shareVersion()];
     let from = Math.max(after, publications.floor);
     if (from >= upTo) return;
     let compactions = await this.#run([...base, from, upTo]);

@@ -38,6 +38,8 @@ interface RedisPublicationsOptions {
   view: () => RedisView;
   /** The number of the newest change of rows up to which this node knows what its sessions need. */
   rowChange: () => number;
+  /** How many creations of groups of shared subscriptions this node knows. */
+  shareVersion: () => string;
   /** The sorted set of living nodes. */
   members: string;
   previews: ReferencedPreviews | undefined;

@@ -40,6 +40,7 @@ import { RedisPublications } from "./publication-log.ts";
 import { Publisher } from "./publisher.ts";
 import type { RedisView } from "./redis-view.ts";
 import { Retention } from "./retention.ts";
+import { RedisShares } from "./shares.ts";
 import { Upkeep } from "./upkeep.ts";
 import { Writer, type WriterContext } from "./writer.ts";
 
@@ -130,6 +131,7 @@ class RedisStore implements JournalStore {
   readonly publications: RedisPublications;
   readonly rows: RedisBrokerRows;
   readonly earlier: RedisEarlierRows;
+  readonly shares: RedisShares;
   #loaded: Loaded;
   #reloading: Promise<void> | undefined;
   #onReadyEnd = () => {};
@@ -148,6 +150,11 @@ class RedisStore implements JournalStore {
       ...{ reading, writing, keys, run, view, previews, logger },
       members: membership.key,
       rowChange: () => this.rows.known,
+      shareVersion: () => this.shares.version,
+    });
+    this.shares = new RedisShares({
+      ...{ connection: writing, keys, run, logger, members: membership.key },
+      epoch: () => this.view.epoch,
     });
     this.rows = new RedisBrokerRows({
       ...{ writing, reading, keys, run, membership, logger },
@@ -206,6 +213,7 @@ class RedisStore implements JournalStore {
     this.#owner.log.onReset(() => {
       this.publications.reset();
       this.rows.reset();
+      this.shares.reset();
     });
     await this.#upkeep.start();
     await this.#retention.schedule(this.#loaded.excess);
@@ -288,6 +296,7 @@ class RedisStore implements JournalStore {
     this.#onReadyEnd();
     await this.publications.idle();
     await this.rows.close();
+    await this.shares.close();
     await this.#upkeep.stop();
     await this.#writer.idle();
   }

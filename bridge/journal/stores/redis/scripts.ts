@@ -10,5 +10,6 @@ export const UPKEEP = load("upkeep");
 export const TRIM_PUBLICATIONS = load("trim-publications");
 export const COMPACT_PUBLICATIONS = load("compact-publications");
 export const ROWS = load("rows");
+export const SHARES = load("shares");
 export const TAKE_OVER = load("take-over");
 export const REMOVE_RETAINED = load("remove-retained");
