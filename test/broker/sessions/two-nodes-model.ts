@@ -207,7 +207,9 @@ export class TwoNodes {
     if (node === undefined) return;
     node.link.cut();
     if (this.#connection?.node === node) this.#lose();
+    // Nothing of it reaches Redis.
     void node.redis.close();
+    node.close().catch(() => undefined);
     this.#nodes[at] = await this.#open();
   }
 
