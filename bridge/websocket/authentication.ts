@@ -21,7 +21,7 @@ export interface AuthenticationOptions {
   /** Counts each user's connections on all nodes. */
   register: Pick<ConnectionRegister, "enter">;
   admission: Pick<Admission, "authenticated">;
-  outage: Pick<OutageNotice, "isOngoing">;
+  outage: Pick<OutageNotice, "isOngoing" | "isNewTo">;
   audit: Pick<Audit, "refuse">;
   session: SessionContext;
   limits: { maxConnectionsPerUser: number; maxUserConnectsPerMinute: number; pingIntervalMs: number };
@@ -118,7 +118,7 @@ export class Authentication {
     const session = new Session(connection, current, context);
     peer.stage = { kind: "authenticated", session, leave };
     session.welcome(id);
-    if (outage.isOngoing) connection.send(STORE_OUTAGE);
+    if (outage.isOngoing && outage.isNewTo(connection)) connection.send(STORE_OUTAGE);
     logger.debug({ ...connection.names, address: connection.address }, "client connected");
     for (const [bytes, isBinary] of early) if (connection.open) session.receive(bytes, isBinary);
   }

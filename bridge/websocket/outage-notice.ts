@@ -11,31 +11,41 @@ export const STORE_OUTAGE: ServerMessage = {
   code: ReplyCode.storeUnavailable,
 };
 
-/** Decides when clients are notified that the store is unavailable: once per outage. The end is not announced. */
+/** Decides which clients are notified that the store is unavailable: each once per outage. The end is not announced. */
 export class OutageNotice {
   readonly #unavailableReason: () => string | undefined;
-  #announced = false;
+  #hasBegun = false;
   #unavailableAt = Number.NEGATIVE_INFINITY;
+  #notified = new WeakSet<object>();
 
   /** @param unavailableReason why the store accepts no writes; undefined when it does */
   constructor(unavailableReason: () => string | undefined) {
     this.#unavailableReason = unavailableReason;
   }
 
-  /** Whether an announced outage still lasts. If so, the caller notifies clients that connect. */
-  get isOngoing(): boolean {
-    return this.#announced && this.#unavailableReason() !== undefined;
+  /** Call this at an interval. @returns whether the store is unavailable, so that clients must be notified */
+  check(now: number): boolean {
+    if (this.#unavailableReason() !== undefined) {
+      this.#hasBegun = true;
+      this.#unavailableAt = now;
+      return true;
+    }
+    if (this.#hasBegun && now - this.#unavailableAt > MERGE_MS) {
+      this.#hasBegun = false;
+      this.#notified = new WeakSet();
+    }
+    return false;
   }
 
-  /** Whether an outage has begun since the last call. If so, the caller notifies all connected clients. */
-  begins(now: number): boolean {
-    if (this.#unavailableReason() === undefined) {
-      if (now - this.#unavailableAt > MERGE_MS) this.#announced = false;
-      return false;
-    }
-    this.#unavailableAt = now;
-    const isNew = !this.#announced;
-    this.#announced = true;
-    return isNew;
+  /** Whether the outage of the last check still lasts. */
+  get isOngoing(): boolean {
+    return this.#hasBegun && this.#unavailableReason() !== undefined;
+  }
+
+  /** Whether the client has not been notified of this outage. From now on, it has: it may have connected in between. */
+  isNewTo(client: object): boolean {
+    if (this.#notified.has(client)) return false;
+    this.#notified.add(client);
+    return true;
   }
 }

@@ -111,8 +111,9 @@ class SocketServer implements Sockets {
       tokenNow: () => this.#options.tokens.now(),
       onChecked: () => {
         this.#delivery.evictUnused();
-        if (!this.#outage.begins(performance.now())) return;
-        for (const { connection } of this.#registry.sessions()) if (connection.open) connection.send(STORE_OUTAGE);
+        if (!this.#outage.check(performance.now())) return;
+        for (const { connection } of this.#registry.sessions())
+          if (connection.open && this.#outage.isNewTo(connection)) connection.send(STORE_OUTAGE);
       },
     });
   }

@@ -13,8 +13,8 @@ const FREEZES_S = [15, 25, 45, 15, 25, 45, 15, 25, 45, 15];
 const KINDS = ["the queue", "the connection", "the queue and the connection"] as const;
 /** Longer than the time after which a node is dead, and shorter than the expiry of commands, which is 30 s. */
 const FREEZE_MS = 15_000;
-/** From the request to the beginning of the execution. */
-const MAX_DELAY_MS = 12_000;
+/** From the request to the beginning of the execution. The short form runs beside other tests. */
+const MAX_DELAY_S = LONG ? 12 : 25;
 const BETWEEN_COMMANDS_MS = 60;
 /** One wait of the trial. */
 const WAIT = { timeout: 60_000, interval: 50 };
@@ -89,7 +89,7 @@ async function strike(scene: CommandScene, round: number, blow: "killed" | "froz
   for (const [index, sender] of senders.entries())
     expect(sender === target && blow === "killed" ? [FINAL, "unknown"] : [FINAL]).toContain(told[index]);
   const delayMs = Math.max(...executed().map(({ issuedAt, startedAt }) => startedAt - issuedAt));
-  expect(delayMs).toBeLessThanOrEqual(MAX_DELAY_MS);
+  expect(delayMs).toBeLessThanOrEqual(MAX_DELAY_S * 1_000);
   return `${kind}, ${blow} after ${done} commands: longest delay ${delayMs} ms`;
 }
 
@@ -99,7 +99,7 @@ const BLOWS = [
 ] as const;
 
 for (const [blow, rounds] of BLOWS.filter(([, rounds]) => rounds > 0))
-  it(`commands are carried out once, in order and within 12 s, and their true outcome is reported, after a node with the queue or the camera's connection was ${blow}`, {
+  it(`commands are carried out once, in order and within ${MAX_DELAY_S} s, and their true outcome is reported, after a node with the queue or the camera's connection was ${blow}`, {
     timeout: TIMEOUT_MS,
   }, async () => {
     const scene = await startCommandScene();
