@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { openRedis, type RedisConnections } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
-import { startTestBridge, type TestBridge } from "../support/test-bridge.ts";
+import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 import { connect } from "../websocket/client.ts";
 
 const CAPTURED = "cameras/north/events/capture.completed";
@@ -23,6 +23,7 @@ beforeEach(async () => {
     ...{ url: server.url, prefix: "outage", commandTimeoutMs: COMMAND_TIMEOUT_MS, logger: pino({ level: "silent" }) },
   });
   bridge = await startTestBridge({
+    env: { MAX_TOKEN_REQUESTS_PER_MINUTE: "2" },
     redis: {
       access,
       cluster: { heartbeatMs: 200 },
@@ -56,6 +57,16 @@ const OUTAGES: { name: string; begin: () => Promise<void>; end: () => Promise<vo
 const readyz = async () => (await bridge.call("/readyz")).status;
 
 describe.each(OUTAGES)("while Redis $name", ({ begin, end }) => {
+  it("the bridge counts the requests for tokens by itself", async () => {
+    await begin();
+    const mint = async () => {
+      const body = { user_id: "bob", permissions: ["dashboard:read"] };
+      return (await bridge.call("/auth/token", { method: "POST", token: OPERATOR_KEY, body })).status;
+    };
+    expect([await mint(), await mint(), await mint()]).toEqual([200, 200, 429]);
+    await end();
+  });
+
   it("the bridge keeps sockets open, notifies their clients once, refuses requests that need the store with 130, and continues afterwards", async () => {
     const clients = [await connect(url, token), await connect(url, token)];
     for (const client of clients) await client.subscribe("camera:north");
