@@ -2,7 +2,7 @@ import { WARM_UP_SECONDS } from "./fan-out.ts";
 import type { Generator } from "./load/generator.ts";
 import { type BenchOptions, costOf, onServer, type Row, type Sample, sleep } from "./row.ts";
 import { startMosquitto } from "./servers/mosquitto.ts";
-import type { MqttServer } from "./servers/server.ts";
+import { type MqttServer, ofMqtt5 } from "./servers/server.ts";
 import { benchTopic, startSkylapse } from "./servers/skylapse.ts";
 
 export const PUBLISHERS = 10;
@@ -24,6 +24,28 @@ export const ingestQos1: Row = {
   sides: (options) => [
     { name: "Skylapse", measure: () => measure(() => startSkylapse(options), options) },
     { name: "Mosquitto", measure: () => measure(startMosquitto, options) },
+  ],
+};
+
+export const ingestMqtt5: Row = {
+  name: "ingest-mqtt5",
+  title: "QoS 1 in, by clients of MQTT 5 and of MQTT 3.1.1",
+  method: ({ seconds }) => `As \`ingest-qos1\`: ${PAYLOAD_BYTES} B, ${seconds} s.`,
+  figures: [
+    { key: "perSecond", label: "acknowledged messages per second", unit: "/s", target: { ratioAtLeast: 0.9 } },
+    { key: "cpuMicros", label: "server CPU per message", unit: "µs" },
+    { key: "serverLoad", label: "server CPU", unit: "%" },
+  ],
+  sides: (options) => [
+    {
+      name: "MQTT 5",
+      measure: () =>
+        measure(
+          ofMqtt5(() => startSkylapse(options)),
+          options,
+        ),
+    },
+    { name: "MQTT 3.1.1", measure: () => measure(() => startSkylapse(options), options) },
   ],
 };
 

@@ -11,8 +11,8 @@ import { catchUp } from "./catch-up.ts";
 import { fanOutBurst } from "./fan-out-burst.ts";
 import { fanOutSingle } from "./fan-out-single.ts";
 import { idleMemory } from "./idle-memory.ts";
-import { ingestArchive, ingestQos1 } from "./ingest-qos1.ts";
-import { mqttFanOut } from "./mqtt-fan-out.ts";
+import { ingestArchive, ingestMqtt5, ingestQos1 } from "./ingest-qos1.ts";
+import { mqtt5FanOut, mqttFanOut } from "./mqtt-fan-out.ts";
 import { persistentSubscribers } from "./persistent-subscribers.ts";
 import { redisFanOut, redisIngest, redisNodes, redisReplica } from "./redis.ts";
 import { figureResults, type RowResult, renderRow, type SideResult } from "./report.ts";
@@ -29,8 +29,10 @@ const ROWS: readonly Row[] = [
   fanOutBurst,
   idleMemory,
   ingestQos1,
+  ingestMqtt5,
   ingestArchive,
   mqttFanOut,
+  mqtt5FanOut,
   persistentSubscribers,
   awaySessions,
   sessionBehind,

@@ -4,7 +4,7 @@ import type { Generator } from "./load/generator.ts";
 import type { SubscribersOptions } from "./load/subscribers.ts";
 import { type BenchOptions, costOf, type Figure, onServer, type Row, type Sample } from "./row.ts";
 import { startMosquitto } from "./servers/mosquitto.ts";
-import type { MqttServer } from "./servers/server.ts";
+import { type MqttServer, ofMqtt5 } from "./servers/server.ts";
 import { benchTopic, startSkylapse } from "./servers/skylapse.ts";
 
 const SUBSCRIBERS = 100;
@@ -19,17 +19,38 @@ export const mqttFanOut: Row = {
   method: ({ seconds }) =>
     `Payloads of ${PAYLOAD_BYTES} B, published and subscribed with the same QoS, at most ${WINDOW} events under way, ${seconds} s each.\n` +
     "Ours has every event in its journal on disk first, and checks at each delivery that the subscriber may read it.",
-  figures: QOS.flatMap((qos): Figure[] => [
-    { key: `qos${qos}PerSecond`, label: `QoS ${qos}: deliveries per second`, unit: "/s", target: { ratioAtLeast: 1 } },
-    { key: `qos${qos}CpuMicros`, label: `QoS ${qos}: server CPU per delivery`, unit: "µs" },
-    { key: `qos${qos}ServerLoad`, label: `QoS ${qos}: server CPU`, unit: "%" },
-    { key: `qos${qos}GeneratorMicros`, label: `QoS ${qos}: load generator CPU per delivery`, unit: "µs" },
-  ]),
+  figures: figures(),
   sides: (options) => [
     { name: "Skylapse", measure: () => measure(() => startSkylapse(options), options) },
     { name: "Mosquitto", measure: () => measure(startMosquitto, options) },
   ],
 };
+
+export const mqtt5FanOut: Row = {
+  ...mqttFanOut,
+  name: "mqtt5-fan-out",
+  title: "one MQTT 5 publisher to 100 MQTT 5 subscribers",
+  sides: (options) => [
+    {
+      name: "Skylapse",
+      measure: () =>
+        measure(
+          ofMqtt5(() => startSkylapse(options)),
+          options,
+        ),
+    },
+    { name: "Mosquitto", measure: () => measure(ofMqtt5(startMosquitto), options) },
+  ],
+};
+
+function figures(): Figure[] {
+  return QOS.flatMap((qos): Figure[] => [
+    { key: `qos${qos}PerSecond`, label: `QoS ${qos}: deliveries per second`, unit: "/s", target: { ratioAtLeast: 1 } },
+    { key: `qos${qos}CpuMicros`, label: `QoS ${qos}: server CPU per delivery`, unit: "µs" },
+    { key: `qos${qos}ServerLoad`, label: `QoS ${qos}: server CPU`, unit: "%" },
+    { key: `qos${qos}GeneratorMicros`, label: `QoS ${qos}: load generator CPU per delivery`, unit: "µs" },
+  ]);
+}
 
 function measure(start: () => Promise<MqttServer>, options: BenchOptions): Promise<Sample> {
   return onServer(start, async (server, newGenerator) => {

@@ -20,7 +20,7 @@ export interface MqttConnectionOptions extends Login {
   onClose: (reason: string) => void;
 }
 
-/** A lean MQTT 3.1.1 client, which needs 1 or 2 µs a message. A general client library needs 20 µs. */
+/** A lean MQTT client, which needs 1 or 2 µs a message. A general client library needs 20 µs. */
 export class MqttConnection {
   readonly #options: MqttConnectionOptions;
   #socket: Socket | undefined;
@@ -44,7 +44,7 @@ export class MqttConnection {
   }
 
   async subscribe(filter: string, qos: number): Promise<void> {
-    await this.#ask(subscribePacket(1, filter, qos), SUBACK, `the subscription to ${filter}`, qos);
+    await this.#ask(subscribePacket(1, filter, qos, this.#options.level), SUBACK, `the subscription to ${filter}`, qos);
   }
 
   write(bytes: Buffer): void {
@@ -99,7 +99,8 @@ export class MqttConnection {
         const acknowledge = (first & 0x06) !== 0;
         if (acknowledge) messageIds.push(bytes.readUInt16BE(afterTopic));
         onMessage?.(bytes, acknowledge ? afterTopic + 2 : afterTopic, end);
-      } else if (type === CONNACK || type === SUBACK) this.#answered?.(type, bytes[end - 1] ?? 0xff);
+      } else if (type === CONNACK) this.#answered?.(type, bytes[start + 1] ?? 0xff);
+      else if (type === SUBACK) this.#answered?.(type, bytes[end - 1] ?? 0xff);
       at = end;
     }
     if (messageIds.length > 0) this.write(acknowledgements(messageIds));

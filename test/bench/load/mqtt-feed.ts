@@ -19,7 +19,7 @@ const ACKNOWLEDGE_TIMEOUT_MS = 60_000;
 export async function openMqttFeed({ topic, qos, payloadBytes, ...options }: MqttFeedOptions): Promise<Feed> {
   const session = `${options.clientId}.${clockMicros().toString(36)}`;
   const template = new EventTemplate({ session, payloadBytes });
-  const head = publishHead(topic, qos, template.byteLength);
+  const { head, idAt } = publishHead(topic, qos, template.byteLength, options.level);
   const frameBytes = head.length + template.byteLength;
   let next = FIRST_NUMBER;
   let messageId = 0;
@@ -48,7 +48,7 @@ export async function openMqttFeed({ topic, qos, payloadBytes, ...options }: Mqt
       head.copy(bytes, offset);
       if (qos > 0) {
         messageId = (messageId % 65_535) + 1;
-        bytes.writeUInt16BE(messageId, offset + head.length - 2);
+        bytes.writeUInt16BE(messageId, offset + idAt);
         unacknowledged++;
       }
       template.writeTo(bytes, offset + head.length, next++, now);

@@ -1,4 +1,7 @@
-/** MQTT 3.1.1 packet types, in the upper half of the first byte. */
+/** The protocol levels of MQTT 3.1.1 and 5. */
+export type MqttLevel = 4 | 5;
+
+/** MQTT packet types, in the upper half of the first byte. */
 export const CONNACK = 0x20;
 export const PUBLISH = 0x30;
 export const PUBACK = 0x40;
@@ -14,25 +17,41 @@ export interface Login {
   password?: string | undefined;
   /** Whether the server forgets the session at the end of the connection. Default true. */
   clean?: boolean | undefined;
+  /** Default 4. */
+  level?: MqttLevel | undefined;
 }
 
-export function connectPacket({ clientId, username, password, clean = true }: Login): Buffer {
+/** The length of no properties in packets of MQTT 5. */
+function noProperties(level: MqttLevel): number[] {
+  return level === 5 ? [0] : [];
+}
+
+export function connectPacket({ clientId, username, password, clean = true, level = 4 }: Login): Buffer {
   const flags = (clean ? 0x02 : 0) | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40);
   const fields = [clientId, username, password].filter((field) => field !== undefined);
-  const head = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 4, flags, ...uint16(KEEP_ALIVE_SECONDS)]);
-  return packet(0x10, Buffer.concat([head, ...fields.map(string)]));
+  const head = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, level, flags, ...uint16(KEEP_ALIVE_SECONDS)]);
+  return packet(0x10, Buffer.concat([head, Buffer.from(noProperties(level)), ...fields.map(string)]));
 }
 
-export function subscribePacket(messageId: number, filter: string, qos: number): Buffer {
-  return packet(0x82, Buffer.concat([Buffer.from(uint16(messageId)), string(filter), Buffer.from([qos])]));
+export function subscribePacket(messageId: number, filter: string, qos: number, level: MqttLevel = 4): Buffer {
+  const head = Buffer.from([...uint16(messageId), ...noProperties(level)]);
+  return packet(0x82, Buffer.concat([head, string(filter), Buffer.from([qos])]));
 }
 
-/** The bytes of a PUBLISH before its payload, with message id 0. */
-export function publishHead(topic: string, qos: number, payloadBytes: number): Buffer {
+/** The bytes of a PUBLISH before its payload, with message id 0, and the offset of the message id. */
+export function publishHead(
+  topic: string,
+  qos: number,
+  payloadBytes: number,
+  level: MqttLevel = 4,
+): { head: Buffer; idAt: number } {
   const name = string(topic);
   const id = qos === 0 ? [] : [0, 0];
-  const length = name.length + id.length + payloadBytes;
-  return Buffer.concat([Buffer.from([PUBLISH | (qos << 1), ...remainingLength(length)]), name, Buffer.from(id)]);
+  const properties = noProperties(level);
+  const length = name.length + id.length + properties.length + payloadBytes;
+  const start = Buffer.from([PUBLISH | (qos << 1), ...remainingLength(length)]);
+  const head = Buffer.concat([start, name, Buffer.from([...id, ...properties])]);
+  return { head, idAt: start.length + name.length };
 }
 
 function packet(type: number, body: Buffer): Buffer {

@@ -38,6 +38,14 @@ export interface MqttServer extends Server {
   login(clientId: string): Login;
 }
 
+/** The same server, whose clients use MQTT 5. */
+export function ofMqtt5(start: () => Promise<MqttServer>): () => Promise<MqttServer> {
+  return async () => {
+    const server = await start();
+    return { ...server, login: (clientId) => ({ ...server.login(clientId), level: 5 }) };
+  };
+}
+
 export interface ServerProcess {
   child: ChildProcess;
   pid: number;
