@@ -44,6 +44,8 @@ import type { BrokerStorage } from "./sessions/storage.ts";
 
 /** The bytes of a PUBLISH besides its payload: header, topic length, message id, topic (up to 3 bytes a character). */
 const PACKET_OVERHEAD_BYTES = 16 + 3 * MAX_TOPIC_LENGTH;
+/** The most bytes of properties in a packet, whatever `MAX_MQTT_PROPERTIES_BYTES` allows. */
+const MAX_PROPERTIES_BYTES = 262_144;
 /** {@link Broker.stop} waits this long for unfinished publications, and then for clients to close. */
 const STOP_DRAIN_MS = 700;
 const STOP_CLOSE_MS = 700;
@@ -209,7 +211,9 @@ async function composed(options: BrokerOptions) {
   const storage: BrokerStorage = await openLogStorage({ ...storageOptions, ...logged });
 
   const maxPacketBytes = config.maxPayloadBytes + PACKET_OVERHEAD_BYTES;
-  const limits = { maxConnectBytes: config.maxConnectBytes, maxPacketBytes, maxFilters: config.maxSubscriptions };
+  const maxMqtt5PacketBytes = maxPacketBytes + Math.min(config.maxPropertiesBytes, MAX_PROPERTIES_BYTES);
+  const { maxConnectBytes, maxSubscriptions: maxFilters } = config;
+  const limits = { maxConnectBytes, maxPacketBytes, maxMqtt5PacketBytes, maxFilters };
   const refusals = new Listeners<[AccessRefusal]>(logger);
   const acts = new Listeners<[AuditedAct]>(logger);
   const deliveries = new Listeners<[Delivery]>(logger);
@@ -286,7 +290,7 @@ async function composed(options: BrokerOptions) {
   const mqtt5 = new Mqtt5({
     ...config,
     ...{ broker: aedes, registry, authenticate, publishing, subscribing, forwarding, lifecycle, connections, storage },
-    ...{ wills, wantsReceipt, maxPacketBytes, now, logger },
+    ...{ wills, wantsReceipt, maxPacketBytes: maxMqtt5PacketBytes, now, logger },
     onDelivered: (delivery) => deliveries.call(delivery),
   });
   return {

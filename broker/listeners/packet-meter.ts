@@ -18,11 +18,10 @@ const NOTHING = Buffer.alloc(0);
 export interface PacketLimits {
   /** Bytes of the whole CONNECT packet. */
   maxConnectBytes: number;
-  /**
-   * Bytes of any later packet. A larger PUBLISH of MQTT 3.1.1 is truncated, so that it can be acknowledged and refused.
-   * An MQTT 5 client knows the limit.
-   */
+  /** Bytes of any later packet. A larger PUBLISH is truncated, so that it can be acknowledged and refused. */
   maxPacketBytes: number;
+  /** The same for clients of MQTT 5, which know the limit: a larger packet ends the connection. */
+  maxMqtt5PacketBytes: number;
   /** Filters of one SUBSCRIBE or UNSUBSCRIBE. */
   maxFilters: number;
 }
@@ -126,7 +125,7 @@ export class PacketMeter {
         from = at = input.length;
       } else {
         const { type, length, bodyAt } = header;
-        const limit = this.#connectSeen ? this.#limits.maxPacketBytes : this.#limits.maxConnectBytes;
+        const limit = this.#limit;
         if (length <= limit) this.#begin(type, length, charges);
         else if (this.#connectSeen && type === PUBLISH && this.protocolLevel !== MQTT_5) {
           parts.push(input.subarray(from, at), headerOf(input[at] ?? 0, limit));
@@ -142,6 +141,11 @@ export class PacketMeter {
     const last = from === 0 && at === input.length ? input : input.subarray(from, at);
     const bytes = parts.length === 0 ? last : Buffer.concat([...parts, last]);
     return { bytes, endsPacket, rest: at === input.length ? NOTHING : input.subarray(at), problem };
+  }
+
+  get #limit(): number {
+    if (!this.#connectSeen) return this.#limits.maxConnectBytes;
+    return this.protocolLevel === MQTT_5 ? this.#limits.maxMqtt5PacketBytes : this.#limits.maxPacketBytes;
   }
 
   #begin(type: number, length: number, charges: PacketCharges): void {

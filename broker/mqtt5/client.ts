@@ -180,7 +180,9 @@ export class Mqtt5Client implements BrokerClient {
   }
 
   endFor(reason: EndReason): void {
-    this.end(...ENDS[reason]);
+    const [reasonCode, why] = ENDS[reason];
+    // A CONNACK has no such reason codes.
+    this.end(this.state === "connected" ? reasonCode : ReasonCode.serverUnavailable, why);
   }
 
   /** Sends DISCONNECT, or a refusing CONNACK before the client is connected, and closes. */

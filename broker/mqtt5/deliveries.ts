@@ -13,6 +13,8 @@ import { OutgoingAliases } from "./topic-aliases.ts";
 
 /** Bytes that may be unsent before a session waits. */
 const FULL_BYTES = 256 * 1024;
+/** The approximate memory of a waiting delivery besides its payload and properties. */
+const WAITING_BYTES = 200;
 
 /** Sends messages to a client, at most as many and as large as the client allows. */
 export class Deliveries {
@@ -132,7 +134,7 @@ export class Deliveries {
     const { output, maxUnsentBytes, onTooSlow } = this.#options;
     if (this.#isWindowFull || this.#waiting.length > 0) {
       this.#waiting.push(delivery);
-      this.#waitingBytes += delivery.message.payload.length;
+      this.#waitingBytes += memoryOf(delivery);
     } else this.#sendNow(delivery);
     const unsentBytes = output.unsentBytes + this.#waitingBytes;
     if (unsentBytes > maxUnsentBytes) onTooSlow(unsentBytes);
@@ -247,8 +249,8 @@ export class Deliveries {
   #sendWaiting(): void {
     const delivery = this.#waiting.shift();
     if (delivery === undefined) return;
-    const { expiresAt, payload } = delivery.message;
-    this.#waitingBytes -= payload.length;
+    const { expiresAt } = delivery.message;
+    this.#waitingBytes -= memoryOf(delivery);
     if (expiresAt === undefined || expiresAt > this.#options.now()) this.#sendNow(delivery);
   }
 
@@ -260,4 +262,8 @@ export class Deliveries {
     this.session?.end();
     this.shares?.end();
   }
+}
+
+function memoryOf({ message }: Delivery): number {
+  return message.payload.length + (message.properties?.length ?? 0) + WAITING_BYTES;
 }

@@ -1,3 +1,4 @@
+import { MAX_TOPIC_LENGTH } from "../../contract/topics.ts";
 import { ProtocolError, ReasonCode } from "./reason-codes.ts";
 
 /** Topic aliases that a client may use. Each keeps a topic in memory. */
@@ -22,6 +23,8 @@ export class IncomingAliases {
         ReasonCode.topicAliasInvalid,
         `the topic alias ${alias} is not 1 to ${MAX_INCOMING_ALIASES}`,
       );
+    if (topic.length > MAX_TOPIC_LENGTH)
+      throw new ProtocolError(ReasonCode.topicInvalid, `the topic has more than ${MAX_TOPIC_LENGTH} characters`);
     if (topic !== "") {
       this.#topics.set(alias, topic);
       return topic;

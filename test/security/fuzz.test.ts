@@ -15,6 +15,7 @@ import {
   MQTT_UPGRADE,
   mqttFrame,
 } from "./fuzz/mqtt-inputs.ts";
+import { afterConnect5, beforeConnect5 } from "./fuzz/mqtt5-inputs.ts";
 import { afterAuth, beforeAuth } from "./fuzz/web-socket-inputs.ts";
 import { startWitness } from "./fuzz/witness.ts";
 import { frame, UPGRADE } from "./raw-web-socket.ts";
@@ -78,6 +79,8 @@ const auth = frame(JSON.stringify({ type: "auth", token }));
 const ping = frame('{"type":"ping","id":"last"}');
 const PINGRESP = Buffer.from([0xd0, 0]);
 const CONNACK = Buffer.from([0x20, 2]);
+/** A CONNACK of MQTT 5 has properties. */
+const CONNACK_5 = Buffer.from([0x20]);
 
 const ENTRY_POINTS: readonly [string, Arbitrary<(skylapse: Skylapse) => Delivery>][] = [
   [
@@ -104,6 +107,20 @@ const ENTRY_POINTS: readonly [string, Arbitrary<(skylapse: Skylapse) => Delivery
       port: portOf(mqtt),
       steps: [
         { bytes: connect, until: CONNACK },
+        { bytes: Buffer.concat([bytes, PINGREQ]), until: PINGRESP },
+      ],
+    })),
+  ],
+  [
+    "the MQTT port before a CONNECT of MQTT 5",
+    beforeConnect5(token).map((bytes) => ({ mqtt }) => ({ port: portOf(mqtt), steps: [{ bytes }] })),
+  ],
+  [
+    "the MQTT port after a CONNECT of MQTT 5",
+    afterConnect5(token).map(({ connect, bytes }) => ({ mqtt }) => ({
+      port: portOf(mqtt),
+      steps: [
+        { bytes: connect, until: CONNACK_5 },
         { bytes: Buffer.concat([bytes, PINGREQ]), until: PINGRESP },
       ],
     })),

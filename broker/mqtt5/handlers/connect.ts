@@ -76,6 +76,7 @@ async function admit(client: Mqtt5Client, connect: Connect, parts: Mqtt5Parts): 
   const access = registry.get(client);
   if (client.closed || access === undefined) return;
   await storage.delWill(client);
+  if (client.closed) return;
   // A will that the client may not publish has no owner.
   client.will = will !== undefined && wills.ownerOf(will) !== undefined ? will : undefined;
   if (client.will !== undefined) await storage.putWill(client, client.will);

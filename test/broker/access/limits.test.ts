@@ -252,7 +252,7 @@ describe("a slow client", () => {
 });
 
 describe("PacketMeter", () => {
-  const limits = { maxConnectBytes: 100, maxPacketBytes: 300, maxFilters: 3 };
+  const limits = { maxConnectBytes: 100, maxPacketBytes: 300, maxMqtt5PacketBytes: 300, maxFilters: 3 };
   const FREE: PacketCharges = {
     isAuthenticated: true,
     mayRead: () => true,

@@ -8,7 +8,7 @@ import { RateLimiter } from "../../../platform/rate-limiter.ts";
 
 const connectPacket = generate({ cmd: "connect", protocolId: "MQTT", protocolVersion: 4, clientId: "a", clean: true });
 const unlimited = { messagesPerSecond: Infinity, bytesPerSecond: Infinity, pendingBytes: Infinity };
-const limits = { maxConnectBytes: 4096, maxPacketBytes: 300_000, maxFilters: 100 };
+const limits = { maxConnectBytes: 4096, maxPacketBytes: 300_000, maxMqtt5PacketBytes: 300_000, maxFilters: 100 };
 
 async function connectionPair(): Promise<{ near: Socket; far: Socket }> {
   const server = createServer().listen(0, "127.0.0.1");
