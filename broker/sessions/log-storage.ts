@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
-import { isShared, sharedFilterOf, sharedFilterText } from "../../contract/shares.ts";
-import { KeyedQueue } from "../../platform/keyed-queue.ts";
+import { isShared, sharedFilterText } from "../../contract/shares.ts";
 import type { Kept } from "../access/authenticate.ts";
 import type { FilterOptions } from "../access/filter-options.ts";
 import type { SessionOwner } from "../access/session-owner.ts";
+import { FilterChanges } from "./filter-changes.ts";
 import type { IncomingIds } from "./incoming-ids.ts";
 import { deliveriesOf } from "./log-connection.ts";
 import { LogOutgoing, type LogOutgoingOptions } from "./log-outgoing.ts";
@@ -44,8 +44,7 @@ class LogStorage implements BrokerStorage {
   readonly #sessions: LogSessions;
   readonly #wills: LogWills;
   readonly #incoming: IncomingIds;
-  /** Serializes the answers to SUBSCRIBE and UNSUBSCRIBE of each session. */
-  readonly #filterChanges = new KeyedQueue();
+  readonly #filters: FilterChanges;
   readonly #outgoing: LogOutgoing;
   readonly #clientShares: ClientShares;
   readonly retained: LogRetained;
@@ -64,6 +63,7 @@ class LogStorage implements BrokerStorage {
       ...{ groups: this.shares, mayReceive: options.mayReceive, onSent: options.onSharedSent },
       isFree: ({ id }, messageId) => sessions.get(id)?.cursor.flights.withId(messageId) === undefined,
     });
+    this.#filters = new FilterChanges(sessions, (key) => this.#lifetimes.assertWriter(key));
     this.#outgoing = new LogOutgoing(sessions, this.#clientShares, options);
     this.deliveries = deliveriesOf((key) => sessions.get(key)?.cursor);
   }
@@ -162,20 +162,7 @@ class LogStorage implements BrokerStorage {
   }
 
   subscribe(key: string, filter: string, options: FilterOptions): Promise<void> {
-    const session = this.#sessions.get(key);
-    if (session !== undefined) this.#sessions.subscribe(session, filter, options);
-    return this.#storeFilters(key);
-  }
-
-  /** Resolves when the session's filters are durable, in the order of the calls. */
-  #storeFilters(key: string): Promise<void> {
-    const flushed = this.#sessions.store(key);
-    // An earlier call may fail first.
-    flushed.catch(() => {});
-    return this.#filterChanges.run(key, async () => {
-      await flushed;
-      if (this.#sessions.get(key) !== undefined) this.#lifetimes.assertWriter(key);
-    });
+    return this.#filters.add(key, filter, options);
   }
 
   async subscribeShared(...[client, identity, shared, options]: Parameters<BrokerStorage["subscribeShared"]>) {
@@ -189,15 +176,7 @@ class LogStorage implements BrokerStorage {
   }
 
   removeSubscriptions({ id }: Session, filters: string[]): Callback {
-    const session = this.#sessions.get(id);
-    const stored = filters.filter((filter) => session?.cursor.filters.has(filter));
-    if (session === undefined || stored.length === 0) return AT_ONCE;
-    for (const filter of stored) {
-      this.#sessions.unsubscribe(session, filter);
-      const shared = sharedFilterOf(filter);
-      if (shared !== undefined) this.shares.unsubscribe(id, session.owner.identity, shared);
-    }
-    return this.#storeFilters(id);
+    return this.#filters.remove(id, filters) ?? AT_ONCE;
   }
 
   async subscriptionsByClient({ id }: Session): Promise<Subscription[]> {
