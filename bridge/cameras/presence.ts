@@ -217,9 +217,20 @@ class PresenceRules implements WatcherRules {
     if (!this.#isHearing(at)) return;
     for (const [name, camera] of this.#cameras) {
       const connected = this.#isConnected(name);
+      if (connected && !camera.presence.connected && camera.presence.status === "offline")
+        this.#noteReturn(name, camera, at);
       this.#signal(name, camera, { type: "tick", at, connected, staleAt: staleAt(camera.schedule) });
       if (camera.unpublished) this.#publish(name, camera);
     }
+  }
+
+  /**
+   * The connection of an offline camera is there again, without a new birth: its node was frozen, and taken for dead. A
+   * camera whose will was published sends a birth first.
+   */
+  #noteReturn(name: string, camera: Camera, at: number): void {
+    const { link } = this.#lastPublished(name);
+    if (link?.status === "online") this.#signal(name, camera, { type: "link", link, at });
   }
 
   /** A camera that has returned during the pause must not be offline because nobody has read its birth. */

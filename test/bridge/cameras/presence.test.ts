@@ -154,6 +154,25 @@ describe("a camera's presence", () => {
     expect(status()).toBe("offline");
   });
 
+  it("is online again when the connection that it had is back, because its node was frozen", () => {
+    comeOnline();
+    link.connections.clear();
+    vi.advanceTimersByTime(31_000);
+    expect(status()).toBe("offline");
+    link.connections.add("device:north");
+    vi.advanceTimersByTime(1000);
+    expect(events()).toEqual(["camera.online", "camera.offline", "camera.online"]);
+  });
+
+  it("stays offline after its will until a message arrives, although its client connects", () => {
+    comeOnline();
+    drop();
+    vi.advanceTimersByTime(31_000);
+    link.connections.add("device:north");
+    vi.advanceTimersByTime(5000);
+    expect(events()).toEqual(["camera.online", "camera.offline"]);
+  });
+
   it("stays online while a gateway publishes for the camera with another client", () => {
     say("online");
     vi.advanceTimersByTime(600_000);
