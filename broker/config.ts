@@ -102,9 +102,17 @@ export const brokerSettings = {
   ),
   MAX_MQTT_SUBSCRIPTIONS: limitSetting(
     500,
-    "Filters of one MQTT client, and of one SUBSCRIBE or UNSUBSCRIBE. Home Assistant subscribes to 80 filters for discovery " +
-      "and to 3 for each camera, and sends up to 500 filters in one SUBSCRIBE.",
+    "Filters of one MQTT client, and of one SUBSCRIBE or UNSUBSCRIBE. Home Assistant sends up to 500 filters in one SUBSCRIBE.",
     { mustAgree: true },
+  ),
+  MAX_MQTT_WILDCARDS: limitSetting(
+    100,
+    "Filters with `+` or `#` of one MQTT client, which are compared with each of its messages. Home Assistant has about 80.",
+    { mustAgree: true },
+  ),
+  MAX_MQTT_SUBSCRIPTIONS_PER_USER: limitSetting(
+    10_000,
+    "Filters of all MQTT clients of one user, device or service at one node. Each takes about 2 KB of memory.",
   ),
   MAX_MQTT_SESSIONS: setting(
     "MQTT sessions that are kept for clients that connect with clean session off.",
@@ -202,6 +210,8 @@ export function readBrokerConfig(source: EnvironmentSource) {
       pendingBytes: read.MAX_MQTT_PENDING_BYTES,
     },
     maxSubscriptions: read.MAX_MQTT_SUBSCRIPTIONS,
+    maxWildcards: read.MAX_MQTT_WILDCARDS,
+    maxSubscriptionsPerUser: read.MAX_MQTT_SUBSCRIPTIONS_PER_USER,
     maxSessions: read.MAX_MQTT_SESSIONS,
     maxSessionsPerUser: read.MAX_MQTT_SESSIONS_PER_USER,
     maxShareGroups: read.MAX_MQTT_SHARE_GROUPS,

@@ -240,8 +240,14 @@ function levelsProblem(text: string): string | undefined {
   return undefined;
 }
 
+/** A client's filters are compared with each of its messages: without a wildcard, the comparison costs next to nothing. */
+export function hasWildcard(filter: string): boolean {
+  return filter.includes("+") || filter.endsWith("#");
+}
+
 /** Whether a topic matches a filter, by MQTT 3.1.1 section 4.7 (`#` and `+` do not match a leading `$`). */
 export function filterMatches(filter: string, topic: string): boolean {
+  if (!hasWildcard(filter)) return filter === topic;
   if (topic.startsWith("$") && !filter.startsWith("$")) return false;
   return levelsCover(filter.split("/"), topic.split("/"));
 }

@@ -145,7 +145,7 @@ export class Authenticate {
       ...ownerOf(owner),
       set,
       writes: new TopicCache((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
-      filters: new Map(),
+      filters: registry.filtersOf(identity),
       liveAbove: 0,
       receipts: packet.clean === true && identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
       rateLimiter: registry.rateLimiterOf(identity) ?? new RateLimiter(this.#options.rateLimits),

@@ -1,6 +1,7 @@
 import type { Subscription } from "aedes";
 import type { Logger } from "pino";
 import { isShared, type SharedFilter, sharedFilterOf, sharedFilterProblem } from "../../contract/shares.ts";
+import { hasWildcard } from "../../contract/topics.ts";
 import type { AccessRefusal } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { BrokerClient } from "./broker-client.ts";
@@ -37,6 +38,9 @@ interface AuthorizeSubscribeOptions {
   /** Removes a refused filter from the client's stored session. */
   removeSubscription(client: BrokerClient, filter: string): void;
   maxSubscriptions: number;
+  /** Of one client: filters with `+` or `#`. */
+  maxWildcards: number;
+  maxSubscriptionsPerUser: number;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;
 }
@@ -95,11 +99,19 @@ export class AuthorizeSubscribe {
   }
 
   #refusalOf(access: ClientAccess | undefined, filter: string): SubscriptionRefusal | undefined {
-    const { maxSubscriptions } = this.#options;
     if (access === undefined) return { kind: "not-allowed", why: "the client is not registered" };
-    if (access.filters.size >= maxSubscriptions && !access.filters.has(filter))
-      return { kind: "too-many", why: `it already has ${maxSubscriptions} subscriptions` };
-    return this.#problem(access, filter);
+    const why = access.filters.has(filter) ? undefined : this.#roomProblem(access, filter);
+    return why === undefined ? this.#problem(access, filter) : { kind: "too-many", why };
+  }
+
+  /** Which limit leaves no room for one more filter. */
+  #roomProblem({ filters, identity }: ClientAccess, filter: string): string | undefined {
+    const { maxSubscriptions, maxWildcards, maxSubscriptionsPerUser: maxOfUser } = this.#options;
+    if (filters.size >= maxSubscriptions) return `it already has ${maxSubscriptions} subscriptions`;
+    if (filters.wildcards >= maxWildcards && hasWildcard(filter))
+      return `it already has ${maxWildcards} subscriptions with + or # (MAX_MQTT_WILDCARDS)`;
+    if (filters.ofUser < maxOfUser) return undefined;
+    return `${identity} already has ${maxOfUser} subscriptions (MAX_MQTT_SUBSCRIPTIONS_PER_USER)`;
   }
 
   #refuse(client: BrokerClient, access: ClientAccess | undefined, filter: string, refusal?: SubscriptionRefusal): void {

@@ -9,6 +9,7 @@ import type { TopicCache } from "../../platform/topic-cache.ts";
 import type { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
 import type { Transport } from "./admission.ts";
 import { type BrokerClient, endClient } from "./broker-client.ts";
+import { ClientFilters, type Grant } from "./client-filters.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
 
 /** The identity and permissions of a connected MQTT client, and the state of its connection. */
@@ -21,7 +22,7 @@ export interface ClientAccess extends Bearer {
   readonly set: PermissionSet;
   /** Publish decisions by topic. Not shared between clients, which rarely publish to the same topics. */
   readonly writes: TopicCache<PublishDecision>;
-  readonly filters: Map<string, Grant>;
+  readonly filters: ClientFilters;
   /** Publications up to this position are older than the client's filters, or one of them was dropped. */
   liveAbove: number;
   /** The messages that the client has not acknowledged yet; only for a device with a clean session. */
@@ -48,13 +49,6 @@ export interface ClientAccess extends Bearer {
   readonly keepaliveS: number;
 }
 
-/** A filter of a client. */
-interface Grant {
-  readonly qos: 0 | 1 | 2;
-  /** Publications above this position are newer than the client's last SUBSCRIBE to the filter, and come live. */
-  readonly since: number;
-}
-
 /** Rate limiters kept for identities without a connection. */
 const MAX_DISCONNECTED = 10_000;
 
@@ -72,7 +66,7 @@ export function grantedQos(access: ClientAccess, topic: string): 0 | 1 | 2 {
  * message.
  */
 export function comesLive(
-  { filters, liveAbove }: Pick<ClientAccess, "filters" | "liveAbove">,
+  { filters, liveAbove }: Pick<ClientAccess, "liveAbove"> & { filters: ReadonlyMap<string, Grant> },
   topic: string,
   position: number,
 ): boolean {
@@ -94,6 +88,7 @@ export class ClientRegistry {
   readonly #registered = new Set<BrokerClient>();
   readonly #connections = new Counts();
   readonly #authenticated = new Counts();
+  readonly #filters = new Counts();
   readonly #rateLimiters = new Map<string, RateLimiter>();
   /** Limiters of disconnected identities, oldest first. Reconnecting must not reset a limit that is partly used up. */
   readonly #disconnected = new Map<string, RateLimiter>();
@@ -141,6 +136,11 @@ export class ClientRegistry {
   /** The limiter of the identity's present or recent connections. */
   rateLimiterOf(identity: string): RateLimiter | undefined {
     return this.#rateLimiters.get(identity) ?? this.#disconnected.get(identity);
+  }
+
+  /** The filters of a new client. Its user's share is given back when the client's connection closes. */
+  filtersOf(identity: string): ClientFilters {
+    return new ClientFilters(identity, this.#filters);
   }
 
   /** Adds an authenticated client until its connection closes. */
@@ -207,6 +207,7 @@ export class ClientRegistry {
   }
 
   #remove(client: BrokerClient, access: ClientAccess): void {
+    access.filters.close();
     this.#accesses.delete(client);
     this.#byObject.delete(client);
     const sameSession = this.#bySession.get(access.sessionKey);

@@ -26,6 +26,8 @@ describe("the broker's configuration", () => {
       maxShareGroups: 1000,
       maxShareGroupsPerUser: 20,
       maxSubscriptions: 500,
+      maxWildcards: 100,
+      maxSubscriptionsPerUser: 10_000,
       maxSessions: 10_000,
       maxSessionsPerUser: 100,
       maxQueuedBytes: 262_144,

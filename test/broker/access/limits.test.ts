@@ -173,6 +173,28 @@ describe("the broker, after the CONNACK,", () => {
     await rawSession(test.broker.ports.mqtt, session);
     expect(test.broker.clients().map(({ filters }) => [...filters.keys()])).toEqual([[two, three]]);
   });
+
+  it.each([
+    ["MAX_MQTT_WILDCARDS", ["a/link", "+/link", "b/link", "a/#"], [1, 1, 1, 128]],
+    ["MAX_MQTT_SUBSCRIPTIONS_PER_USER", ["a/link", "b/link"], [128, 128]],
+  ])("grants a client no filter beyond %s, and gives the room back", async (name, names, codes) => {
+    const test = await startTestBroker({ env: { [name]: "1" } });
+    const reader = (clientId: string) =>
+      rawSession(test.broker.ports.mqtt, { clientId, username: "r", password: test.token(["dashboard:read"]) });
+    const first = await reader("first");
+    const [clean, filters] = [topic("cameras/one/+"), names.map((last): [string, 1] => [topic(`cameras/${last}`), 1])];
+    const answer = async (from: typeof first, ...wanted: [string, 1][]) => {
+      from.send(subscribePacket(wanted));
+      return [...(await from.next(TYPE.suback)).subarray(2)];
+    };
+    expect(await answer(first, [clean, 1])).toEqual([1]);
+    // Another client of the user has wildcards of its own.
+    const second = await reader("second");
+    expect(await answer(second, ...filters)).toEqual(codes);
+    first.socket.destroy();
+    await expect.poll(() => test.broker.stats().clients).toBe(1);
+    expect(await answer(second, [topic("cameras/c/link"), 1])).toEqual([1]);
+  });
 });
 
 describe("a fast client", () => {
