@@ -58,3 +58,40 @@ it("the broker accepts a client with the birth and will of Home Assistant, which
   expect(client.connected).toBe(true);
   expect(await test.logged("will dropped")).toMatchObject({ topic: status });
 });
+
+it("what a Mosquitto retains behind a bridge with MQTT 5 follows the broker, cleared messages too", async () => {
+  const test = await startTestBroker();
+  const [first, second] = ["about", "alerts/disk"].map((name) => topic(`cameras/north/${name}`));
+  if (first === undefined || second === undefined) expect.fail("no topics");
+  const camera = await test.client(NORTH);
+  const retained = { qos: 1, retain: true } as const;
+  for (const name of [first, second]) await camera.publishAsync(name, "before", retained);
+  const mosquitto = await startMosquitto({
+    lines: () => [
+      "connection ours",
+      `address 127.0.0.1:${test.broker.ports.mqtt}`,
+      "remote_username bridge",
+      `remote_password ${test.token(["camera:read"])}`,
+      "bridge_protocol_version mqttv50",
+      `topic ${topic("cameras/#")} in 1`,
+    ],
+  });
+  onTestFinished(() => mosquitto.remove());
+  const early = await connected(connect(mosquitto.url, { reconnectPeriod: 0 }));
+  const inbox = inboxOf(early);
+  await early.subscribeAsync(topic("cameras/#"), { qos: 1 });
+  await inbox.has(2);
+  await camera.publishAsync(first, "after", retained);
+  await camera.publishAsync(second, "", retained);
+  await inbox.has(4);
+  const late = await connected(connect(mosquitto.url, { reconnectPeriod: 0 }));
+  const kept = inboxOf(late);
+  await late.subscribeAsync(topic("cameras/#"), { qos: 1 });
+  await kept.has(1);
+  // The answer to a second SUBSCRIBE comes after all retained messages of the first one.
+  await late.subscribeAsync(topic("cameras/+/about"), { qos: 1 });
+  expect(new Map(kept.messages.map(({ topic: name, payload }) => [name, payload]))).toEqual(
+    new Map([[first, "after"]]),
+  );
+  for (const client of [early, late]) await client.endAsync();
+});

@@ -27,16 +27,25 @@ async function integration(id: string, permissions: readonly string[]): Promise<
 }
 
 function mosquitto(name: "mosquitto_pub" | "mosquitto_sub", id: string, secret: string, ...args: readonly string[]) {
-  const child = spawn(name, ["-p", String(program.port), "-u", id, "-P", secret, "-V", "311", ...args]);
+  const child = spawn(name, ["-p", String(program.port), "-u", id, "-P", secret, ...args]);
   onTestFinished(() => void child.kill());
   return child;
 }
 
 /** The messages that a client of the integration gets, by topic. Subscribes as Home Assistant does. */
-function received(id: string, secret: string, camera: string) {
+function received(id: string, secret: string, camera: string, version: "311" | "5") {
   const own = ["state", "picture"].map((name) => `${ROOT}/home-assistant/${camera}/${name}`);
-  const filters = ["homeassistant/+/+/config", ...own, `${ROOT}/cameras/${camera}/replies/+`];
-  const child = mosquitto("mosquitto_sub", id, secret, "-F", "%t %x", ...filters.flatMap((filter) => ["-t", filter]));
+  const filters = ["homeassistant/+/+/config", ...own, `${ROOT}/cameras/${camera}/replies/capture.now`];
+  const child = mosquitto(
+    "mosquitto_sub",
+    id,
+    secret,
+    "-V",
+    version,
+    "-F",
+    "%t %x",
+    ...filters.flatMap((filter) => ["-t", filter]),
+  );
   let output = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output += text;
@@ -52,7 +61,7 @@ const until = (assert: () => void) => vi.waitFor(assert, { timeout: 10_000 });
 
 it("Home Assistant discovers a camera, shows its picture, presses its buttons, and sees it go offline", async () => {
   const secret = await integration("home-assistant", ["dashboard:read", "camera:control"]);
-  const { last } = received("home-assistant", secret, "north");
+  const { last } = received("home-assistant", secret, "north", "5");
   const will = { topic: `${NORTH}/link`, payload: Buffer.from('{"status":"offline","session":"s1"}'), qos: 1 } as const;
   const camera = await program.client("north", { will: { ...will, retain: true }, password: SECRET });
   const commands = inboxOf(camera);
@@ -115,7 +124,7 @@ it("an integration for one camera discovers this camera alone, and its button pr
     qos: 1,
     retain: true,
   });
-  const { last, output } = received("guest", secret, "south");
+  const { last, output } = received("guest", secret, "south", "311");
   await until(() => expect(last(`${ROOT}/home-assistant/south/state`).toString()).toContain('"connected":"ON"'));
   last(CONFIG.replace("north", "south"));
   expect(output()).not.toContain("north");

@@ -92,7 +92,7 @@ export function announcement({ id, about, known, tree, isDirect, version }: Anno
 
 function fixedComponents(id: string, tree: TopicTree, isDirect: boolean): Record<string, Component> {
   const state = tree.build({ kind: "home-assistant", of: id, name: "state" });
-  const replies = tree.build({ kind: "camera-reply", camera: id, command: "reboot" }).replace(/[^/]+$/, "+");
+  const reply = (name: string) => tree.build({ kind: "camera-reply", camera: id, command: name });
   const command = (name: string) => ({
     command_topic: tree.build({ kind: "camera-command", camera: id, command: name }),
     payload_press: "{}",
@@ -125,14 +125,8 @@ function fixedComponents(id: string, tree: TopicTree, isDirect: boolean): Record
       ...{ platform: "button", name: "Reboot", device_class: "restart", entity_category: "config" },
       ...command("reboot"),
     },
-    last_command: {
-      ...{ platform: "sensor", name: "Last command", device_class: "enum", icon: "mdi:console", ...ALWAYS },
-      ...{ ...DIAGNOSTIC, options: commandReplySchema.shape.status.exclude(["unknown"]).options },
-      state_topic: replies,
-      value_template: `{% set status = ${REPLY}.status | default('unknown') %}{{ 'None' if status == 'unknown' else status }}`,
-      json_attributes_topic: replies,
-      json_attributes_template: `{{ ${REPLY} | tojson }}`,
-    },
+    capture_now_result: resultSensor("Result of Capture now", reply("capture.now")),
+    reboot_result: resultSensor("Result of Reboot", reply("reboot")),
   };
 }
 
@@ -148,6 +142,18 @@ function optionalSensors(known: ReadonlySet<OptionalValue>): Record<string, Comp
 
 function sensor(name: string, value: string, more: Options): Component {
   return { platform: "sensor", name, value_template: valueTemplate(value), ...more };
+}
+
+/** The status of the last reply, from the camera or the backend. The attributes have the error. */
+function resultSensor(name: string, topic: string): Component {
+  return {
+    ...{ platform: "sensor", name, device_class: "enum", icon: "mdi:console", ...ALWAYS, ...DIAGNOSTIC },
+    options: commandReplySchema.shape.status.exclude(["unknown"]).options,
+    state_topic: topic,
+    value_template: `{% set status = ${REPLY}.status | default('unknown') %}{{ 'None' if status == 'unknown' else status }}`,
+    json_attributes_topic: topic,
+    json_attributes_template: `{{ ${REPLY} | tojson }}`,
+  };
 }
 
 function binarySensor(name: string, value: string, more: Options): Component {
