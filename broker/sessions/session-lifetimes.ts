@@ -5,12 +5,12 @@ import type { OnDamage } from "../../platform/level/damage.ts";
 import type { LostPublications, MqttLog } from "../../platform/publication-log.ts";
 import type { Kept } from "../access/authenticate.ts";
 import { ConnackCode, RefusedConnectionError } from "../access/errors.ts";
-import { describeSession } from "../access/session-names.ts";
 import type { SessionOwner } from "../access/session-owner.ts";
 import { IncomingIds } from "./incoming-ids.ts";
 import { LogRetained } from "./log-retained.ts";
 import { LogSessions } from "./log-sessions.ts";
 import { LogWills } from "./log-wills.ts";
+import { reportMissed, reportUnreadable } from "./session-losses.ts";
 import { type LogSession, SESSION_ROW } from "./session-record.ts";
 import { subscriptionsOf } from "./shares/share-groups.ts";
 import type { StorageOptions } from "./storage.ts";
@@ -25,8 +25,6 @@ const STOP_TIMEOUT_MS = 1_000;
 const ORPHAN_HEARTBEATS = 4;
 /** After this time, the row of a connected session is written, so that its age is right after a crash. */
 const TOUCH_AFTER_MS = 3_600_000;
-/** Sessions that a report of damage names. The log names all. */
-const MAX_NAMED = 10;
 
 export interface SessionLifetimesOptions extends StorageOptions {
   log: MqttLog;
@@ -119,27 +117,10 @@ export class SessionLifetimes {
   }
 
   #reportLosses({ unreadable, missed }: { unreadable: readonly string[]; missed: readonly string[] }): void {
-    if (missed.length > 0) this.#reportMissed(missed);
-    const { log, logger, onDamage } = this.#options;
+    if (missed.length > 0) reportMissed(missed, this.#options);
     if (unreadable.length === 0) return;
-    for (const key of unreadable) log.rows.set(SESSION_ROW + key, undefined);
-    const named = unreadable.map(describeSession);
-    logger.error({ sessions: named }, "MQTT sessions lost: records missing or unreadable");
-    onDamage?.({
-      store: "journal",
-      found: "sessions whose records are unreadable",
-      missing: `the sessions ${named.join(", ")} are lost: their clients must subscribe again`,
-    });
-  }
-
-  #reportMissed(missed: readonly string[]): void {
-    const named = missed.slice(0, MAX_NAMED).map(describeSession).join(", ");
-    const rest = missed.length > MAX_NAMED ? `, and ${missed.length - MAX_NAMED} more` : "";
-    this.#options.onDamage?.({
-      store: "journal",
-      found: "publications are lost that MQTT sessions had not received",
-      missing: `${missed.length} sessions may have missed messages: ${named}${rest}`,
-    });
+    for (const key of unreadable) this.#options.log.rows.set(SESSION_ROW + key, undefined);
+    reportUnreadable(unreadable, this.#options);
   }
 
   async stop(): Promise<void> {
