@@ -28,6 +28,8 @@ export class StoredJournal implements Journal, StoreOwner {
   readonly #resetListeners: Listeners<[replaced: ReplacedEpoch | undefined]>;
   readonly #unfinishedListeners: Listeners<[]>;
   readonly #readers = new Set<JournalReader>();
+  /** Looks whether {@link reach} can resolve. */
+  readonly #reaching = new Set<() => void>();
   readonly log: StoredPublicationLog;
   readonly mqtt: MqttLog;
   #trimming: Promise<unknown> = Promise.resolve();
@@ -116,25 +118,26 @@ export class StoredJournal implements Journal, StoreOwner {
     const { newest } = this.#store;
     if (newest === undefined || !this.#isBehind(since)) return undefined;
     const why = "this node has not read the newest events of the other nodes yet";
-    return inTime(this.#readTo(since, newest), REACH_TIMEOUT_MS, () => new StoreUnavailableError(why));
+    const over = new AbortController();
+    const reading = this.#readTo(since, newest, over.signal);
+    return inTime(reading, REACH_TIMEOUT_MS, () => new StoreUnavailableError(why)).finally(() => over.abort());
   }
 
   #isBehind({ epoch, position }: Since): boolean {
     return epoch === this.epoch && position > this.head;
   }
 
-  async #readTo(since: Since, newest: NonNullable<JournalStore["newest"]>): Promise<void> {
+  async #readTo(since: Since, newest: NonNullable<JournalStore["newest"]>, over: AbortSignal): Promise<void> {
     const { epoch, head } = await newest();
-    if (epoch !== since.epoch || head < since.position) return;
-    const ends: (() => void)[] = [];
+    if (epoch !== since.epoch || head < since.position || over.aborted) return;
     await new Promise<void>((resolve) => {
       const look = () => {
         if (!this.#isBehind(since)) resolve();
       };
-      ends.push(this.#followers.add(look), this.#resetListeners.add(look));
+      this.#reaching.add(look);
+      over.addEventListener("abort", () => void this.#reaching.delete(look), { once: true });
       look();
     });
-    for (const end of ends) end();
   }
 
   follow: Journal["follow"] = (onEntries) => this.#followers.add(onEntries);
@@ -178,6 +181,7 @@ export class StoredJournal implements Journal, StoreOwner {
     this.log.publish(publications, this.head);
     if (skippedStateTopic !== undefined) this.#warnOfFullStateTable(skippedStateTopic);
     this.#followers.call(entries);
+    for (const look of this.#reaching) look();
   }
 
   appended(count: number): void {
@@ -188,6 +192,7 @@ export class StoredJournal implements Journal, StoreOwner {
   reset(replaced: ReplacedEpoch | undefined): void {
     this.#lostEvents += replaced?.lostEvents ?? 0;
     this.#resetListeners.call(replaced);
+    for (const look of this.#reaching) look();
     if (replaced !== undefined) this.log.reset(replaced);
     this.foundUnfinished();
   }
