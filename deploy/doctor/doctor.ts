@@ -12,6 +12,7 @@ import { checkAuditLog, checkFolder, checkStoreLock } from "./data-path.ts";
 import { checkKeySet, checkRedisStore } from "./external-services.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 import { checkClock, checkNode, checkOpenFiles, openFileLimit } from "./machine.ts";
+import { checkOutsideBroker } from "./outside-broker.ts";
 import { checkPorts, type Port } from "./ports.ts";
 import { checkServer } from "./server.ts";
 
@@ -67,17 +68,12 @@ type Server = Pick<ExamineOptions, "url" | "isNamed"> & { answer: ProbeResult };
 /** The checks that depend on the settings. */
 function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, server: Server): Record<string, Check> {
   const { url, isNamed, answer } = server;
-  const { dataPath, host, jwks } = bridge;
+  const { dataPath, host, jwks, outsideBroker } = bridge;
   const { tls } = broker;
   const redisUrl = store.url;
   const limit = openFileLimit();
   const here = serverUrl(host, bridge.port);
-  const ports: Port[] = [
-    ["WS_PORT", bridge.port],
-    ["MQTT_PORT", broker.mqttPort],
-    ["MQTT_WS_PORT", broker.webSocketPort],
-    ...(tls === undefined ? [] : [["MQTT_TLS_PORT", tls.port] as const]),
-  ];
+  const ports: Port[] = [["WS_PORT", bridge.port], ...(outsideBroker === undefined ? mqttPorts(broker) : [])];
   return {
     DATA_PATH: () => checkFolder(dataPath),
     damage: () => checkNotedDamage(dataPath),
@@ -95,9 +91,20 @@ function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, ser
     ...(limit === undefined
       ? {}
       : { "open files": () => [checkOpenFiles(limit, bridge.sockets.maxConnections, broker.maxClients)] }),
-    ...(tls === undefined ? {} : { TLS_CERT: () => checkCertificate(tls, host, Date.now()) }),
+    ...(outsideBroker === undefined ? {} : { MQTT_URL: () => checkOutsideBroker(outsideBroker) }),
+    ...(tls === undefined || outsideBroker !== undefined
+      ? {}
+      : { TLS_CERT: () => checkCertificate(tls, host, Date.now()) }),
     ...(jwks === undefined ? {} : { JWKS_URL: async () => [await checkKeySet(jwks.jwksUrl)] }),
   };
+}
+
+function mqttPorts({ mqttPort, webSocketPort, tls }: BackendConfig["broker"]): Port[] {
+  return [
+    ["MQTT_PORT", mqttPort],
+    ["MQTT_WS_PORT", webSocketPort],
+    ...(tls === undefined ? [] : [["MQTT_TLS_PORT", tls.port] as const]),
+  ];
 }
 
 /** A missing server may not have been started yet, so it is only a warning unless its URL was set explicitly. */

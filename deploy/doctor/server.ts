@@ -33,11 +33,13 @@ const brokerSchema = z.object({
   droppedOfflineMessages: z.number(),
   refusedDevices: z.array(refusedDeviceSchema).default([]),
 });
+const outsideBrokerSchema = z.object({ lostSessions: z.number(), publishRefused: z.number() });
 const statsSchema = z.object({
   node: z.object({
     access: accessSchema.optional(),
     journal: z.object({ trouble: z.string().optional(), lost: z.number().default(0) }),
     broker: brokerSchema.optional(),
+    outside_broker: outsideBrokerSchema.optional(),
   }),
   cluster: z.object({ trouble: z.string().optional() }),
 });
@@ -145,6 +147,17 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
       : wrong("journal", `${unavailableReason}. The server acknowledges no event until this is fixed`),
     ...(lost === 0 ? [] : [warn("lost events", lostAdvice(lost))]),
     ...(dropped === 0 ? [] : [warn("MQTT queues", `${losses}: ${advice}`)]),
+    ...outsideBrokerFindings(node.outside_broker),
+  ];
+}
+
+function outsideBrokerFindings(stats: z.infer<typeof outsideBrokerSchema> | undefined): Finding[] {
+  const { lostSessions = 0, publishRefused = 0 } = stats ?? {};
+  const lost = `the broker has lost the server's session ${lostSessions} times, and events with it`;
+  const refused = `the broker has refused ${publishRefused} publications of the server`;
+  return [
+    ...(lostSessions === 0 ? [] : [warn("MQTT_URL", `${lost}: let it keep sessions over restarts (docs/mqtt.md)`)]),
+    ...(publishRefused === 0 ? [] : [warn("MQTT_URL", `${refused}: allow them in its rules (docs/mqtt.md)`)]),
   ];
 }
 

@@ -6,6 +6,7 @@ import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { LONG, TIMEOUT_MS, WAIT_MS } from "../support/long-form.ts";
 import { type Mosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { freePort } from "../support/ports.ts";
+import { startRedis } from "../support/redis.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 // The short form. `npm run test:long` does all kills and restarts.
@@ -13,6 +14,7 @@ const EVENTS_PER_CAMERA = LONG ? 5_000 : 500;
 const KILLS = LONG ? 10 : 1;
 const RESTARTS = LONG ? 3 : 1;
 const CAMERAS = ["north", "south", "east", "west"];
+const TOTAL = EVENTS_PER_CAMERA * CAMERAS.length;
 const MAX_IN_FLIGHT = 50;
 
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
@@ -75,30 +77,21 @@ class NumberingCamera {
   }
 }
 
-it(`all events that another broker keeps reach a dashboard once and in order, despite ${KILLS} kills of the server and ${RESTARTS} restarts of that broker`, {
-  timeout: TIMEOUT_MS,
-}, async () => {
-  const dataPath = makeDataPath();
-  cleanUps.push(() => removeDataPath(dataPath));
-  const mosquitto: Mosquitto = await startMosquitto({ isPersistent: true });
-  cleanUps.push(() => mosquitto.remove());
-  const env = {
-    ...{ JWT_SECRET, MQTT_URL: mosquitto.url, WS_PORT: String(await freePort()) },
-    ...{ LOG_LEVEL: "warn", RETENTION_EVENTS: "200000" },
-  };
-  let skylapse: Skylapse = await startSkylapse({ dataPath, env });
-  cleanUps.push(() => skylapse.end("SIGKILL"));
-  // The session must exist before the first event.
-  await expect.poll(async () => (await fetch(`${skylapse.http}/readyz`)).status).toBe(200);
+interface Shown {
+  /** The numbers of the shown events, by camera. */
+  numbers: ReadonlyMap<string, readonly number[]>;
+  gaps: unknown[];
+  count(): number;
+}
 
-  const shown = new Map<string, number[]>(CAMERAS.map((camera) => [camera, []]));
+/** A dashboard with the client library: it reconnects and resumes by itself. Resolves when it is live. */
+async function showEvents(url: string): Promise<Shown> {
+  const numbers = new Map<string, number[]>(CAMERAS.map((camera) => [camera, []]));
   const gaps: unknown[] = [];
   let live = false;
   const client = createClient({
-    url: skylapse.socket,
+    ...{ url, WebSocket, backoff: { minDelayMs: 20, maxDelayMs: 200 } },
     getToken: async () => signToken("alice", ["dashboard:read"]),
-    WebSocket,
-    backoff: { minDelayMs: 20, maxDelayMs: 200 },
   });
   cleanUps.push(() => client.close());
   client.subscribe("dashboard", {
@@ -106,37 +99,116 @@ it(`all events that another broker keeps reach a dashboard once and in order, de
       live = status === "live";
     },
     onEvent: ({ event, camera, data }) => {
-      if (event === "capture.completed") shown.get(camera ?? "")?.push((data as { n: number }).n);
+      if (event === "capture.completed") numbers.get(camera ?? "")?.push((data as { n: number }).n);
     },
     onGap: (gap) => gaps.push(gap),
   });
   client.connect();
   await expect.poll(() => live).toBe(true);
+  return { numbers, gaps, count: () => [...numbers.values()].reduce((sum, { length }) => sum + length, 0) };
+}
 
-  const cameras = CAMERAS.map((camera) => new NumberingCamera(mosquitto.url, camera));
+function startCameras(url: string) {
+  const cameras = CAMERAS.map((camera) => new NumberingCamera(url, camera));
   cleanUps.push(() => {
     for (const camera of cameras) camera.stop();
   });
-  const total = EVENTS_PER_CAMERA * CAMERAS.length;
   const acknowledged = () => cameras.reduce((sum, camera) => sum + camera.acknowledged, 0);
   const reach = (share: number) =>
-    expect.poll(acknowledged, { interval: 2, timeout: WAIT_MS }).toBeGreaterThanOrEqual(share * total * 0.95);
+    expect.poll(acknowledged, { interval: 2, timeout: WAIT_MS }).toBeGreaterThanOrEqual(share * TOTAL * 0.95);
+  return { acknowledged, reach };
+}
+
+async function expectAll({ numbers, gaps }: Shown): Promise<void> {
+  const all = Array.from({ length: EVENTS_PER_CAMERA }, (_, index) => index + 1);
+  for (const camera of CAMERAS) {
+    await expect.poll(() => numbers.get(camera)?.length, { timeout: WAIT_MS }).toBe(all.length);
+    expect(numbers.get(camera)).toEqual(all);
+  }
+  expect(gaps).toEqual([]);
+}
+
+async function startBroker(): Promise<Mosquitto> {
+  const mosquitto = await startMosquitto({ isPersistent: true });
+  cleanUps.push(() => mosquitto.remove());
+  return mosquitto;
+}
+
+/** Starts a server, and waits until its session at the broker exists. */
+async function startServer(env: Record<string, string>, dataPath: string): Promise<Skylapse> {
+  const skylapse = await startSkylapse({ dataPath, env: { JWT_SECRET, ...env, LOG_LEVEL: "warn" } });
+  await expect.poll(async () => (await fetch(`${skylapse.http}/readyz`)).status, { timeout: WAIT_MS }).toBe(200);
+  return skylapse;
+}
+
+function newDataPath(): string {
+  const dataPath = makeDataPath();
+  cleanUps.push(() => removeDataPath(dataPath));
+  return dataPath;
+}
+
+/** Ends the broker so that it saves its store, and starts it again. */
+async function restart(mosquitto: Mosquitto): Promise<void> {
+  await mosquitto.stop();
+  await mosquitto.start();
+}
+
+it(`all events that another broker keeps reach a dashboard once and in order, despite ${KILLS} kills of the server and ${RESTARTS} restarts of that broker`, {
+  timeout: TIMEOUT_MS,
+}, async () => {
+  const mosquitto = await startBroker();
+  const dataPath = newDataPath();
+  const env = { MQTT_URL: mosquitto.url, WS_PORT: String(await freePort()), RETENTION_EVENTS: "200000" };
+  let skylapse = await startServer(env, dataPath);
+  cleanUps.push(() => skylapse.end("SIGKILL"));
+  const shown = await showEvents(skylapse.socket);
+  const { acknowledged, reach } = startCameras(mosquitto.url);
   for (let kill = 0; kill < KILLS; kill++) {
     await reach((kill + 0.2 + Math.random() * 0.3) / KILLS);
     await skylapse.end("SIGKILL");
-    // The broker restarts while the server is down, and while it runs.
-    if (kill < RESTARTS) {
-      await mosquitto.stop();
-      await mosquitto.start();
-    }
+    if (kill < RESTARTS && kill % 2 === 0) await restart(mosquitto);
     await reach((kill + 0.5 + Math.random() * 0.3) / KILLS);
-    skylapse = await startSkylapse({ dataPath, env });
+    skylapse = await startServer(env, dataPath);
+    if (kill < RESTARTS && kill % 2 === 1) await restart(mosquitto);
   }
-  await expect.poll(acknowledged, { timeout: WAIT_MS }).toBe(total);
-  const all = Array.from({ length: EVENTS_PER_CAMERA }, (_, index) => index + 1);
-  for (const camera of CAMERAS) {
-    await expect.poll(() => shown.get(camera)?.length, { timeout: WAIT_MS }).toBe(all.length);
-    expect(shown.get(camera)).toEqual(all);
-  }
-  expect(gaps).toEqual([]);
+  await expect.poll(acknowledged, { timeout: WAIT_MS }).toBe(TOTAL);
+  await expectAll(shown);
 });
+
+// Each takeover lasts ten seconds: the lease of a killed node has to expire.
+it.each(LONG ? [5] : [])(
+  "all events reach a dashboard once and in order, although the receiving one of two nodes is killed %i times",
+  { timeout: TIMEOUT_MS },
+  async (kills) => {
+    const mosquitto = await startBroker();
+    const redis = await startRedis();
+    cleanUps.push(() => redis.remove());
+    const shared = { MQTT_URL: mosquitto.url, REDIS_URL: redis.url, OPERATOR_KEY: "the-key-of-all-nodes-of-this-test" };
+    const nodes: { dataPath: string; env: Record<string, string>; server: Skylapse }[] = [];
+    for (const dataPath of [newDataPath(), newDataPath()]) {
+      const env = { ...shared, WS_PORT: String(await freePort()), RETENTION_EVENTS: "200000" };
+      nodes.push({ dataPath, env, server: await startServer(env, dataPath) });
+    }
+    cleanUps.push(() => Promise.all(nodes.map(({ server }) => server.end("SIGKILL"))));
+    const shown = await Promise.all(nodes.map(({ server }) => showEvents(server.socket)));
+    const { acknowledged, reach } = startCameras(mosquitto.url);
+    for (let kill = 0; kill < kills; kill++) {
+      await reach((kill + 0.3 + Math.random() * 0.3) / kills);
+      const receiving = (await Promise.all(nodes.map(({ server }) => receives(server)))).indexOf(true);
+      const node = nodes[receiving] ?? expect.fail("no node receives");
+      await node.server.end("SIGKILL");
+      const before = acknowledged();
+      const other = shown[1 - receiving];
+      await expect.poll(() => other?.count(), { timeout: WAIT_MS }).toBeGreaterThanOrEqual(before);
+      node.server = await startServer(node.env, node.dataPath);
+    }
+    await expect.poll(acknowledged, { timeout: WAIT_MS }).toBe(TOTAL);
+    for (const dashboard of shown) await expectAll(dashboard);
+  },
+);
+
+async function receives({ http }: Skylapse): Promise<boolean> {
+  const headers = { authorization: `Bearer ${signToken("root", ["admin"])}` };
+  const { node } = await (await fetch(`${http}/stats`, { headers })).json();
+  return node.outside_broker.receives;
+}

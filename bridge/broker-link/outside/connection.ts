@@ -6,7 +6,7 @@ import type { OutsideBrokerConfig } from "./config.ts";
 import { connectionFailure, connectOptions } from "./connect-options.ts";
 
 /** The bounds of the wait before a connection. The jitter spreads the nodes of a broker that restarts. */
-const RECONNECT = { minMs: 500, maxMs: 10_000 };
+const RECONNECT = { minMs: 100, maxMs: 10_000 };
 /** A connection that lasted this long was no failure: the next wait is short again. */
 const STABLE_MS = 10_000;
 /** How long the end of a connection waits for the broker. */

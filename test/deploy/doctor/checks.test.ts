@@ -5,13 +5,17 @@ import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { pino } from "pino";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { outsideBrokerConfig, outsideBrokerSettings } from "../../../bridge/broker-link/outside/config.ts";
 import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import { loadSecrets } from "../../../deploy/config/secrets.ts";
 import { checkCertificate } from "../../../deploy/doctor/certificate.ts";
 import { checkAuditLog, checkFolder, checkSpace, checkStoreLock } from "../../../deploy/doctor/data-path.ts";
 import { checkKeySet, checkRedisStore } from "../../../deploy/doctor/external-services.ts";
 import { checkClock, checkNode, checkOpenFiles, openFileLimit } from "../../../deploy/doctor/machine.ts";
+import { checkOutsideBroker } from "../../../deploy/doctor/outside-broker.ts";
 import { checkPorts } from "../../../deploy/doctor/ports.ts";
+import { readEnvironment } from "../../../platform/config.ts";
+import { startMosquitto } from "../../support/mosquitto.ts";
 import { freePort } from "../../support/ports.ts";
 import { startRedis } from "../../support/redis.ts";
 import { makeDataPath, removeDataPath } from "../../support/skylapse.ts";
@@ -296,3 +300,30 @@ async function serve(answer: () => readonly [status: number, body: string]) {
   const port = typeof address === "object" && address !== null ? address.port : 0;
   return { port, url: `http://127.0.0.1:${port}/` };
 }
+
+describe("the check of another MQTT broker", () => {
+  it("accepts a broker that lets the server in, and reports one that refuses it or is not there", async () => {
+    const mosquitto = await startMosquitto({
+      hasListener: false,
+      lines: ({ folder: path, port }) => {
+        execFileSync("mosquitto_passwd", ["-c", "-b", join(path, "passwords"), "skylapse", "a-password"]);
+        return [`listener ${port} 127.0.0.1`, `password_file ${join(path, "passwords")}`, "allow_anonymous false"];
+      },
+    });
+    onTestFinished(() => mosquitto.remove());
+    const config = (env: Record<string, string>) => {
+      const source = { env: { MQTT_URL: mosquitto.url, ...env }, readFile: () => "" };
+      return outsideBrokerConfig(readEnvironment(outsideBrokerSettings, source)) ?? expect.fail("no MQTT_URL");
+    };
+    const good = { MQTT_USERNAME: "skylapse", MQTT_PASSWORD: "a-password" };
+    expect(await checkOutsideBroker(config(good))).toEqual([found("ok", "MQTT_URL", "with MQTT 5")]);
+    expect(await checkOutsideBroker(config({ ...good, MQTT_VERSION: "3.1.1" }))).toEqual([
+      found("ok", "MQTT_URL", "with MQTT 3.1.1"),
+      found("warn", "MQTT_VERSION", "broadcasts"),
+    ]);
+    const wrongPassword = await checkOutsideBroker(config({ ...good, MQTT_PASSWORD: "another" }));
+    expect(wrongPassword).toEqual([found("wrong", "MQTT_URL", "do MQTT_USERNAME, MQTT_PASSWORD")]);
+    await mosquitto.stop();
+    expect(await checkOutsideBroker(config(good))).toEqual([found("wrong", "MQTT_URL", "is the broker running")]);
+  });
+});

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it, onTestFinished, vi } from "vitest";
 import { connectDashboard, type Dashboard, JWT_SECRET, openDashboard, signToken } from "../../../support/dashboard.ts";
 import { type InProcessServer, startInProcessServer } from "../../../support/in-process-server.ts";
 import { type Mosquitto, startMosquitto } from "../../../support/mosquitto.ts";
+import { startRedis } from "../../../support/redis.ts";
 import { makeDataPath, removeDataPath } from "../../../support/skylapse.ts";
 import { CameraClient, cameraTopic, envelope } from "./camera-client.ts";
 
@@ -61,8 +62,8 @@ async function presenceOf(id: string): Promise<{ status: string; offline_since?:
 }
 
 /** The retained message of the topic. */
-async function retainedAt(topic: string): Promise<string | undefined> {
-  const reader = await connectAsync(mosquitto.url);
+async function retainedAt(topic: string, { url } = mosquitto): Promise<string | undefined> {
+  const reader = await connectAsync(url);
   try {
     return await new Promise((resolve) => {
       reader.on("message", (_topic, payload) => resolve(String(payload)));
@@ -200,4 +201,81 @@ it("/readyz, /stats, /metrics, dashboards and commands say that the other broker
   await back.event("capture.completed", { n: 1 });
   await shown.next("dashboard_event", ({ event, camera: from }) => event === "capture.completed" && from === "ridge");
   expect((await outsideStats(server)).lostSessions).toBe(0);
+});
+
+it("the loss of the server's session is shown and counted, and the broker gets the retained messages of the server again", async () => {
+  const forgetful = await startMosquitto();
+  onTestFinished(() => forgetful.remove());
+  const path = makeDataPath();
+  onTestFinished(() => removeDataPath(path));
+  const own = await startInProcessServer(path, { ...ENV, MQTT_URL: forgetful.url });
+  onTestFinished(() => own.end());
+  await expect.poll(async () => (await outsideStats(own)).current).toBe(true);
+  const camera = await CameraClient.connect(forgetful.url, "north");
+  const back = await CameraClient.connect(forgetful.url, "south");
+  const presence = async (id: string) => {
+    const answer = await fetch(`${own.http}/cameras/${id}`, { headers: ADMIN });
+    return (await answer.json()).presence?.status;
+  };
+  await expect.poll(() => presence("north")).toBe("online");
+  await expect.poll(() => presence("south")).toBe("online");
+  const shown = await openDashboard(own.socket, signToken("alice", ["dashboard:read"]));
+  onTestFinished(() => shown.close());
+  await forgetful.stop("SIGKILL");
+  for (const { client } of [camera, back]) client.end(true);
+  await forgetful.start();
+  const again = await CameraClient.connect(forgetful.url, "south", "boot-1");
+  onTestFinished(() => void again.client.end(true));
+  const { data } = await shown.next("dashboard_event", ({ event }) => event === "error.occurred");
+  expect(data).toMatchObject({ source: "mqtt-broker", error: expect.stringContaining("has lost the session") });
+  expect((await outsideStats(own)).lostSessions).toBe(1);
+  await expect.poll(() => retainedAt("skylapse/v1/system/status", forgetful)).toContain("skylapse-realtime");
+  // The camera that does not come back has no will any more.
+  await expect.poll(() => presence("north")).toBe("offline");
+  expect(await presence("south")).toBe("online");
+});
+
+it("one of several nodes receives, every node shows events and sends commands, and another node continues when it stops", async () => {
+  const redis = await startRedis();
+  onTestFinished(() => redis.remove());
+  const node = async (id: string) => {
+    const path = makeDataPath();
+    onTestFinished(() => removeDataPath(path));
+    const env = { MQTT_URL: mosquitto.url, REDIS_URL: redis.url, REDIS_PREFIX: "outside", MQTT_CLIENT_ID: "nodes" };
+    const started = await startInProcessServer(path, {
+      ...ENV,
+      OPERATOR_KEY: "key-of-the-nodes-0123456789abcdef",
+      ...env,
+    });
+    onTestFinished(() => started.end());
+    await expect.poll(async () => (await outsideStats(started)).current, { message: id }).toBe(true);
+    return started;
+  };
+  const first = await node("first");
+  const second = await node("second");
+  expect((await Promise.all([first, second].map(outsideStats))).map(({ receives }) => receives)).toEqual([true, false]);
+  const camera = await cameraAt("glacier");
+  const shown = await openDashboard(second.socket, signToken("alice", ["dashboard:read", "camera:control"]));
+  onTestFinished(() => shown.close());
+  for (let n = 1; n <= 5; n++) await camera.event("capture.completed", { n });
+  await shown.next(
+    "dashboard_event",
+    ({ camera: from, data }) => from === "glacier" && (data as { n?: number }).n === 5,
+  );
+  shown.send({ type: "command", id: 1, camera: "glacier", name: "capture.now", args: {}, expires_in: 30 });
+  await expect.poll(() => camera.commands.length).toBe(1);
+  await first.end();
+  // Nobody receives these until the second node has the lease.
+  for (let n = 6; n <= 10; n++) await camera.event("capture.completed", { n });
+  await shown.next(
+    "dashboard_event",
+    ({ camera: from, data }) => from === "glacier" && (data as { n?: number }).n === 10,
+  );
+  expect((await outsideStats(second)).receives).toBe(true);
+  const numbers = shown.messages.flatMap((message) =>
+    message.type === "dashboard_event" && message.event === "capture.completed" && message.snapshot !== true
+      ? [(message.data as { n: number }).n]
+      : [],
+  );
+  expect(numbers).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 });
