@@ -126,9 +126,13 @@ it("presence follows births and wills at the other broker, and ignores the will 
   const second = await CameraClient.connect(mosquitto.url, "gorge", "boot-2", { clientId: "camera-gorge-2" });
   onTestFinished(() => void second.client.end(true));
   first.cut();
-  await second.event("capture.completed", { n: 1 });
+  await expect.poll(() => retainedAt(cameraTopic("gorge", "link"))).toContain('"offline"');
   await new Promise((resolve) => setTimeout(resolve, 900));
   expect((await presenceOf("gorge")).status).toBe("online");
+  // Commands reach it, too.
+  const body = JSON.stringify({ name: "capture.now", args: {} });
+  void fetch(`${server.http}/cameras/gorge/commands`, { method: "POST", headers: ADMIN, body }).catch(() => {});
+  await expect.poll(() => second.commands.length).toBe(1);
   second.cut();
   await statusOf("gorge").toBe("offline");
 });
@@ -229,7 +233,8 @@ it("the loss of the server's session is shown and counted, and the broker gets t
   const { data } = await shown.next("dashboard_event", ({ event }) => event === "error.occurred");
   expect(data).toMatchObject({ source: "mqtt-broker", error: expect.stringContaining("has lost the session") });
   expect((await outsideStats(own)).lostSessions).toBe(1);
-  await expect.poll(() => retainedAt("skylapse/v1/system/status", forgetful)).toContain("skylapse-realtime");
+  // The presence of this camera has not changed.
+  await expect.poll(() => retainedAt(cameraTopic("south", "state/presence"), forgetful)).toContain('"online"');
   // The camera that does not come back has no will any more.
   await expect.poll(() => presence("north")).toBe("offline");
   expect(await presence("south")).toBe("online");
