@@ -43,9 +43,10 @@ export class LogConnection implements SessionConnection {
     return this.#mayReceive(this.#client, publication);
   }
 
-  send({ publication, qos, dup, retain, onWritten }: SessionDelivery): void {
+  /** Without the options of subscriptions, although the client may have made some as a client of MQTT 5 [MQTT-3.3.1-9]. */
+  send({ publication, qos, dup, onWritten }: SessionDelivery): void {
     const { topic, payload, position: brokerCounter } = publication;
-    const packet = { cmd: "publish", topic, payload, qos, retain, dup, brokerId: LOG_ID, brokerCounter };
+    const packet = { cmd: "publish", topic, payload, qos, retain: false, dup, brokerId: LOG_ID, brokerCounter };
     this.#client.publish(packet, onWritten);
   }
 }
