@@ -66,6 +66,6 @@ if (LONG)
     const toNew = [upgrade(1), upgrade(2)];
     const round = [...toNew, putBack(1), upgrade(1), putBack(0), upgrade(0), putBack(1), putBack(2)];
     const steps = [...Array.from({ length: ROUNDS }, () => round).flat(), ...toNew];
-    const load = { dashboards: 12, messagesPerPublisher: 12_500, mayRepeatAhead: true, hasMqtt5: true };
+    const load = { dashboards: 12, messagesPerPublisher: 12_500, isMixed: true };
     await expectNothingLost(deployment, { ...load, steps, cleanUps });
   });

@@ -4,23 +4,27 @@ import type { Publisher } from "./publisher.ts";
 import { type DeliveryFaults, SessionClient } from "./session-client.ts";
 import { ShareCrowd, type ShareFaults } from "./share-crowd.ts";
 
-/**
- * One session that is always connected, one that is away half of the time, and a share group, of each QoS; also sessions of
- * MQTT 5 if wanted.
- */
+interface CrowdOptions {
+  /** Whether there are sessions of MQTT 5. Default: no. */
+  hasMqtt5?: boolean;
+  /** Whether there are share groups. Default: yes. */
+  hasShares?: boolean;
+}
+
+/** One session that is always connected, one that is away half of the time, and a share group, of each QoS. */
 export class SessionCrowd {
   readonly always: readonly SessionClient[];
   readonly flapping: readonly SessionClient[];
   readonly groups: readonly ShareCrowd[];
 
-  constructor(port: number, hasMqtt5 = false) {
+  constructor(port: number, { hasMqtt5 = false, hasShares = true }: CrowdOptions = {}) {
     const options = { port, filters: ["skylapse/v1/cameras/+/events/#", "outside/#"] };
     const clients = (name: string) => [
       ...([1, 2] as const).map((qos) => new SessionClient({ ...options, name: `${name}-${qos}`, qos })),
       ...(hasMqtt5 ? [new SessionClient({ ...options, name: `${name}-mqtt5`, qos: 2, isFive: true })] : []),
     ];
     this.always = clients("always");
-    this.groups = [new ShareCrowd(port, 1), new ShareCrowd(port, 2)];
+    this.groups = hasShares ? [new ShareCrowd(port, 1), new ShareCrowd(port, 2)] : [];
     this.flapping = clients("flapping");
   }
 
