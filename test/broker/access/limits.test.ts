@@ -179,8 +179,8 @@ describe("the broker, after the CONNACK,", () => {
     ["MAX_MQTT_SUBSCRIPTIONS_PER_USER", ["a/link", "b/link"], [128, 128]],
   ])("grants a client no filter beyond %s, and gives the room back", async (name, names, codes) => {
     const test = await startTestBroker({ env: { [name]: "1" } });
-    const reader = (clientId: string) =>
-      rawSession(test.broker.ports.mqtt, { clientId, username: "r", password: test.token(["dashboard:read"]) });
+    const user = { username: "r", password: test.token(["dashboard:read"]), clean: false };
+    const reader = (clientId: string) => rawSession(test.broker.ports.mqtt, { clientId, ...user });
     const first = await reader("first");
     const [clean, filters] = [topic("cameras/one/+"), names.map((last): [string, 1] => [topic(`cameras/${last}`), 1])];
     const answer = async (from: typeof first, ...wanted: [string, 1][]) => {
