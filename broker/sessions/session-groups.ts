@@ -15,6 +15,8 @@ export interface SessionLimits {
 export interface LogCursor {
   /** Everything up to this position was sent at least once, or is not for this cursor. */
   readonly sent: number;
+  /** As {@link sent}, for what must stay in the log. Default: the same. */
+  readonly settled?: number;
   /** Whether it is offered each publication of its filters, and has nothing behind it. */
   readonly isLive: boolean;
   /** @param qos the QoS of the delivery */
@@ -225,7 +227,8 @@ export class SessionGroups {
     const lowest = new Map<SessionGroup, number>();
     for (const { group } of this.#groups.values()) {
       let position = Number.POSITIVE_INFINITY;
-      for (const cursor of group.members) if (!cursor.isLive) position = Math.min(position, cursor.sent);
+      for (const cursor of group.members)
+        if (!cursor.isLive) position = Math.min(position, cursor.settled ?? cursor.sent);
       lowest.set(group, position);
     }
     return lowest;

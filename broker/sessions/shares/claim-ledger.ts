@@ -29,6 +29,8 @@ export class ClaimLedger implements ShareLedger {
   /** The newest place that the store has told. */
   #stored: number;
   sent: number;
+  /** The place at the newest {@link update}. */
+  #polled: number;
   #waiting: number[] = [];
   #held: readonly number[] = [];
   /** The members that are connected to any node, in one order at all nodes. */
@@ -40,6 +42,7 @@ export class ClaimLedger implements ShareLedger {
     this.key = shareKey(name);
     this.#options = options;
     this.#stored = sent;
+    this.#polled = sent;
     this.sent = sent;
   }
 
@@ -62,13 +65,19 @@ export class ClaimLedger implements ShareLedger {
     return member === undefined || this.#connections.has(member);
   }
 
-  held(): Iterable<number> {
-    return this.#held;
+  *held(): Generator<number> {
+    yield* this.#held;
+    for (const { position, state } of this.#open.values()) if (state !== "released") yield position;
+  }
+
+  get settled(): number {
+    return this.#polled;
   }
 
   /** What the store has now. */
   update({ sent, waiting, held, open, members }: SharedGroup): void {
     this.#moved(sent);
+    this.#polled = sent;
     this.#waiting = [...waiting];
     this.#held = held;
     this.openCount = open;
@@ -122,7 +131,8 @@ export class ClaimLedger implements ShareLedger {
   async take({ from, upTo, assignments, setAside }: Turn): Promise<boolean> {
     const { store } = this.#options;
     const base = this.#stored;
-    const verdict = await store.take(this.key, { base, from, upTo, setAside, ...this.#given(assignments) });
+    const turn = { base, from, upTo, setAside, ...this.#given(assignments) };
+    const verdict = await store.take(this.key, turn).catch((error: unknown) => this.#unknown(assignments, error));
     if (verdict !== "taken") {
       if ("sent" in verdict) this.#moved(verdict.sent);
       else this.#gone(verdict);
@@ -137,7 +147,9 @@ export class ClaimLedger implements ShareLedger {
 
   async takeWaiting(assignments: readonly Assignment[]): Promise<readonly Assignment[]> {
     const asked = new Set(assignments.map(({ position }) => position));
-    const verdict = await this.#options.store.takeWaiting(this.key, this.#given(assignments));
+    const { store } = this.#options;
+    const asking = store.takeWaiting(this.key, this.#given(assignments));
+    const verdict = await asking.catch((error: unknown) => this.#unknown(assignments, error));
     if ("gone" in verdict) {
       this.#gone(verdict);
       return [];
@@ -198,6 +210,12 @@ export class ClaimLedger implements ShareLedger {
 
   #begin(assignments: readonly Assignment[]): void {
     for (const assignment of assignments) if (assignment.qos > 0) this.#open.set(assignment.position, assignment);
+  }
+
+  /** The store may have given the publications to members, who do not get them: nothing is sent before the store answers. */
+  #unknown(assignments: readonly Assignment[], error: unknown): never {
+    this.#options.store.giveBack(this.key, assignments);
+    throw error;
   }
 
   /** Members whose connection the store does not know: this node was taken for dead, or they are at another node. */

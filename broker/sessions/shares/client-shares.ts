@@ -21,8 +21,8 @@ export class ClientShares {
 
   /** Resolves when the membership is durable. @throws {StoreUnavailableError} */
   async subscribe(client: Session, identity: string, shared: SharedFilter, options: FilterOptions): Promise<void> {
-    // A persistent session whose client has just connected joins its groups with `connect`.
-    const member = this.#members.get(client) ?? (client.clean === true ? this.#join(client) : undefined);
+    // SUBSCRIBE may come before `connect`, in one write with CONNECT.
+    const member = this.#members.get(client) ?? this.#join(client);
     if (member !== undefined) await this.#options.groups.subscribe(member, identity, shared, options);
   }
 
@@ -31,7 +31,7 @@ export class ClientShares {
    * before {@link start} @throws {StoreUnavailableError}
    */
   async connect(client: Session, identity: string, subscriptions: readonly Subscription[]): Promise<number[]> {
-    const member = this.#join(client);
+    const member = this.#members.get(client) ?? this.#join(client);
     return member === undefined ? [] : await this.#options.groups.restore(member, identity, subscriptions);
   }
 

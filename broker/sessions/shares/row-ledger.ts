@@ -46,6 +46,10 @@ export class RowLedger implements ShareLedger {
     for (const { position, state } of this.#open.values()) if (state !== "released") yield position;
   }
 
+  get settled(): number {
+    return this.sent;
+  }
+
   get openCount(): number {
     return this.#open.size;
   }

@@ -57,6 +57,8 @@ export class ShareClient {
   readonly number: number;
   readonly connection: ShareConnection;
   readonly groups = new Set<MemberGroup>();
+  /** What an earlier connection did not acknowledge, until it is sent again. */
+  unsent: ShareFlight[] = [];
   readonly #flights = new Map<number, ShareFlight>();
   /** Message ids of assignments that are not durable yet. */
   readonly #reserved = new Set<number>();

@@ -78,6 +78,10 @@ export class ShareGroup implements MemberGroup {
     return this.ledger.sent;
   }
 
+  get settled(): number {
+    return this.ledger.settled;
+  }
+
   get isAway(): boolean {
     return this.#members.size === 0;
   }
@@ -291,8 +295,10 @@ export class ShareGroup implements MemberGroup {
     const unsent: Assignment[] = [];
     for (const { client, publication, assignment, options } of choices) {
       const { qos, messageId } = assignment;
-      // Nothing was sent, so that another member may get it, at QoS 2 too.
-      if (client.isClosed) {
+      // Nothing was sent, so that another member may get it, at QoS 2 too. The client may have got other publications
+      // meanwhile, and may not get more than its receive maximum [MQTT-3.3.4-9].
+      if (client.isClosed || (qos > 0 && client.connection.isFull)) {
+        client.cancel(messageId);
         unsent.push(assignment);
         continue;
       }

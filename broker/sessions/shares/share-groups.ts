@@ -152,8 +152,12 @@ export class ShareGroups {
     for (const { shared, options } of subscriptions) {
       const [group, open] = await this.#join(client, { identity, ...shared }, options);
       for (const assignment of open) {
-        client.begin({ group, assignment, publication: undefined });
+        // A SUBSCRIBE may have come first, and publications of this connection may be under way.
+        if (client.flight(assignment.messageId) !== undefined) continue;
+        const flight = { group, assignment, publication: undefined };
+        client.begin(flight);
         if (assignment.state === "released") released.push(assignment.messageId);
+        else client.unsent.push(flight);
       }
     }
     return released;
@@ -188,8 +192,8 @@ export class ShareGroups {
 
   async #resend(client: ShareClient, subscriptions: readonly Subscription[]): Promise<void> {
     const open = new Map<MemberGroup, Assignment[]>();
-    for (const { group, assignment } of client.flights())
-      if (assignment.state !== "released") open.set(group, [...(open.get(group) ?? []), assignment]);
+    for (const { group, assignment } of client.unsent.splice(0))
+      open.set(group, [...(open.get(group) ?? []), assignment]);
     for (const [group, assignments] of open) {
       const filter = sharedFilterText(group.ledger.name);
       const subscription = subscriptions.find(({ shared }) => sharedFilterText(shared) === filter);

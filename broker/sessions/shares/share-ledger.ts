@@ -43,6 +43,8 @@ export interface ShareLedger {
   readonly name: ShareName;
   /** Every publication up to this position was given to a member, waits, or is not for the group. */
   readonly sent: number;
+  /** As {@link sent}, and what is open up to this position is {@link waiting} or {@link held}: other nodes may have more. */
+  readonly settled: number;
   /** Publications that no member has, in order. */
   readonly waiting: readonly number[];
   /** The positions of what members have and may have to get again. */

@@ -1,7 +1,7 @@
 import type { MqttClient } from "mqtt";
 import { describe, expect, it } from "vitest";
 import { granted, type Inbox, NORTH, startTestBroker, temporaryFolder, topic } from "../broker-under-test.ts";
-import { idPacket, rawSession, subscribePacket, TYPE } from "../raw-client.ts";
+import { connectPacket, idPacket, rawClient, rawSession, subscribePacket, TYPE } from "../raw-client.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
 const SHARED = `$share/workers/${topic("cameras/+/events/#")}`;
@@ -85,6 +85,21 @@ describe("a shared subscription", () => {
       expect([filter, typeof grants === "string" ? grants : granted(grants)]).toEqual([filter, "refused"]);
     }
     expect(test.broker.stats()).toMatchObject({ refusedSubscriptions: filters.length, shareGroups: 0 });
+  });
+
+  it("begins with a SUBSCRIBE that comes in one write with CONNECT", async () => {
+    const test = await startTestBroker();
+    const camera = await test.client(NORTH);
+    for (const clean of [true, false]) {
+      const session = { clientId: "a", username: "alice", password: test.token(["dashboard:read"]), clean };
+      const client = await rawClient(test.broker.ports.mqtt);
+      client.send(Buffer.concat([connectPacket(session), subscribePacket([[SHARED, 1]])]));
+      await client.next(TYPE.suback);
+      await publish(camera, ["one"]);
+      expect(read(await client.next(TYPE.publish)).payload).toBe("one");
+      client.socket.destroy();
+      await expect.poll(() => test.broker.stats().clients).toBe(1);
+    }
   });
 
   it("is separate for each user", async () => {

@@ -216,7 +216,7 @@ op.Z = function(o)
 end
 
 op.Q = function(o)
-  return call('SET', prefix .. 'mqtt-share-once:' .. o.k, '1', 'NX', 'EX', 30) and 1 or 0
+  return call('SET', prefix .. 'mqtt-share-once:' .. o.k, '1', 'NX', 'EX', 10) and 1 or 0
 end
 
 local function tidy(g)
