@@ -236,22 +236,26 @@ describe("a shared subscription", () => {
   });
 
   it("finds all of its messages in a log that was compacted and trimmed", async () => {
-    const test = await startTestBroker({ env: { MAX_OFFLINE_LOG_BYTES: "8000000" } });
-    const { client } = await member(test, "a", 1, false);
-    await client.endAsync();
+    const dataPath = temporaryFolder();
+    const env = { MAX_OFFLINE_LOG_BYTES: "8000000" };
+    const before = await startTestBroker({ dataPath, env });
+    await (await member(before, "a", 1, false)).client.endAsync();
     const publish = (below: string, name: string) =>
-      test.broker.publish({ topic: topic(below), payload: Buffer.from(name.padEnd(60_000)), qos: 1, retain: false });
+      before.broker.publish({ topic: topic(below), payload: Buffer.from(name.padEnd(60_000)), qos: 1, retain: false });
     // For nobody, for the group, and again for nobody.
     for (const name of numbered(20)) await publish("cameras/north/other/x", name);
     for (const name of numbered(20)) {
       await publish("cameras/north/events/x", name);
       await publish("cameras/north/other/x", name);
     }
-    await test.logged("log of MQTT sessions compacted");
-    const password = test.token(["dashboard:read"]);
-    const { inbox } = await test.join({ username: "alice", password, clientId: "a", clean: false });
+    await before.logged("log of MQTT sessions compacted");
+    await before.broker.stop();
+    // The messages are not in memory any more.
+    const after = await startTestBroker({ dataPath, env });
+    const password = after.token(["dashboard:read"]);
+    const { inbox } = await after.join({ username: "alice", password, clientId: "a", clean: false });
     await expect.poll(() => payloads(inbox).map((text) => text.trim())).toEqual(numbered(20));
-    expect(test.broker.stats().droppedOfflineMessages).toBe(0);
+    expect(after.broker.stats().droppedOfflineMessages).toBe(0);
   });
 
   it("loses a member that unsubscribes, or whose session is discarded", async () => {
