@@ -72,6 +72,7 @@ function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, ser
   const { tls } = broker;
   const redisUrl = store.url;
   const limit = openFileLimit();
+  const mqttClients = outsideBroker === undefined ? broker.maxClients : 0;
   const here = serverUrl(host, bridge.port);
   const ports: Port[] = [["WS_PORT", bridge.port], ...(outsideBroker === undefined ? mqttPorts(broker) : [])];
   return {
@@ -90,7 +91,7 @@ function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, ser
     },
     ...(limit === undefined
       ? {}
-      : { "open files": () => [checkOpenFiles(limit, bridge.sockets.maxConnections, broker.maxClients)] }),
+      : { "open files": () => [checkOpenFiles(limit, bridge.sockets.maxConnections, mqttClients)] }),
     ...(outsideBroker === undefined ? {} : { MQTT_URL: () => checkOutsideBroker(outsideBroker) }),
     ...(tls === undefined || outsideBroker !== undefined
       ? {}
