@@ -1,5 +1,6 @@
 import { connect } from "mqtt";
 import { expect, it, onTestFinished } from "vitest";
+import { BadLink } from "../support/bad-link.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import { connected, inboxOf, NORTH, startTestBroker, topic } from "./broker-under-test.ts";
 
@@ -94,4 +95,44 @@ it("what a Mosquitto retains behind a bridge with MQTT 5 follows the broker, cle
     new Map([[first, "after"]]),
   );
   for (const client of [early, late]) await client.endAsync();
+});
+
+it("cameras at a Mosquitto reach the server through its bridge, also with what they send while the server is away", async () => {
+  const test = await startTestBroker();
+  const port = test.broker.ports.mqtt;
+  const proxy = await BadLink.open(port ?? 0);
+  onTestFinished(() => proxy.close());
+  const mosquitto = await startMosquitto({
+    lines: () => [
+      "connection up",
+      `address 127.0.0.1:${proxy.port}`,
+      "bridge_protocol_version mqttv50",
+      "cleansession false",
+      "notifications false",
+      "restart_timeout 1",
+      "remote_username bridge",
+      `remote_password ${test.token(["device:north"])}`,
+      `topic ${topic("cameras/north/#")} out 1`,
+      `topic ${topic("cameras/north/commands/+")} in 1`,
+    ],
+  });
+  onTestFinished(() => mosquitto.remove());
+  const camera = await connected(connect(mosquitto.url, { reconnectPeriod: 0 }));
+  const inbox = inboxOf(camera);
+  await camera.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
+  const event = topic("cameras/north/events/capture.completed");
+  const texts = () => test.ingest.accepted.map(({ payload }) => String(payload));
+  await camera.publishAsync(event, "1", { qos: 1 });
+  await expect.poll(texts).toEqual(["1"]);
+  proxy.down = true;
+  for (const text of ["2", "3", "4"]) await camera.publishAsync(event, text, { qos: 1 });
+  proxy.down = false;
+  await expect.poll(texts, { timeout: 30_000 }).toEqual(["1", "2", "3", "4"]);
+  await camera.publishAsync(topic("cameras/north/about"), "5", { qos: 1, retain: true });
+  await expect.poll(() => test.ingest.accepted.at(-1)).toMatchObject({ identity: "user:alice", qos: 1, retain: true });
+  const controller = await test.client({ username: "alice", password: test.token(["camera:north:control"]) });
+  await controller.publishAsync(topic("cameras/north/commands/capture.now"), JSON.stringify({ id: "c1" }), {
+    qos: 1,
+  });
+  expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual([expect.stringContaining('"id":"c1"')]);
 });

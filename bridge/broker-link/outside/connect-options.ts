@@ -36,7 +36,10 @@ const ADVICE: readonly [pattern: RegExp, advice: string][] = [
   ],
   [/ECONNREFUSED/, "nothing listens there: is the broker running, and are host and port of MQTT_URL right?"],
   [/ENOTFOUND|EAI_AGAIN/, "the host name is unknown: is the host of MQTT_URL right?"],
-  [/ENETUNREACH|EHOSTUNREACH|ETIMEDOUT|(connack|keepalive) timeout/i, "no answer: is the broker running, and is there a network?"],
+  [
+    /ENETUNREACH|EHOSTUNREACH|ETIMEDOUT|(connack|keepalive) timeout/i,
+    "no answer: is the broker running, and is there a network?",
+  ],
   [/self.signed|SELF_SIGNED|unable to verify|unable to get (local )?issuer/i, "set MQTT_CA to the broker's authority"],
   [/ALTNAME|altnames/, "the host of MQTT_URL must be one that the broker's certificate names"],
   [
