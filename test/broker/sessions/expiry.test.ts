@@ -1,4 +1,6 @@
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
+import { createRedisPlace } from "../../bridge/journal/redis-place.ts";
+import { startRedis } from "../../support/redis.ts";
 import { levelPlace, openStorage } from "./storage-over-journal.ts";
 
 const ALICE = { identity: "user:alice", permissions: [] };
@@ -75,4 +77,46 @@ it("an expiry interval goes on over a restart, and begins at the restart when th
   expect(second.storage.ownerOf("left")).toBeUndefined();
   now += 30_000;
   expect(await second.storage.expire(0, () => false)).toBe(1);
+});
+
+it("with two nodes, an expiry interval counts at each node, and begins at another node when a node ends before its client", async () => {
+  const server = await startRedis();
+  onTestFinished(() => server.remove());
+  const place = await createRedisPlace(server.url);
+  onTestFinished(() => place.dispose());
+  let now = DAY_MS;
+  const connected = new Set<string>();
+  const openNode = (name: string) =>
+    openStorage({
+      now: () => now,
+      openJournal: (clock) => place.openNode({ now: clock, waits: { heartbeatMs: 50 } }),
+      isConnected: (key) => connected.has(`${name} ${key}`),
+    });
+  const [one, two] = [await openNode("one"), await openNode("two")];
+  const leave = async (node: typeof one, name: string) => {
+    await node.storage.left("a");
+    connected.delete(`${name} a`);
+    node.storage.release("a");
+    await expect.poll(() => node.journal.mqtt.rows.writerOf("a")).toBe("nobody");
+  };
+  connected.add("one a");
+  expect(await one.storage.keep("a", ALICE, 60)).toEqual({ isResumed: false });
+  await leave(one, "one");
+  now += 59_999;
+  connected.add("two a");
+  expect(await two.storage.keep("a", ALICE, 60)).toEqual({ isResumed: true });
+  await leave(two, "two");
+  now += 60_000;
+  await expect.poll(() => one.journal.mqtt.rows.writerOf("a")).toBe("nobody");
+  connected.add("one a");
+  expect(await one.storage.keep("a", ALICE, 60)).toEqual({ isResumed: false });
+
+  // The node ends while the client is connected.
+  now += 1_000_000;
+  await one.close();
+  await expect.poll(() => two.journal.mqtt.rows.writerOf("a")).toBe("nobody");
+  now += 59_999;
+  expect(await two.storage.expire(0, () => false)).toBe(0);
+  now += 1;
+  expect(await two.storage.expire(0, () => false)).toBe(1);
 });
