@@ -201,6 +201,11 @@ export interface BrokerRows {
   /** After a reset: whether this node has written the client's rows since before, so that it knows newer ones than the store. */
   isUnchanged(client: string): boolean;
   /**
+   * After a reset: the store has everything that this node knows of its clients. Until then, a client that connects to
+   * another node waits, for a bounded time.
+   */
+  settle(): void;
+  /**
    * Removes the client's session, durably. @returns false if another node has just changed it: it stays
    * @throws {StoreUnavailableError}
    */
@@ -278,6 +283,11 @@ export interface MqttLog {
   incomingIds(): AsyncIterable<IncomingId>;
   /** Resolves when the ids are durably removed. @throws {StoreUnavailableError} they are removed later */
   removeIncomingIds(ids: readonly IncomingId[]): Promise<void>;
+  /**
+   * Stores these as all ids of the session, after the store has lost removals: with an id that the client has ended, its
+   * next publication would be taken for a repetition. Undefined: the store loses nothing. @throws {StoreUnavailableError}
+   */
+  readonly replaceIncomingIds?: ((session: string, messageIds: readonly number[]) => Promise<void>) | undefined;
   /**
    * Calls back when this node has missed publications, or the store has lost some. Everything that was loaded from the
    * log must be loaded again. With several nodes only.

@@ -5,7 +5,7 @@ import type { TopicTree } from "../../contract/topics.ts";
 import { LeaseLostError } from "../../platform/errors.ts";
 import type { Publish } from "../broker-link/publish.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
-import type { Entry, Journal } from "../journal/journal.ts";
+import type { Entry, Journal, Recovery } from "../journal/journal.ts";
 import type { CheckpointedRules } from "./watcher-rules.ts";
 
 export interface CheckpointOptions {
@@ -47,11 +47,11 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
   const unsaved = new Map<string, Json | null>();
 
   const apply = (entry: Entry): void => {
-    if (entry.position <= position) return;
     position = entry.position;
     rules.apply(entry);
   };
   const unfollow = journal.follow((entries) => {
+    // After a failover that lost entries, new ones have positions that this watcher has seen.
     if (waiting === undefined) for (const entry of entries) apply(entry);
     else waiting.push(...entries);
   });
@@ -59,14 +59,14 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
   /** @returns false when there is no checkpoint, or entries above its position have expired */
   async function resume(): Promise<boolean> {
     const read = checkpointSchema.safeParse((await documents.get(CHECKPOINTS, collection))?.value);
-    if (!read.success || !journal.recovery(DASHBOARD, read.data).complete) return false;
+    if (!read.success || !isContinued(journal.recovery(DASHBOARD, read.data), read.data.position)) return false;
     for (const { key, value } of await documents.list(collection)) rules.restore(key, value);
     position = read.data.position;
     const until = journal.head;
     for (let after = position; after < until; ) {
       const page = await journal.read({ after });
       if (page.gap !== undefined) rules.missed?.();
-      for (const entry of page.entries) apply(entry);
+      for (const entry of page.entries) if (entry.position > position) apply(entry);
       after = page.next;
     }
     position = Math.max(position, until);
@@ -112,7 +112,7 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
     unfollow();
     throw error;
   }
-  for (const entry of waiting) apply(entry);
+  for (const entry of waiting) if (entry.position > position) apply(entry);
   waiting = undefined;
   // If this node dies now, the next node continues here.
   void enqueueSave();
@@ -129,4 +129,9 @@ export async function followFromCheckpoint(rules: CheckpointedRules, options: Ch
       await enqueueSave();
     },
   };
+}
+
+/** Whether the journal has everything above the position, perhaps in an epoch that continues the checkpoint's epoch. */
+function isContinued(recovery: Recovery, position: number): boolean {
+  return recovery.complete || (recovery.reason === "epoch_changed" && recovery.keptFrom === position);
 }

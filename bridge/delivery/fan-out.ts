@@ -111,8 +111,11 @@ export class FanOut {
   }
 
   /** Never throws, because the journal calls this within an append. */
-  readonly #route = (entries: readonly Entry[]): void => {
+  readonly #route = (given: readonly Entry[]): void => {
     try {
+      // After a reset, subscribers read what this node has missed.
+      const isNew = (given[0]?.position ?? 0) > this.#edge;
+      const entries = isNew ? given : given.filter(({ position }) => position > this.#edge);
       this.recentEntries.push(entries);
       for (const entry of entries) {
         this.#edge = entry.position;

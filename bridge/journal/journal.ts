@@ -195,7 +195,10 @@ export interface Journal {
    *   acknowledged, and should retry.
    */
   append(message: JournalMessage): Promise<Appended>;
-  /** Calls back with each batch of new, durable entries, in order. @returns stops following */
+  /**
+   * Calls back with each batch of new, durable entries, in order. After {@link onReset}, entries may follow whose positions
+   * were those of lost ones. @returns stops following
+   */
   follow(onEntries: (entries: readonly Entry[]) => void): () => void;
   /** @throws {StoreUnavailableError} the store cannot be read */
   replay(request: ReplayRequest): Promise<ReplayPage>;

@@ -96,12 +96,14 @@ export class SessionLifetimes {
   /** This node has missed publications. Its clients reconnect immediately, and their sessions continue. */
   async #reload(lost: LostPublications | undefined): Promise<void> {
     const known = lost === undefined ? undefined : this.sessions.lose(lost);
+    const incoming = new Map([...(known?.keys() ?? [])].map((key) => [key, this.incoming.of(key)]));
     this.#options.closeClients(undefined);
     for (let isLoaded = false; !isLoaded && !this.#isClosed; ) {
       try {
         this.#reportLosses(await this.#loadSessions(known));
         // Before their clients connect to other nodes.
-        if (known !== undefined) await this.sessions.flush();
+        if (known !== undefined) await Promise.all([this.sessions.flush(), this.#restoreIncoming(incoming)]);
+        this.#options.log.rows.settle();
         this.incoming.clearAll();
         await Promise.all([this.retained.load(), this.#loadIncomingIds()]);
         isLoaded = true;
@@ -110,6 +112,12 @@ export class SessionLifetimes {
         await new Promise((resolve) => setTimeout(resolve, RELOAD_PAUSE_MS));
       }
     }
+  }
+
+  async #restoreIncoming(incoming: ReadonlyMap<string, readonly number[]>): Promise<void> {
+    const { log } = this.#options;
+    const own = [...incoming].filter(([key]) => log.rows.isUnchanged(key));
+    await Promise.all(own.map(([key, ids]) => log.replaceIncomingIds?.(key, ids)));
   }
 
   async #loadIncomingIds(): Promise<void> {

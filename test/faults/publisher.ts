@@ -4,6 +4,8 @@ import { MqttWire } from "../support/mqtt-wire.ts";
 
 const IN_FLIGHT = 20;
 const RECONNECT_MS = 50;
+/** As devices do that count to a small number: each id is used again soon. */
+const IDS = 500;
 
 export interface PublisherOptions {
   /** Default 1. */
@@ -126,7 +128,7 @@ export class Publisher {
 }
 
 function idOf(n: number): number {
-  return 1 + (n % 65_535);
+  return 1 + (n % IDS);
 }
 
 function release(n: number): Packet {

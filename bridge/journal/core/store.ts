@@ -42,6 +42,7 @@ export interface JournalStore {
   trim(readers: Iterable<JournalReader>): Promise<number>;
   readonly incomingIds: MqttLog["incomingIds"];
   readonly removeIncomingIds: MqttLog["removeIncomingIds"];
+  readonly replaceIncomingIds?: MqttLog["replaceIncomingIds"];
   /** Notes that a command is finished. @returns whether {@link flushFinished} has something to write */
   finished(position: number): boolean;
   /** Removes finished commands. Those that are not removed join a later write. */
@@ -71,8 +72,11 @@ export interface StoreOwner {
   ): void;
   /** Counts appends of this node, so that retention runs. */
   appended(count: number): void;
-  /** The view was replaced. @param replaced set if it has another epoch */
-  reset(replaced: ReplacedEpoch | undefined): void;
+  /**
+   * The view was replaced. @param replaced set if it has another epoch
+   * @param missed entries up to the head that the followers have not received, as far as the store still has them
+   */
+  reset(replaced: ReplacedEpoch | undefined, missed: readonly Entry[]): void;
   /** {@link JournalStore.unfinished} has new commands. */
   foundUnfinished(): void;
 }

@@ -56,6 +56,7 @@ export class StoredJournal implements Journal, StoreOwner {
       append: (publication) => this.#appendForMqtt(publication),
       incomingIds: store.incomingIds,
       removeIncomingIds: store.removeIncomingIds,
+      replaceIncomingIds: store.replaceIncomingIds,
       onReset: (listener) => this.log.onReset(listener),
       earlier: store.earlier,
       shares: store.shares,
@@ -189,11 +190,12 @@ export class StoredJournal implements Journal, StoreOwner {
     if (this.#untrimmedAppends >= BACKGROUND.trimEveryAppends) this.#trimInBackground();
   }
 
-  reset(replaced: ReplacedEpoch | undefined): void {
+  reset(replaced: ReplacedEpoch | undefined, missed: readonly Entry[]): void {
     this.#lostEvents += replaced?.lostEvents ?? 0;
     this.#resetListeners.call(replaced);
     for (const look of this.#reaching) look();
     if (replaced !== undefined) this.log.reset(replaced);
+    if (missed.length > 0) this.#followers.call(missed);
     this.foundUnfinished();
   }
 

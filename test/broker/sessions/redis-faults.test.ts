@@ -194,8 +194,10 @@ describe("a Redis that stops", () => {
     await camera.publishAsync(topic("cameras/north/about"), "x", { qos: 1, retain: true });
     await stored.inbox.has(1);
     await cluster.server.stop("SIGKILL");
+    // They may be closed before the start returns.
+    const disconnected = Promise.all([clean.client, stored.client, camera].map(closed));
     await cluster.server.startEmpty();
-    await Promise.all([clean.client, stored.client, camera].map(closed));
+    await disconnected;
     await expect.poll(() => b.broker.stats()).toMatchObject({ sessions: 0, retainedMessages: 0, offlineMessages: 0 });
     const back = await joinAfterFault(b, viewer(b, "stored"));
     await back.client.subscribeAsync(topic("cameras/#"), { qos: 1 });

@@ -346,7 +346,7 @@ describe("the data in Redis", () => {
         .map((key) => key.slice(cluster.prefix.length))
         .filter((key) => /^(mqtt-|incoming)/.test(key));
     // What is left has one entry for each living node, or is bounded.
-    await expect.poll(rows).toEqual(["mqtt-changes", "mqtt-taken"]);
+    await expect.poll(rows).toEqual(["mqtt-changes", "mqtt-masters", "mqtt-taken"]);
   });
 
   it("of an unused session is discarded after MQTT_SESSION_HOURS, unlike the data of a session in use", async () => {

@@ -77,6 +77,8 @@ export class LevelBrokerRows implements BrokerRows {
 
   release(): void {}
 
+  settle(): void {}
+
   isUnchanged(): boolean {
     return true;
   }

@@ -73,6 +73,8 @@ export class RedisBrokerRows implements BrokerRows {
   /** The number of the newest change that was applied. */
   applied = 0;
   #tokens = 0;
+  /** The Redis master that has everything that this node knows, and whether Redis knows that. */
+  #settled = { master: "", isKnown: true };
   #unlisten: (() => void)[] = [];
   #looking: Promise<void> | undefined;
   /** Whether this node was the first one at the last look. */
@@ -101,6 +103,7 @@ export class RedisBrokerRows implements BrokerRows {
   async start(): Promise<void> {
     this.#read = await this.#newestChange();
     await this.#writer.register();
+    this.settle();
     const { membership } = this.#options;
     this.#unlisten = [
       membership.onRejoin(() => {
@@ -196,6 +199,25 @@ export class RedisBrokerRows implements BrokerRows {
     return this.#isFirst && performance.now() < this.#options.membership.aliveUntil;
   }
 
+  settle(): void {
+    const { master } = this.#writer;
+    if (master === "" || (this.#settled.isKnown && this.#settled.master === master)) return;
+    this.#settled = { master, isKnown: false };
+    void this.#arrive();
+  }
+
+  async #arrive(): Promise<void> {
+    const settled = this.#settled;
+    if (settled.isKnown || settled.master !== this.#writer.master) return;
+    try {
+      await this.#writer.arrive(settled.master);
+      settled.isKnown = true;
+    } catch (error) {
+      // The next heartbeat tries again.
+      if (!(error instanceof StoreUnavailableError)) throw error;
+    }
+  }
+
   /** The newest change up to which this node knows what its sessions need: those that it takes come with {@link take}. */
   get known(): number {
     let { applied } = this;
@@ -266,6 +288,7 @@ export class RedisBrokerRows implements BrokerRows {
     this.#listener = undefined;
     this.#read = undefined;
     this.#waiting = [];
+    this.#settled = { master: "", isKnown: true };
     this.#writersBefore = this.#writers;
     this.#writers = new Map();
     this.#unknown.clear();
@@ -380,6 +403,7 @@ export class RedisBrokerRows implements BrokerRows {
 
   async #lookOnce(): Promise<void> {
     const term = this.#term;
+    await this.#arrive();
     try {
       const isFirst = await this.#writer.look(CLIENTS_PER_LOOK);
       this.#isFirst = isFirst && term === this.#term;

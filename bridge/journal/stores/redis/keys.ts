@@ -34,6 +34,7 @@
  * | `mqtt-writers` | hash | client → its generation, and the run to which it is connected, or `-` |
  * | `mqtt-held:{run}` | set | the clients that are connected to the run; `shares` is not empty while there are groups of shared subscriptions |
  * | `mqtt-taken` | hash | run → the newest generation that it took |
+ * | `mqtt-masters` | hash | run → the run id of the Redis master to which it has come, and has written what that master had lost |
  * | `mqtt-changes` | stream | who writes a client's rows: see `scripts/rows.lua` |
  * | `mqtt-take-over` | string | the token of the run that takes over the data of an earlier version now; expires |
  * | `mqtt-shares` | hash | group of shared subscriptions → its name |

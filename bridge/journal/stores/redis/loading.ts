@@ -3,7 +3,7 @@ import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { Connection } from "../../../../platform/redis/connection.ts";
 import { partsOf } from "../../../../platform/redis/reply.ts";
 import { PublicationRows } from "../../core/publication-rows.ts";
-import type { StateEntry } from "../../journal.ts";
+import type { Entry, StateEntry } from "../../journal.ts";
 import { CHUNKS_PER_READ, type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
@@ -146,6 +146,27 @@ async function catchUp(connection: Connection, keys: JournalKeys, view: RedisVie
     }
   }
   return true;
+}
+
+/** Entries that are passed on after a reload at most. */
+const MAX_MISSED_ENTRIES = 10_000;
+
+/** The newest entries above the position, up to the head of the view, that the log still has. @throws {StoreUnavailableError} */
+export async function missedEntries(
+  connection: Connection,
+  keys: JournalKeys,
+  after: number,
+  { head }: RedisView,
+): Promise<Entry[]> {
+  const missed: Entry[] = [];
+  for (let at = Math.max(after, head - MAX_MISSED_ENTRIES); at < head; ) {
+    const chunks = await readLog(connection, keys, at);
+    for (const chunk of chunks) for (const entry of entriesOf(chunk)) if (entry.position <= head) missed.push(entry);
+    const last = chunks.at(-1);
+    if (last === undefined) break;
+    at = last.base + last.size;
+  }
+  return missed;
 }
 
 async function readLog(connection: Connection, keys: JournalKeys, after: number): Promise<Chunk[]> {

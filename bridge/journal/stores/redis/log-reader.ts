@@ -34,6 +34,8 @@ interface LogReaderOptions {
   onPublicationFloor: (floor: number, trimmedBytes: number) => void;
   /** The run has removed publications of this size up to the position: all removed bytes are `removedBytes`. */
   onCompacted: (run: string, upTo: number, bytes: number, removedBytes: number) => void;
+  /** Called when Redis, after it was unreachable, still has everything that this node has published. */
+  onContinues: () => void;
   /** Reloads the journal. Resolves when the new view is loaded. */
   onJournalChanged: (continuity: Exclude<Continuity, "continues">) => Promise<void>;
   logger: Logger;
@@ -82,11 +84,15 @@ export class LogReader {
       try {
         await connection.ready(READY_TIMEOUT_MS);
         // After a failure Redis may hold another journal, so this is checked before the next blocking read.
-        const continuity = failures === 0 ? await this.#read() : await this.#check();
+        const wasChecked = failures > 0;
+        const continuity = wasChecked ? await this.#check() : await this.#read();
         failures = 0;
         if (this.unavailableReason !== undefined) logger.info("the log of the journal is read again");
         this.unavailableReason = undefined;
-        if (continuity === "continues") continue;
+        if (continuity === "continues") {
+          if (wasChecked) this.#options.onContinues();
+          continue;
+        }
         this.#headWithoutEntries = undefined;
         await this.#options.onJournalChanged(continuity);
         this.#trimsId = this.#options.cursor().trimsId;

@@ -29,9 +29,10 @@ import type { Journal } from "../../journal.ts";
 import type { ReferencedPreviews } from "../../preview-references.ts";
 import { RedisBrokerRows } from "./broker-rows.ts";
 import { RedisEarlierRows } from "./earlier-rows.ts";
+import { RedisIncomingIds } from "./incoming-ids.ts";
 import { type JournalKeys, journalKeys } from "./keys.ts";
 import { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
-import { type Loaded, load, renewEpoch } from "./loading.ts";
+import { type Loaded, load, missedEntries, renewEpoch } from "./loading.ts";
 import { LogReader } from "./log-reader.ts";
 import { reportLost } from "./lost-entries.ts";
 import { OpenPublications } from "./open-publications.ts";
@@ -122,6 +123,7 @@ class RedisStore implements JournalStore {
   readonly #settings: Settings;
   readonly #links: Links;
   readonly #open: OpenPublications;
+  readonly #incoming: RedisIncomingIds;
   readonly #writer: Writer;
   readonly #publisher: Publisher;
   readonly #log: LogReader;
@@ -167,6 +169,7 @@ class RedisStore implements JournalStore {
       onJournalChanged: (isRolledBack) => this.#reload(isRolledBack),
     };
     this.#open = open;
+    this.#incoming = new RedisIncomingIds(writing, keys);
     this.publications = publications;
     this.earlier = new RedisEarlierRows({
       ...{ connection: writing, keys, view, logger },
@@ -197,6 +200,7 @@ class RedisStore implements JournalStore {
         this.view.publications.trimmed(0, removedBytes);
         if (by !== run) owner.log.compacted(upTo, bytes);
       },
+      onContinues: () => this.rows.settle(),
       onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
     });
     this.pages = new RedisPages(reading, keys, () => this.view.channels, logger);
@@ -244,19 +248,9 @@ class RedisStore implements JournalStore {
   /** None: a session's ids are read when its client connects, because the client may have been at another node. */
   async *incomingIds(): AsyncGenerator<IncomingId> {}
 
-  removeIncomingIds: JournalStore["removeIncomingIds"] = async (ids) => {
-    const { writing, keys } = this.#links;
-    const bySession = new Map<string, number[]>();
-    for (const { session, messageId } of ids) {
-      const known = bySession.get(session);
-      if (known === undefined) bySession.set(session, [messageId]);
-      else known.push(messageId);
-    }
-    await writing.do((redis) =>
-      Promise.all([...bySession].map(([session, numbers]) => redis.srem(keys.incoming(session), ...numbers))),
-    );
-    await writing.replicated();
-  };
+  removeIncomingIds: JournalStore["removeIncomingIds"] = (ids) => this.#incoming.remove(ids);
+  replaceIncomingIds: NonNullable<JournalStore["replaceIncomingIds"]> = (session, ids) =>
+    this.#incoming.replace(session, ids);
 
   /** Replaces the view, because Redis holds another journal or because this node missed entries. */
   #reload(isRolledBack: boolean): Promise<void> {
@@ -275,6 +269,8 @@ class RedisStore implements JournalStore {
     const loaded = await load(reading, keys, limits, retentionEvents);
     warnOfSkippedStates(loaded.view.states, logger);
     const isOther = loaded.view.epoch !== before.epoch;
+    const known = isOther ? shared : before.head;
+    const missed = known === undefined ? [] : await missedEntries(reading, keys, known, loaded.view);
     if (isOther) await this.#open.reset(reading, loaded.view.head);
     else await this.#owner.log.continueTo(loaded.view);
     this.#loaded = loaded;
@@ -284,10 +280,13 @@ class RedisStore implements JournalStore {
       this.#open.addOrphan(base + 1, base + batch.size);
     }
     if (isOther)
-      this.#owner.reset(reportLost({ ...this.#settings, before, now: loaded.view, shared, run: membership.nodeId }));
+      this.#owner.reset(
+        reportLost({ ...this.#settings, before, now: loaded.view, shared, run: membership.nodeId }),
+        missed,
+      );
     else {
       logger.warn({ head: before.head }, "node was disconnected from redis for longer than events are kept");
-      this.#owner.reset(undefined);
+      this.#owner.reset(undefined, missed);
     }
     await this.#retention.schedule(loaded.excess);
   }

@@ -8,6 +8,9 @@ import { ROWS } from "./scripts.ts";
 /** How long a changed row waits for others to join. */
 const FLUSH_DELAY_MS = 50;
 const RETRY_MS = 200;
+/** How long a client that connects waits for the node that had it, which may not have come to a new Redis master yet. */
+const MAX_TAKE_WAIT_MS = 4_000;
+const TAKE_RETRY_MS = 50;
 const MAX_BATCH = 1_000;
 const MAX_BATCH_CHARS = 512 * 1024;
 /** Closing waits this long for the last rows. */
@@ -101,10 +104,29 @@ export class RowWriter {
 
   async take(client: string, token: string): Promise<{ session: string; incomingIds: number[]; will: string }> {
     this.#releasing.delete(client);
-    const [generation, , session, ids, will = ""] = partsOf(await this.#run(["T", client, token]));
+    const [generation, , session, ids, will = ""] = await this.#take(client, token);
     // This node may have read the change already.
     if (this.#options.writerOf(client)?.generation !== String(generation)) this.#taken.set(client, String(generation));
     return { session: String(session), incomingIds: partsOf(ids ?? []).map(Number), will: String(will) };
+  }
+
+  /** After a failover, the client's node may know more than the new master, and has to write that first. */
+  async #take(client: string, token: string): Promise<readonly Reply[]> {
+    for (let leftMs = MAX_TAKE_WAIT_MS; ; leftMs -= TAKE_RETRY_MS) {
+      const taken = partsOf(await this.#run(["T", client, token, this.master, leftMs > 0 ? 1 : 0]));
+      if (taken[0] !== "wait") return taken;
+      await new Promise((resolve) => setTimeout(resolve, TAKE_RETRY_MS));
+    }
+  }
+
+  /** The run id of the Redis master to which this node is connected. */
+  get master(): string {
+    return this.#options.connection.opened?.runId ?? "";
+  }
+
+  /** This run has come to the master, and has written what the master had lost. */
+  async arrive(master: string): Promise<void> {
+    await this.#run(["A", master]);
   }
 
   /** This node has read the change of its take. */

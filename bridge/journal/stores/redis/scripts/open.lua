@@ -21,7 +21,8 @@ for _, sender in ipairs(redis.call('ZRANGE', prefix .. 'senders', 0, -1)) do
 end
 for _, name in ipairs({'log', 'kept', 'floors', 'oldest', 'excess', 'held', 'chunk-ids', 'lingering', 'trims', 'ids', 'senders',
     'state', 'estates', 'claims', 'publications', 'compacted', 'publication-floors', 'retained',
-    'retained-topics', 'mqtt-rows', 'mqtt-writers', 'mqtt-taken', 'mqtt-changes'}) do
+    'retained-topics', 'mqtt-rows', 'mqtt-writers', 'mqtt-taken', 'mqtt-masters',
+    'mqtt-changes'}) do
   redis.call('UNLINK', prefix .. name)
 end
 redis.call('HSET', prefix .. 'meta', 'epoch', candidate, 'head', '0', 'stamp', '-')

@@ -2,8 +2,10 @@
 -- The number of that change is the client's generation. What was decided with an older generation is refused.
 --
 -- Arguments: prefix, epoch, run, the sorted set of living nodes; then operations, each a letter with its arguments:
--- - `T client token`: takes the client, and removes its will. Result: the generation, the generation and run from
---   before or "", the session's row or "", the session's incoming ids, the will's row or "".
+-- - `T client token master waits`: takes the client, and removes its will. Result: the generation, the generation and run
+--   from before or "", the session's row or "", the session's incoming ids, the will's row or "". If `waits` is 1, and the
+--   client's run has not come to this master yet, which may have lost what the run knows: `wait`.
+-- - `A master`: the run has come to the master, and has written what the master had lost.
 -- - `S client generation key row`: stores the row; an empty row is removed. Result: 1, or 0 when it is refused.
 -- - `D client generation`: removes the client's session. Result: 1 or 0.
 -- - `L client generation`: the client has left the run. Result: 1; 2 when it has no session; 0 when it is refused.
@@ -57,9 +59,17 @@ end
 
 local op = {}
 
+local masters = prefix .. 'mqtt-masters'
+
+op.A = function() return call('HSET', masters, run, text()) end
+
 op.T = function()
-  local client, token = text(), text()
+  local client, token, master, waits = text(), text(), text(), text()
   local _, before, known = writer_of(client)
+  if waits == '1' and before and before ~= run and call('ZSCORE', members, before) then
+    local last = call('HGET', masters, before)
+    if last and last ~= master then return {'wait'} end
+  end
   local number = announce('t', client, nil, token)
   if before and before ~= '-' and before ~= run then call('SREM', held(before), client) end
   call('HSET', writers, client, number .. ' ' .. run)
@@ -156,6 +166,7 @@ op.B = function()
       -- From now on, no floor of this run protects what its sessions need: see trim-publications.
       call('HSET', prefix .. 'meta', 'rowBarrier', newest)
       call('HDEL', taken, other)
+      call('HDEL', masters, other)
       call('HDEL', prefix .. 'publication-floors', other)
     end
   end

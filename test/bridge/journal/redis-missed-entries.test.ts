@@ -1,0 +1,96 @@
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import { afterEach, beforeEach, expect, onTestFinished, test } from "vitest";
+import { followFromCheckpoint } from "../../../bridge/cameras/checkpoint.ts";
+import type { CheckpointedRules } from "../../../bridge/cameras/watcher-rules.ts";
+import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import { openRedis } from "../../../platform/redis/connections.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { from, message, range } from "./messages.ts";
+import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
+
+const WAITS = { blockMs: 50, heartbeatMs: 50, deadAfterMs: 60_000 };
+
+let server: RedisServer;
+let place: RedisPlace;
+
+beforeEach(async () => {
+  server = await startRedis();
+  place = await createRedisPlace(server.url);
+});
+afterEach(async () => {
+  await place.dispose();
+  await server.remove();
+});
+
+async function append(journal: Journal, ...seqs: number[]): Promise<void> {
+  for (const seq of seqs) await journal.append(message(from("device:north", "s", seq)));
+}
+
+/** @returns the positions that a watcher with a checkpoint applies */
+async function watch(journal: Journal): Promise<number[]> {
+  const path = await mkdtemp(join(tmpdir(), "skylapse-watch-"));
+  const logger = pino({ level: "silent" });
+  const cluster = await openLocalCluster({ path, logger });
+  const positions: number[] = [];
+  const rules: CheckpointedRules = {
+    ...{ collection: "positions", changed: new Set(), restore: () => {}, document: () => null },
+    apply: ({ position }) => void positions.push(position),
+  };
+  const watcher = await followFromCheckpoint(rules, { journal, documents: cluster.documents, logger });
+  onTestFinished(async () => {
+    await watcher.stop();
+    await cluster.stop();
+    await rm(path, { recursive: true });
+  });
+  return positions;
+}
+
+async function folderOf({ url }: RedisServer): Promise<string> {
+  const other = await createRedisPlace(url);
+  const [, folder = ""] = (await other.admin.config("GET", "dir")) as [string, string];
+  await other.dispose();
+  return join(folder, "appendonlydir");
+}
+
+test("after Redis has lost entries, followers and watchers get those that other nodes appended before this node was back", async () => {
+  const node = await place.openNode({ waits: WAITS });
+  const followed: number[] = [];
+  node.follow((entries) => void followed.push(...entries.map(({ position }) => position)));
+  const watched = await watch(node);
+  await append(node, 1, 2, 3);
+  const data = await folderOf(server);
+  const older = `${data}-older`;
+  await server.stop();
+  await cp(data, older, { recursive: true });
+  await server.start();
+  await expect.poll(() => append(node, 4, 5, 6).then(() => "appended", String)).toBe("appended");
+
+  // Another Redis goes on from the older data, as the new master does, and another node appends there first.
+  await server.stop();
+  const spare = await startRedis();
+  const spareData = await folderOf(spare);
+  await spare.stop();
+  await rm(spareData, { recursive: true });
+  await cp(older, spareData, { recursive: true });
+  await spare.start();
+  const prefix = place.prefix.replace(/[{}]|:$/g, "");
+  const redis = openRedis({ url: spare.url, prefix, logger: pino({ level: "silent" }) });
+  const other = await place.openNode({ waits: WAITS, redis });
+  await append(other, 11, 12);
+  await other.close();
+  await redis.close();
+  await spare.stop();
+  await rm(data, { recursive: true });
+  await cp(spareData, data, { recursive: true });
+  await spare.remove();
+  await server.start();
+
+  await expect.poll(() => append(node, 13).then(() => "appended", String)).toBe("appended");
+  expect(followed).toEqual([...range(1, 6), 4, 5, 6]);
+  expect(watched).toEqual(followed);
+  expect(node.lostEvents).toBe(3);
+});
