@@ -102,6 +102,19 @@ describe("a malformed CONNECT", () => {
     expect(test.broker.stats().clients).toBe(0);
   });
 
+  it("with a will with a truncated user property is refused, so that no subscriber gets it", async () => {
+    const test = await startTestBroker();
+    const client = new Client5(test.broker.ports.mqtt);
+    const will = { topic: "a", payload: Buffer.from("x"), properties: { userProperties: { name: "v" } } };
+    const bytes = generate(connectPacket5({ ...NORTH5, will }), { protocolVersion: 5 });
+    // The value is one byte longer than the properties.
+    const at = bytes.indexOf("name") + "name".length;
+    bytes.writeUInt16BE(2, at);
+    client.sendBytes(bytes);
+    expect((await client.next("connack")).reasonCode).toBe(0x81);
+    await client.ended;
+  });
+
   it.each<[string, NonNullable<Parameters<typeof connectPacket5>[0]["will"]>, number]>([
     ["QoS 3 [MQTT-3.1.2-12]", { topic: "a", payload: Buffer.from("x") }, 0x81],
     ["a wildcard in its topic", { topic: "a/#", payload: Buffer.from("x") }, 0x90],
