@@ -13,11 +13,10 @@ function changed(change: (bytes: Buffer) => void): Buffer {
 const FLAGS_AT = 9;
 
 describe("CONNACK", () => {
-  it("accepts with the limits of the server, and no session present [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.2-2]", async () => {
+  it("accepts with the limits of the server, and no session present [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.2-2] [MQTT-3.1.2-21] [MQTT-3.2.2-21]", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_KEEPALIVE_SECONDS: "30" } });
     const { client, connack } = await tryConnect5(test, { ...NORTH5, keepalive: 60 });
     expect(connack).toMatchObject({ sessionPresent: false, reasonCode: 0 });
-    // [MQTT-3.1.2-21] [MQTT-3.2.2-21]
     expect(connack.properties).toMatchObject({ receiveMaximum: 1000, topicAliasMaximum: 64, serverKeepAlive: 30 });
     expect(connack.properties?.maximumPacketSize).toBeGreaterThan(262_144);
     await client.ping();
@@ -152,7 +151,7 @@ describe("after CONNECT", () => {
   });
 
   it.each<[string, readonly number[], number]>([
-    ["an AUTH [MQTT-4.12.0-6]", [0xf0, 0], 0x82],
+    ["an AUTH [MQTT-4.12.0-6] [MQTT-4.12.0-7]", [0xf0, 0], 0x82],
     ["a CONNACK", [0x20, 3, 0, 0, 0], 0x82],
     ["a packet of type 0", [0x00, 0], 0x82],
     ["a PINGREQ with flags [MQTT-2.1.3-1]", [0xc1, 0], 0x81],

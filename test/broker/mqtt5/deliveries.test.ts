@@ -51,7 +51,7 @@ describe.each([0, 60])("with a session expiry interval of %i s", (sessionExpiryI
     expect(reader.packets).toEqual([]);
   });
 
-  it("a PUBREC of an unknown message is answered with PUBREL 0x92", async () => {
+  it("a PUBREC of an unknown message is answered with PUBREL 0x92 [MQTT-3.6.2-1]", async () => {
     const { reader } = await connectedReader({ properties: { sessionExpiryInterval } });
     reader.send({ cmd: "pubrec", messageId: 77, reasonCode: 0 });
     expect(await reader.next("pubrel")).toMatchObject({ messageId: 77, reasonCode: 0x92 });

@@ -23,7 +23,7 @@ describe.each([0, 60])("a shared subscription with a session expiry interval of 
     return { test, writer, join };
   };
 
-  it("divides the messages between its members, with the identifier of each [MQTT-4.8.2-4]", async () => {
+  it("divides the messages between its members, with the identifier of each", async () => {
     const { writer, join } = await start();
     const [one, two] = [await join("one"), await join("two")];
     for (const payload of ["1", "2", "3", "4"])
@@ -34,7 +34,7 @@ describe.each([0, 60])("a shared subscription with a session expiry interval of 
     expect(rest.sort()).toEqual(["1", "2", "3", "4"]);
   });
 
-  it("gives what a member has not acknowledged to another one when the member disconnects [MQTT-4.8.2-3]", async () => {
+  it("gives what a member has not acknowledged to another one when the member disconnects", async () => {
     const { writer, join } = await start();
     const one = await join("one");
     await writer.publish("a/b", "1");
@@ -69,7 +69,7 @@ describe.each([0, 60])("a shared subscription with a session expiry interval of 
   });
 });
 
-it("a persistent member gets its open QoS 2 exchange again", async () => {
+it("a persistent member gets its open QoS 2 exchange again [MQTT-4.8.2-4]", async () => {
   const test = await startTestBroker();
   const options = { ...userOf(test, ["admin"], "one"), clean: false, properties: { sessionExpiryInterval: 60 } };
   const one = await connect5(test, options);
@@ -85,4 +85,37 @@ it("a persistent member gets its open QoS 2 exchange again", async () => {
   again.send({ cmd: "pubcomp", messageId, reasonCode: 0 });
   await writer.publish("a", "2", { messageId: 8 });
   expect((await again.next("publish")).payload.toString()).toBe("2");
+});
+
+it("each member gets messages with its own granted QoS [MQTT-4.8.2-3]", async () => {
+  const test = await startTestBroker();
+  const one = await connect5(test, userOf(test, ["admin"], "one"));
+  await one.subscribe(FILTER, { qos: 1 });
+  const two = await connect5(test, userOf(test, ["admin"], "two"));
+  await two.subscribe(FILTER, { qos: 2 });
+  const writer = await connect5(test, userOf(test, ["admin"], "writer"));
+  for (const messageId of [1, 2]) await writer.publish("a", "x", { qos: 2, messageId });
+  expect([(await one.next("publish")).qos, (await two.next("publish")).qos]).toEqual([1, 2]);
+});
+
+it("no other member gets a message that a member has refused, or that was in a QoS 2 exchange with a member whose session ended [MQTT-4.8.2-5] [MQTT-4.8.2-6]", async () => {
+  const test = await startTestBroker();
+  const one = await connect5(test, userOf(test, ["admin"], "one"));
+  await one.subscribe(FILTER, { qos: 2 });
+  const writer = await connect5(test, userOf(test, ["admin"], "writer"));
+  await writer.publish("a", "refused", { messageId: 1 });
+  const refused = await one.next("publish");
+  await writer.publish("a", "begun", { qos: 2, messageId: 2 });
+  const begun = await one.next("publish");
+  const two = await connect5(test, userOf(test, ["admin"], "two"));
+  await two.subscribe(FILTER, { qos: 2 });
+  one.send({ cmd: "puback", messageId: refused.messageId ?? 0, reasonCode: 0x83 });
+  one.send({ cmd: "pubrec", messageId: begun.messageId ?? 0, reasonCode: 0 });
+  await one.next("pubrel");
+  one.socket.destroy();
+  await expect.poll(() => test.broker.stats().clients).toBe(2);
+  await writer.publish("a", "next", { messageId: 3 });
+  expect((await two.next("publish")).payload.toString()).toBe("next");
+  await two.ping();
+  expect(two.packets).toEqual([]);
 });

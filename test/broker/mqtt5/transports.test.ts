@@ -1,13 +1,15 @@
+import { once } from "node:events";
 import mqtt from "mqtt";
 import { generate } from "mqtt-packet";
 import { describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
 import { connected, inboxOf, NORTH, startTestBroker, topic } from "../broker-under-test.ts";
 import { Client5, connectPacket5, NORTH5, tryConnect5 } from "./client5.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
 
 describe("MQTT 5", () => {
-  it("works over WebSocket, with MQTT.js [MQTT-6.0.0-1] [MQTT-6.0.0-3]", async () => {
+  it("works over WebSocket, with MQTT.js [MQTT-6.0.0-3]", async () => {
     const test = await startTestBroker();
     const login = { username: "v", password: test.token(["admin"]), reconnectPeriod: 0, protocolVersion: 5 as const };
     const client = await connected(mqtt.connect(test.webSocketUrl, login));
@@ -18,7 +20,24 @@ describe("MQTT 5", () => {
     expect((await inbox.has(4)).map(({ payload }) => payload.slice(0, 1))).toEqual(["0", "1", "2", "x"]);
   });
 
-  it("reads a CONNECT and a publication that arrive byte by byte", async () => {
+  it("over WebSocket, packets need not begin with frames, and text closes the connection [MQTT-6.0.0-1] [MQTT-6.0.0-2] [MQTT-6.0.0-4]", async () => {
+    const test = await startTestBroker();
+    const socket = new WebSocket(test.webSocketUrl, ["other", "mqtt"]);
+    await once(socket, "open");
+    expect(socket.protocol).toBe("mqtt");
+    const ping = generate({ cmd: "pingreq" });
+    const bytes = Buffer.concat([generate(connectPacket5(NORTH5), { protocolVersion: 5 }), ping, ping]);
+    const received: Buffer[] = [];
+    socket.on("message", (data) => {
+      if (Buffer.isBuffer(data)) received.push(data);
+    });
+    for (const part of [bytes.subarray(0, 5), bytes.subarray(5, -1), bytes.subarray(-1)]) socket.send(part);
+    await expect.poll(() => Buffer.concat(received).subarray(-4)).toEqual(Buffer.from([0xd0, 0, 0xd0, 0]));
+    socket.send("text");
+    await once(socket, "close");
+  });
+
+  it("reads a CONNECT and a publication that arrive byte by byte [MQTT-4.2.0-1]", async () => {
     const test = await startTestBroker();
     const client = new Client5(test.broker.ports.mqtt);
     const publish = {
