@@ -2,7 +2,8 @@ import { type SharedFilter, sharedFilterOf } from "../../contract/shares.ts";
 import type { LoggedPublication } from "../../platform/publication-log.ts";
 import type { FilterOptions } from "../access/filter-options.ts";
 import type { ShareClient, ShareConnection } from "../sessions/shares/share-client.ts";
-import { type ShareGroups, subscriptionsOf } from "../sessions/shares/share-groups.ts";
+import type { ShareGroups } from "../sessions/shares/share-groups.ts";
+import { subscriptionsOf } from "../sessions/shares/share-subscriptions.ts";
 
 interface Member {
   readonly key: string;

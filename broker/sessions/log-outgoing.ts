@@ -5,7 +5,7 @@ import type { LogSessions } from "./log-sessions.ts";
 import type { SessionCursor } from "./session-cursor.ts";
 import type { SessionConnection } from "./session-delivery.ts";
 import type { ClientShares } from "./shares/client-shares.ts";
-import { subscriptionsOf } from "./shares/share-groups.ts";
+import { subscriptionsOf } from "./shares/share-subscriptions.ts";
 import type { Cleared, OutgoingUpdate, Session, StorageOptions } from "./storage.ts";
 
 export interface LogOutgoingOptions extends Pick<StorageOptions, "takeReceipt"> {

@@ -12,7 +12,7 @@ import { LogSessions } from "./log-sessions.ts";
 import { LogWills } from "./log-wills.ts";
 import { reportMissed, reportUnreadable } from "./session-losses.ts";
 import { type LogSession, SESSION_ROW } from "./session-record.ts";
-import { subscriptionsOf } from "./shares/share-groups.ts";
+import { subscriptionsOf } from "./shares/share-subscriptions.ts";
 import type { StorageOptions } from "./storage.ts";
 
 /** A failed reload is repeated after this time. */

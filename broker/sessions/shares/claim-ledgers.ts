@@ -3,8 +3,7 @@ import { z } from "zod";
 import { messageOf } from "../../../platform/errors.ts";
 import type { SharedGroup, ShareStore } from "../../../platform/share-store.ts";
 import { ClaimLedger } from "./claim-ledger.ts";
-import type { ShareLedgers, ShareLedgersListener } from "./share-groups.ts";
-import type { ShareLedger } from "./share-ledger.ts";
+import type { ShareLedger, ShareLedgers, ShareLedgersListener } from "./share-ledger.ts";
 import type { ShareName } from "./share-name.ts";
 
 /**

@@ -4,7 +4,8 @@ import type { FilterOptions } from "../../access/filter-options.ts";
 import type { Session } from "../storage.ts";
 import { ClientConnection, type ClientConnectionOptions, isSharingClient } from "./client-connection.ts";
 import type { ShareClient } from "./share-client.ts";
-import type { ShareGroups, Subscription } from "./share-groups.ts";
+import type { ShareGroups } from "./share-groups.ts";
+import type { Subscription } from "./share-subscriptions.ts";
 
 interface ClientSharesOptions extends ClientConnectionOptions {
   groups: ShareGroups;

@@ -8,7 +8,8 @@ import type { SessionGroups } from "../session-groups.ts";
 import { ClaimLedgers } from "./claim-ledgers.ts";
 import { RowLedgers } from "./row-ledgers.ts";
 import type { ShareGroup } from "./share-group.ts";
-import { ShareGroups, type ShareLedgers } from "./share-groups.ts";
+import { ShareGroups } from "./share-groups.ts";
+import type { ShareLedgers } from "./share-ledger.ts";
 import { shareKey } from "./share-name.ts";
 
 interface LogSharesOptions {

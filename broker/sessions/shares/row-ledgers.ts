@@ -3,8 +3,7 @@ import type { MqttLog } from "../../../platform/publication-log.ts";
 import { sessionName } from "../../access/session-names.ts";
 import { RowSaves } from "../row-saves.ts";
 import { RowLedger } from "./row-ledger.ts";
-import type { ShareLedgers } from "./share-groups.ts";
-import type { ShareLedger } from "./share-ledger.ts";
+import type { ShareLedger, ShareLedgers } from "./share-ledger.ts";
 import { type ShareName, shareKey } from "./share-name.ts";
 import { readShareRecord, SHARE_ROW, type ShareRecord } from "./share-record.ts";
 

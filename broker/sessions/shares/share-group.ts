@@ -6,6 +6,7 @@ import {
   type PublicationPage,
 } from "../../../platform/publication-log.ts";
 import type { FilterOptions } from "../../access/filter-options.ts";
+import { NodeTurns } from "./node-turns.ts";
 import type { MemberGroup, ShareClient } from "./share-client.ts";
 import type { Assignment, ShareLedger, Turn } from "./share-ledger.ts";
 import { type Choice, cancel, ShareMembers } from "./share-members.ts";
@@ -13,8 +14,6 @@ import { type Choice, cancel, ShareMembers } from "./share-members.ts";
 /** Publications that are assigned in one step. */
 const MAX_ASSIGNMENTS = 64;
 const RETRY_MS = 1_000;
-/** A node gives its members publications that are meant for members of other nodes if nobody has taken them after this time. */
-const PATIENCE_MS = 10;
 
 export interface ShareGroupOptions {
   log: Pick<PublicationLog, "recent" | "read">;
@@ -55,9 +54,7 @@ export class ShareGroup implements MemberGroup {
   readonly ledger: ShareLedger;
   readonly #options: ShareGroupOptions;
   readonly #members: ShareMembers;
-  /** Up to this position, it does not matter for which node a publication is meant. */
-  #overdue = 0;
-  #patience: NodeJS.Timeout | undefined;
+  readonly #turns: NodeTurns;
   /** The page of the log that is being assigned. */
   #pages: Pages | undefined;
   #isRunning = false;
@@ -69,6 +66,7 @@ export class ShareGroup implements MemberGroup {
   constructor(ledger: ShareLedger, options: ShareGroupOptions) {
     this.ledger = ledger;
     this.#options = options;
+    this.#turns = new NodeTurns(ledger, () => this.wake());
     this.#members = new ShareMembers(ledger, (member, publication) => options.mayReceive(member, publication));
   }
 
@@ -144,7 +142,7 @@ export class ShareGroup implements MemberGroup {
   /** The group has no members any more. */
   end(): void {
     this.#isEnded = true;
-    clearTimeout(this.#patience);
+    this.#turns.stop();
   }
 
   /** Whether a member at this node can take a publication now. */
@@ -153,8 +151,8 @@ export class ShareGroup implements MemberGroup {
   }
 
   /** Resolves when this node may give its members the publication that is not in the log and has this number. */
-  async ownTurn(number: number): Promise<void> {
-    if (!this.ledger.prefers(number)) await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS).unref());
+  ownTurn(number: number): Promise<void> {
+    return this.#turns.own(number);
   }
 
   /** A publication that is not in the log goes to one member, if one can take it now. */
@@ -253,7 +251,7 @@ export class ShareGroup implements MemberGroup {
       if (publication === undefined || publication.position > edge) return { choices, setAside, upTo };
       const { position, topic } = publication;
       if (filterMatches(this.ledger.name.filter, topic) && !hasExpired(publication, this.#options.now)) {
-        if (!this.#isOwnTurn(position)) return { choices, setAside, upTo };
+        if (!this.#turns.isOwn(position, this.#options.edge())) return { choices, setAside, upTo };
         const verdict = this.#members.choose(publication);
         if (typeof verdict === "object") choices.push(verdict);
         else if (!this.#members.hasRoom) return { choices, setAside, upTo };
@@ -268,17 +266,6 @@ export class ShareGroup implements MemberGroup {
       return { choices, setAside, upTo };
     }
     return { choices, setAside, upTo: Math.max(upTo, Math.min(next, edge)) };
-  }
-
-  #isOwnTurn(position: number): boolean {
-    if (position <= this.#overdue || this.ledger.prefers(position)) return true;
-    const until = this.#options.edge();
-    this.#patience ??= setTimeout(() => {
-      this.#patience = undefined;
-      this.#overdue = until;
-      this.wake();
-    }, PATIENCE_MS).unref();
-    return false;
   }
 
   /** Frees what was reserved for the choices if the task fails. */

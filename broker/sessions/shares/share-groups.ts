@@ -1,26 +1,13 @@
-import { type SharedFilter, sharedFilterOf, sharedFilterText } from "../../../contract/shares.ts";
+import { type SharedFilter, sharedFilterText } from "../../../contract/shares.ts";
 import { Counts } from "../../../platform/counts.ts";
 import type { LoggedPublication } from "../../../platform/publication-log.ts";
 import type { FilterOptions } from "../../access/filter-options.ts";
 import { TopicIndex } from "../../aedes/topic-index.ts";
 import { type MemberGroup, ShareClient, type ShareConnection } from "./share-client.ts";
 import { ShareGroup, type ShareGroupOptions } from "./share-group.ts";
-import type { Assignment, ShareLedger } from "./share-ledger.ts";
+import type { Assignment, ShareLedger, ShareLedgers } from "./share-ledger.ts";
 import { type ShareName, shareKey } from "./share-name.ts";
-
-/** A shared subscription of a session. */
-export interface Subscription {
-  readonly shared: SharedFilter;
-  readonly options: FilterOptions;
-}
-
-/** The shared subscriptions among the filters of a session. */
-export function subscriptionsOf(filters: ReadonlyMap<string, FilterOptions>): Subscription[] {
-  return [...filters].flatMap(([filter, options]) => {
-    const shared = sharedFilterOf(filter);
-    return shared === undefined ? [] : [{ shared, options }];
-  });
-}
+import type { Subscription } from "./share-subscriptions.ts";
 
 /** Names a publication that is not in the log, at all nodes. */
 export interface UnloggedId {
@@ -28,34 +15,6 @@ export interface UnloggedId {
   readonly by: string;
   /** Its number at this broker. */
   readonly number: number;
-}
-
-/** Where the ledgers of groups are kept. */
-export interface ShareLedgers {
-  /** The ledgers in the store. */
-  load(): Promise<ShareLedger[]>;
-  /** A new group, which gets publications above the position. It is stored when its first member joins. */
-  create(name: ShareName, sent: number): ShareLedger;
-  /** Removes a group without members. */
-  remove(ledger: ShareLedger): void;
-  /** Puts all changes into the next write. */
-  saveAll(): void;
-  stop(): void;
-  /** Tells from now on what other nodes do with groups. Undefined: there are no other nodes. */
-  follow?(listener: ShareLedgersListener): void;
-  /** Whether this node is the first one to ask for the key. Undefined: there are no other nodes. */
-  claimOnce?(key: string): Promise<boolean>;
-}
-
-export interface ShareLedgersListener {
-  /** Another node has created the group. */
-  onFound(ledger: ShareLedger): void;
-  /** The group has ended. */
-  onEnded(ledger: ShareLedger): void;
-  /** There may be publications that wait. */
-  onMoved(ledger: ShareLedger): void;
-  /** The members have left the group, or have connected to another node: their connections here must end. */
-  onGone(members: readonly string[]): void;
 }
 
 export interface ShareGroupsOptions extends Omit<ShareGroupOptions, "onBehind" | "onDropped" | "onFailed"> {

@@ -86,3 +86,31 @@ export interface ShareLedger {
   /** Passes over publications that are no longer kept. */
   giveUp(position: number): void;
 }
+
+/** Where the ledgers of groups are kept. */
+export interface ShareLedgers {
+  /** The ledgers in the store. */
+  load(): Promise<ShareLedger[]>;
+  /** A new group, which gets publications above the position. It is stored when its first member joins. */
+  create(name: ShareName, sent: number): ShareLedger;
+  /** Removes a group without members. */
+  remove(ledger: ShareLedger): void;
+  /** Puts all changes into the next write. */
+  saveAll(): void;
+  stop(): void;
+  /** Tells from now on what other nodes do with groups. Undefined: there are no other nodes. */
+  follow?(listener: ShareLedgersListener): void;
+  /** Whether this node is the first one to ask for the key. Undefined: there are no other nodes. */
+  claimOnce?(key: string): Promise<boolean>;
+}
+
+export interface ShareLedgersListener {
+  /** Another node has created the group. */
+  onFound(ledger: ShareLedger): void;
+  /** The group has ended. */
+  onEnded(ledger: ShareLedger): void;
+  /** There may be publications that wait. */
+  onMoved(ledger: ShareLedger): void;
+  /** The members have left the group, or have connected to another node: their connections here must end. */
+  onGone(members: readonly string[]): void;
+}

@@ -116,15 +116,21 @@ describe("a shared subscription", () => {
     ]);
   });
 
-  it("is limited for each user", async () => {
-    const test = await startTestBroker({ env: { MAX_MQTT_SHARE_GROUPS_PER_USER: "2" } });
+  it("is limited for each user, and for all", async () => {
+    const env = { MAX_MQTT_SHARE_GROUPS_PER_USER: "2", MAX_MQTT_SHARE_GROUPS: "3" };
+    const test = await startTestBroker({ env });
     const client = await test.client({ username: "alice", password: test.token(["dashboard:read"]) });
-    const shares = ["one", "two", "three"].map((name) => `$share/${name}/${EVENT}`);
-    for (const share of shares.slice(0, 2)) await client.subscribeAsync(share, { qos: 1 });
-    await expect(client.subscribeAsync(shares[2] ?? "", { qos: 1 })).rejects.toThrow();
-    await test.logged("MAX_MQTT_SHARE_GROUPS_PER_USER");
-    await client.unsubscribeAsync(shares[0] ?? "");
-    expect(granted(await client.subscribeAsync(shares[2] ?? "", { qos: 1 }))).toEqual([1]);
+    const [one = "", two = "", three = ""] = ["one", "two", "three"].map((name) => `$share/${name}/${EVENT}`);
+    for (const share of [one, two]) await client.subscribeAsync(share, { qos: 1 });
+    await expect(client.subscribeAsync(three, { qos: 1 })).rejects.toThrow();
+    await test.logged("(MAX_MQTT_SHARE_GROUPS_PER_USER)");
+    await client.unsubscribeAsync(one);
+    expect(granted(await client.subscribeAsync(three, { qos: 1 }))).toEqual([1]);
+    const password = test.token(["dashboard:read"], 60_000, { userId: "bob" });
+    const bob = await test.client({ username: "bob", password });
+    expect(granted(await bob.subscribeAsync(one, { qos: 1 }))).toEqual([1]);
+    await expect(bob.subscribeAsync(two, { qos: 1 })).rejects.toThrow();
+    await test.logged("(MAX_MQTT_SHARE_GROUPS)");
   });
 
   it("does not wait for a member that acknowledges nothing, which gets 64 messages", async () => {
@@ -154,6 +160,19 @@ describe("a shared subscription", () => {
     dying.socket.destroy();
     expect(payloads({ ...inbox, messages: await inbox.has(6) })).toEqual(numbered(10).slice(4));
     await expect.poll(() => test.broker.stats().shareBacklog).toBe(0);
+  });
+
+  it("gives what a member did not acknowledge to another one after 1.5 times its keep-alive [MQTT-3.1.2-24]", async () => {
+    const test = await startTestBroker();
+    const options = { username: "alice", password: test.token(["dashboard:read"]), keepalive: 1 };
+    const silent = await rawSession(test.broker.ports.mqtt, { ...options, clientId: "silent" });
+    silent.send(subscribePacket([[SHARED, 1]]));
+    await silent.next(TYPE.suback);
+    await publish(await test.client(NORTH), ["one"]);
+    await silent.next(TYPE.publish);
+    const { inbox } = await member(test, "living");
+    await inbox.has(1);
+    expect(payloads(inbox)).toEqual(["one"]);
   });
 
   it("completes a message of QoS 2 to its member, and gives it to no other [MQTT-4.8.2-4]", async () => {
