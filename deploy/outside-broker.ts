@@ -4,13 +4,15 @@ import { inwardTopics } from "../bridge/broker-link/outside/inward-topics.ts";
 import { OutsideBroker } from "../bridge/broker-link/outside/outside-broker.ts";
 import { CameraLinks } from "../bridge/cameras/camera-links.ts";
 import type { BridgeIngest } from "../bridge/ingest.ts";
+import type { BrokerConfig } from "../broker/config.ts";
 import { BROKER_EVENTS, type TopicTree } from "../contract/topics.ts";
 import type { MqttSide } from "./mqtt-side.ts";
 import type { Stores } from "./stores/stores.ts";
 
 interface OutsideBrokerOptions {
   config: OutsideBrokerConfig;
-  sessionHours: number;
+  /** The settings that the embedded broker would have. */
+  broker: Pick<BrokerConfig, "sessionHours" | "maxOfflineLogBytes">;
   stores: Pick<Stores, "cluster" | "journal">;
   tree: TopicTree;
   ingest: Pick<BridgeIngest, "acceptFromOutside" | "isCurrentState" | "publish">;
@@ -19,11 +21,12 @@ interface OutsideBrokerOptions {
 
 /** Uses the broker of `MQTT_URL`. Connects at `listen`, and does not wait for the broker. */
 export function joinOutsideBroker(options: OutsideBrokerOptions): MqttSide {
-  const { config, sessionHours, stores, tree, ingest } = options;
+  const { config, broker, stores, tree, ingest } = options;
   const { cluster, journal } = stores;
   const logger = options.logger.child({ part: "outside-broker" });
   const outside = new OutsideBroker({
-    ...{ config, sessionHours, cluster, mqttLog: journal.mqtt, topics: inwardTopics(tree, config.version), logger },
+    ...{ config, cluster, mqttLog: journal.mqtt, topics: inwardTopics(tree, config.version), logger },
+    ...{ sessionHours: broker.sessionHours, maxLogBytes: broker.maxOfflineLogBytes },
     accept: (publication, fence) => ingest.acceptFromOutside(publication, fence),
     isCurrentState: (publication) => ingest.isCurrentState(publication),
     onSessionLost: (since) => void reportLoss(since, ingest, logger),

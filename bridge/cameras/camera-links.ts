@@ -82,7 +82,7 @@ export class CameraLinks {
   #heard(camera: string, entry: Entry): void {
     if (bodyOf(entry)?.historical === true) return;
     const link = this.#link(camera);
-    if (!link.isAsleep) link.isConnected = true;
+    if (!link.isAsleep) this.#links.set(camera, { ...link, isConnected: true });
   }
 
   #applyLink(camera: string, entry: Entry): void {
@@ -99,7 +99,8 @@ export class CameraLinks {
     if (known !== undefined) return known;
     const { journal, tree } = this.#options;
     const entry = journal.state(tree.build({ kind: "camera-link", camera }));
-    const link = linkOf(entry === undefined ? undefined : linkIn(entry));
+    if (entry === undefined) return linkOf(undefined);
+    const link = linkOf(linkIn(entry));
     this.#links.set(camera, link);
     return link;
   }

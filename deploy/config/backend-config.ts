@@ -71,9 +71,10 @@ function sourceOf(env: NodeJS.ProcessEnv) {
   return { env, readFile: (path: string) => readFileSync(path, "utf8") };
 }
 
-/** Settings of the embedded broker. `MQTT_SESSION_HOURS` is also the life of the server's session at another broker. */
+/** The life of the server's session at another broker, and what may wait for that broker. */
+const ALSO_OUTSIDE = ["MQTT_SESSION_HOURS", "MAX_OFFLINE_LOG_BYTES"];
 const EMBEDDED_ONLY = [
-  ...Object.keys(brokerSettings).filter((name) => name !== "MQTT_SESSION_HOURS"),
+  ...Object.keys(brokerSettings).filter((name) => !ALSO_OUTSIDE.includes(name)),
   "MQTT_ACCOUNT_LOGIN",
 ];
 

@@ -21,6 +21,8 @@ export interface OutsideBrokerOptions {
   config: OutsideBrokerConfig;
   /** How long the broker keeps the session while no node is connected. */
   sessionHours: number;
+  /** The largest size of what waits for a broker that is away, and of everything else in the log. */
+  maxLogBytes: number;
   cluster: Pick<Cluster, "signals" | "nodeId" | "leases" | "documents">;
   mqttLog: Pick<MqttLog, "publications" | "onReset">;
   topics: InwardTopics;
@@ -208,8 +210,9 @@ export class OutsideBroker {
 
   /** Every node does so: the store removes only what no node needs. */
   async #trim(): Promise<void> {
-    const { cluster, mqttLog, logger } = this.#options;
+    const { cluster, mqttLog, maxLogBytes, logger } = this.#options;
     const { publications } = mqttLog;
+    if (publications.bytes > maxLogBytes) this.#task?.giveUp();
     try {
       const known = await readInstallation(cluster.documents);
       if (known?.epoch === publications.epoch && known.sent > publications.floor) publications.trim(known.sent);

@@ -49,6 +49,8 @@ export class OutwardCursor {
   #ackTimer: NodeJS.Timeout | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #suspect = { position: 0, brokenConnections: 0 };
+  /** The newest positions by topic that are sent during a repetition. Undefined when there is none. */
+  #sentMeanwhile: Map<string, number> | undefined;
   readonly #unfollow: () => void;
   /** Publications that the broker acknowledged, refused, or that this cursor gave up. */
   readonly counts = { published: 0, refused: 0, lost: 0 };
@@ -84,12 +86,31 @@ export class OutwardCursor {
   /** Publishes retained messages again, for a broker that has lost them. Never rejects. */
   async repeat(publications: AsyncIterable<LoggedPublication>): Promise<void> {
     const client = this.#client;
+    const sentMeanwhile = new Map<string, number>();
+    this.#sentMeanwhile = sentMeanwhile;
     try {
-      for await (const publication of publications)
-        if (client !== undefined && client === this.#client) await this.#send(client, publication);
+      for await (const publication of publications) {
+        if (client === undefined || client !== this.#client) return;
+        const { topic, position } = publication;
+        // A newer message of the topic has been read from the log, and must stay the last one.
+        if ((sentMeanwhile.get(topic) ?? 0) <= position) await this.#send(client, publication);
+      }
     } catch (error) {
       this.#options.logger.warn({ reason: messageOf(error) }, "retained messages could not be published again");
+    } finally {
+      if (this.#sentMeanwhile === sentMeanwhile) this.#sentMeanwhile = undefined;
     }
+  }
+
+  /** Skips everything up to now, because the log has become too large. What is retained has to be repeated. */
+  giveUp(): void {
+    const { log, logger, onSent } = this.#options;
+    logger.error({ after: this.#sent, upTo: log.head }, "publications for the MQTT broker are dropped: too many wait");
+    this.counts.lost += log.head - this.#sent;
+    this.#sent = log.head;
+    this.#read = log.head;
+    this.#inFlight = new Map();
+    onSent(this.#sent);
   }
 
   stop(): void {
@@ -140,6 +161,7 @@ export class OutwardCursor {
       return;
     }
     this.#inFlight.set(position, false);
+    this.#sentMeanwhile?.set(topic, position);
     this.#armAckTimer();
     void this.#send(client, publication).then(() => {
       if (client !== this.#client) return;

@@ -55,6 +55,8 @@ export class ReceivingTask {
   #saving: Promise<void> = Promise.resolve();
   #saveTimer: NodeJS.Timeout | undefined;
   #links: string[] | undefined;
+  /** Publications were dropped since the last connection. */
+  #hasGivenUp = false;
 
   constructor(options: ReceivingTaskOptions) {
     this.#options = options;
@@ -97,6 +99,13 @@ export class ReceivingTask {
     this.#receiver.connection.open();
   }
 
+  /** Drops what waits for a broker that is away, so that the log can be trimmed. */
+  giveUp(): void {
+    if (this.downReason === undefined || this.behind === 0) return;
+    this.#hasGivenUp = true;
+    this.#cursor.giveUp();
+  }
+
   /** The positions have no meaning any more: the task begins again. */
   restart(): void {
     this.#options.lease.lose();
@@ -125,7 +134,8 @@ export class ReceivingTask {
       onSessionLost(new Date(seenAt));
     }
     // Also at a broker that is new: it has nothing of what this installation retained.
-    if (!isResumed) void this.#cursor.repeat(retainedSince(mqttLog, this.#installation.since));
+    if (!isResumed || this.#hasGivenUp) void this.#cursor.repeat(retainedSince(mqttLog, this.#installation.since));
+    this.#hasGivenUp = false;
     this.#change({ hasSession: true, seenAt: Date.now() });
     this.#save();
   }
