@@ -61,3 +61,13 @@ it.each<[string, NodeJS.ProcessEnv, RegExp]>([
 ])("warns about %s", (_, env, said) => {
   expect(warnings({ ...sealed(), ...env })).toEqual([expect.stringMatching(said)]);
 });
+
+it("warns of settings that have no effect beside another broker, and of a connection to it that is not encrypted", () => {
+  const outside = { ...sealed(), MQTT_URL: "mqtt://broker.example.org", MQTT_SESSION_HOURS: "24", MQTT_PORT: "1884" };
+  expect(warnings(outside)).toEqual([
+    "without effect, because the broker of MQTT_URL is used: MQTT_PORT, TLS_CERT, TLS_KEY",
+    "what is sent to mqtt://broker.example.org is not encrypted, passwords included: use mqtts:// or wss://",
+  ]);
+  const { TLS_CERT: _cert, TLS_KEY: _key, ...bare } = sealed();
+  expect(warnings({ ...bare, MQTT_URL: "mqtts://broker.example.org" })).toEqual([]);
+});
