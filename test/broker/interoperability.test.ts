@@ -126,6 +126,45 @@ reader.loop_forever()
     );
     expect(test.ingest.accepted.map(({ identity }) => identity)).toEqual(["device:north", "device:north"]);
   });
+
+  it("speaks MQTT 5, with properties in their order", async () => {
+    const test = await startTestBroker();
+    const script = `
+import sys, paho.mqtt.client as mqtt
+from paho.mqtt.properties import Properties
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.subscribeoptions import SubscribeOptions
+port, secret, token = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+event = "${EVENT}"
+reader = mqtt.Client(client_id="", protocol=mqtt.MQTTv5)
+reader.username_pw_set("reader", token)
+camera = mqtt.Client(client_id="paho-camera", protocol=mqtt.MQTTv5)
+camera.username_pw_set("north", secret)
+def on_subscribe(client, userdata, mid, granted, properties):
+    session, sent = Properties(PacketTypes.CONNECT), Properties(PacketTypes.PUBLISH)
+    session.SessionExpiryInterval = 60
+    sent.ContentType = "image/jpeg"
+    sent.UserProperty = [("b", "1"), ("a", "2")]
+    camera.connect("127.0.0.1", port, clean_start=mqtt.MQTT_CLEAN_START_FIRST_ONLY, properties=session)
+    camera.loop_start()
+    camera.publish(event, "picture", qos=2, properties=sent).wait_for_publish()
+    camera.disconnect()
+def on_message(client, userdata, message):
+    properties = message.properties
+    print(message.payload.decode(), properties.ContentType, properties.UserProperty, flush=True)
+    client.disconnect()
+def on_connect(client, userdata, flags, reason, properties):
+    print(reason.getName(), properties.ReceiveMaximum, properties.AssignedClientIdentifier[:5], flush=True)
+    client.subscribe(event, options=SubscribeOptions(qos=2))
+reader.on_connect, reader.on_subscribe, reader.on_message = on_connect, on_subscribe, on_message
+reader.connect("127.0.0.1", port)
+reader.loop_forever()
+`;
+    const args = ["-c", script, String(test.broker.ports.mqtt), SECRET, test.token(["dashboard:read"])];
+    const { output, errors } = await run(PYTHON, args);
+    expect(errors).toBe("");
+    expect(output).toBe("Success 1000 auto-\npicture image/jpeg [('b', '1'), ('a', '2')]\n");
+  });
 });
 
 describe("MQTT.js", () => {
@@ -134,6 +173,8 @@ describe("MQTT.js", () => {
     ["MQIsdp", 3, "mqtt"],
     ["MQTT", 4, "ws"],
     ["MQIsdp", 3, "ws"],
+    ["MQTT", 5, "mqtt"],
+    ["MQTT", 5, "ws"],
   ] as const)("exchanges messages with %s %i over %s", async (protocolId, protocolVersion, transport) => {
     const test = await startTestBroker();
     const version = { protocolId, protocolVersion, url: transport === "ws" ? test.webSocketUrl : test.url };
