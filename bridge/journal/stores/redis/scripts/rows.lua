@@ -4,7 +4,7 @@
 -- Arguments: prefix, epoch, run, the sorted set of living nodes; then operations, each a letter with its arguments:
 -- - `T client token master waits`: takes the client, and removes its will. Result: the generation, the generation and run
 --   from before or "", the session's row or "", the session's incoming ids, the will's row or "". If `waits` is 1, and the
---   client's run has not come to this master yet, which may have lost what the run knows: `wait`.
+--   client's run, perhaps this one, has not come to this master yet, which may have lost what the run knows: `wait`.
 -- - `A master`: the run has come to the master, and has written what the master had lost.
 -- - `S client generation key row`: stores the row; an empty row is removed. Result: 1, or 0 when it is refused.
 -- - `D client generation`: removes the client's session. Result: 1 or 0.
@@ -66,7 +66,7 @@ op.A = function() return call('HSET', masters, run, text()) end
 op.T = function()
   local client, token, master, waits = text(), text(), text(), text()
   local _, before, known = writer_of(client)
-  if waits == '1' and before and before ~= run and call('ZSCORE', members, before) then
+  if waits == '1' and before and call('ZSCORE', members, before) then
     local last = call('HGET', masters, before)
     if last and last ~= master then return {'wait'} end
   end
