@@ -1,13 +1,9 @@
-/** Reason codes of MQTT 5.0, section 2.4. Codes from 0x80 are failures. */
+/** The reason codes of MQTT 5.0, section 2.4, that the server sends or looks for. Codes from 0x80 are failures. */
 export const ReasonCode = {
   success: 0x00,
-  disconnectWithWill: 0x04,
   noSubscriptionExisted: 0x11,
-  unspecified: 0x80,
   malformedPacket: 0x81,
   protocolError: 0x82,
-  implementationSpecific: 0x83,
-  unsupportedVersion: 0x84,
   clientIdNotValid: 0x85,
   badCredentials: 0x86,
   notAuthorized: 0x87,
@@ -19,7 +15,6 @@ export const ReasonCode = {
   sessionTakenOver: 0x8e,
   filterInvalid: 0x8f,
   topicInvalid: 0x90,
-  packetIdInUse: 0x91,
   packetIdNotFound: 0x92,
   receiveMaximumExceeded: 0x93,
   topicAliasInvalid: 0x94,

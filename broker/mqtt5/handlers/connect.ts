@@ -15,7 +15,7 @@ import { ProtocolError, ReasonCode } from "../reason-codes.ts";
 import { SessionAttachment } from "../session-attachment.ts";
 import { Subscriptions } from "../subscriptions.ts";
 import { MAX_INCOMING_ALIASES } from "../topic-aliases.ts";
-import { willOf } from "../will.ts";
+import { type Will, willOf } from "../will.ts";
 
 /** Publications of QoS 1 and 2 that a client may send without an acknowledgement [MQTT-3.3.4-7]. */
 export const RECEIVE_MAXIMUM = 1_000;
@@ -53,48 +53,74 @@ function refuse(client: Mqtt5Client, error: unknown): void {
   client.end(limit === undefined ? REFUSAL_CODES[returnCode] : LIMIT_CODES[limit], why);
 }
 
+/** What the server grants of a CONNECT. */
+interface Granted {
+  /** Seconds. 0: no keep-alive. */
+  readonly keepalive: number;
+  /** The session expiry interval, seconds. */
+  readonly expiry: number;
+  readonly assignedClientId: string | undefined;
+}
+
+/** The steps from a CONNECT to its CONNACK. The connection may end after each. @throws {RefusedConnectionError} */
 async function admit(client: Mqtt5Client, connect: Connect, parts: Mqtt5Parts): Promise<void> {
-  const { authenticate, registry, lifecycle, storage, wills } = parts;
-  const keepalive = Math.min(connect.keepalive, parts.maxKeepaliveSeconds);
-  const expiry = Math.min(client.settings.sessionExpiry, parts.sessionHours * 3600, NEVER);
-  const isLongest = expiry >= Math.min(parts.sessionHours * 3600, NEVER);
+  const { registry, lifecycle, storage } = parts;
   const will = connect.will && willOf(connect.will);
-  client.clean = connect.cleanStart && expiry === 0;
-  const { assignedClientId } = await authenticate.connect(client, {
-    ...{
-      cmd: "connect",
-      protocolVersion: 5,
-      clientId: connect.clientId,
-      clean: client.clean,
-      cleanStart: connect.cleanStart,
-      keepalive,
-      will,
-    },
-    ...{ username: connect.username, password: connect.password },
-    sessionExpiry: isLongest ? undefined : expiry,
-  });
+  const granted = await authenticate(client, connect, will, parts);
   const access = registry.get(client);
   if (client.closed || access === undefined) return;
-  await storage.delWill(client);
-  if (client.closed) return;
-  // A will that the client may not publish has no owner.
-  client.will = will !== undefined && wills.ownerOf(will) !== undefined ? will : undefined;
-  if (client.will !== undefined) await storage.putWill(client, client.will);
+  await replaceWill(client, will, parts);
   if (client.closed) return;
   lifecycle.connected(client);
   if (client.clean) await storage.cleanIncoming(client);
   if (client.closed) return;
   openDeliveries(client, access, parts);
   if (!client.clean) attach(client, access, parts);
-  const connack = encodeConnack({
+  const connack = connackOf(client, connect, { ...granted, access }, parts);
+  client.sendWithReason(undefined, () => connack);
+  accept(client, access, granted.keepalive, parts);
+}
+
+async function authenticate(
+  client: Mqtt5Client,
+  { clientId, cleanStart, username, password, ...connect }: Connect,
+  will: Will | undefined,
+  parts: Mqtt5Parts,
+): Promise<Granted> {
+  const keepalive = Math.min(connect.keepalive, parts.maxKeepaliveSeconds);
+  const longest = Math.min(parts.sessionHours * 3600, NEVER);
+  const expiry = Math.min(client.settings.sessionExpiry, longest);
+  client.clean = cleanStart && expiry === 0;
+  const { assignedClientId } = await parts.authenticate.connect(client, {
+    ...{ cmd: "connect", protocolVersion: 5, clientId, clean: client.clean, cleanStart, keepalive },
+    ...{ username, password, will, sessionExpiry: expiry === longest ? undefined : expiry },
+  });
+  return { keepalive, expiry, assignedClientId };
+}
+
+/** Removes the will of an earlier connection, and stores the one of this connection. */
+async function replaceWill(client: Mqtt5Client, will: Will | undefined, parts: Mqtt5Parts): Promise<void> {
+  const { storage, wills } = parts;
+  await storage.delWill(client);
+  // A will that the client may not publish has no owner.
+  if (client.closed || will === undefined || wills.ownerOf(will) === undefined) return;
+  client.will = will;
+  await storage.putWill(client, will);
+}
+
+function connackOf(
+  { settings }: Mqtt5Client,
+  connect: Connect,
+  { keepalive, expiry, assignedClientId, access }: Granted & { access: ClientAccess },
+  { maxPacketBytes }: Mqtt5Parts,
+): Buffer {
+  return encodeConnack({
     ...{ reasonCode: ReasonCode.success, sessionPresent: access.isResumed, assignedClientId },
     ...{ receiveMaximum: RECEIVE_MAXIMUM, topicAliasMaximum: MAX_INCOMING_ALIASES },
-    maximumPacketSize: Number.isFinite(parts.maxPacketBytes) ? parts.maxPacketBytes : undefined,
-    sessionExpiry: expiry === client.settings.sessionExpiry ? undefined : expiry,
+    maximumPacketSize: Number.isFinite(maxPacketBytes) ? maxPacketBytes : undefined,
+    sessionExpiry: expiry === settings.sessionExpiry ? undefined : expiry,
     serverKeepAlive: keepalive === connect.keepalive ? undefined : keepalive,
   });
-  client.sendWithReason(undefined, () => connack);
-  accept(client, access, keepalive, parts);
 }
 
 function openDeliveries(client: Mqtt5Client, access: ClientAccess, parts: Mqtt5Parts): void {
