@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Presence } from "../../contract/events.ts";
-import { PRESENCE_STATE, type Topic, type TopicTree } from "../../contract/topics.ts";
+import { PRESENCE_STATE, type TopicTree } from "../../contract/topics.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { DeviceStore } from "../auth/devices.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
@@ -10,7 +10,6 @@ import { BoundedMap } from "./bounded-map.ts";
 import { bodyOf, isContentNeeded, isFarewell, isOfCamera, linkIn, updateSchedule } from "./camera-messages.ts";
 import {
   awaitedPresence,
-  type CameraPresence,
   isAway,
   newPresence,
   nextPresence,
@@ -19,7 +18,8 @@ import {
 } from "./camera-presence.ts";
 import { CAMERA_DEFAULTS } from "./config.ts";
 import { fromPublished, presenceIn, serverTimeOf, toPublished } from "./published-presence.ts";
-import { type CaptureSchedule, staleAt } from "./staleness.ts";
+import { staleAt } from "./staleness.ts";
+import { newWatchedCamera, noteHeard, noteLate, type WatchedCamera } from "./watched-camera.ts";
 import { startWatcher } from "./watcher.ts";
 import type { WatcherRules } from "./watcher-rules.ts";
 
@@ -51,19 +51,6 @@ export interface PresenceOptions {
   logger: Logger;
 }
 
-interface Camera {
-  presence: CameraPresence;
-  /** The last publication failed: the next check retries it. */
-  unpublished: boolean;
-  schedule: CaptureSchedule;
-  /** When the camera's last message was received; undefined before the first one. */
-  heardAt: number | undefined;
-  /** The camera sent a live message while the server did not hear it, or since it reads what had waited. */
-  isHeardLate: boolean;
-  /** The camera was removed and registered again, and its old retained topics are not cleared yet. */
-  addedAgain: boolean;
-}
-
 const MAX_CHECK_INTERVAL_MS = 1000;
 const MIN_CHECK_INTERVAL_MS = 20;
 /** The last watcher may have recorded a time shortly before its next check would have found that a client is missing. */
@@ -87,7 +74,7 @@ export function startPresence(options: PresenceOptions): PresenceService {
 class PresenceRules implements WatcherRules {
   readonly limitedLog = new LimitedLog();
   readonly #options: PresenceOptions & Required<Pick<PresenceOptions, "graceMs" | "maxCameras" | "now">>;
-  readonly #cameras: BoundedMap<Camera>;
+  readonly #cameras: BoundedMap<WatchedCamera>;
   #isFull = false;
   /** When the server began not to hear the cameras. Undefined while it hears them. */
   #deafSince: number | undefined;
@@ -115,7 +102,7 @@ class PresenceRules implements WatcherRules {
       const body = bodyOf(entry);
       if (camera === undefined || body === undefined) continue;
       updateSchedule(camera.schedule, { topic, body, acceptedAt: entry.acceptedAt }, { isStale: false, at: startedAt });
-      if (isOfCamera(topic)) heard(camera, entry.acceptedAt);
+      if (isOfCamera(topic)) noteHeard(camera, entry.acceptedAt);
     }
     for (const [name, camera] of this.#cameras) this.#restore(name, camera, startedAt);
     for (const { id, kind } of devices?.list() ?? [])
@@ -140,7 +127,8 @@ class PresenceRules implements WatcherRules {
     const lastHeardAt = camera.heardAt;
     camera.heardAt = at;
     if (this.#deafSince !== undefined) {
-      this.#applyLate(camera, topic, entry, lastHeardAt);
+      camera.heardAt = lastHeardAt;
+      noteLate(camera, topic, entry, at);
       return;
     }
     const isSettled = presence.graceEndsAt === undefined && !isAway(presence.status);
@@ -167,19 +155,6 @@ class PresenceRules implements WatcherRules {
     this.#signal(entry.camera, camera, { type: isCapture ? "captured" : "heard", at });
   }
 
-  /** The camera may have sent this long ago. What it means for the present is known once everything is read. */
-  #applyLate(camera: Camera, topic: Topic, entry: Entry, lastHeardAt: number | undefined): void {
-    const body = bodyOf(entry);
-    camera.heardAt = lastHeardAt;
-    if (body === undefined || body.historical || isFarewell(topic, entry)) return;
-    const sentAt = Math.min(this.#options.now(), Date.parse(body.timestamp));
-    heard(camera, sentAt);
-    camera.isHeardLate = true;
-    updateSchedule(camera.schedule, { topic, body, acceptedAt: sentAt }, { isStale: false, at: sentAt });
-    if (topic.kind === "camera-event" && topic.event === "capture.completed")
-      camera.schedule.expectedFrom = Math.max(camera.schedule.expectedFrom, sentAt);
-  }
-
   /** @returns whether the server hears the cameras. Otherwise their silence says nothing, and no grace ends. */
   #isHearing(at: number): boolean {
     const isHearing = this.#options.link.isHearing !== false;
@@ -193,7 +168,7 @@ class PresenceRules implements WatcherRules {
   }
 
   /** Applies the camera's newest link, which the journal may have had for long. */
-  #hearAgain(name: string, camera: Camera, at: number): void {
+  #hearAgain(name: string, camera: WatchedCamera, at: number): void {
     const { isHeardLate } = camera;
     camera.isHeardLate = false;
     const { link } = this.#lastPublished(name);
@@ -228,7 +203,7 @@ class PresenceRules implements WatcherRules {
    * The connection of an offline camera is there again, without a new birth: its node was frozen, and taken for dead. A
    * camera whose will was published sends a birth first.
    */
-  #noteReturn(name: string, camera: Camera, at: number): void {
+  #noteReturn(name: string, camera: WatchedCamera, at: number): void {
     const { link } = this.#lastPublished(name);
     if (link?.status === "online") this.#signal(name, camera, { type: "link", link, at });
   }
@@ -251,16 +226,16 @@ class PresenceRules implements WatcherRules {
     this.#publish(name, camera);
   }
 
-  #restore(name: string, camera: Camera, startedAt: number): void {
+  #restore(name: string, camera: WatchedCamera, startedAt: number): void {
     const { trusted = false, watchedUntil, graceMs } = this.#options;
     const { linkEntry, link, publishedEntry, published } = this.#lastPublished(name);
     const connected = this.#isConnected(name);
     const isNewLink = linkEntry !== undefined && linkEntry.position > (publishedEntry?.position ?? 0);
     // The camera reconnected after its presence was last published. This connection may have ended since.
     const cameBack = isNewLink && link?.status === "online";
-    if (linkEntry !== undefined && link?.status !== "offline") heard(camera, linkEntry.acceptedAt);
+    if (linkEntry !== undefined && link?.status !== "offline") noteHeard(camera, linkEntry.acceptedAt);
     if (publishedEntry !== undefined && published !== undefined) {
-      heard(camera, serverTimeOf(published.last_heard_at, publishedEntry));
+      noteHeard(camera, serverTimeOf(published.last_heard_at, publishedEntry));
       const wasThere = published.status === "online" || published.status === "stale" || published.status === "unknown";
       // A camera that was away when the server stopped stays away until it is heard.
       if (trusted || !(wasThere || cameBack)) {
@@ -272,7 +247,7 @@ class PresenceRules implements WatcherRules {
         if (link !== undefined && isNews) this.#signal(name, camera, { type: "link", link, at: startedAt });
         return;
       }
-      if (published.status !== "unknown") heard(camera, watchedUntil);
+      if (published.status !== "unknown") noteHeard(camera, watchedUntil);
     }
     const brokeAt =
       publishedEntry === undefined || cameBack ? undefined : serverTimeOf(published?.offline_since, publishedEntry);
@@ -296,7 +271,7 @@ class PresenceRules implements WatcherRules {
     };
   }
 
-  #signal(name: string, camera: Camera, signal: PresenceSignal): void {
+  #signal(name: string, camera: WatchedCamera, signal: PresenceSignal): void {
     const before = camera.presence;
     camera.presence = nextPresence(before, signal, this.#options.graceMs);
     const { status, since, session } = camera.presence;
@@ -308,7 +283,7 @@ class PresenceRules implements WatcherRules {
     this.#publish(name, camera);
   }
 
-  #publish(name: string, camera: Camera): void {
+  #publish(name: string, camera: WatchedCamera): void {
     const { publish, logger } = this.#options;
     camera.unpublished = false;
     const topic = { kind: "camera-state", camera: name, name: PRESENCE_STATE } as const;
@@ -333,25 +308,12 @@ class PresenceRules implements WatcherRules {
     return leftAt !== undefined && leftAt > watchedUntil - UNSEEN_MARGIN_MS;
   }
 
-  #camera(name: string): Camera | undefined {
-    const camera = this.#cameras.getOrCreate(name, () => {
-      const at = this.#options.now();
-      return {
-        presence: newPresence("unknown", at),
-        unpublished: false,
-        schedule: { intervalS: undefined, active: true, nextCaptureAt: 0, expectedFrom: at },
-        heardAt: undefined,
-        ...{ addedAgain: false, isHeardLate: false },
-      };
-    });
+  #camera(name: string): WatchedCamera | undefined {
+    const camera = this.#cameras.getOrCreate(name, () => newWatchedCamera(this.#options.now()));
     if (camera !== undefined || this.#isFull) return camera;
     this.#isFull = true;
     const { logger, maxCameras } = this.#options;
     logger.error({ maxCameras }, "more cameras than MAX_CAMERAS: the presence of further cameras is not watched");
     return undefined;
   }
-}
-
-function heard(camera: Camera, at: number | undefined): void {
-  if (at !== undefined) camera.heardAt = Math.max(camera.heardAt ?? 0, at);
 }
