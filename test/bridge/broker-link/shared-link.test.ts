@@ -95,6 +95,8 @@ test("the shared link shows the devices of a dead node as disconnected", async (
 test("the shared link knows at every node when a device has disconnected from all nodes", async () => {
   deadAfterMs = 2_000;
   const [here, there] = [await startNode("device:north", "device:south"), await startNode("device:north")];
+  // A node starts without the lists of the others if these take longer than a second.
+  await vi.waitFor(() => expect(there.link.connected("device:south")).toBe(true));
   const startedAt = Date.now();
   there.own.connections.delete("device:north");
   here.own.connections.delete("device:south");

@@ -82,7 +82,7 @@ test("retention leaves no rows of removed entries behind", async () => {
   expect(await journal.trim()).toBe(journal.head);
   // The remaining keys hold positions, floors, sequence numbers and state, and what is kept for MQTT subscribers.
   const lasting = ["floors", "kept", "meta", "trims", "estates", "senders", "state"];
-  lasting.push("mqtt-taken", "publications", "publication-floors");
+  lasting.push("mqtt-masters", "mqtt-taken", "publications", "publication-floors");
   const sessions = ["sessions:device:north", "sessions-used:device:north"];
   await expect
     .poll(async () => (await keys()).filter((key) => !key.startsWith(`${place.prefix}members`)))
