@@ -108,15 +108,15 @@ export async function expectNothingLost(deployment: Deployment, options: LoadOpt
   });
   for (const { subscription } of dashboards) await expect.poll(() => subscription.state.status).toBe("live");
 
-  const sessions = new SessionCrowd(broker.port, { hasMqtt5: isMixed, hasShares: !isMixed });
+  const sessions = new SessionCrowd(broker.port, { hasEarlierNodes: isMixed });
   cleanUps.push(() => sessions.stop());
   await sessions.subscribed();
 
   const url = `mqtt://127.0.0.1:${broker.port}`;
   const publishers = [
     new Publisher(url, "north", messagesPerPublisher),
-    new Publisher(url, "south", messagesPerPublisher, { qos: 2 }),
-    new Publisher(url, "east", messagesPerPublisher, { isOutside: true }),
+    new Publisher(url, "south", messagesPerPublisher, { qos: 2, isFive: !isMixed }),
+    new Publisher(url, "east", messagesPerPublisher, { isOutside: true, isFive: !isMixed }),
     new Publisher(url, "west", messagesPerPublisher, { isOutside: true, qos: 2 }),
     ...(isMixed ? [new Publisher(url, "five", messagesPerPublisher, { isFive: true })] : []),
   ];

@@ -24,7 +24,7 @@ afterEach(async () => {
 });
 
 it.each(STORES)(
-  `loses nothing and sends no event or publication of QoS 2 twice, despite ${KILLS} kills while clients publish, on %s`,
+  `loses nothing and sends no event or publication of QoS 2 twice, despite ${KILLS} kills while clients of MQTT 3.1.1 and 5 publish, on %s`,
   { timeout: TIMEOUT_MS },
   async (store) => {
     const dataPath = makeDataPath();
@@ -76,8 +76,8 @@ it.each(STORES)(
 
     const publishers = [
       new Publisher(skylapse.mqtt, "north", MESSAGES_PER_PUBLISHER),
-      new Publisher(skylapse.mqtt, "south", MESSAGES_PER_PUBLISHER, { qos: 2 }),
-      new Publisher(skylapse.mqtt, "east", MESSAGES_PER_PUBLISHER, { isOutside: true }),
+      new Publisher(skylapse.mqtt, "south", MESSAGES_PER_PUBLISHER, { qos: 2, isFive: true }),
+      new Publisher(skylapse.mqtt, "east", MESSAGES_PER_PUBLISHER, { isOutside: true, isFive: true }),
       new Publisher(skylapse.mqtt, "west", MESSAGES_PER_PUBLISHER, { isOutside: true, qos: 2 }),
     ];
     cleanUps.push(() => {

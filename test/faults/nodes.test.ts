@@ -40,7 +40,7 @@ const PLANS: readonly (readonly [what: string, steps: readonly Step[]])[] = [
 ];
 
 it.each(PLANS)(
-  "loses nothing and sends no event or publication of QoS 2 twice while %s",
+  "loses nothing of clients of MQTT 3.1.1 and 5, and sends no event or publication of QoS 2 twice, while %s",
   {
     timeout: TIMEOUT_MS,
   },

@@ -12,7 +12,7 @@ export interface PublisherOptions {
   qos?: 1 | 2;
   /** Whether the topics are outside the root. Default false: events of a camera. */
   isOutside?: boolean;
-  /** Publishes over MQTT 5, with a user property. Default: MQTT 3.1.1. */
+  /** Publishes over MQTT 5, with the number also as a user property. Default: MQTT 3.1.1. */
   isFive?: boolean;
 }
 
@@ -119,7 +119,8 @@ export class Publisher {
     const event = "capture.completed";
     const timestamp = new Date().toISOString();
     const session = this.source;
-    const envelope = { v: 1, id: `${session}-${n}`, timestamp, session, seq: n, event, data: { n } };
+    const data = this.#isFive ? { n, hasProperty: true } : { n };
+    const envelope = { v: 1, id: `${session}-${n}`, timestamp, session, seq: n, event, data };
     const payload = JSON.stringify(envelope);
     const fixed = { cmd: "publish", topic: this.#topic, qos: this.qos, retain: false } as const;
     const properties = this.#isFive ? { properties: { userProperties: { n: String(n) } } } : {};

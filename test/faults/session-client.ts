@@ -30,6 +30,8 @@ export interface DeliveryFaults {
   /** Publications of QoS 1 that arrived again on the same connection. */
   repeatedOnConnection: number;
   wrongQos: number;
+  /** Deliveries to a client of MQTT 5 without the user property that the publisher set. */
+  withoutProperty: number;
   /** Connections to which the server had no session. */
   sessionsLost: number;
   /** Accepted connections. */
@@ -60,7 +62,7 @@ export class SessionClient {
   readonly #onConnection = new Set<string>();
   /** By source. */
   readonly #repeats = new Map<string, Repeats>();
-  readonly #faults = { outOfOrder: 0, wrongQos: 0, sessionsLost: 0, connections: 0 };
+  readonly #faults = { outOfOrder: 0, wrongQos: 0, withoutProperty: 0, sessionsLost: 0, connections: 0 };
   #wire: MqttWire | undefined;
   #answers: Packet[] = [];
   #isAway = false;
@@ -180,9 +182,11 @@ export class SessionClient {
     } else this.#faults.wrongQos++;
   }
 
-  #arrive({ topic, payload, qos }: IPublishPacket): void {
+  #arrive({ topic, payload, qos, properties }: IPublishPacket): void {
     const source = topic.startsWith("outside/") ? topic.slice("outside/".length) : (topic.split("/")[3] ?? "");
-    const n = numberIn(payload);
+    const { n, hasProperty = false } = dataIn(payload);
+    const isComplete = !hasProperty || properties?.userProperties?.n === String(n);
+    if (this.#options.isFive === true && !isComplete) this.#faults.withoutProperty++;
     let arrived = this.#arrived.get(source);
     if (arrived === undefined) {
       arrived = new Set();
@@ -213,7 +217,7 @@ export class SessionClient {
   }
 }
 
-function numberIn(payload: string | Buffer): number {
-  const { data }: { data: { n: number } } = JSON.parse(String(payload));
-  return data.n;
+function dataIn(payload: string | Buffer): { n: number; hasProperty?: boolean } {
+  const { data }: { data: { n: number; hasProperty?: boolean } } = JSON.parse(String(payload));
+  return data;
 }

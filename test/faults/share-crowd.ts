@@ -11,11 +11,16 @@ export interface ShareFaults {
   twiceQos2: number;
   repeatedQos1: number;
   sessionsLost: number;
+  /** Deliveries to members of MQTT 5 without the user property that the publisher set. */
+  withoutProperty: number;
   /** Members that were always connected and got nothing. */
   idle: number;
 }
 
-/** Three members of shared subscriptions at one QoS, with persistent sessions. One of them is away half of the time. */
+/**
+ * Three members of shared subscriptions at one QoS, with persistent sessions: one of MQTT 3.1.1, one of MQTT 5, and one of
+ * MQTT 5 that is away half of the time.
+ */
 export class ShareCrowd {
   readonly name: string;
   readonly members: readonly SessionClient[];
@@ -23,8 +28,9 @@ export class ShareCrowd {
   constructor(port: number, qos: 1 | 2) {
     this.name = `share-${qos}`;
     const filters = FILTERS.map((filter) => `$share/crowd/${filter}`);
+    const options = { port, user: this.name, filters, qos };
     this.members = ["a", "b", "flapping"].map(
-      (member) => new SessionClient({ port, name: `${this.name}-${member}`, user: this.name, filters, qos }),
+      (member) => new SessionClient({ ...options, name: `${this.name}-${member}`, isFive: member !== "a" }),
     );
   }
 
@@ -48,6 +54,7 @@ export class ShareCrowd {
     }
     const present = this.members.filter((member) => !this.flapping.includes(member));
     const idle = present.filter((member) => publishers.every(({ source }) => member.count(source) === 0)).length;
-    return { ...faults, sessionsLost: sum((one) => one.sessionsLost), idle };
+    const withoutProperty = sum((one) => one.withoutProperty);
+    return { ...faults, sessionsLost: sum((one) => one.sessionsLost), withoutProperty, idle };
   }
 }
