@@ -51,6 +51,7 @@ export function setUpExamples(settings: Readonly<Record<string, string>> = {}): 
     const code = printed
       .replaceAll("8082", new URL(skylapse.http).port)
       .replaceAll("1883", new URL(skylapse.mqtt).port)
+      .replaceAll("8083", new URL(skylapse.mqttWs).port)
       .replaceAll("./data", dataPath)
       .replaceAll("npx skylapse", `"${process.execPath}" "${BUNDLED_COMMAND}"`);
     const programs: Record<string, [string, string[]]> = {

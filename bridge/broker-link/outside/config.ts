@@ -8,7 +8,7 @@ const URL_PROBLEM = "must be an address such as mqtt://broker.example.org:1883, 
 export const outsideBrokerSettings = {
   MQTT_URL: setting(
     "Address of another MQTT broker (`mqtt://`, `mqtts://`, `ws://` or `wss://`). If it is set, cameras and the server " +
-      "are clients of that broker, and the server starts no broker itself. See [mqtt.md](mqtt.md#beside-another-broker).",
+      "are clients of that broker, and the server starts no broker itself. See [another MQTT broker](mqtt-integrations.md#beside-another-broker).",
     z.string().superRefine(checkUrl).optional(),
     { isSecret: true },
   ),

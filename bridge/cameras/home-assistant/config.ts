@@ -12,7 +12,7 @@ import type { serverSettings } from "../../../platform/server-settings.ts";
 
 export const homeAssistantSettings = {
   HOME_ASSISTANT_DISCOVERY: setting(
-    "Whether each camera is announced to [Home Assistant](mqtt.md#home-assistant) by MQTT (`on`). The first start with `off` " +
+    "Whether each camera is announced to [Home Assistant](mqtt-integrations.md#home-assistant) by MQTT (`on`). The first start with `off` " +
       "clears what an earlier start has announced.",
     z.enum(["on", "off"], { error: "must be on or off" }).default("off"),
     { mustAgree: true },
