@@ -54,3 +54,9 @@ export function afterClose(code: number): "stop" | "renew" | "retry" {
   if (code >= 4100 && code <= 4199) return "renew";
   return "retry";
 }
+
+/** Why a resume is incomplete: see `unrecoverableReasonSchema`. */
+export const UNRECOVERABLE_REASONS = ["epoch_changed", "trimmed", "ahead", "damaged"] as const;
+
+/** The longest request id, UTF-16 units. */
+export const MAX_REQUEST_ID_LENGTH = 64;

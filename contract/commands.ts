@@ -1,9 +1,12 @@
 import { z } from "zod";
+import { COMMAND_STATUSES, DEFAULT_COMMAND_EXPIRES_IN } from "./command-status.ts";
 import { cameraSettingsSchema, MAX_JSON_DEPTH, timestampSchema } from "./events.ts";
 import { eventNameSchema, idSchema } from "./ids.ts";
 import { jsonDepth } from "./json-text.ts";
 import { didYouMean } from "./nearest-name.ts";
 import { quoted } from "./visible-text.ts";
+
+export { type CommandStatus, DEFAULT_COMMAND_EXPIRES_IN, FINAL_COMMAND_STATUSES } from "./command-status.ts";
 
 const clockTime = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, "must be a time of day such as 06:30");
 
@@ -77,8 +80,6 @@ export const commandArgs = {
 } as const;
 export type CommandName = keyof typeof commandArgs;
 
-/** Seconds that a command waits for its camera, if the sender does not say. */
-export const DEFAULT_COMMAND_EXPIRES_IN = 30;
 export const MAX_COMMAND_EXPIRES_IN = 86_400;
 
 /** The payload of `commands/{name}`, from the backend to the camera. */
@@ -127,23 +128,7 @@ export function withIssuer(payload: Uint8Array, issuedBy: string): Uint8Array | 
   return new TextEncoder().encode(`${head}${comma}"issued_by":${JSON.stringify(issuedBy)}}`);
 }
 
-export const commandStatusSchema = z.enum([
-  "sent",
-  "delivered",
-  "accepted",
-  "succeeded",
-  "failed",
-  "rejected",
-  /** The camera restarted during the command and cannot tell whether the command was carried out. */
-  "unknown",
-  "timed_out",
-  "expired",
-]);
-export type CommandStatus = z.infer<typeof commandStatusSchema>;
-
-export const FINAL_COMMAND_STATUSES: ReadonlySet<CommandStatus> = new Set(
-  commandStatusSchema.exclude(["sent", "delivered", "accepted"]).options,
-);
+export const commandStatusSchema = z.enum(COMMAND_STATUSES);
 
 /** The payload of `replies/{name}`, from the camera to the backend. */
 export const commandReplySchema = z.object({

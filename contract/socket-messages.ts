@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { MAX_REQUEST_ID_LENGTH, UNRECOVERABLE_REASONS } from "./codes.ts";
 import { commandRequestSchema, commandStatusSchema } from "./commands.ts";
 
 /** The largest first frame, bytes. Small, because the sender is not authenticated yet. */
@@ -6,7 +7,7 @@ export const MAX_AUTH_FRAME_BYTES = 8 * 1024;
 export const MAX_CLIENT_FRAME_BYTES = 64 * 1024;
 
 /** A request id, chosen by the client. The reply contains the same id. */
-const requestId = z.union([z.number(), z.string().max(64)]).optional();
+const requestId = z.union([z.number(), z.string().max(MAX_REQUEST_ID_LENGTH)]).optional();
 
 /** A position in the journal, valid only within its `epoch`. */
 export const sinceSchema = z.object({ epoch: z.string().min(1).max(64), position: z.number().int().nonnegative() });
@@ -37,7 +38,7 @@ export type ClientMessageInput = z.input<typeof clientMessageSchema>;
  * - `ahead`: the journal has never reached the client's position.
  * - `damaged`: the server's disk lost events. The server sends the events before and after the gap.
  */
-export const unrecoverableReasonSchema = z.enum(["epoch_changed", "trimmed", "ahead", "damaged"]);
+export const unrecoverableReasonSchema = z.enum(UNRECOVERABLE_REASONS);
 export type UnrecoverableReason = z.infer<typeof unrecoverableReasonSchema>;
 
 /** Positions of missing events: above `after` and below `before`. */

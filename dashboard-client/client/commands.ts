@@ -1,4 +1,8 @@
-import { type CommandStatus, DEFAULT_COMMAND_EXPIRES_IN, FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
+import {
+  type CommandStatus,
+  DEFAULT_COMMAND_EXPIRES_IN,
+  FINAL_COMMAND_STATUSES,
+} from "../../contract/command-status.ts";
 import type { ClientMessageInput, ServerMessage } from "../../contract/socket-messages.ts";
 import { ClientLimitError, NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "./errors.ts";
 import { callListener, type ProblemReporter } from "./problems.ts";

@@ -1,4 +1,5 @@
-import { type ServerMessage, serverMessageSchema } from "../../contract/socket-messages.ts";
+import { isServerMessage, serverMessageProblem } from "../../contract/server-message.ts";
+import type { ServerMessage } from "../../contract/socket-messages.ts";
 
 type ReadFrame = { ok: true; message: ServerMessage } | { ok: false; problem: string };
 
@@ -14,11 +15,8 @@ export function readFrame(data: unknown): ReadFrame {
   } catch {
     return { ok: false, problem: `a frame is not JSON: ${excerpt(data)}` };
   }
-  const result = serverMessageSchema.safeParse(json);
-  if (result.success) return { ok: true, message: result.data };
-  const issue = result.error.issues[0];
-  const where = issue === undefined || issue.path.length === 0 ? "" : ` at ${issue.path.join(".")}`;
-  return { ok: false, problem: `a frame is not valid${where}: ${issue?.message ?? ""}: ${excerpt(data)}` };
+  if (isServerMessage(json)) return { ok: true, message: json };
+  return { ok: false, problem: `a frame is not valid: ${serverMessageProblem(json)}: ${excerpt(data)}` };
 }
 
 function excerpt(text: string): string {

@@ -13,6 +13,7 @@ import { fanOutSingle } from "./fan-out-single.ts";
 import { idleMemory } from "./idle-memory.ts";
 import { ingestArchive, ingestMqtt5, ingestQos1 } from "./ingest-qos1.ts";
 import { mqtt5FanOut, mqttFanOut } from "./mqtt-fan-out.ts";
+import { packageSizes } from "./package-sizes.ts";
 import { persistentSubscribers } from "./persistent-subscribers.ts";
 import { redisFanOut, redisIngest, redisNodes, redisReplica } from "./redis.ts";
 import { figureResults, type RowResult, renderRow, type SideResult } from "./report.ts";
@@ -47,6 +48,7 @@ const ROWS: readonly Row[] = [
   snapshot,
   agent,
   cameraData,
+  packageSizes,
 ];
 
 const USAGE = `Measures this system beside its peers, each round on new servers, in turn.
