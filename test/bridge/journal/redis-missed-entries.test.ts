@@ -10,6 +10,7 @@ import type { Journal } from "../../../bridge/journal/journal.ts";
 import { openRedis } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { from, message, range } from "./messages.ts";
+import { mqttOf } from "./mqtt-log-suite.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
 
 const WAITS = { blockMs: 50, heartbeatMs: 50, deadAfterMs: 60_000 };
@@ -93,4 +94,31 @@ test("after Redis has lost entries, followers and watchers get those that other 
   expect(followed).toEqual([...range(1, 6), 4, 5, 6]);
   expect(watched).toEqual(followed);
   expect(node.lostEvents).toBe(3);
+});
+
+test("after Redis has lost entries, no other node may continue a client until its node has written what it knows", async () => {
+  const { admin, prefix } = place;
+  const node = await place.openNode({ waits: WAITS });
+  const { rows, onReset } = mqttOf(node);
+  const reset = new Promise((resolve) => onReset(resolve));
+  const writer = async () => (await admin.hget(`${prefix}journal:mqtt-writers`, "a"))?.split(" ")[1];
+  const listener = { onTaken: () => {}, onLeft: () => {}, onRemoved: () => {}, onWill: () => {} };
+  for await (const _ of rows.load("session:")) throw new Error("there is a session already");
+  rows.follow(listener);
+  await rows.take("a");
+  rows.set("session:a", "older");
+  await rows.flush();
+  const run = await writer();
+  await admin.hset(`${prefix}journal:meta`, "epoch", "another");
+  await reset;
+  const loaded: [string, string][] = [];
+  for await (const [key, row] of rows.load("session:")) loaded.push([key, row]);
+  expect(loaded).toEqual([["session:a", "older"]]);
+  rows.follow(listener);
+  expect(rows.isUnchanged("a")).toBe(true);
+  rows.set("session:a", "newer");
+  await rows.flush();
+  expect(await writer()).toBe(run);
+  rows.settle();
+  await expect.poll(writer).toBe("-");
 });

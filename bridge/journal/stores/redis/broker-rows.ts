@@ -75,6 +75,8 @@ export class RedisBrokerRows implements BrokerRows {
   #tokens = 0;
   /** The Redis master that has everything that this node knows, and whether Redis knows that. */
   #settled = { master: "", isKnown: true };
+  /** Until {@link settle} is called, Redis may lack what this node knew before the last {@link reset}. */
+  #isReset = false;
   #unlisten: (() => void)[] = [];
   #looking: Promise<void> | undefined;
   /** Whether this node was the first one at the last look. */
@@ -200,8 +202,13 @@ export class RedisBrokerRows implements BrokerRows {
   }
 
   settle(): void {
-    const { master } = this.#writer;
-    if (master === "" || (this.#settled.isKnown && this.#settled.master === master)) return;
+    this.#isReset = false;
+    this.continuesAt(this.#writer.master);
+  }
+
+  /** The master has everything that this node knew, unless this node has to write it first: see {@link settle}. */
+  continuesAt(master: string): void {
+    if (this.#isReset || master === "" || (this.#settled.isKnown && this.#settled.master === master)) return;
     this.#settled = { master, isKnown: false };
     void this.#arrive();
   }
@@ -210,8 +217,7 @@ export class RedisBrokerRows implements BrokerRows {
     const settled = this.#settled;
     if (settled.isKnown || settled.master !== this.#writer.master) return;
     try {
-      await this.#writer.arrive(settled.master);
-      settled.isKnown = true;
+      settled.isKnown = await this.#writer.arrive(settled.master);
     } catch (error) {
       // The next heartbeat tries again.
       if (!(error instanceof StoreUnavailableError)) throw error;
@@ -289,7 +295,9 @@ export class RedisBrokerRows implements BrokerRows {
     this.#read = undefined;
     this.#waiting = [];
     this.#settled = { master: "", isKnown: true };
-    this.#writersBefore = this.#writers;
+    this.#isReset = true;
+    // After a second reset in a row, what was known before the first one counts.
+    if (this.#writers.size > 0) this.#writersBefore = this.#writers;
     this.#writers = new Map();
     this.#unknown.clear();
     this.#writer.reset();

@@ -34,8 +34,8 @@ interface LogReaderOptions {
   onPublicationFloor: (floor: number, trimmedBytes: number) => void;
   /** The run has removed publications of this size up to the position: all removed bytes are `removedBytes`. */
   onCompacted: (run: string, upTo: number, bytes: number, removedBytes: number) => void;
-  /** Called when Redis, after it was unreachable, still has everything that this node has published. */
-  onContinues: () => void;
+  /** Called when the master of this run id, to which this node has come, has everything that this node has published. */
+  onContinues: (master: string) => void;
   /** Reloads the journal. Resolves when the new view is loaded. */
   onJournalChanged: (continuity: Exclude<Continuity, "continues">) => Promise<void>;
   logger: Logger;
@@ -60,6 +60,10 @@ export class LogReader {
   #running: Promise<void> | undefined;
   /** The head in Redis at the last check, if this node had not read up to that head, and no read has failed since. */
   #headWithoutEntries: number | undefined;
+  /** The run id of the master whose journal was checked last. */
+  #master = "";
+  /** Whether {@link #master} is known to have what this node has published. */
+  #isProven = false;
 
   constructor(options: LogReaderOptions) {
     this.#options = options;
@@ -84,15 +88,15 @@ export class LogReader {
       try {
         await connection.ready(READY_TIMEOUT_MS);
         // After a failure Redis may hold another journal, so this is checked before the next blocking read.
-        const wasChecked = failures > 0;
+        const master = connection.opened?.runId ?? "";
+        const wasChecked = failures > 0 || master !== this.#master;
+        if (wasChecked) this.#isProven = false;
+        this.#master = master;
         const continuity = wasChecked ? await this.#check() : await this.#read();
         failures = 0;
         if (this.unavailableReason !== undefined) logger.info("the log of the journal is read again");
         this.unavailableReason = undefined;
-        if (continuity === "continues") {
-          if (wasChecked) this.#options.onContinues();
-          continue;
-        }
+        if (continuity === "continues") continue;
         this.#headWithoutEntries = undefined;
         await this.#options.onJournalChanged(continuity);
         this.#trimsId = this.#options.cursor().trimsId;
@@ -161,9 +165,9 @@ export class LogReader {
   }
 
   async #pass(chunks: readonly Chunk[], epoch: string): Promise<Continuity> {
-    const { connection, cursor, withoutPublications, publicationsOf, onChunks } = this.#options;
+    const { connection, cursor, withoutPublications, publicationsOf } = this.#options;
     const needed = withoutPublications(chunks);
-    if (needed.length === 0) return onChunks(chunks, NO_PUBLICATIONS);
+    if (needed.length === 0) return this.#publish(chunks, NO_PUBLICATIONS);
     let bytes = 0;
     const tooMuch = needed.find((chunk, index) => {
       bytes += chunk.publicationBytes;
@@ -172,7 +176,20 @@ export class LogReader {
     const publications = await publicationsOf(before(needed, tooMuch), connection);
     if (cursor().epoch !== epoch) return "continues";
     // The next read gets the rest again.
-    return onChunks(before(chunks, tooMuch), publications);
+    return this.#publish(before(chunks, tooMuch), publications);
+  }
+
+  #publish(chunks: readonly Chunk[], publications: ChunkPublications): Continuity {
+    const continuity = this.#options.onChunks(chunks, publications);
+    if (continuity === "continues") this.#prove();
+    return continuity;
+  }
+
+  /** The journal of the master continues what this node has published. */
+  #prove(): void {
+    if (this.#isProven) return;
+    this.#isProven = true;
+    this.#options.onContinues(this.#master);
   }
 
   /** Checks whether Redis still holds the same journal. */
@@ -188,6 +205,7 @@ export class LogReader {
     if (Number(head) === known.head && stamp !== known.stamp) return "rolled-back";
     if (Number(head) <= now.head) {
       this.#headWithoutEntries = undefined;
+      this.#prove();
       return "continues";
     }
     // Entries that were just appended are read before the next check. If a read without failure does not find them, they

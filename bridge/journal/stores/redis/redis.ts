@@ -200,7 +200,7 @@ class RedisStore implements JournalStore {
         this.view.publications.trimmed(0, removedBytes);
         if (by !== run) owner.log.compacted(upTo, bytes);
       },
-      onContinues: () => this.rows.settle(),
+      onContinues: (master) => this.rows.continuesAt(master),
       onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
     });
     this.pages = new RedisPages(reading, keys, () => this.view.channels, logger);

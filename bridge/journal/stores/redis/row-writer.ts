@@ -68,6 +68,8 @@ export class RowWriter {
   /** The rows of the call that is under way. */
   #inFlight = new Map<string, ChangedRow>();
   #resets = 0;
+  /** The run id of the master at which clients may leave this run: it has what this run knows of them. */
+  #settledMaster = "";
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #isClosed = false;
@@ -113,7 +115,7 @@ export class RowWriter {
   /** After a failover, the client's node may know more than the new master, and has to write that first. */
   async #take(client: string, token: string): Promise<readonly Reply[]> {
     for (let leftMs = MAX_TAKE_WAIT_MS; ; leftMs -= TAKE_RETRY_MS) {
-      const taken = partsOf(await this.#run(["T", client, token, this.master, leftMs > 0 ? 1 : 0]));
+      const taken = partsOf(await this.#run(["T", client, token, leftMs > 0 ? 1 : 0]));
       if (taken[0] !== "wait") return taken;
       await new Promise((resolve) => setTimeout(resolve, TAKE_RETRY_MS));
     }
@@ -124,9 +126,13 @@ export class RowWriter {
     return this.#options.connection.opened?.runId ?? "";
   }
 
-  /** This run has come to the master, and has written what the master had lost. */
-  async arrive(master: string): Promise<void> {
-    await this.#run(["A", master]);
+  /**
+   * This run has come to the master, and has written what the master had lost: its clients may leave it there.
+   * @returns false if Redis has another master meanwhile
+   */
+  async arrive(master: string): Promise<boolean> {
+    this.#settledMaster = master;
+    return (await this.#run(["A", master])) === 1;
   }
 
   /** This node has read the change of its take. */
@@ -159,6 +165,7 @@ export class RowWriter {
   /** Forgets what is not written: the rows may belong to other runs. */
   reset(): void {
     this.#resets++;
+    this.#settledMaster = "";
     this.#changed.clear();
     this.#releasing.clear();
     this.#left.clear();
@@ -225,7 +232,7 @@ export class RowWriter {
       chars += key.length + (row.value?.length ?? 0);
       batch.push(this.#storing(key, row));
     }
-    for (const client of this.#releasing) {
+    for (const client of this.#settledMaster === this.master ? this.#releasing : []) {
       if (batch.length >= MAX_BATCH) return batch;
       this.#releasing.delete(client);
       batch.push(this.#leaving(client));
@@ -275,7 +282,7 @@ export class RowWriter {
     const resets = this.#resets;
     let error: Error;
     try {
-      const args: (string | number)[] = [keys.prefix, epoch(), run, members];
+      const args: (string | number)[] = [keys.prefix, epoch(), run, members, this.master];
       for (const operation of batch) args.push(...operation.args);
       const [verdict, , results] = partsOf(await connection.run(ROWS, keys.meta, args));
       if (verdict === "ok") {

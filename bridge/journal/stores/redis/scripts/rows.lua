@@ -1,11 +1,13 @@
 -- Writes rows of the broker's clients. One run at a time writes the rows of a client: the run that took the client last.
 -- The number of that change is the client's generation. What was decided with an older generation is refused.
 --
--- Arguments: prefix, epoch, run, the sorted set of living nodes; then operations, each a letter with its arguments:
--- - `T client token master waits`: takes the client, and removes its will. Result: the generation, the generation and run
+-- Arguments: prefix, epoch, run, the sorted set of living nodes, the run id of this Redis master; then operations, each a
+-- letter with its arguments:
+-- - `T client token waits`: takes the client, and removes its will. Result: the generation, the generation and run
 --   from before or "", the session's row or "", the session's incoming ids, the will's row or "". If `waits` is 1, and the
 --   client's run, perhaps this one, has not come to this master yet, which may have lost what the run knows: `wait`.
--- - `A master`: the run has come to the master, and has written what the master had lost.
+-- - `A master`: the run has come to the master, and has written what the master had lost. Result: 1, or 0 when this is
+--   another master.
 -- - `S client generation key row`: stores the row; an empty row is removed. Result: 1, or 0 when it is refused.
 -- - `D client generation`: removes the client's session. Result: 1 or 0.
 -- - `L client generation`: the client has left the run. Result: 1; 2 when it has no session; 0 when it is refused.
@@ -22,8 +24,8 @@
 --
 -- Returns `ok`, the newest position, and the results. Returns `epoch` and the journal's epoch if `epoch` is another one.
 
-local prefix, epoch, run, members = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local at = 4
+local prefix, epoch, run, members, master = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local at = 5
 local function text() at = at + 1; return ARGV[at] end
 local call = redis.call
 local meta = call('HMGET', prefix .. 'meta', 'epoch', 'head', 'rowChange')
@@ -61,10 +63,14 @@ local op = {}
 
 local masters = prefix .. 'mqtt-masters'
 
-op.A = function() return call('HSET', masters, run, text()) end
+op.A = function()
+  if text() ~= master then return 0 end
+  call('HSET', masters, run, master)
+  return 1
+end
 
 op.T = function()
-  local client, token, master, waits = text(), text(), text(), text()
+  local client, token, waits = text(), text(), text()
   local _, before, known = writer_of(client)
   if waits == '1' and before and call('ZSCORE', members, before) then
     local last = call('HGET', masters, before)
