@@ -35,14 +35,24 @@ function storesOf(client: Client, settings: StoreSettings): Stores {
 }
 
 /** @param client default: the client of the nearest provider. @throws {Error} there is neither a client nor a provider */
+export function useClient(client?: Client): Client {
+  return useStores(client).client;
+}
+
+/** @param client default: the client of the nearest provider. @throws {Error} there is neither a client nor a provider */
 export function useDashboardStore(channel: string, client?: Client): DashboardStore {
-  const provided = useContext(StoresContext);
-  const stores = client === undefined ? provided : storesOf(client, provided?.settings ?? {});
-  if (stores === undefined)
-    throw new Error("useRealTimeData needs a client: wrap the application in RealTimeProvider, or pass options.client");
+  const stores = useStores(client);
   const known = stores.byChannel.get(channel);
   if (known !== undefined) return known;
   const store = createDashboardStore({ ...stores.settings, client: stores.client, channel });
   stores.byChannel.set(channel, store);
   return store;
+}
+
+function useStores(client: Client | undefined): Stores {
+  const provided = useContext(StoresContext);
+  const stores = client === undefined ? provided : storesOf(client, provided?.settings ?? {});
+  if (stores === undefined)
+    throw new Error("The hook needs a client: wrap the application in RealTimeProvider, or pass options.client");
+  return stores;
 }

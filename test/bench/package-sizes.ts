@@ -10,8 +10,8 @@ export const packageSizes: Row = {
   title: "what a web page downloads for its client library",
   method: () =>
     "Every export of the library, bundled and minified by Vite, then compressed by gzip (level 6). The library of Skylapse " +
-    `is skylapse-realtime/client, without React. Peers: centrifuge ${packageVersion("centrifuge")} with JSON, and ` +
-    `socket.io-client ${packageVersion("socket.io-client")} as its package offers it to bundlers. The peers can do ` +
+    `is skylapse-realtime/client, without React. Peers: centrifuge ${packageVersion("centrifuge")} and ` +
+    `socket.io-client ${packageVersion("socket.io-client")}, as their packages offer them to bundlers. The peers can do ` +
     "other things, too: Socket.IO falls back to HTTP long-polling, centrifuge to HTTP streaming.",
   figures: [
     { key: "gzipBytes", label: "client library, gzip", unit: "B", target: { atMost: 12_000 } },
