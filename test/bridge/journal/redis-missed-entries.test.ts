@@ -122,3 +122,19 @@ test("after Redis has lost entries, no other node may continue a client until it
   rows.settle();
   await expect.poll(writer).toBe("-");
 });
+
+test("no group of shared subscriptions passes over positions that Redis has lost, and that other publications will get", async () => {
+  const node = await place.openNode({ waits: WAITS });
+  await append(node, 1, 2, 3);
+  const { shares } = mqttOf(node);
+  if (shares === undefined) throw new Error("Redis stores no groups");
+  const group = { key: "g", name: "g" };
+  await shares.join(group, { key: "m", qos: 1, isPersistent: false, connection: 1 });
+  await append(node, 4);
+  shares.skipTo("g", 5);
+  const turn = { base: 3, from: 3, setAside: [], connections: new Map([["m", 1]]) };
+  const give = (position: number) =>
+    shares.take("g", { ...turn, upTo: position, publications: [{ position, qos: 1, messageId: 1, member: "m" }] });
+  expect(await give(5)).toEqual({ sent: 3 });
+  expect(await give(4)).toBe("taken");
+});

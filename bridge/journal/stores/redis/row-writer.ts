@@ -204,6 +204,8 @@ export class RowWriter {
     this.#timer = undefined;
     this.#writing ??= this.#writeAll().finally(() => {
       this.#writing = undefined;
+      // An operation may have come after the last look at the queue.
+      if (this.#operations.length > 0 && !this.#isClosed) this.#start();
     });
   }
 

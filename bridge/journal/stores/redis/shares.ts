@@ -145,8 +145,14 @@ export class RedisShares implements ShareStore {
 
   #add(queued: Queued): void {
     this.#waiting.push(queued);
+    this.#start();
+  }
+
+  #start(): void {
     this.#writing ??= this.#writeAll().finally(() => {
       this.#writing = undefined;
+      // An operation may have come after the last look at the queue.
+      if (this.#waiting.length > 0 && !this.#isClosed) this.#start();
     });
   }
 

@@ -25,6 +25,9 @@ local prefix, epoch, living = ARGV[1], ARGV[2], ARGV[3]
 local call = redis.call
 local meta = call('HMGET', prefix .. 'meta', 'epoch', 'head', 'shareVersion')
 if meta[1] ~= epoch then return {'epoch', meta[1] or ''} end
+-- A node that has not noticed yet that a failover lost the newest positions names some above the head. Other publications
+-- get these positions, and no group may pass over them.
+local head = tonumber(meta[2] or '0')
 local shares, floors = prefix .. 'mqtt-shares', prefix .. 'mqtt-share-floors'
 local function whole(n) return string.format('%.0f', n) end
 local function key(kind, g) return prefix .. 'mqtt-share-' .. kind .. ':' .. g end
@@ -150,7 +153,7 @@ op.T = function(o)
   local g = o.g
   local sent = place(g)
   if not sent then return {'gone', unpack(gone(g, o.c))} end
-  if sent < o.b or sent > o.f then return {'moved', whole(sent)} end
+  if sent < o.b or sent > o.f or o.u > head then return {'moved', whole(sent)} end
   local lost = gone(g, o.c)
   if #lost > 0 then return {'gone', unpack(lost)} end
   call('HSET', key('place', g), 'sent', whole(o.u))
@@ -203,7 +206,7 @@ end
 
 op.K = function(o)
   local sent = place(o.g)
-  if sent and sent < o.u and (o.x ~= 1 or sent == o.b) then call('HSET', key('place', o.g), 'sent', whole(o.u)) end
+  if sent and sent < o.u and o.u <= head and (o.x ~= 1 or sent == o.b) then call('HSET', key('place', o.g), 'sent', whole(o.u)) end
   note_floor(o.g)
   return 1
 end
