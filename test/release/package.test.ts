@@ -1,6 +1,15 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -8,6 +17,8 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vites
 import { z } from "zod";
 import { version } from "../../deploy/config/package.ts";
 import { projectFiles, ROOT } from "../house/source-files.ts";
+import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { startSkylapse } from "../support/skylapse.ts";
 
 const run = promisify(execFile);
 
@@ -102,7 +113,8 @@ describe("the package", () => {
 
 const PROGRAM = `
 import { createClient, createDashboardStore, type RealTimeData } from "skylapse-realtime";
-import { RealTimeProvider, useRealTimeData } from "skylapse-realtime/react";
+import { RealTimeProvider, useCamera, useChannel, useCommand, useConnectionStatus, useRealTimeData } from "skylapse-realtime/react";
+import { createClient as createSmallClient } from "skylapse-realtime/client";
 import { CloseCode, type DashboardEvent, serverMessageSchema } from "skylapse-realtime/contract";
 
 const client = createClient({ url: "ws://localhost:8082/ws", getToken: async () => "token" });
@@ -110,6 +122,7 @@ const store = createDashboardStore({ client, channel: "dashboard" });
 const state: RealTimeData = store.getSnapshot();
 const event = (message: DashboardEvent): string => message.event;
 console.log(typeof store, typeof RealTimeProvider, typeof useRealTimeData, CloseCode, serverMessageSchema, state, event);
+console.log(createSmallClient === createClient, useCamera, useChannel, useCommand, useConnectionStatus);
 // @ts-expect-error: the url must be a string
 createClient({ url: 5, getToken: async () => "token" });
 `;
@@ -139,6 +152,26 @@ describe("a project that installs the package", () => {
       cwd: consumer,
     });
     expect(stdout).toBe("loaded\n");
+  });
+
+  it("runs the example for Node.js", async () => {
+    const skylapse = await startSkylapse({ env: { JWT_SECRET } });
+    onTestFinished(async () => void (await skylapse.end("SIGKILL")));
+    const token = signToken("reader", ["dashboard:read"]);
+    const example = join(consumer, "follow.js");
+    copyFileSync(join(modules, "skylapse-realtime/deploy/examples/node/follow.js"), example);
+    const program = spawn(process.execPath, [example, skylapse.socket], {
+      cwd: consumer,
+      env: { PATH: process.env.PATH, SKYLAPSE_TOKEN: token },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    onTestFinished(() => void program.kill("SIGKILL"));
+    let output = "";
+    for await (const chunk of program.stdout.setEncoding("utf8")) {
+      output += chunk;
+      if (output.includes("state system.status")) break;
+    }
+    expect(output).toContain("state system.status");
   });
 
   it("has the commands", async () => {
