@@ -3,6 +3,7 @@ import { once } from "node:events";
 import {
   chmodSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -10,6 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -17,6 +19,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vites
 import { z } from "zod";
 import { version } from "../../deploy/config/package.ts";
 import { projectFiles, ROOT } from "../house/source-files.ts";
+import { launchBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { startSkylapse } from "../support/skylapse.ts";
 
@@ -172,6 +175,30 @@ describe("a project that installs the package", () => {
       if (output.includes("state system.status")) break;
     }
     expect(output).toContain("state system.status");
+  });
+
+  it("runs the example without a build in a browser, from another origin", async () => {
+    copyFileSync(join(modules, "skylapse-realtime/deploy/examples/html/index.html"), join(consumer, "index.html"));
+    const files = createServer((request, response) => {
+      const path = new URL(request.url ?? "/", "http://localhost").pathname;
+      response.setHeader("content-type", path.endsWith(".js") ? "text/javascript" : "text/html");
+      if (existsSync(join(consumer, path))) response.end(readFileSync(join(consumer, path)));
+      else response.writeHead(404).end();
+    }).listen(0, "127.0.0.1");
+    onTestFinished(() => void files.close());
+    await once(files, "listening");
+    const address = files.address();
+    const origin = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+    const skylapse = await startSkylapse({ env: { JWT_SECRET, ALLOWED_ORIGINS: origin } });
+    onTestFinished(async () => void (await skylapse.end("SIGKILL")));
+    const { browser, end } = await launchBrowser();
+    onTestFinished(() => end());
+    const page = await browser.newPage();
+    await page.goto(`${origin}/index.html?server=${skylapse.socket}`);
+    await page.fill("#token", signToken("reader", ["dashboard:read"]));
+    await page.click("#connect");
+    await page.waitForSelector("#events li:has-text('state system.status')");
+    expect(await page.textContent("#status")).toBe("connected");
   });
 
   it("has the commands", async () => {
