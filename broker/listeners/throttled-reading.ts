@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { ClientAccess } from "../access/client-registry.ts";
 import { type PacketCharges, type PacketLimits, PacketMeter, type PacketProblem } from "./packet-meter.ts";
+import { PieceJoiner } from "./piece-joiner.ts";
 
 /**
  * Packets of one connection in one turn of the event loop. A packet takes 30 to 100 µs. With 512, three connections
@@ -92,6 +93,7 @@ class ThrottledReading implements PacketCharges {
   readonly #meter: PacketMeter;
   readonly #options: ThrottledReadingOptions;
   readonly #read: (size?: number) => Buffer | null;
+  readonly #pieces = new PieceJoiner();
   #client: ThrottledClient | undefined;
   /** Packets in this turn of the event loop. */
   #packets = 0;
@@ -117,7 +119,7 @@ class ThrottledReading implements PacketCharges {
   }
 
   giveBack(bytes: Buffer): void {
-    this.#givenBack = bytes;
+    if (bytes.length > 0) this.#givenBack = bytes;
   }
 
   get isAuthenticated(): boolean {
@@ -182,7 +184,8 @@ class ThrottledReading implements PacketCharges {
       this.#hasMoreToRead = true;
       this.#endTurnLater();
     }
-    return bytes.length === 0 ? null : bytes;
+    const joined = this.#pieces.join(bytes, endsPacket);
+    return joined.length === 0 ? null : joined;
   }
 
   #endTurnLater(): void {

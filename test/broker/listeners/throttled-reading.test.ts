@@ -88,3 +88,30 @@ it("throttled reading passes on a complete packet that is longer than one read",
   connection.write(publication);
   await expect.poll(() => received).toBe(connectPacket.length + publication.length);
 });
+
+it("passes a packet that arrives byte by byte on in few pieces", async () => {
+  const connection = new PassThrough();
+  const pieces: Buffer[] = [];
+  connection.on("readable", () => {
+    for (let bytes = connection.read(); bytes !== null; bytes = connection.read()) pieces.push(bytes);
+  });
+  const onProblem = (problem: { why: string }) => expect.fail(problem.why);
+  throttleReading(connection, { socket: connection, limits, clientOf: () => undefined, onProblem });
+  const publish = generate({
+    cmd: "publish",
+    topic: "a",
+    payload: "x".repeat(9_000),
+    qos: 0,
+    retain: false,
+    dup: false,
+  });
+  const ping = generate({ cmd: "pingreq" });
+  const input = Buffer.concat([connectPacket, publish, ping]);
+  for (const byte of input) {
+    connection.write(Buffer.from([byte]));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(Buffer.concat(pieces)).toEqual(input);
+  // The CONNECT, three pieces of the PUBLISH, and the PINGREQ.
+  expect(pieces.length).toBe(5);
+});
