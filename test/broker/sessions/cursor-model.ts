@@ -40,6 +40,7 @@ class Link implements SessionConnection {
     // The permission may have ended in the moment between the decision and the delivery.
     if (this.#world.isHookRefusing) {
       this.#world.noteRefused(delivery.publication.position);
+      this.#world.noteFreed(delivery.publication.position);
       this.#world.cursor.refused(delivery.publication.position);
     } else this.toClient.push({ cmd: "publish", delivery });
   }
@@ -49,7 +50,7 @@ class Link implements SessionConnection {
 interface Expected {
   readonly position: number;
   /** The session may get it. */
-  readonly isAllowed: boolean;
+  isAllowed: boolean;
   /** The session must get it: it was subscribed all the time, and nothing was refused. */
   isNecessary: boolean;
   /** The QoS by the subscriptions of all the time; undefined when they have changed. */
@@ -156,6 +157,15 @@ export class World {
     if (expected !== undefined) expected.isNecessary = false;
   }
 
+  /**
+   * A repeated delivery has been refused: the client gets PUBREL at its next connection. A kill within some milliseconds,
+   * before the record is stored, lets the publication come once more if it is permitted again.
+   */
+  noteFreed(position: number): void {
+    const expected = this.expected.get(position);
+    if (expected !== undefined) expected.qos = undefined;
+  }
+
   /** Lets everything happen that is under way, until nothing happens any more. */
   async settle(): Promise<void> {
     this.refusedTopics.clear();
@@ -252,6 +262,8 @@ export class World {
       const expected = this.expected.get(publication.position);
       if (expected === undefined) continue;
       const now = this.#qosNow(publication);
+      // A session that is behind selects by its present filters: "no local" may have ended since the publication.
+      if (publication.publisher === KEY && now.some((qos) => qos > 0)) expected.isAllowed = true;
       if (now.some((qos) => qos === 0) || this.refusedTopics.has(publication.topic)) expected.isNecessary = false;
       if (now.some((qos) => qos !== expected.qos)) expected.qos = undefined;
     }
