@@ -140,17 +140,23 @@ class SharedLink implements BrokerLink {
   }
 
   #sendChanges(): void {
+    const { came, gone } = this.#changes();
+    if (came.length + gone.length > 0) this.#send(came, gone, false);
+  }
+
+  #sendAll(): void {
+    this.#changes();
+    this.#send([...this.#sent], [], true);
+  }
+
+  /** What has changed since this node last told the others. */
+  #changes(): { came: string[]; gone: string[] } {
     const now = this.#ownDevices();
     const came = [...now].filter((identity) => !this.#sent.has(identity));
     const gone = [...this.#sent].filter((identity) => !now.has(identity));
     this.#sent = now;
     this.#noteLeft(gone);
-    if (came.length + gone.length > 0) this.#send(came, gone, false);
-  }
-
-  #sendAll(): void {
-    this.#sent = this.#ownDevices();
-    this.#send([...this.#sent], [], true);
+    return { came, gone };
   }
 
   #send(came: string[], gone: string[], whole: boolean): void {

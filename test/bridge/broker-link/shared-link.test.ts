@@ -22,6 +22,7 @@ let redis: RedisServer;
 let place: RedisPlace;
 let nodes: Node[];
 let deadAfterMs: number;
+let reportEveryMs: number;
 beforeAll(async () => {
   redis = await startRedis();
 });
@@ -30,6 +31,7 @@ beforeEach(() => {
   place = redisPlace(redis);
   nodes = [];
   deadAfterMs = DEAD_AFTER_MS;
+  reportEveryMs = 20;
 });
 afterEach(async () => {
   for (const { link } of nodes) link.stop();
@@ -42,7 +44,7 @@ async function startNode(...connected: string[]): Promise<Node> {
   for (const identity of connected) own.connections.add(identity);
   const identities = () => own.connections;
   const logger = pino({ level: "silent" });
-  const link = await shareLink({ link: own, identities, cluster, intervalMs: 20, now: Date.now, logger });
+  const link = await shareLink({ link: own, identities, cluster, intervalMs: reportEveryMs, now: Date.now, logger });
   const node = { cluster, own, link };
   nodes.push(node);
   return node;
@@ -109,6 +111,18 @@ test("the shared link knows at every node when a device has disconnected from al
   there.own.connections.add("device:north");
   expect(there.link.leftAt?.("device:north")).toBeUndefined();
   expect(there.link.leftAt?.("device:east")).toBeUndefined();
+});
+
+test("the shared link notes a disconnected device when another node asks for the list before the next report", async () => {
+  const here = await startNode();
+  reportEveryMs = 600_000;
+  const asked = await startNode("device:south");
+  const ask = () => here.cluster.signals.send("mqtt-clients?", null);
+  ask();
+  await vi.waitFor(() => expect(here.link.connected("device:south")).toBe(true));
+  asked.own.connections.delete("device:south");
+  ask();
+  await vi.waitFor(() => expect(asked.link.leftAt?.("device:south")).toBeDefined());
 });
 
 test("the shared link reports a delivery of one node once at every node", async () => {
