@@ -1,4 +1,5 @@
 import type { LoggedPublication, PublicationPage } from "../../../platform/publication-log.ts";
+import { KeptBytes } from "./kept-bytes.ts";
 
 /** The approximate memory of a publication besides its payload and properties. */
 const PUBLICATION_BYTES = 200;
@@ -8,6 +9,7 @@ const MAX_BYTES = 16 * 1024 * 1024;
 /** The newest publications in memory. They serve sessions that are a little behind, without reading the store. */
 export class RecentPublications {
   readonly #maxBytes: number;
+  readonly #kept = new KeptBytes();
   #publications: LoggedPublication[] = [];
   /** The index of the oldest publication. Evicted ones before it stay in the array until they are half of it. */
   #start = 0;
@@ -30,7 +32,7 @@ export class RecentPublications {
   push(publications: readonly LoggedPublication[], head: number): void {
     this.#head = head;
     for (const publication of publications) {
-      this.#publications.push(publication);
+      this.#publications.push(this.#compact(publication));
       this.#bytes += memoryOf(publication);
     }
     while (this.#bytes > this.#maxBytes) {
@@ -54,6 +56,15 @@ export class RecentPublications {
     const isLast = from + publications.length === this.#publications.length;
     const next = isLast ? Math.max(after, this.#head) : (publications.at(-1)?.position ?? after);
     return { publications, next };
+  }
+
+  /** The publication without the other bytes that its client sent together with it. */
+  #compact(publication: LoggedPublication): LoggedPublication {
+    const payload = this.#kept.keep(publication.payload);
+    if (publication.properties === undefined)
+      return payload === publication.payload ? publication : { ...publication, payload };
+    const { buffer, byteOffset, length } = publication.properties;
+    return { ...publication, payload, properties: this.#kept.keep(Buffer.from(buffer, byteOffset, length)) };
   }
 
   #indexAfter(position: number): number {
