@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Schedule, WantedSettings } from "../contract/commands.ts";
 import type { CameraSettings, CaptureCompleted } from "../contract/events.ts";
+import { capturePhaseMs, everyDay } from "../contract/schedule/planner.ts";
 import { topicTree } from "../contract/topics.ts";
 import { messageOf } from "../platform/errors.ts";
 import type { CameraDriver } from "./cameras/camera-driver.ts";
@@ -8,7 +9,6 @@ import { explicitSettings } from "./cameras/explicit-settings.ts";
 import { CaptureLoop, type Plan } from "./capture/capture-loop.ts";
 import { foundPictures } from "./capture/found-pictures.ts";
 import { Pictures } from "./capture/pictures.ts";
-import { everyDay } from "./capture/schedule.ts";
 import { Sleeper } from "./capture/sleep.ts";
 import { cameraActions } from "./commands/camera-actions.ts";
 import { CommandRunner } from "./commands/command-runner.ts";
@@ -95,7 +95,7 @@ export class CameraAgent {
         this.#plan = plan;
         this.#status.planChanged();
       },
-      phaseMs: phaseOf(id),
+      phaseMs: capturePhaseMs(id),
       now,
     });
     this.#sleeper = new Sleeper({
@@ -278,11 +278,4 @@ export class CameraAgent {
     const event = "error.occurred";
     void this.#sender.event({ kind: "camera-event", camera: this.id, event }, event, { source, error });
   }
-}
-
-/** Differs between cameras, so that the cameras of a site do not all take pictures at once. */
-function phaseOf(id: string): number {
-  let hash = 0;
-  for (const character of id) hash = (hash * 31 + character.charCodeAt(0)) % 3_600_000;
-  return hash;
 }

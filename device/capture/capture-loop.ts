@@ -1,6 +1,6 @@
 import type { Schedule } from "../../contract/commands.ts";
-import { activeInterval, nextCapture, windowsAround } from "./schedule.ts";
-import type { Location } from "./sun.ts";
+import { activeInterval, nextCapture, windowsAround } from "../../contract/schedule/planner.ts";
+import type { Location } from "../../contract/schedule/sun.ts";
 
 /** The clock is read again after this time, because it may be set during a wait. */
 const MAX_WAIT_MS = 60_000;

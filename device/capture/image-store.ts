@@ -3,9 +3,9 @@ import { basename, join } from "node:path";
 import type { Logger } from "pino";
 import { decodeTime } from "ulid";
 import { type CaptureCompleted, captureCompletedSchema } from "../../contract/events.ts";
+import type { Location } from "../../contract/schedule/sun.ts";
 import { messageOf } from "../../platform/errors.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
-import type { Location } from "./sun.ts";
 
 export interface Sidecar extends CaptureCompleted {
   camera: string;

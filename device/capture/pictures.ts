@@ -3,13 +3,13 @@ import type { Logger } from "pino";
 import { encodeTime, ulid } from "ulid";
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CaptureCompleted } from "../../contract/events.ts";
+import type { Location } from "../../contract/schedule/sun.ts";
 import { messageOf } from "../../platform/errors.ts";
 import type { CameraDriver, FoundPicture, Frame } from "../cameras/camera-driver.ts";
 import type { DeviceClock } from "../host/clock.ts";
 import { createPreview, type PreviewOptions } from "../link/previews.ts";
 import type { EventOptions, Sender } from "../link/sender.ts";
 import type { ImageStore } from "./image-store.ts";
-import type { Location } from "./sun.ts";
 
 /** The contract's longest exposure plus a minute. */
 const CAPTURE_TIMEOUT_MS = 660_000;

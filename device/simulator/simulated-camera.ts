@@ -1,9 +1,9 @@
 import sharp from "sharp";
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings, Storage } from "../../contract/events.ts";
+import type { Location } from "../../contract/schedule/sun.ts";
 import type { CameraDriver, Frame, Readings } from "../cameras/camera-driver.ts";
 import { explicitSettings } from "../cameras/explicit-settings.ts";
-import type { Location } from "../capture/sun.ts";
 import { seedOf, smoothNoise } from "./scene/noise.ts";
 import { createScene, type Scene } from "./scene/scene.ts";
 import { weatherAt } from "./weather.ts";

@@ -1,4 +1,4 @@
-import { type Location, sunPosition } from "../capture/sun.ts";
+import { type Location, sunPosition } from "../../contract/schedule/sun.ts";
 import { smoothNoise } from "./scene/noise.ts";
 
 const HOUR_MS = 3_600_000;

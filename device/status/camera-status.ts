@@ -1,7 +1,7 @@
 import type { Schedule } from "../../contract/commands.ts";
 import type { CameraAbout, CameraSettings, CaptureProgress } from "../../contract/events.ts";
+import type { Location } from "../../contract/schedule/sun.ts";
 import type { Plan } from "../capture/capture-loop.ts";
-import type { Location } from "../capture/sun.ts";
 import type { Sender } from "../link/sender.ts";
 
 export interface CameraStatusOptions {

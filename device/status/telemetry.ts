@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import type { Environment } from "../../contract/events.ts";
+import { type Location, nextGoldenHour, sunPosition } from "../../contract/schedule/sun.ts";
 import type { CameraDriver } from "../cameras/camera-driver.ts";
-import { type Location, nextGoldenHour, sunPosition } from "../capture/sun.ts";
 import type { DeviceClock } from "../host/clock.ts";
 import type { Host, HostReadings } from "../host/host.ts";
 import { DEFAULT_READINGS_MAX_AGE_S, DeadbandFilter, type StateReadings } from "./deadband-filter.ts";

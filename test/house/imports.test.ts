@@ -26,8 +26,19 @@ describe.each(PARTS)("%s", (part) => {
 });
 
 describe("contract", () => {
-  it("imports zod only, because browsers load it", () => {
-    const strays = sourceFiles("contract").filter(({ packages }) => packages.some((name) => name !== "zod"));
+  it("imports zod only, because browsers load it; the planner of captures also imports suncalc", () => {
+    const strays = sourceFiles("contract").filter(({ path, packages }) =>
+      packages.some((name) => name !== "zod" && !(name === "suncalc" && path.startsWith("contract/schedule/"))),
+    );
+    expect(strays.map(({ path }) => path)).toEqual([]);
+  });
+
+  it("keeps the planner of captures apart, so that only who plans captures loads suncalc", () => {
+    const importers = sourceFiles(...PARTS).filter(
+      ({ path, imports }) =>
+        !path.startsWith("contract/schedule/") && imports.some((target) => target.startsWith("contract/schedule/")),
+    );
+    const strays = importers.filter(({ path }) => !/^(?:device|dashboard-client\/page\/places\/camera)\//.test(path));
     expect(strays.map(({ path }) => path)).toEqual([]);
   });
 

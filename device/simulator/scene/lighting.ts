@@ -1,5 +1,5 @@
 import { getMoonIllumination, getMoonPosition } from "suncalc";
-import { type Location, sunPosition } from "../../capture/sun.ts";
+import { type Location, sunPosition } from "../../../contract/schedule/sun.ts";
 import type { Weather } from "../weather.ts";
 import { Atmosphere, CAMERA_KM, hazePhase, type Light, type SkyLight } from "./atmosphere.ts";
 import { directionOf, type Lens, type Vector } from "./lens.ts";

@@ -1,5 +1,5 @@
 import type { CameraSettings } from "../../../contract/events.ts";
-import type { Location } from "../../capture/sun.ts";
+import type { Location } from "../../../contract/schedule/sun.ts";
 import { weatherAt } from "../weather.ts";
 import type { Light } from "./atmosphere.ts";
 import { develop } from "./develop.ts";

@@ -1,4 +1,4 @@
-import type { Location } from "../../capture/sun.ts";
+import type { Location } from "../../../contract/schedule/sun.ts";
 import { hazePhase, type Light } from "./atmosphere.ts";
 import { CLOUD_BLOCK, CloudLayer, type Clouds, silverLining } from "./clouds.ts";
 import type { GeometryBuffer } from "./geometry-buffer.ts";

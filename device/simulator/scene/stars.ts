@@ -1,4 +1,4 @@
-import type { Location } from "../../capture/sun.ts";
+import type { Location } from "../../../contract/schedule/sun.ts";
 import { directionOf, type Lens, pixelOf, type Vector } from "./lens.ts";
 import { PlaneNoise, randomFrom } from "./noise.ts";
 

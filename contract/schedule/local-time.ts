@@ -1,4 +1,5 @@
 const DAY_MS = 86_400_000;
+const MINUTES_A_DAY = 1440;
 
 export interface LocalDate {
   year: number;
@@ -20,6 +21,12 @@ function zoneOffsetMs(at: number, timezone: string): number {
 export function localDateOf(at: Date, timezone: string): LocalDate {
   const shown = new Date(at.getTime() + zoneOffsetMs(at.getTime(), timezone));
   return { year: shown.getUTCFullYear(), month: shown.getUTCMonth() + 1, day: shown.getUTCDate() };
+}
+
+/** The day of a moment, from midnight to midnight by the zone's clocks: 23 to 25 hours. */
+export function localDay(at: Date, timezone: string): Range {
+  const ranges = momentsShowing(localDateOf(at, timezone), 0, MINUTES_A_DAY, timezone);
+  return { start: ranges[0]?.start ?? at, end: ranges.at(-1)?.end ?? at };
 }
 
 /** 1 = Monday, as in ISO 8601. */

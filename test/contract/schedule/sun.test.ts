@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { nextGoldenHour, solarDay, sunPosition } from "../../../device/capture/sun.ts";
+import { nextGoldenHour, solarDay, sunPosition } from "../../../contract/schedule/sun.ts";
 
 const zermatt = { lat: 46.02, lon: 7.75, timezone: "Europe/Zurich" };
 const quito = { lat: -0.18, lon: -78.47, timezone: "America/Guayaquil" };

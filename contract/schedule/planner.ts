@@ -1,4 +1,4 @@
-import type { Schedule } from "../../contract/commands.ts";
+import type { Schedule } from "../commands.ts";
 import { addDays, dayOfWeek, localDateOf, momentsShowing, type Range } from "./local-time.ts";
 import { type Location, type SolarDay, solarDay } from "./sun.ts";
 
@@ -62,6 +62,45 @@ export function nextCapture(windows: readonly Window[], after: Date, phaseMs = 0
     from = closing;
   }
   return undefined;
+}
+
+/** The next pictures after `after`, in order. At most `count`; fewer when no more are planned within a week. */
+export function nextCaptures(windows: readonly Window[], after: Date, count: number, phaseMs = 0): Date[] {
+  const found: Date[] = [];
+  for (let last = after; found.length < count; ) {
+    const next = nextCapture(windows, last, phaseMs);
+    if (next === undefined) break;
+    found.push(next);
+    last = next;
+  }
+  return found;
+}
+
+/**
+ * The number of pictures that {@link nextCapture} plans in `[from, to)`. Counted per range between two edges of windows,
+ * because one picture a second is 86,400 pictures a day.
+ */
+export function countCaptures(windows: readonly Window[], { start: from, end: to }: Range, phaseMs = 0): number {
+  const edges = windows.flatMap(({ start, end }) => [start.getTime(), end.getTime()]);
+  const inside = edges.filter((edge) => edge > from.getTime() && edge < to.getTime());
+  const starts = [...new Set([from.getTime(), ...inside])].sort((a, b) => a - b);
+  let count = 0;
+  for (const [index, start] of starts.entries()) {
+    const intervalS = activeInterval(windows, new Date(start));
+    if (intervalS === undefined) continue;
+    const before = (time: number): number => Math.ceil((time - phaseMs) / (intervalS * 1000));
+    count += before(starts[index + 1] ?? to.getTime()) - before(start);
+    const opens = windows.some((window) => window.start.getTime() === start);
+    if (opens && before(start) * intervalS * 1000 + phaseMs !== start) count++;
+  }
+  return count;
+}
+
+/** The phase of a camera's pictures, so that the cameras of a site do not all take pictures at once. Milliseconds. */
+export function capturePhaseMs(camera: string): number {
+  let hash = 0;
+  for (const character of camera) hash = (hash * 31 + character.charCodeAt(0)) % 3_600_000;
+  return hash;
 }
 
 function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Location, at: Date): Window[] {
