@@ -178,14 +178,21 @@ class ThrottledReading implements PacketCharges {
     if (rest.length > 0) {
       this.#connection.unshift(rest);
       this.#endTurnLater();
-    } else if (!endsPacket && this.#connection.readableLength > 0) {
-      // Aedes would read again only after a complete packet or when more bytes arrive, but the rest of this packet may
-      // already be in the buffer.
-      this.#hasMoreToRead = true;
-      this.#endTurnLater();
-    }
+    } else if (!endsPacket) this.#readOn();
     const joined = this.#pieces.join(bytes, endsPacket);
     return joined.length === 0 ? null : joined;
+  }
+
+  /** Aedes would read again only after a complete packet or when more bytes arrive. */
+  #readOn(): void {
+    if (this.#connection.readableLength > 0) {
+      // The rest of this packet may already be in the buffer.
+      this.#hasMoreToRead = true;
+      this.#endTurnLater();
+    } else {
+      // The end of the stream may have arrived before the buffer was read to its end. Node.js detects it at the next read.
+      this.#read(0);
+    }
   }
 
   #endTurnLater(): void {
