@@ -1,10 +1,16 @@
 import { z } from "zod";
 import { CloseCode, ReplyCode } from "./codes.ts";
-import { commandArgs, commandReplySchema, commandSchema, publishedCommandSchema, scheduleSchema } from "./commands.ts";
+import {
+  commandArgs,
+  commandReplySchema,
+  commandSchema,
+  publishedCommandSchema,
+  reportedScheduleSchema,
+} from "./commands.ts";
+import { desiredStateSchema } from "./desired.ts";
 import {
   alertSchema,
   cameraAboutSchema,
-  cameraSettingsSchema,
   captureCompletedSchema,
   captureFailedSchema,
   captureProgressSchema,
@@ -21,6 +27,7 @@ import {
   powerSchema,
   presenceSchema,
   publicationRefusedSchema,
+  reportedSettingsSchema,
   resourcesSchema,
   storageSchema,
   systemStatusSchema,
@@ -84,6 +91,9 @@ const TOPICS: Record<string, TopicChannel> = {
   "cameras/{camera}/state/gaps": retained("Lost messages of the last 48 hours", "backend", {
     ...ofEvents(linkGapsSchema, "link.gap"),
   }),
+  "cameras/{camera}/state/desired": retained("The schedule and settings that people want a camera to have", "backend", {
+    ...ofEvents(desiredStateSchema, "state.updated"),
+  }),
   "cameras/{camera}/state/capture": retained("The progress of captures", "camera", {
     ...ofEvents(captureProgressSchema, "capture.progress"),
   }),
@@ -91,10 +101,10 @@ const TOPICS: Record<string, TopicChannel> = {
     ...ofEvents(environmentSchema, "environmental.update"),
   }),
   "cameras/{camera}/state/settings": retained("The settings of a camera", "camera", {
-    ...ofEvents(cameraSettingsSchema, "settings.applied"),
+    ...ofEvents(reportedSettingsSchema, "settings.applied"),
   }),
   "cameras/{camera}/state/schedule": retained("The schedule of a camera", "camera", {
-    ...ofEvents(scheduleSchema, "schedule.updated"),
+    ...ofEvents(reportedScheduleSchema, "schedule.updated"),
   }),
   "cameras/{camera}/state/storage": retained("The disk of a camera", "camera", {
     ...ofEvents(storageSchema, "resource.update"),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { COMMAND_STATUSES, DEFAULT_COMMAND_EXPIRES_IN } from "./command-status.ts";
-import { cameraSettingsSchema, MAX_JSON_DEPTH, timestampSchema } from "./events.ts";
+import { cameraSettingsSchema, MAX_JSON_DEPTH, reportCauseSchema, timestampSchema } from "./events.ts";
 import { eventNameSchema, idSchema } from "./ids.ts";
 import { jsonDepth } from "./json-text.ts";
 import { didYouMean } from "./nearest-name.ts";
@@ -42,6 +42,9 @@ export const scheduleSchema = z.object({
   entries: z.array(z.discriminatedUnion("kind", [solarEntry, clockEntry])).max(MAX_SCHEDULE_ENTRIES),
 });
 export type Schedule = z.infer<typeof scheduleSchema>;
+
+/** `state/schedule`. An invalid cause is ignored. */
+export const reportedScheduleSchema = scheduleSchema.extend({ cause: reportCauseSchema.optional().catch(undefined) });
 
 /** A schedule that a person wrote. An unknown member is an error, because it is usually a typing error. */
 export const strictScheduleSchema = namingUnknown(

@@ -1,7 +1,10 @@
 import { z } from "zod";
+import { cameraSettingsSchema } from "./camera-about.ts";
 import { eventNameSchema, idSchema, isId } from "./ids.ts";
 import { outlineOf, textIn } from "./json-text.ts";
 import type { Topic } from "./topics.ts";
+
+export * from "./camera-about.ts";
 
 /** The deepest accepted nesting of arrays and objects. `JSON.stringify` overflows the stack near 10,000 levels. */
 export const MAX_JSON_DEPTH = 32;
@@ -45,32 +48,6 @@ export const presenceSchema = z.object({
   offline_since: timestampSchema.optional(),
 });
 export type Presence = z.infer<typeof presenceSchema>;
-
-export const cameraAboutSchema = z.object({
-  model: z.string().max(200),
-  firmware: z.string().max(200),
-  name: z.string().max(200).optional(),
-  location: z.object({
-    lat: z.number().min(-90).max(90),
-    lon: z.number().min(-180).max(180),
-    timezone: z.string().max(64),
-  }),
-  /** Seconds between two captures in the current or next window of the schedule. */
-  capture_interval_s: z.number().positive(),
-});
-export type CameraAbout = z.infer<typeof cameraAboutSchema>;
-
-export const cameraSettingsSchema = z.object({
-  exposure_s: z.number().positive().max(600).optional(),
-  iso: z.number().int().min(50).max(102400).optional(),
-  /** EV. */
-  exposure_compensation: z.number().min(-5).max(5).optional(),
-  white_balance: z.enum(["auto", "daylight", "cloudy", "tungsten", "fluorescent"]).optional(),
-  /** JPEG quality. */
-  quality: z.number().int().min(1).max(100).optional(),
-  hdr: z.boolean().optional(),
-});
-export type CameraSettings = z.infer<typeof cameraSettingsSchema>;
 
 export const captureCompletedSchema = z.object({
   capture: idSchema,

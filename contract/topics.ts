@@ -47,6 +47,7 @@ type HomeAssistantName = (typeof HOME_ASSISTANT_NAMES)[number];
 
 export const PRESENCE_STATE = "presence";
 export const GAPS_STATE = "gaps";
+export const DESIRED_STATE = "desired";
 
 /** The `system` topic of what happens to the connection to another broker. */
 export const BROKER_EVENTS = "broker";
@@ -55,7 +56,7 @@ export const BROKER_CHECK = "broker-check";
 
 /** Whether only the backend may publish this state of a camera. */
 export function isBackendState(name: string): boolean {
-  return name === PRESENCE_STATE || name === GAPS_STATE;
+  return name === PRESENCE_STATE || name === GAPS_STATE || name === DESIRED_STATE;
 }
 
 /** True for states, false for events. */

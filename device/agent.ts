@@ -1,11 +1,12 @@
 import type { Logger } from "pino";
 import type { Schedule, WantedSettings } from "../contract/commands.ts";
-import type { CameraSettings, CaptureCompleted } from "../contract/events.ts";
+import type { CameraSettings, CaptureCompleted, ReportCause } from "../contract/events.ts";
 import { capturePhaseMs, everyDay } from "../contract/schedule/planner.ts";
 import { topicTree } from "../contract/topics.ts";
 import { messageOf } from "../platform/errors.ts";
 import type { CameraDriver } from "./cameras/camera-driver.ts";
 import { explicitSettings } from "./cameras/explicit-settings.ts";
+import { capabilitiesOf } from "./capabilities.ts";
 import { CaptureLoop, type Plan } from "./capture/capture-loop.ts";
 import { foundPictures } from "./capture/found-pictures.ts";
 import { Pictures } from "./capture/pictures.ts";
@@ -115,8 +116,8 @@ export class CameraAgent {
       actions: cameraActions({
         pictures: this.#pictures,
         sleeper: this.#sleeper,
-        setSchedule: (schedule) => this.#setSchedule(schedule),
-        setSettings: (settings) => this.#setSettings(settings),
+        setSchedule: (schedule, cause) => this.#setSchedule(schedule, cause),
+        setSettings: (settings, cause) => this.#setSettings(settings, cause),
         reboot: () => this.#reboot(),
       }),
       reply: (command, reply) => sender.reply({ kind: "camera-reply", camera: id, command }, reply),
@@ -128,6 +129,7 @@ export class CameraAgent {
     });
     this.#status = new CameraStatus({
       ...{ id, name: config.name, location, about: camera.about, sender },
+      capabilities: capabilitiesOf(parts),
       schedule: () => (this.#followsSchedule ? this.#schedule : undefined),
       settings: () => this.#settings,
       plan: () => this.#plan,
@@ -230,19 +232,19 @@ export class CameraAgent {
     return explicitSettings(this.#parts.store.state.settings);
   }
 
-  async #setSchedule(schedule: Schedule): Promise<unknown> {
+  async #setSchedule(schedule: Schedule, cause: ReportCause): Promise<unknown> {
     if (!this.#followsSchedule) throw new Error("this camera follows no schedule: another program takes its pictures");
     this.#parts.store.update({ schedule });
-    this.#status.publishSchedule();
+    this.#status.publishSchedule(cause);
     this.#loop.follow(schedule);
     await this.#flushStore();
     return this.#scheduleResult;
   }
 
-  async #setSettings(settings: WantedSettings): Promise<unknown> {
+  async #setSettings(settings: WantedSettings, cause: ReportCause): Promise<unknown> {
     const { store } = this.#parts;
     store.update({ settings: { ...store.state.settings, ...settings } });
-    this.#status.publishSettings();
+    this.#status.publishSettings(cause);
     await this.#flushStore();
     return this.#settings;
   }

@@ -1,8 +1,9 @@
 import type { z } from "zod";
 import { scheduleSchema } from "../../contract/commands.ts";
+import { desiredStateSchema } from "../../contract/desired.ts";
 import * as contract from "../../contract/events.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
-import { GAPS_STATE, PRESENCE_STATE } from "../../contract/topics.ts";
+import { DESIRED_STATE, GAPS_STATE, PRESENCE_STATE } from "../../contract/topics.ts";
 
 /** A value and the time when its sender sent it. */
 export interface Known<Value> {
@@ -20,6 +21,7 @@ const SCHEMAS = {
   resources: contract.resourcesSchema,
   settings: contract.cameraSettingsSchema,
   schedule: scheduleSchema,
+  desired: desiredStateSchema,
   progress: contract.captureProgressSchema,
   gaps: contract.linkGapsSchema,
   preview: contract.previewUpdatedSchema,
@@ -42,6 +44,7 @@ export interface CameraState extends Fields {
 const STATE_FIELDS: ReadonlyMap<string, Field> = new Map<string, Field>([
   [PRESENCE_STATE, "presence"],
   [GAPS_STATE, "gaps"],
+  [DESIRED_STATE, "desired"],
   ["environment", "environment"],
   ["storage", "storage"],
   ["power", "power"],
@@ -73,6 +76,24 @@ export function applyAbout(camera: CameraState, event: DashboardEvent): CameraSt
 export function applyState(camera: CameraState, name: string, event: DashboardEvent): CameraState {
   const field = STATE_FIELDS.get(name);
   return field === undefined ? camera : withField(camera, field, event);
+}
+
+/**
+ * Whether the event only repeats the camera's schedule or settings, as after a restart. A sender that names no cause is
+ * taken to repeat them unless the values differ from the last ones.
+ * @param camera the state before the event
+ */
+export function isRepeatedReport(camera: CameraState | undefined, event: DashboardEvent): boolean {
+  const field = event.event === "schedule.updated" ? "schedule" : "settings";
+  const cause = contract.reportedSettingsSchema.shape.cause.parse(memberOf(event.data, "cause"));
+  if (cause !== undefined) return cause.kind !== "command";
+  const before = camera?.[field]?.value;
+  const now = SCHEMAS[field].safeParse(event.data).data;
+  return before === undefined || now === undefined || JSON.stringify(before) === JSON.stringify(now);
+}
+
+function memberOf(data: unknown, name: string): unknown {
+  return typeof data === "object" && data !== null ? Reflect.get(data, name) : undefined;
 }
 
 export function isKnownState(name: string): boolean {

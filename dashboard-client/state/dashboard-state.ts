@@ -4,7 +4,7 @@ import { isRetained, type Topic, topicTree } from "../../contract/topics.ts";
 import type { ReportedGap } from "../client/subscription.ts";
 import { type Alerts, applyAlert, isCleared } from "./alert-state.ts";
 import type { CameraState, Known } from "./camera-state.ts";
-import { applyAbout, applyLatest, applyState, isKnownState, isLatest } from "./camera-state.ts";
+import { applyAbout, applyLatest, applyState, isKnownState, isLatest, isRepeatedReport } from "./camera-state.ts";
 import { RetainedEvents } from "./retained-events.ts";
 
 export const MAX_EVENTS = 100;
@@ -110,7 +110,7 @@ export function applyEvent(state: DashboardState, event: DashboardEvent): Dashbo
     if (event.camera !== undefined && isLatest(event)) next = latest(next, event.camera, event);
     next = { ...next, lastEventAt: later(next.lastEventAt, event.timestamp) };
   }
-  return event.snapshot === true ? next : withEvent(next, event, topic);
+  return event.snapshot === true ? next : withEvent(next, event, isRoutine(state, event, topic));
 }
 
 export function snapshotStarted(state: DashboardState): DashboardState {
@@ -245,9 +245,16 @@ function system(state: DashboardState, name: string, event: DashboardEvent): Das
   return state;
 }
 
-function withEvent(state: DashboardState, event: DashboardEvent, topic: Topic | undefined): DashboardState {
+/** @param state before the event */
+function isRoutine(state: DashboardState, event: DashboardEvent, topic: Topic | undefined): boolean {
   // A broadcast is always shown, even if its event has a routine name.
-  const routine = ROUTINE.has(event.event) && topic?.kind !== "channel-event";
+  if (topic?.kind === "channel-event") return false;
+  const isReport = event.event === "schedule.updated" || event.event === "settings.applied";
+  if (isReport && event.camera !== undefined) return isRepeatedReport(state.cameras.get(event.camera), event);
+  return ROUTINE.has(event.event);
+}
+
+function withEvent(state: DashboardState, event: DashboardEvent, routine: boolean): DashboardState {
   const item: ActivityItem = { kind: "event", event };
   return {
     ...state,

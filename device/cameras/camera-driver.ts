@@ -1,5 +1,5 @@
 import type { WantedSettings } from "../../contract/commands.ts";
-import type { CameraSettings, Environment, Power, Storage } from "../../contract/events.ts";
+import type { AdjustableSettings, CameraSettings, Environment, Power, Storage } from "../../contract/events.ts";
 
 export interface Frame {
   jpeg: Buffer;
@@ -32,6 +32,8 @@ export interface PictureSink {
 /** The agent calls {@link CameraDriver.capture} for one picture at a time. */
 export interface CameraDriver {
   readonly about: { model: string; firmware: string };
+  /** The settings that {@link CameraDriver.capture} honours, with their values. Default: none. */
+  readonly adjustable?: AdjustableSettings;
   /**
    * @param settings the camera chooses every setting that is absent or `null` (reset)
    * @param at the time of the picture, by the agent's clock

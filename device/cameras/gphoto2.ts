@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { WantedSettings } from "../../contract/commands.ts";
+import type { AdjustableSettings } from "../../contract/events.ts";
 import { ProgramError, runProgram } from "../host/run-program.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
 import { explicitSettings } from "./explicit-settings.ts";
@@ -23,6 +24,14 @@ const KNOWN_ERRORS: readonly [pattern: RegExp, meaning: string][] = [
   [/not found in configuration tree/i, `${LACKS_SETTING}: it cannot be set by command`],
 ];
 
+/** The values that a camera offers depend on its mode and lens, so these are ranges: the nearest offered value is taken. */
+const ADJUSTABLE: AdjustableSettings = {
+  exposure_s: { min: 0.0001, max: 600 },
+  iso: { min: 50, max: 102_400, step: 1 },
+  exposure_compensation: { min: -5, max: 5 },
+  white_balance: { values: ["auto", "daylight", "cloudy", "tungsten", "fluorescent"] },
+};
+
 export interface Gphoto2Options {
   /** How long a picture may take, not counting its exposure. */
   timeoutMs: number;
@@ -38,7 +47,7 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
   /** Settings that were reset since the start. The camera itself remembers a reset. */
   const reset = new Set<string>();
   const stopped = new AbortController();
-  return programCamera({ model, firmware: PROGRAM }, stopped, take);
+  return programCamera({ about: { model, firmware: PROGRAM }, adjustable: ADJUSTABLE }, stopped, take);
 
   async function take(wanted: WantedSettings): Promise<Frame> {
     const explicit = namesOf(explicitSettings(wanted));

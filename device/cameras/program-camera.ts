@@ -3,13 +3,13 @@ import type { CameraDriver, Frame } from "./camera-driver.ts";
 
 /** @param stopped is aborted when the camera is stopped, and must end the program */
 export function programCamera(
-  about: CameraDriver["about"],
+  described: Pick<CameraDriver, "about" | "adjustable">,
   stopped: AbortController,
   take: (settings: WantedSettings) => Promise<Frame>,
 ): CameraDriver {
   let taking: Promise<unknown> | undefined;
   return {
-    about,
+    ...described,
     capture(settings) {
       const frame = take(settings);
       // Drops the result: otherwise the picture would stay in memory until the next one.

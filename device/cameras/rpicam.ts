@@ -1,4 +1,4 @@
-import type { CameraSettings } from "../../contract/events.ts";
+import type { AdjustableSettings, CameraSettings } from "../../contract/events.ts";
 import { ProgramError, type ProgramOptions, runProgram } from "../host/run-program.ts";
 import type { CameraDriver } from "./camera-driver.ts";
 import { explicitSettings } from "./explicit-settings.ts";
@@ -13,6 +13,16 @@ const DEFAULT_QUALITY = 93;
 /** With a long exposure the camera takes two frames before the picture. */
 const EXPOSURES_PER_PICTURE = 3;
 
+/** What rpicam-still takes, whichever sensor: the sensor's driver limits an exposure or a gain that it does not offer. */
+const ADJUSTABLE: AdjustableSettings = {
+  exposure_s: { min: 0.0001, max: 600 },
+  iso: { values: [100, 200, 400, 800, 1600] },
+  exposure_compensation: { min: -5, max: 5, step: 0.5 },
+  white_balance: { values: ["auto", "daylight", "cloudy", "tungsten", "fluorescent"] },
+  quality: { min: 1, max: 100, step: 1 },
+  hdr: { values: [true, false] },
+};
+
 export interface RpicamOptions {
   /** How long a picture may take, not counting its exposure. */
   timeoutMs: number;
@@ -25,7 +35,7 @@ export interface RpicamOptions {
 export function createRpicam(options: RpicamOptions): CameraDriver {
   const { timeoutMs, args = [], model = "Raspberry Pi camera", killAfterMs } = options;
   const stopped = new AbortController();
-  return programCamera({ model, firmware: PROGRAMS[0] }, stopped, async (wanted) => {
+  return programCamera({ about: { model, firmware: PROGRAMS[0] }, adjustable: ADJUSTABLE }, stopped, async (wanted) => {
     // Every run starts with automatic settings, so a reset needs no argument.
     const settings = explicitSettings(wanted);
     const exposureMs = (settings.exposure_s ?? 0) * 1000 * EXPOSURES_PER_PICTURE;

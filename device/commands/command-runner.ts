@@ -14,16 +14,18 @@ const MAX_ERROR_CHARACTERS = 2000;
 
 export type NoteProgress = (facts: { capture: string }) => Promise<void>;
 
+export type IssuedCommand = Pick<Command, "id" | "issued_at" | "issued_by">;
+
 /** Checks the arguments. Returns a function that executes the command, or the reason for its rejection. */
 export type Action = (
   args: unknown,
-  command: Pick<Command, "issued_at">,
+  command: IssuedCommand,
 ) => { run: (note: NoteProgress) => Promise<unknown> } | { problem: string };
 
 export function action<Schema extends z.ZodType>(
   schema: Schema,
-  run: (args: z.output<Schema>, note: NoteProgress, command: Pick<Command, "issued_at">) => Promise<unknown>,
-  problemOf: (args: z.output<Schema>, command: Pick<Command, "issued_at">) => string | undefined = () => undefined,
+  run: (args: z.output<Schema>, note: NoteProgress, command: IssuedCommand) => Promise<unknown>,
+  problemOf: (args: z.output<Schema>, command: IssuedCommand) => string | undefined = () => undefined,
 ): Action {
   return (args, command) => {
     const checked = schema.safeParse(args);

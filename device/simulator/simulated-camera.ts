@@ -1,6 +1,6 @@
 import sharp from "sharp";
 import type { WantedSettings } from "../../contract/commands.ts";
-import type { CameraSettings, Storage } from "../../contract/events.ts";
+import type { AdjustableSettings, CameraSettings, Storage } from "../../contract/events.ts";
 import type { Location } from "../../contract/schedule/sun.ts";
 import type { CameraDriver, Frame, Readings } from "../cameras/camera-driver.ts";
 import { explicitSettings } from "../cameras/explicit-settings.ts";
@@ -22,6 +22,14 @@ export interface SimulatedCameraOptions {
 /** Takes pictures of an invented mountain in the real light of a location and time. */
 export class SimulatedCamera implements CameraDriver {
   readonly about = { model: "Simulated mountain camera", firmware: "1.0" };
+  readonly adjustable: AdjustableSettings = {
+    exposure_s: { min: 1 / 8000, max: 30 },
+    iso: { values: [100, 200, 400, 800, 1600, 3200] },
+    exposure_compensation: { min: -3, max: 3, step: 0.5 },
+    white_balance: { values: ["auto", "daylight", "cloudy", "tungsten", "fluorescent"] },
+    quality: { min: 20, max: 100, step: 1 },
+    hdr: { values: [true, false] },
+  };
   readonly #location: Location;
   readonly #seed: number;
   readonly #width: number;

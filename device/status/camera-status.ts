@@ -1,5 +1,5 @@
 import type { Schedule } from "../../contract/commands.ts";
-import type { CameraAbout, CameraSettings, CaptureProgress } from "../../contract/events.ts";
+import type { CameraAbout, CameraSettings, Capabilities, CaptureProgress, ReportCause } from "../../contract/events.ts";
 import type { Location } from "../../contract/schedule/sun.ts";
 import type { Plan } from "../capture/capture-loop.ts";
 import type { Sender } from "../link/sender.ts";
@@ -9,6 +9,7 @@ export interface CameraStatusOptions {
   name?: string | undefined;
   location: Location;
   about: { model: string; firmware: string };
+  capabilities: Capabilities;
   sender: Sender;
   schedule: () => Schedule | undefined;
   settings: () => CameraSettings;
@@ -22,6 +23,7 @@ export interface CameraStatusOptions {
 export class CameraStatus {
   readonly #options: CameraStatusOptions;
   #publishedIntervalS: number | undefined;
+  #wasPublished = false;
 
   constructor(options: CameraStatusOptions) {
     this.#options = options;
@@ -29,19 +31,21 @@ export class CameraStatus {
 
   /** Call it at every birth: the broker may have lost the states, or may have those of an earlier session. */
   publishAll(): void {
+    const cause: ReportCause = { kind: this.#wasPublished ? "reconnect" : "restart" };
+    this.#wasPublished = true;
     this.#publishAbout();
-    this.publishSettings();
-    this.publishSchedule();
+    this.publishSettings(cause);
+    this.publishSchedule(cause);
     this.#publishProgress();
   }
 
-  publishSettings(): void {
-    this.publish("settings", "settings.applied", this.#options.settings());
+  publishSettings(cause: ReportCause): void {
+    this.publish("settings", "settings.applied", { ...this.#options.settings(), cause });
   }
 
-  publishSchedule(): void {
+  publishSchedule(cause: ReportCause): void {
     const schedule = this.#options.schedule();
-    if (schedule !== undefined) this.publish("schedule", "schedule.updated", schedule);
+    if (schedule !== undefined) this.publish("schedule", "schedule.updated", { ...schedule, cause });
   }
 
   planChanged(): void {
@@ -60,13 +64,14 @@ export class CameraStatus {
   }
 
   #publishAbout(): void {
-    const { id, name, location, about, sender } = this.#options;
+    const { id, name, location, about, capabilities, sender } = this.#options;
     this.#publishedIntervalS = this.#intervalS;
     const data: CameraAbout = {
       ...about,
       ...(name === undefined ? {} : { name }),
       location,
       capture_interval_s: this.#intervalS,
+      capabilities,
     };
     sender.state({ kind: "camera-about", camera: id }, "camera.about", data);
   }

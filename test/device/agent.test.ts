@@ -1,15 +1,15 @@
 import sharp from "sharp";
 import { expect, test } from "vitest";
-import { scheduleSchema } from "../../contract/commands.ts";
+import { reportedScheduleSchema } from "../../contract/commands.ts";
 import {
   cameraAboutSchema,
-  cameraSettingsSchema,
   captureCompletedSchema,
   captureFailedSchema,
   captureProgressSchema,
   environmentSchema,
   linkSchema,
   powerSchema,
+  reportedSettingsSchema,
   storageSchema,
 } from "../../contract/events.ts";
 import type { CameraDriver } from "../../device/cameras/camera-driver.ts";
@@ -45,8 +45,8 @@ test("the agent publishes all its states after the birth, valid by the contract'
   const broker = await openBroker();
   await cameraAt(broker);
   const states = {
-    settings: cameraSettingsSchema,
-    schedule: scheduleSchema,
+    settings: reportedSettingsSchema,
+    schedule: reportedScheduleSchema,
     capture: captureProgressSchema,
     environment: environmentSchema,
     storage: storageSchema,
@@ -61,6 +61,13 @@ test("the agent publishes all its states after the birth, valid by the contract'
   }
   const about = cameraAboutSchema.parse(envelopeOf(await broker.until(() => broker.on(cameraTopic("about"))[0])).data);
   expect(about).toMatchObject({ name: "North face", capture_interval_s: 86_400, location: { lat: 46.02 } });
+  // This camera stores no pictures, so it cannot send an earlier one again.
+  const commands = ["capture.now", "schedule.set", "settings.set", "reboot", "sleep"];
+  expect(about.capabilities).toMatchObject({
+    commands,
+    max_sleep_days: 7,
+    settings: { hdr: { values: [true, false] } },
+  });
   const { data } = envelopeOf(broker.on(stateTopic("environment"))[0] ?? expect.fail("no environment"));
   expect(environmentSchema.parse(data).next_golden_hour).toBeDefined();
 });

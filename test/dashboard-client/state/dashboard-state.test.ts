@@ -269,6 +269,21 @@ describe("the event lists", () => {
     expect(stateAfter(broadcast).activity).toEqual([{ kind: "event", event: broadcast }]);
   });
 
+  it("contain a schedule after a command, and not after a restart, a reconnect or a repetition", () => {
+    const entry = { kind: "clock", start: "06:00", end: "09:00", interval_s: 60 };
+    const report = (data: object) =>
+      event({ event: "schedule.updated", camera: "north", topic: "cameras/north/state/schedule", data });
+    const shown = (...reports: object[]) => stateAfter(...reports.map(report)).activity.length;
+    const command = { kind: "command", command_id: "1", by: "user:op" };
+    expect(shown({ entries: [], cause: { kind: "restart" } }, { entries: [entry], cause: { kind: "reconnect" } })).toBe(
+      0,
+    );
+    expect(shown({ entries: [entry], cause: command })).toBe(1);
+    // Older cameras name no cause.
+    expect(shown({ entries: [] }, { entries: [] })).toBe(0);
+    expect(shown({ entries: [] }, { entries: [entry] }, { entries: [entry] })).toBe(1);
+  });
+
   it("do not include a snapshot or a backlog as new events, and a backlog does not change the last update", () => {
     const live = capture("c1", { timestamp: "2026-03-05T00:00:00.000Z" });
     const state = stateAfter(

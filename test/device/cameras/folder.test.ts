@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { captureCompletedSchema } from "../../../contract/events.ts";
+import { cameraAboutSchema, captureCompletedSchema } from "../../../contract/events.ts";
 import type { CameraDriver, FoundPicture, PictureSink } from "../../../device/cameras/camera-driver.ts";
 import { FolderCamera, type FolderCameraOptions } from "../../../device/cameras/folder.ts";
 import {
@@ -375,7 +375,9 @@ test("the folder camera takes no picture on command, and follows no schedule", a
   const path = temporaryFolder();
   const agent = await cameraAt(broker, { camera: new FolderCamera({ path, ...quick }) });
   await expect(agent.captureNow()).rejects.toThrow(`the pictures in ${path} come from another program`);
-  await broker.until(() => broker.on(cameraTopic("about")).length > 0);
+  const about = await broker.until(() => broker.on(cameraTopic("about"))[0]);
+  const { capabilities } = cameraAboutSchema.parse(envelopeOf(about).data);
+  expect(capabilities).toEqual({ commands: ["reboot", "sleep"], settings: {}, max_sleep_days: 7 });
   const now = Date.now();
   await broker.publish(commandTopic("schedule.set"), {
     ...{ id: "a-schedule", name: "schedule.set", args: { entries: [] }, issued_by: "alice" },

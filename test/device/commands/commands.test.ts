@@ -2,7 +2,13 @@ import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { type Command, type CommandReply, commandReplySchema, scheduleSchema } from "../../../contract/commands.ts";
+import {
+  type Command,
+  type CommandReply,
+  commandReplySchema,
+  reportedScheduleSchema,
+  scheduleSchema,
+} from "../../../contract/commands.ts";
 import { cameraAboutSchema, captureCompletedSchema, linkSchema } from "../../../contract/events.ts";
 import type { CameraDriver } from "../../../device/cameras/camera-driver.ts";
 import {
@@ -167,7 +173,9 @@ test("the camera neither publishes nor uses a setting that was reset, even after
   const reply = await give(broker, command("settings.set", { iso: null, exposure_s: "auto" }));
   expect(reply.result).toEqual({ quality: 71 });
   await broker.until(() => broker.on(stateTopic("settings")).length === 3);
-  expect(envelopeOf(broker.on(stateTopic("settings"))[2] ?? expect.fail()).data).toEqual({ quality: 71 });
+  expect(envelopeOf(broker.on(stateTopic("settings"))[2] ?? expect.fail()).data).toEqual({
+    ...{ quality: 71, cause: { kind: "command", command_id: reply.command_id, by: "alice" } },
+  });
   const { settings } = await agent.captureNow();
   await agent.stop();
   const next = await onlineCamera(broker, { dataPath });
@@ -191,6 +199,9 @@ test("the camera accepts, publishes and stores a schedule, and takes no pictures
     broker.on(stateTopic("schedule")).map((message) => scheduleSchema.parse(envelopeOf(message).data));
   await broker.until(() => states().length === 2);
   expect(states()[1]).toEqual(schedule);
+  const causes = () =>
+    broker.on(stateTopic("schedule")).map((message) => reportedScheduleSchema.parse(envelopeOf(message).data).cause);
+  expect(causes()).toEqual([{ kind: "restart" }, { kind: "command", command_id: reply.command_id, by: "alice" }]);
   // The backend uses the interval to decide whether a picture is missing.
   const intervals = (): number[] =>
     broker
@@ -202,6 +213,7 @@ test("the camera accepts, publishes and stores a schedule, and takes no pictures
   await onlineCamera(broker, { dataPath, schedule: { entries: [] } });
   await broker.until(() => states().length === 3);
   expect(states()[2]).toEqual(schedule);
+  expect(causes()[2]).toEqual({ kind: "restart" });
   const paused = await give(broker, command("schedule.set", { entries: [] }));
   expect(paused.result).toEqual({ next_capture_at: null });
 });
