@@ -9,6 +9,10 @@ import {
 } from "./commands.ts";
 import { desiredStateSchema } from "./desired.ts";
 import {
+  ALERT_ACKNOWLEDGED_EVENT,
+  ALERT_MUTED_EVENT,
+  ALERT_UNMUTED_EVENT,
+  alertNoteSchema,
   alertSchema,
   cameraAboutSchema,
   captureCompletedSchema,
@@ -132,6 +136,9 @@ const TOPICS: Record<string, TopicChannel> = {
   "cameras/{camera}/alerts/{name}": retained("An alert of a camera", "camera, backend", {
     ...ofEvents(alertSchema, "alert.raised"),
   }),
+  "cameras/{camera}/alerts/{name}/{note}": retained("What people noted about an alert of a camera", "backend", {
+    ...ofEvents(alertNoteSchema, ALERT_ACKNOWLEDGED_EVENT, ALERT_MUTED_EVENT, ALERT_UNMUTED_EVENT),
+  }),
   "cameras/{camera}/previews/{capture}": once("The preview of a capture", "camera", {
     jpeg: PREVIEW,
   }),
@@ -173,6 +180,9 @@ const TOPICS: Record<string, TopicChannel> = {
   "processing/{service}/alerts/{name}": retained("An alert of a service", "service, backend", {
     ...ofEvents(alertSchema, "alert.raised"),
   }),
+  "processing/{service}/alerts/{name}/{note}": retained("What people noted about an alert of a service", "backend", {
+    ...ofEvents(alertNoteSchema, ALERT_ACKNOWLEDGED_EVENT, ALERT_MUTED_EVENT, ALERT_UNMUTED_EVENT),
+  }),
   "processing/{service}/{any}/{other}": retained("A service's own topics", "service", { other: OTHER }),
   "system/status": retained("The status of the backend", "backend", {
     ...ofEvents(systemStatusSchema, "system.status"),
@@ -199,6 +209,7 @@ const PARAMETERS: Record<string, string> = {
   event: "The name of an event, such as `capture.completed`",
   command: "The name of a command, such as `capture.now`",
   channel: "A channel, such as `dashboard` or `camera:north`",
+  note: "`acknowledgement` or `mute`",
   any: "Any level that no other topic has",
   other: "One or more levels",
 };

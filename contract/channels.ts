@@ -81,12 +81,14 @@ function builtInChannelsOf(topic: Topic): string[] {
     case "camera-preview":
       return [cameraChannel(topic.camera), DASHBOARD];
     case "camera-alert":
+    case "camera-alert-note":
       return [ALERTS, cameraChannel(topic.camera), DASHBOARD];
     case "service-link":
     case "service-job":
     case "service-event":
       return [JOBS, DASHBOARD];
     case "service-alert":
+    case "service-alert-note":
       return [ALERTS, JOBS, DASHBOARD];
     case "system":
       return [SYSTEM, DASHBOARD];

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { cameraSettingsSchema } from "./camera-about.ts";
 import { eventNameSchema, idSchema, isId } from "./ids.ts";
 import { outlineOf, textIn } from "./json-text.ts";
-import type { Topic } from "./topics.ts";
+import type { AlertNote, Topic } from "./topics.ts";
 
 export * from "./camera-about.ts";
 
@@ -229,6 +229,26 @@ export const alertSchema = z.object({
 });
 export type Alert = z.infer<typeof alertSchema>;
 
+/**
+ * What a person did about an alert: the state of the topic `alerts/{name}/acknowledgement` or `alerts/{name}/mute`. An
+ * acknowledgement ends with its alert. A mute outlasts its alert until its own end.
+ */
+export const alertNoteSchema = z.object({
+  alert: idSchema,
+  /** Who did it: `user:alice` or `operator`. */
+  by: z.string().max(200),
+  at: timestampSchema,
+  /** Only of a mute, which has ended at this time. */
+  until: timestampSchema.optional(),
+  /** The camera that the alert of a processing service names. */
+  camera: idSchema.optional(),
+});
+export type AlertNoteData = z.infer<typeof alertNoteSchema>;
+
+export const ALERT_ACKNOWLEDGED_EVENT = "alert.acknowledged";
+export const ALERT_MUTED_EVENT = "alert.muted";
+export const ALERT_UNMUTED_EVENT = "alert.unmuted";
+
 /** Alerts that the backend raises and clears for cameras. */
 export const CAMERA_ALERTS = [
   "offline",
@@ -324,7 +344,8 @@ export const EVENTS = [
   ...["schedule.updated", "settings.applied", "camera.about"],
   ...["camera.online", "camera.offline", "camera.sleeping", "camera.stale"],
   ...["camera.unknown", "camera.overslept", "camera.never_seen"],
-  ...["alert.raised", "alert.cleared", "state.updated", "state.cleared", "error.occurred"],
+  ...["alert.raised", "alert.cleared", ALERT_ACKNOWLEDGED_EVENT, ALERT_MUTED_EVENT, ALERT_UNMUTED_EVENT],
+  ...["state.updated", "state.cleared", "error.occurred"],
   ...["link.gap", "outbox.dropped", "publication.refused", "service.link"],
 ] as const;
 type EventName = (typeof EVENTS)[number];
@@ -445,6 +466,9 @@ export function usualEvent(topic: Topic, data: unknown): string {
     case "camera-alert":
     case "service-alert":
       return cleared ? "alert.cleared" : "alert.raised";
+    case "camera-alert-note":
+    case "service-alert-note":
+      return cleared ? "state.cleared" : noteEvent(topic.note);
     case "camera-preview":
       return "preview.updated";
     case "camera-state":
@@ -474,6 +498,10 @@ const STATE_EVENTS: ReadonlyMap<string, EventName> = new Map([
   ["power", "resource.update"],
   ["capture", "capture.progress"],
 ]);
+
+function noteEvent(note: AlertNote): EventName {
+  return note === "mute" ? ALERT_MUTED_EVENT : ALERT_ACKNOWLEDGED_EVENT;
+}
 
 function jobEvent(data: unknown): EventName {
   const status = typeof data === "object" && data !== null && "status" in data ? data.status : undefined;

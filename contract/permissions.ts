@@ -158,6 +158,7 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
   function canWrite(topic: Topic): boolean {
     if (topic.kind === "camera-command") return canCommand(topic.camera);
     if (topic.kind === "camera-state" && isBackendState(topic.name)) return false;
+    if (topic.kind === "camera-alert-note" || topic.kind === "service-alert-note") return false;
     const camera = cameraOfTopic(topic);
     if (camera !== undefined) return devices.has(camera);
     if ("service" in topic) return services.has(topic.service);

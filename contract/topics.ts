@@ -27,6 +27,7 @@ export type Topic =
   | { kind: "camera-state"; camera: string; name: string }
   | { kind: "camera-event"; camera: string; event: string }
   | { kind: "camera-alert"; camera: string; name: string }
+  | { kind: "camera-alert-note"; camera: string; name: string; note: AlertNote }
   | { kind: "camera-preview"; camera: string; capture: string }
   | { kind: "camera-command"; camera: string; command: string }
   | { kind: "camera-reply"; camera: string; command: string }
@@ -35,6 +36,7 @@ export type Topic =
   | { kind: "service-job"; service: string; job: string }
   | { kind: "service-event"; service: string; event: string }
   | { kind: "service-alert"; service: string; name: string }
+  | { kind: "service-alert-note"; service: string; name: string; note: AlertNote }
   | { kind: "service-other"; service: string }
   | { kind: "system"; name: string }
   /** What the backend publishes for Home Assistant about the camera `of`. */
@@ -44,6 +46,10 @@ export type Topic =
 const HOME_ASSISTANT = "home-assistant";
 const HOME_ASSISTANT_NAMES = ["state", "picture"] as const;
 type HomeAssistantName = (typeof HOME_ASSISTANT_NAMES)[number];
+
+/** What people did about an alert. Only the backend publishes below an alert. */
+export const ALERT_NOTES = ["acknowledgement", "mute"] as const;
+export type AlertNote = (typeof ALERT_NOTES)[number];
 
 export const PRESENCE_STATE = "presence";
 export const GAPS_STATE = "gaps";
@@ -142,6 +148,9 @@ function parseCamera(camera: string, kind: string, name: string | undefined, res
     if (kind === "previews" && isId(name)) return { kind: "camera-preview", camera, capture: name };
     if (kind === "commands" && isEventName(name)) return { kind: "camera-command", camera, command: name };
     if (kind === "replies" && isEventName(name)) return { kind: "camera-reply", camera, command: name };
+  } else if (kind === "alerts") {
+    const note = alertNote(name, rest);
+    if (note !== undefined) return { kind: "camera-alert-note", camera, name, note };
   }
   return undefined;
 }
@@ -153,8 +162,15 @@ function parseService(service: string, kind: string, name: string | undefined, r
     if (kind === "jobs" && isId(name)) return { kind: "service-job", service, job: name };
     if (kind === "events" && isEventName(name)) return { kind: "service-event", service, event: name };
     if (kind === "alerts" && isId(name)) return { kind: "service-alert", service, name };
+  } else if (kind === "alerts") {
+    const note = alertNote(name, rest);
+    if (note !== undefined) return { kind: "service-alert-note", service, name, note };
   }
   return undefined;
+}
+
+function alertNote(name: string, rest: readonly string[]): AlertNote | undefined {
+  return isId(name) && rest.length === 1 ? ALERT_NOTES.find((note) => note === rest[0]) : undefined;
 }
 
 function isHomeAssistantName(name: string | undefined): name is HomeAssistantName {
@@ -178,6 +194,8 @@ function below(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>
       return `cameras/${id(topic.camera)}/events/${eventName(topic.event)}`;
     case "camera-alert":
       return `cameras/${id(topic.camera)}/alerts/${id(topic.name)}`;
+    case "camera-alert-note":
+      return `cameras/${id(topic.camera)}/alerts/${id(topic.name)}/${topic.note}`;
     case "camera-preview":
       return `cameras/${id(topic.camera)}/previews/${id(topic.capture)}`;
     case "camera-command":
@@ -192,6 +210,8 @@ function below(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>
       return `processing/${id(topic.service)}/events/${eventName(topic.event)}`;
     case "service-alert":
       return `processing/${id(topic.service)}/alerts/${id(topic.name)}`;
+    case "service-alert-note":
+      return `processing/${id(topic.service)}/alerts/${id(topic.name)}/${topic.note}`;
     case "system":
       return `system/${id(topic.name)}`;
     case HOME_ASSISTANT:

@@ -18,6 +18,7 @@ export type AuditAction =
   | "log.level"
   | "command"
   | "broadcast"
+  | `alert.${"acknowledge" | "mute" | "unmute"}`
   | `device.${string}`
   | `integration.${string}`;
 

@@ -32,7 +32,9 @@ export interface AuditOptions {
  * Clients decide the rate of these actions, so these have their own file: when logins shared it, 2,400 broadcasts
  * pushed a failed login out of both the current and the previous file.
  */
-const TRAFFIC: ReadonlySet<AuditAction> = new Set(["command", "broadcast"]);
+const TRAFFIC: ReadonlySet<AuditAction> = new Set([
+  ...(["command", "broadcast", "alert.acknowledge", "alert.mute", "alert.unmute"] as const),
+]);
 
 /** `audit-traffic.log` for `audit.log`. */
 export function trafficLogOf(destination: string): string {
@@ -41,8 +43,8 @@ export function trafficLogOf(destination: string): string {
 }
 
 /**
- * Opens a file for access (logins, refusals, tokens, accounts, devices), and beside it a file for commands and
- * broadcasts. A stream, a pipe or a device receives both kinds of entries.
+ * Opens a file for access (logins, refusals, tokens, accounts, devices), and beside it a file for commands,
+ * broadcasts and what people note about alerts. A stream, a pipe or a device receives both kinds of entries.
  * @throws {Error} the file for access cannot be opened; the message names AUDIT_LOG
  */
 export async function openAudit({ destination, maxBytes, logger }: AuditOptions): Promise<Audit> {

@@ -29,7 +29,7 @@ export function isOfCamera(topic: Topic): boolean {
   if (topic.kind === "camera-state") return !isBackendState(topic.name);
   if (topic.kind === "camera-alert") return !BACKEND_ALERTS.has(topic.name);
   if (topic.kind === "camera-event") return topic.event !== LINK_GAP_EVENT;
-  return "camera" in topic && topic.kind !== "camera-command";
+  return "camera" in topic && topic.kind !== "camera-command" && topic.kind !== "camera-alert-note";
 }
 
 /** Whether a message on this topic must be parsed to determine presence, even if the camera is known to be online. */

@@ -9,7 +9,7 @@ export const ERRORS = {
   "408 request_timeout": "The request was not complete in time",
   "409 user_exists": "There is an account with this id",
   "409 conflict": "The id or the certificate name is already registered, or there are too many devices",
-  "409 limit": "There are too many accounts or revocations",
+  "409 limit": "There are too many accounts or revocations, or notes about the alerts of a camera",
   "409 device_offline": "The camera is not connected",
   "410 socket_io": "This server does not speak Socket.IO",
   "413 payload_too_large": "The body is too large",

@@ -12,6 +12,7 @@ import { protect } from "./protection.ts";
 import { isForKnownOnly, MAX_PARAM_LENGTH, readBodiesAsJson } from "./request-body.ts";
 import { collectDescriptions, described, type RouteDescription } from "./route-description.ts";
 import { collectRouteMethods } from "./route-methods.ts";
+import { alertNoteRoutes } from "./routes/alert-notes.ts";
 import { apiDocumentRoutes } from "./routes/api-documents.ts";
 import { archiveRoutes } from "./routes/archive.ts";
 import { authRoutes } from "./routes/auth.ts";
@@ -80,6 +81,7 @@ export async function startHttpServer(options: HttpServerOptions) {
     if (reply.statusCode >= 400) stats.add("http_refused");
   });
 
+  alertNoteRoutes(server, services);
   apiDocumentRoutes(server, services, descriptions);
   archiveRoutes(server, services);
   authRoutes(server, services);

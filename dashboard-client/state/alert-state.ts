@@ -1,6 +1,6 @@
-import { type Alert, alertSchema } from "../../contract/events.ts";
+import { type Alert, type AlertNoteData, alertNoteSchema, alertSchema } from "../../contract/events.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
-import type { Topic } from "../../contract/topics.ts";
+import type { AlertNote, Topic } from "../../contract/topics.ts";
 
 export const MAX_ENDED_ALERTS = 20;
 
@@ -17,9 +17,14 @@ export interface EndedAlert extends AlertState {
   until: string;
 }
 
+/** What people noted about an alert. A mute whose `until` has passed is over. */
+export type AlertNotes = Readonly<Partial<Record<AlertNote, AlertNoteData>>>;
+
 export interface Alerts {
   /** The keys are `camera/alert` and `service:name/alert`. */
   alerts: ReadonlyMap<string, AlertState>;
+  /** Acknowledgements and mutes, with the keys of `alerts`. A mute may outlast its alert. */
+  alertNotes: ReadonlyMap<string, AlertNotes>;
   /** The last {@link MAX_ENDED_ALERTS} alerts that ended while this client ran, newest first. */
   endedAlerts: readonly EndedAlert[];
 }
@@ -29,13 +34,38 @@ export function isCleared({ event, data }: DashboardEvent): boolean {
   return data === null || event === "alert.cleared";
 }
 
+type NoteTopic = Extract<Topic, { kind: "camera-alert-note" | "service-alert-note" }>;
+
+export function applyAlertNote(
+  { alertNotes }: Alerts,
+  topic: NoteTopic,
+  event: DashboardEvent,
+): Pick<Alerts, "alertNotes"> {
+  const read = isCleared(event) ? undefined : alertNoteSchema.safeParse(event.data);
+  return { alertNotes: withNote(alertNotes, keyOf(topic), topic.note, read?.data) };
+}
+
+function withNote(
+  all: Alerts["alertNotes"],
+  key: string,
+  note: AlertNote,
+  data: AlertNoteData | undefined,
+): typeof all {
+  const { [note]: _before, ...others } = all.get(key) ?? {};
+  const notes: AlertNotes = data === undefined ? others : { ...others, [note]: data };
+  const next = new Map(all);
+  if (Object.keys(notes).length === 0) next.delete(key);
+  else next.set(key, notes);
+  return next;
+}
+
 export function applyAlert(
-  { alerts, endedAlerts }: Alerts,
+  { alerts, alertNotes, endedAlerts }: Alerts,
   topic: Extract<Topic, { kind: "camera-alert" | "service-alert" }>,
   event: DashboardEvent,
 ): Alerts {
   const isOfCamera = topic.kind === "camera-alert";
-  const key = isOfCamera ? `${topic.camera}/${topic.name}` : `service:${topic.service}/${topic.name}`;
+  const key = keyOf(topic);
   const held = alerts.get(key);
   const next = new Map(alerts);
   const read = isCleared(event) ? undefined : alertSchema.safeParse(event.data);
@@ -43,11 +73,18 @@ export function applyAlert(
     const owner = isOfCamera ? { camera: topic.camera } : { service: topic.service };
     // An alert that is raised again, with another message, keeps its start.
     next.set(key, { ...read.data, ...owner, since: held?.since ?? event.timestamp });
-    return { alerts: next, endedAlerts };
+    return { alerts: next, alertNotes, endedAlerts };
   }
   next.delete(key);
+  // The backend clears the acknowledgement a moment later. It must not apply to an alert that is raised in this moment.
+  const remaining = withNote(alertNotes, key, "acknowledgement", undefined);
   // An alert that is missing in a snapshot ended at an unknown time.
-  if (held === undefined || event.snapshot === true) return { alerts: next, endedAlerts };
+  if (held === undefined || event.snapshot === true) return { alerts: next, alertNotes: remaining, endedAlerts };
   const ended: EndedAlert = { ...held, until: event.timestamp };
-  return { alerts: next, endedAlerts: [ended, ...endedAlerts].slice(0, MAX_ENDED_ALERTS) };
+  const all = [ended, ...endedAlerts].slice(0, MAX_ENDED_ALERTS);
+  return { alerts: next, alertNotes: remaining, endedAlerts: all };
+}
+
+function keyOf(topic: NoteTopic | Parameters<typeof applyAlert>[1]): string {
+  return "camera" in topic ? `${topic.camera}/${topic.name}` : `service:${topic.service}/${topic.name}`;
 }

@@ -2,7 +2,7 @@ import * as contract from "../../contract/events.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import { isRetained, type Topic, topicTree } from "../../contract/topics.ts";
 import type { ReportedGap } from "../client/subscription.ts";
-import { type Alerts, applyAlert, isCleared } from "./alert-state.ts";
+import { type Alerts, applyAlert, applyAlertNote, isCleared } from "./alert-state.ts";
 import type { CameraState, Known } from "./camera-state.ts";
 import { applyAbout, applyLatest, applyState, isKnownState, isLatest, isRepeatedReport } from "./camera-state.ts";
 import { RetainedEvents } from "./retained-events.ts";
@@ -60,6 +60,7 @@ export const EMPTY_STATE: DashboardState = {
   cameras: new Map(),
   jobs: new Map(),
   alerts: new Map(),
+  alertNotes: new Map(),
   endedAlerts: [],
   services: new Map(),
   system: {},
@@ -172,6 +173,10 @@ function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent):
       return withCamera(state, topic.camera, event, (camera) => applyState(camera, topic.name, event));
     case "camera-alert":
       return withCamera({ ...state, ...applyAlert(state, topic, event) }, topic.camera, event);
+    case "camera-alert-note":
+      return withCamera({ ...state, ...applyAlertNote(state, topic, event) }, topic.camera, event);
+    case "service-alert-note":
+      return { ...state, ...applyAlertNote(state, topic, event) };
     case "service-alert":
       return { ...state, ...applyAlert(state, topic, event) };
     case "service-job":

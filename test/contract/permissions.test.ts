@@ -166,6 +166,9 @@ describe("a camera's permissions", () => {
     expect(device.canWriteTopic(`${R}/cameras/north/debug/gps`)).toBe(true);
     expect(device.canWriteTopic(`${R}/cameras/north/commands/reboot`)).toBe(false);
     expect(device.canWriteTopic(`${R}/cameras/north/state/presence`)).toBe(false);
+    expect(device.canWriteTopic(`${R}/cameras/north/alerts/disk`)).toBe(true);
+    for (const note of ["acknowledgement", "mute"])
+      expect(device.canWriteTopic(`${R}/cameras/north/alerts/disk/${note}`)).toBe(false);
     expect(device.canWriteTopic(`${R}/cameras/south/link`)).toBe(false);
     expect(device.canWriteTopic(`${R}/cameras/north-2/link`)).toBe(false);
     expect(device.canReadTopic(`${R}/cameras/north/commands/reboot`)).toBe(true);

@@ -8,6 +8,7 @@ import {
   reportedScheduleSchema,
 } from "../../contract/commands.ts";
 import {
+  alertNoteSchema,
   alertSchema,
   CAMERA_ALERTS,
   cameraAboutSchema,
@@ -64,6 +65,7 @@ describe("the topics", () => {
     "camera-state": "cameras/north/state/power",
     "camera-event": "cameras/north/events/capture.completed",
     "camera-alert": "cameras/north/alerts/heater",
+    "camera-alert-note": "cameras/north/alerts/heater/mute",
     "camera-preview": "cameras/north/previews/c1",
     "camera-command": "cameras/north/commands/capture.now",
     "camera-reply": "cameras/north/replies/capture.now",
@@ -72,6 +74,7 @@ describe("the topics", () => {
     "service-job": "processing/stacker/jobs/j1",
     "service-event": "processing/stacker/events/job.slow",
     "service-alert": "processing/stacker/alerts/job-queue",
+    "service-alert-note": "processing/stacker/alerts/job-queue/acknowledgement",
     "service-other": "processing/stacker/own/topic",
     system: "system/status",
     "home-assistant": "home-assistant/north/state",
@@ -165,6 +168,7 @@ describe("the events", () => {
     "job.progress": jobSchema,
     "settings.applied": reportedSettingsSchema,
     "schedule.updated": reportedScheduleSchema,
+    "alert.acknowledged": alertNoteSchema,
     "alert.raised": alertSchema,
     "link.gap": linkGapSchema,
     "outbox.dropped": outboxDroppedSchema,

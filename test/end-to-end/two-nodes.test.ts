@@ -77,6 +77,20 @@ describe("two nodes with one Redis", () => {
     expect([picture.status, picture.headers.get("content-type")]).toEqual([200, "image/jpeg"]);
   });
 
+  it("know on both nodes who acknowledged an alert, until the alert is cleared", async () => {
+    const topic = `${ROOT}/cameras/north/alerts/heater`;
+    const client = await mqttClient(first, { clientId: "heater" });
+    await client.publishAsync(topic, '{"alert":"heater","severity":"info","message":"cold"}', { qos: 1, retain: true });
+    const path = "/cameras/north/alerts/heater/acknowledge";
+    await vi.waitFor(async () => expect((await call(second, path, "POST")).status).toBe(200));
+    const noted = async (node: Skylapse) => (await (await call(node, "/cameras/north")).json()).alert_notes;
+    const acknowledged = { heater: { acknowledgement: expect.objectContaining({ by: "operator" }) } };
+    for (const node of [first, second]) await vi.waitFor(async () => expect(await noted(node)).toEqual(acknowledged));
+    await client.publishAsync(topic, "", { qos: 1, retain: true });
+    for (const node of [first, second]) await vi.waitFor(async () => expect(await noted(node)).toEqual({}));
+    await client.endAsync();
+  });
+
   it("relay a command from one node to a camera on the other node, and relay the result back", async () => {
     const dashboard = await openDashboard(second.socket, signToken("alice", EVERYTHING));
     dashboard.send({ type: "command", id: 1, camera: "north", name: "capture.now", args: {}, expires_in: 20 });

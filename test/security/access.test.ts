@@ -12,6 +12,7 @@ type Rule = "nothing" | "its own" | "the key" | readonly string[];
 
 const ADMIN = ["admin"];
 const SEES_NORTH = ["camera:north:read", "camera:read", "dashboard:read", "admin"];
+const CONTROLS_NORTH = ["camera:north:control", "camera:control", "admin"];
 /** A permission to read a channel is enough to read the history of this channel. */
 const SOME_CHANNEL = [...SEES_NORTH, "camera:south:read", "alerts:read", "jobs:read", "system:read"];
 
@@ -69,7 +70,13 @@ const RULES: Record<string, Rule> = {
   "GET /cameras/:id/previews/:file": SEES_NORTH,
   "POST /cameras/:id/films/:film/link": SEES_NORTH,
   "GET /cameras/:id/films/:film/access": SEES_NORTH,
-  "POST /cameras/:id/commands": ["camera:north:control", "camera:control", "admin"],
+  "POST /cameras/:id/alerts/:name/acknowledge": CONTROLS_NORTH,
+  "POST /cameras/:id/alerts/:name/mute": CONTROLS_NORTH,
+  "DELETE /cameras/:id/alerts/:name/mute": CONTROLS_NORTH,
+  "POST /processing/:id/alerts/:name/acknowledge": ADMIN,
+  "POST /processing/:id/alerts/:name/mute": ADMIN,
+  "DELETE /processing/:id/alerts/:name/mute": ADMIN,
+  "POST /cameras/:id/commands": CONTROLS_NORTH,
 };
 /** Every permission that a rule names, permissions of other parts, and texts that only resemble permissions. */
 const PERMISSIONS = [
@@ -108,6 +115,7 @@ const guarded = Object.entries(RULES).flatMap(([route, rule]) =>
 function call(route: string, authorization?: string, method = route.split(" ")[0] ?? "") {
   const path = (route.split(" ")[1] ?? "")
     .replace(":id", "north")
+    .replace(":name", "disk")
     .replace(":file", "a.jpg")
     .replace(":film", "north.a.mp4");
   return bridge.call(path, {

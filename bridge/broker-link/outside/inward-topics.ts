@@ -43,6 +43,8 @@ function identityOf(topic: Topic): string {
 function isOfBackend(topic: Topic): boolean {
   switch (topic.kind) {
     case "system":
+    case "camera-alert-note":
+    case "service-alert-note":
       return true;
     case "camera-state":
       return isBackendState(topic.name);

@@ -12,6 +12,7 @@ import { startCheckpointedWatcher, type Watcher } from "../watcher.ts";
 import type { CheckpointedRules } from "../watcher-rules.ts";
 import { type CameraFacts, type Moment, noteCamera, restoreCamera, saveCamera, unknownCamera } from "./camera-facts.ts";
 import { type AlertThresholds, DEFAULT_ALERT_THRESHOLDS } from "./config.ts";
+import { isAlertNote, NoteEnds } from "./note-ends.ts";
 import { CAMERA_RULES, SERVICE_RULES, type Verdict } from "./rules.ts";
 import { noteService, restoreService, type ServiceFacts, saveService, unknownService } from "./service-facts.ts";
 
@@ -51,6 +52,7 @@ class AlertRules implements CheckpointedRules {
   /** All raised alerts, including those that cameras raised. Most cameras have none, so most checks clear nothing. */
   readonly #raised = new Set<string>();
   readonly #topics: TopicCache<Topic | "other">;
+  readonly #notes: NoteEnds;
   /** Alerts whose publication is under way, by topic. */
   readonly #publishing = new Map<string, Promise<void>>();
   readonly #now: () => number;
@@ -62,6 +64,7 @@ class AlertRules implements CheckpointedRules {
     this.#startedAt = this.#now();
     this.#thresholds = { ...DEFAULT_ALERT_THRESHOLDS, ...options.thresholds };
     this.#cameras = new BoundedMap(options.maxCameras ?? CAMERA_DEFAULTS.presence.maxCameras);
+    this.#notes = new NoteEnds(options);
     this.#topics = new TopicCache((name) => options.tree.parse(name) ?? "other", CACHED_TOPICS);
   }
 
@@ -88,7 +91,8 @@ class AlertRules implements CheckpointedRules {
       const topic = this.#topics.of(entry.topic);
       if (topic === "other") continue;
       if (isAlert(topic)) this.#raised.add(alertKey(topic));
-      this.#note(topic, entry, true);
+      if (isAlertNote(topic)) this.#notes.seed(topic, entry);
+      else this.#note(topic, entry, true);
     }
     if (!isFresh) return;
     const now = this.#moment();
@@ -100,9 +104,17 @@ class AlertRules implements CheckpointedRules {
   apply(entry: Entry): void {
     const topic = this.#topics.of(entry.topic);
     if (topic === "other") return;
+    // People write these, so they say nothing about the camera or the service.
+    if (isAlertNote(topic)) {
+      this.#notes.apply(topic, entry);
+      return;
+    }
     if (isAlert(topic)) {
       if (entry.state === "set") this.#raised.add(alertKey(topic));
-      else if (entry.state === "clear") this.#raised.delete(alertKey(topic));
+      else if (entry.state === "clear") {
+        this.#raised.delete(alertKey(topic));
+        this.#notes.alertCleared(topic, entry);
+      }
     }
     if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear") {
       if (this.#cameras.delete(topic.camera)) this.changed.add(`camera:${topic.camera}`);
@@ -113,6 +125,7 @@ class AlertRules implements CheckpointedRules {
 
   check(): void {
     const now = this.#now();
+    this.#notes.check(now);
     for (const [camera, facts] of this.#cameras) {
       const offlineMs = this.#thresholds.offlineMsOf.get(camera);
       const thresholds = offlineMs === undefined ? this.#thresholds : { ...this.#thresholds, offlineMs };
@@ -132,7 +145,7 @@ class AlertRules implements CheckpointedRules {
   }
 
   async settle(): Promise<void> {
-    await Promise.all(this.#publishing.values());
+    await Promise.all([...this.#publishing.values(), this.#notes.settle()]);
   }
 
   #note(topic: Topic, entry: StateEntry, isRetained: boolean): void {

@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { cameraChannel, DASHBOARD } from "../../../contract/channels.ts";
-import { presenceSchema, timestampSchema } from "../../../contract/events.ts";
+import { alertNoteSchema, presenceSchema, timestampSchema } from "../../../contract/events.ts";
 import { idSchema, isId } from "../../../contract/ids.ts";
 import type { Grants } from "../../../contract/permissions.ts";
 import { PRESENCE_STATE } from "../../../contract/topics.ts";
@@ -40,6 +40,9 @@ const cameraSchema = z.object({
   about: z.unknown().optional().describe("The description that the camera published"),
   states: z.record(z.string(), stateSchema),
   alerts: z.record(z.string(), z.unknown()).describe("Raised alerts by name"),
+  alert_notes: z
+    .record(z.string(), z.object({ acknowledgement: alertNoteSchema.optional(), mute: alertNoteSchema.optional() }))
+    .describe("Who acknowledged or muted alerts, by the name of the alert"),
   preview: z
     .object({
       ...{ url: z.string(), etag: z.string(), taken_at: timestampSchema, saved_at: timestampSchema },
@@ -124,11 +127,14 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     const about: StateEntry[] = [];
     const states: [string, StateEntry][] = [];
     const alerts: [string, StateEntry][] = [];
+    const notes = new Map<string, string[]>();
     const leftOut: string[] = [];
     for (const entry of entries) {
       const topic = services.tree.parse(entry.topic);
       if (topic?.kind === "camera-about") about.push(entry);
       else if (topic?.kind === "camera-alert") alerts.push([topic.name, entry]);
+      else if (topic?.kind === "camera-alert-note")
+        notes.set(topic.name, [...(notes.get(topic.name) ?? []), `"${topic.note}":${dataTextOf(entry.body)}`]);
       else if (topic?.kind === "camera-state" && topic.name !== PRESENCE_STATE) states.push([topic.name, entry]);
     }
     const fits = (name: string, { body }: StateEntry) => {
@@ -156,7 +162,8 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
       yield `${comma}"${name}":${dataTextOf(entry.body)}`;
       comma = ",";
     }
-    yield "}";
+    const noted = [...notes].map(([name, texts]) => `"${name}":{${texts.join(",")}}`);
+    yield `},"alert_notes":{${noted.join(",")}}`;
     if (newest !== undefined) yield `,"preview":${JSON.stringify(previewOf(id, newest))}`;
     yield leftOut.length === 0 ? "}" : `,"left_out":${JSON.stringify(leftOut)},"url":"${CAMERAS_PATH}/${id}"}`;
   }

@@ -27,7 +27,9 @@ export function kindOf(topic: Topic | undefined): Kind {
     case "camera-state":
       return topic.name === PRESENCE_STATE ? "presence" : "state";
     case "camera-alert":
+    case "camera-alert-note":
     case "service-alert":
+    case "service-alert-note":
       return "alert";
     case "camera-command":
     case "camera-reply":

@@ -235,6 +235,27 @@ describe("the state of jobs, alerts and the system", () => {
     expect(many.endedAlerts).toHaveLength(MAX_ENDED_ALERTS);
   });
 
+  it("knows who acknowledged and muted an alert, and forgets the acknowledgement with the alert", () => {
+    const topic = "cameras/north/alerts/disk";
+    const data = { alert: "disk", by: "user:alice", at: "2026-03-01T06:30:00.000Z" };
+    const mute = { ...data, until: "2026-03-01T07:30:00.000Z" };
+    const raised = event({
+      ...{ event: "alert.raised", camera: "north", topic },
+      data: { alert: "disk", severity: "warning", message: "full" },
+    });
+    const notes = [
+      event({ event: "alert.acknowledged", camera: "north", topic: `${topic}/acknowledgement`, data }),
+      event({ event: "alert.muted", camera: "north", topic: `${topic}/mute`, data: mute }),
+    ];
+    // A snapshot may name the notes before the alert.
+    const state = stateAfter(...notes, raised);
+    expect(state.alertNotes.get("north/disk")).toEqual({ acknowledgement: data, mute });
+    const over = applyEvent(state, event({ event: "alert.cleared", camera: "north", topic, data: { alert: "disk" } }));
+    expect([...over.alertNotes]).toEqual([["north/disk", { mute }]]);
+    const unmuted = event({ event: "state.cleared", camera: "north", topic: `${topic}/mute`, data: null });
+    expect(applyEvent(over, unmuted).alertNotes.size).toBe(0);
+  });
+
   it("distinguishes a service's alert from a camera's alert of the same name", () => {
     const data = { alert: "job-queue", severity: "warning", message: "11 jobs wait" };
     const state = stateAfter(event({ event: "alert.raised", topic: "processing/farm/alerts/job-queue", data }));
