@@ -56,17 +56,18 @@ export class Access {
 
   /** After a 401, the next request uses a new token. */
   get(url: URL, signal: AbortSignal): Promise<Response> {
-    return this.#authorized(url, { signal });
+    return this.request(url, { signal });
   }
 
   /** A request without a body. @param path below the address of the server */
   post(path: string): Promise<Response> {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
-    return this.#authorized(new URL(path, this.#options.base), { method: "POST", signal });
+    return this.request(new URL(path, this.#options.base), { method: "POST", signal });
   }
 
-  async #authorized(url: URL, init: RequestInit): Promise<Response> {
-    const headers = { authorization: `Bearer ${await this.current()}` };
+  /** Any request to the server. After a 401, the next request uses a new token. */
+  async request(url: URL, init: RequestInit): Promise<Response> {
+    const headers = { ...init.headers, authorization: `Bearer ${await this.current()}` };
     const answer = await this.#options.fetch(url, { ...init, headers });
     if (answer.status === 401) this.#token = undefined;
     return answer;

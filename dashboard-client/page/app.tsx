@@ -1,45 +1,64 @@
-import { type ReactNode, useState } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
+import { Route, Router, Switch } from "wouter";
 import { DASHBOARD } from "../../contract/channels.ts";
 import { CloseCode } from "../../contract/codes.ts";
 import { useDashboardStore } from "../react/real-time-provider.tsx";
-import { useRealTimeData } from "../react/use-real-time-data.ts";
 import type { RealTimeData } from "../state/dashboard-store.ts";
-import type { Access } from "./access.ts";
-import { AlertsPanel } from "./components/alerts-panel.tsx";
-import { CameraGrid } from "./components/camera-grid.tsx";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
-import { EventFeed } from "./components/event-feed.tsx";
-import { JobsPanel } from "./components/jobs-panel.tsx";
-import { OfflineBanner } from "./components/offline-banner.tsx";
-import { PageHeader } from "./components/page-header.tsx";
 import { SignIn } from "./components/sign-in.tsx";
-import { SystemPanel } from "./components/system-panel.tsx";
-import type { FilmLinks } from "./film-links.ts";
-import type { Pictures } from "./pictures.ts";
+import { useHashPath, useHashSearch } from "./hash-location.ts";
+import { PLACES } from "./places.tsx";
+import { usePreferences } from "./preferences.ts";
+import { useServices } from "./services.tsx";
+import { Navigation, useVisiblePlaces } from "./shell/navigation.tsx";
+import { NotFound } from "./shell/not-found.tsx";
+import { OfflineBanner } from "./shell/offline-banner.tsx";
+import { PageHeader } from "./shell/page-header.tsx";
+import { useShortcuts } from "./shell/shortcuts.ts";
+import { preferredLanguage, setLanguage, t } from "./text/i18n.ts";
+import { useDashboard } from "./use-dashboard.ts";
 
-const PANELS = Object.entries<(props: { data: RealTimeData; films: FilmLinks }) => ReactNode>({
-  Alerts: AlertsPanel,
-  Processing: JobsPanel,
-  Activity: EventFeed,
-  Backend: SystemPanel,
-});
+const PreferencesDialog = lazy(() => import("./shell/preferences-dialog.tsx"));
 
 interface AppProps {
-  /** The address of the server, such as `https://sky.example.org/`. */
-  base: string;
-  access: Access;
-  pictures: Pictures;
-  films: FilmLinks;
   /** Called when the user has changed, after the cache was deleted. */
   onRestart: () => void;
 }
 
-export function App({ base, access, pictures, films, onRestart }: AppProps): ReactNode {
-  const data = useRealTimeData();
+/** The page in the chosen language. A change of the language or of the clock mounts the page again. */
+export function App({ onRestart }: AppProps): ReactNode {
+  const { language, clock } = usePreferences();
+  const [shown, setShown] = useState<string>();
+  useEffect(() => {
+    const next = language === "auto" ? preferredLanguage() : language;
+    void setLanguage(next)
+      // Without a connection, a language that was never loaded is not available: the texts stay as they are.
+      .catch(() => {})
+      .then(() => {
+        document.documentElement.lang = next;
+        setShown(`${next} ${clock}`);
+      });
+  }, [language, clock]);
+  if (shown === undefined) return null;
+  return (
+    <Router key={shown} hook={useHashPath} searchHook={useHashSearch}>
+      <Page onRestart={onRestart} />
+    </Router>
+  );
+}
+
+const endPart = ({ connection: { stopped, cause } }: RealTimeData) => ({
+  mustSignIn: stopped && (cause?.code === CloseCode.authInvalid || cause?.code === CloseCode.revoked),
+  reason: cause?.reason,
+});
+
+function Page({ onRestart }: AppProps): ReactNode {
+  const { access, client } = useServices();
   const store = useDashboardStore(DASHBOARD);
+  const { mustSignIn, reason } = useDashboard(endPart);
   const [signedIn, setSignedIn] = useState(access.signedIn);
-  const { stopped, cause } = data.connection;
-  const mustSignIn = stopped && (cause?.code === CloseCode.authInvalid || cause?.code === CloseCode.revoked);
+  const [dialogOpen, setDialogOpen] = useState(false);
+  useShortcuts(useVisiblePlaces(), () => setDialogOpen(true));
 
   const signIn = async (userId: string, password: string): Promise<void> => {
     const before = access.userId;
@@ -50,7 +69,7 @@ export function App({ base, access, pictures, films, onRestart }: AppProps): Rea
       return;
     }
     setSignedIn(true);
-    data.reconnect();
+    client.connect();
   };
 
   const signOut = (): void => {
@@ -59,35 +78,56 @@ export function App({ base, access, pictures, films, onRestart }: AppProps): Rea
   };
 
   return (
-    <div className="app" data-live={data.live}>
-      <ErrorBoundary part="Header">
+    <div className="app">
+      <button type="button" className="skip-link" onClick={() => document.getElementById("content")?.focus()}>
+        {t("shell.skip")}
+      </button>
+      <ErrorBoundary part="Skylapse">
         <PageHeader
-          data={data}
-          base={base}
-          access={access}
           mustSignIn={mustSignIn}
           onSignOut={signedIn && !mustSignIn ? signOut : undefined}
+          onPreferences={() => setDialogOpen(true)}
         />
       </ErrorBoundary>
+      {dialogOpen && (
+        <Suspense>
+          <PreferencesDialog onClose={() => setDialogOpen(false)} />
+        </Suspense>
+      )}
       {mustSignIn ? (
-        <SignIn onSignIn={signIn} userId={access.userId} reason={cause?.reason} />
+        <SignIn onSignIn={signIn} userId={access.userId} reason={reason} />
       ) : (
-        <>
-          <ErrorBoundary part="Connection">
-            <OfflineBanner data={data} base={base} />
-          </ErrorBoundary>
-          <main className="layout">
-            <CameraGrid data={data} pictures={pictures} />
-            <aside className="side" aria-label="Alerts and activity">
-              {PANELS.map(([part, Panel]) => (
-                <ErrorBoundary key={part} part={part}>
-                  <Panel data={data} films={films} />
-                </ErrorBoundary>
-              ))}
-            </aside>
-          </main>
-        </>
+        <div className="page-frame">
+          <Navigation />
+          <div className="page-content">
+            <ErrorBoundary part="Skylapse">
+              <OfflineBanner />
+            </ErrorBoundary>
+            <main id="content" tabIndex={-1}>
+              <Places />
+            </main>
+          </div>
+        </div>
       )}
     </div>
+  );
+}
+
+function Places(): ReactNode {
+  return (
+    <Suspense fallback={<p className="place-loading">{t("common.loading")}</p>}>
+      <Switch>
+        {PLACES.map(({ name, path, Page: Content }) => (
+          <Route key={name} path={path}>
+            <ErrorBoundary key={name} part={t(`place.${name}`)}>
+              <Content />
+            </ErrorBoundary>
+          </Route>
+        ))}
+        <Route>
+          <NotFound />
+        </Route>
+      </Switch>
+    </Suspense>
   );
 }

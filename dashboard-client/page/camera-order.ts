@@ -9,11 +9,11 @@ export function worstFirst(cameras: readonly CameraState[]): CameraState[] {
 }
 
 /** Counts cameras that should be connected. */
-export function countOffline({ cameras }: RealTimeData): number {
+export function countOffline({ cameras }: Pick<RealTimeData, "cameras">): number {
   return [...cameras.values()].filter((camera) => rankOf(camera) <= RANK.overslept).length;
 }
 
-export function countOnline({ cameras }: RealTimeData): number {
+export function countOnline({ cameras }: Pick<RealTimeData, "cameras">): number {
   return [...cameras.values()].filter(({ presence }) => presence?.value.status === "online").length;
 }
 

@@ -1,8 +1,7 @@
 import { useEffect, useState } from "react";
 import { z } from "zod";
-import type { RealTimeData } from "../state/dashboard-store.ts";
 import type { Access } from "./access.ts";
-import { countOffline, countOnline } from "./camera-order.ts";
+import { useServices } from "./services.tsx";
 
 /** The time between a change and the request for new counts, milliseconds. */
 const SETTLE_MS = 2000;
@@ -21,6 +20,15 @@ export interface FleetCounts {
   offline: number;
 }
 
+/** What the page counts itself. */
+interface OwnCounts {
+  live: boolean;
+  leftOut: number;
+  size: number;
+  online: number;
+  offline: number;
+}
+
 async function requestCounts(base: string, access: Access, signal: AbortSignal): Promise<FleetCounts> {
   const url = new URL("cameras?limit=1", base);
   const answer = await access.get(url, AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]));
@@ -33,11 +41,11 @@ async function requestCounts(base: string, access: Access, signal: AbortSignal):
  * The server's counts of cameras, of which the page itself keeps only a limited number. Undefined while the page is not
  * live, before the first response, and after a failed request.
  */
-export function useFleetCounts(base: string, access: Access, data: RealTimeData): FleetCounts | undefined {
+export function useFleetCounts({ live, leftOut, size, online, offline }: OwnCounts): FleetCounts | undefined {
+  const { base, access } = useServices();
   const [counts, setCounts] = useState<FleetCounts>();
-  const { live, leftOut, cameras } = data;
   // A change of this text makes the page ask the server again.
-  const version = [live, leftOut, cameras.size, countOnline(data), countOffline(data)].join(" ");
+  const version = [live, leftOut, size, online, offline].join(" ");
   const [counted, setCounted] = useState("");
   useEffect(() => {
     if (!version.startsWith("true")) return;

@@ -6,21 +6,36 @@ import { createClient } from "../client/client.ts";
 import { RealTimeProvider } from "../react/real-time-provider.tsx";
 import { browserStorage } from "../state/dashboard-store.ts";
 import { Access } from "./access.ts";
+import { ApiClient } from "./api/api-client.ts";
 import { App } from "./app.tsx";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
 import { FilmLinks } from "./film-links.ts";
 import { Pictures } from "./pictures.ts";
+import { applyTheme } from "./preferences.ts";
 import { reloadOnce } from "./reload-once.ts";
+import { noteServerTime } from "./server-time.ts";
+import { ServicesProvider } from "./services.tsx";
 
 // All addresses are relative to this page, which may be below a path of a proxy.
 const base = new URL(".", location.href).href;
 const socketUrl = new URL("ws", base);
 socketUrl.protocol = socketUrl.protocol === "https:" ? "wss:" : "ws:";
 
-const access = new Access({ base, fetch: fetch.bind(window), storage: browserStorage() ?? undefined });
+async function fetchWithClock(...request: Parameters<typeof fetch>): Promise<Response> {
+  const sentAt = Date.now();
+  const answer = await fetch(...request);
+  noteServerTime(answer.headers.get("date"), sentAt);
+  return answer;
+}
+
+const access = new Access({ base, fetch: fetchWithClock, storage: browserStorage() ?? undefined });
 const client = createClient({ url: socketUrl.href, getToken: () => access.fresh() });
-const pictures = new Pictures(base, access);
-const films = new FilmLinks(base, access);
+const services = {
+  ...{ base, access, client },
+  api: new ApiClient(base, access),
+  pictures: new Pictures(base, access),
+  films: new FilmLinks(base, access),
+};
 
 function restart(): void {
   client.close();
@@ -29,12 +44,15 @@ function restart(): void {
 
 const element = document.getElementById("page");
 if (element === null) throw new Error("index.html has no element with the id page");
+applyTheme();
 createRoot(element).render(
   <StrictMode>
     <RealTimeProvider client={client}>
-      <ErrorBoundary part="Skylapse" onError={reloadOnce}>
-        <App base={base} access={access} pictures={pictures} films={films} onRestart={restart} />
-      </ErrorBoundary>
+      <ServicesProvider services={services}>
+        <ErrorBoundary part="Skylapse" onError={reloadOnce}>
+          <App onRestart={restart} />
+        </ErrorBoundary>
+      </ServicesProvider>
     </RealTimeProvider>
   </StrictMode>,
 );

@@ -1,10 +1,11 @@
 import { useSyncExternalStore } from "react";
 import { Listeners } from "../client/listeners.ts";
 import { reportOnConsole } from "../client/problems.ts";
+import { serverNow } from "./server-time.ts";
 
 const TICK_MS = 1000;
 
-let now = Date.now();
+let now = serverNow();
 let timer: ReturnType<typeof setInterval> | undefined;
 const listeners = new Listeners<void>(reportOnConsole);
 const current = (): number => now;
@@ -12,7 +13,7 @@ const current = (): number => now;
 function subscribe(listener: () => void): () => void {
   const remove = listeners.add(listener);
   timer ??= setInterval(() => {
-    now = Date.now();
+    now = serverNow();
     listeners.call();
   }, TICK_MS);
   return () => {
@@ -23,7 +24,7 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** The current time, updated every second by one timer for the whole page. */
+/** The current time by the server's clock, updated every second by one timer for the whole page. */
 export function useNow(): number {
   return useSyncExternalStore(subscribe, current, current);
 }

@@ -9,7 +9,10 @@ const answerSchema = z.object({ allowed: z.boolean(), message: z.string().option
  * The setting that an operator must change, if the server refuses pages from this address. The page asks by HTTP, because
  * a browser does not say why a WebSocket failed.
  */
-export function useRefusedOrigin(base: string, { status, cause }: ConnectionView): string | undefined {
+export function useRefusedOrigin(
+  base: string,
+  { status, cause }: Pick<ConnectionView, "status" | "cause">,
+): string | undefined {
   const [advice, setAdvice] = useState<string>();
   const lost = status !== "connected" && cause !== undefined;
   useEffect(() => {

@@ -1,4 +1,4 @@
-import { grantsOf } from "../../contract/permissions.ts";
+import { type Grants, grantsOf } from "../../contract/permissions.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { ChannelSubscription, Client } from "../client/client.ts";
 import { type ConnectionQuality, qualityOf } from "../client/connection-quality.ts";
@@ -35,6 +35,8 @@ export interface RealTimeData extends Omit<DashboardState, "retained" | "latest"
   /** The state of the channel has arrived, or was found in the cache. */
   loaded: boolean;
   canCommand(camera: string): boolean;
+  /** What the token allows. Nothing without a connection. */
+  grants: Grants;
   command: Client["command"];
   /** Connects now, also if the client does not retry by itself. */
   reconnect(): void;
@@ -65,6 +67,7 @@ export interface DashboardStore {
 }
 
 const tree = topicTree();
+const NO_PERMISSIONS: readonly string[] = [];
 
 export function createDashboardStore({
   client,
@@ -89,6 +92,8 @@ export function createDashboardStore({
   let stopWatching: Array<() => void> = [];
   let isForgotten = false;
   let isFirstSnapshot = false;
+  let granted: readonly string[] = NO_PERMISSIONS;
+  let grants = grantsOf(NO_PERMISSIONS, { tree });
   let view = currentView();
 
   function change(next: DashboardState): void {
@@ -131,8 +136,11 @@ export function createDashboardStore({
   function currentView(): RealTimeData {
     updateCursor();
     const { retained: _retained, latest: _latest, round: _round, inSnapshot: _inSnapshot, ...shown } = state;
-    const permissions = client.state.status === "connected" ? client.state.session.permissions : [];
-    const grants = grantsOf(permissions, { tree });
+    const permissions = client.state.status === "connected" ? client.state.session.permissions : NO_PERMISSIONS;
+    if (permissions !== granted) {
+      granted = permissions;
+      grants = grantsOf(permissions, { tree });
+    }
     return {
       ...shown,
       connection: connectionView(client),
@@ -141,6 +149,7 @@ export function createDashboardStore({
       asOf,
       loaded,
       canCommand: grants.canCommand,
+      grants,
       command: (...args) => client.command(...args),
       reconnect: () => client.connect(),
     };

@@ -45,7 +45,7 @@ async function stopServing(): Promise<void> {
 }
 
 async function openPage(options: { reducedMotion?: "reduce" } = {}): Promise<void> {
-  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 }, ...options });
+  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 }, locale: "en-GB", ...options });
   page.setDefaultTimeout(BROWSER_TIMEOUT_MS);
   faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
@@ -113,13 +113,12 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await page.goto(skylapse.http);
     await connected();
     await pictureShown();
-    const [source, firstRow] = [
-      await pictureSource("north"),
-      await page.getByTestId("event-row").first().textContent(),
-    ];
+    const source = await pictureSource("north");
     await until(async () => (await pictureSource("north")) !== source);
-    await until(async () => (await page.getByTestId("event-row").first().textContent()) !== firstRow);
     expect(await text("camera-status-north")).toMatch(/online/i);
+    await page.getByRole("link", { name: "Events" }).click();
+    const firstRow = await page.getByTestId("event-row").first().textContent();
+    await until(async () => (await page.getByTestId("event-row").first().textContent()) !== firstRow);
     expect(faults).toEqual([]);
   });
 
@@ -151,7 +150,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
   });
 
   it("shows earlier pictures of a camera, by mouse and by keyboard", async () => {
-    await page.goto(skylapse.http);
+    await page.goto(`${skylapse.http}/#/cameras/north`);
     await connected();
     const frames = page.getByTestId("film-frame");
     await until(async () => (await frames.count()) >= 3);
@@ -184,7 +183,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
 
   it("shows missing events, and an alert until its end", async () => {
     const west = await device("west");
-    await page.goto(`${skylapse.http}/#west`);
+    await page.goto(`${skylapse.http}/#/alerts`);
     await connected();
     const say = (topic: string, data: unknown, retain = false) =>
       west.publishAsync(`skylapse/v1/cameras/west/${topic}`, JSON.stringify(data), { qos: 1, retain });
@@ -194,6 +193,9 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await say("events/outbox.dropped", { count: 3, from, to });
     const alert = page.getByTestId("alert-row").filter({ hasText: "West wall" });
     expect(await alert.textContent()).toMatch(/Storage is 90 % full.*West wall · since/);
+    // An address of an earlier version names the camera only.
+    await page.goto(`${skylapse.http}/#west`);
+    await page.getByText("West wall").first().waitFor();
     // The page hides a gap that is older than the pictures, and shows a newer gap in the time zone of the camera.
     expect(await page.getByTestId("gaps-west").count()).toBe(0);
     const at = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString();
@@ -203,6 +205,8 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await page.screenshot({ path: `${SCREENSHOTS}alerts-1280.png` });
     await page.reload();
     await shown("gaps-west");
+    await page.getByRole("link", { name: "Alerts" }).click();
+    await alert.waitFor();
     await say("state/storage", { total_bytes: 64e9, free_bytes: 32e9 }, true);
     await shown("ended-alert-row");
     expect(await alert.count()).toBe(0);
@@ -218,9 +222,7 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
   beforeEach(() => openPage({ reducedMotion: "reduce" }));
   afterEach(() => letClose(page));
 
-  const featured = () => page.locator('.camera[data-featured="true"]').getAttribute("data-testid");
-
-  it("keeps the featured camera when other cameras connect, and links an alert to its camera", async () => {
+  it("opens a camera from its card and from an alert, and goes back", async () => {
     const gateway = await connectAsync(skylapse.mqtt, { username: "gw", password: signToken("gw", ["admin"]) });
     const say = (camera: string, topic: string, data: unknown) =>
       gateway.publishAsync(`skylapse/v1/cameras/${camera}/${topic}`, JSON.stringify(data), { qos: 1, retain: true });
@@ -228,11 +230,8 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     await page.goto(skylapse.http);
     await connected();
     await shown("camera-card-b-2");
-    // The first camera by name has not yet sent its `about`. Its `about` must not change the featured camera.
-    await until(async () => (await featured()) === "camera-card-north");
     await say("annex", "about", { ...about("Europe/Zurich"), name: "Annex ".repeat(30) });
     await page.getByText("Annex Annex").first().waitFor();
-    expect(await featured()).toBe("camera-card-north");
 
     // The text instead of a picture does not overlap the name of the camera.
     const boxes = await page
@@ -253,6 +252,10 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
       return view === null || view === undefined ? "" : getComputedStyle(view).outlineStyle;
     });
     expect(outline).toBe("solid");
+    await page.keyboard.press("Enter");
+    await until(async () => /#\/cameras\//.test(page.url()));
+    await page.goBack();
+    await shown("camera-card-b-2");
 
     await say("annex", "state/storage", { total_bytes: 100, free_bytes: 4 });
     await shown("alert-row");
@@ -260,8 +263,7 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     const detail = page.getByTestId("alert-row").locator(".row-detail");
     expect(await detail.evaluate((row) => row.scrollWidth <= row.clientWidth)).toBe(true);
     await detail.getByRole("link").click();
-    await until(async () => (await featured()) === "camera-card-annex");
-    expect(page.url()).toMatch(/#annex$/);
+    await until(async () => page.url().endsWith("#/cameras/annex"));
 
     // After a failed request, the card does not report a broken picture, because there was no picture.
     await page.getByTestId("live-picture-annex").getByText("No picture yet").waitFor();
@@ -309,15 +311,8 @@ describe("the dashboard page of two cameras", { timeout: 300_000 }, () => {
     await page.goto(skylapse.http);
     await connected();
     await pictureShown();
-    await until(async () => (await page.locator('[data-testid="film-frame"][data-loaded="true"]').count()) > 8);
-    await until(async () => (await page.getByTestId("job-row").count()) > 0);
     // Rendering two days of pictures has delayed the cameras. The screenshot must show normal operation.
-    await until(async () => {
-      const rows = await page
-        .getByTestId("event-row")
-        .evaluateAll((all) => all.slice(0, 9).map((row) => row.textContent));
-      return rows.length === 9 && !rows.some((row) => row?.includes("No new pictures"));
-    });
+    await until(async () => /^online/i.test(await text("camera-status-north")));
     for (const [width, height] of [
       [1280, 960],
       [390, 844],

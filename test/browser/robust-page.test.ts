@@ -36,7 +36,9 @@ afterAll(async () => {
 
 beforeEach(async () => {
   // Without animations, because software rendering of animations costs much CPU time.
-  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce" });
+  page = await browser.browser.newPage({
+    ...{ viewport: { width: 1280, height: 800 }, locale: "en-GB", reducedMotion: "reduce" },
+  });
   page.setDefaultTimeout(60_000);
   faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
@@ -86,7 +88,7 @@ const textsBesideNodes = () =>
 
 it("stays usable after a translator has replaced all texts and the connection is lost", async () => {
   await openPage();
-  await page.getByTestId("event-row").first().waitFor();
+  await page.getByTestId("camera-card-north").waitFor();
   await translate();
   await skylapse.end("SIGKILL");
   await page.getByTestId("offline-banner").waitFor();
@@ -102,6 +104,7 @@ it("stays usable after a translator has replaced all texts and the connection is
 
 it("keeps the rest of the page if one part fails to render, and renders that part again", async () => {
   await openPage();
+  await page.getByRole("link", { name: "Events" }).click();
   await page.getByTestId("event-row").first().waitFor();
   const failed: Promise<unknown> = page.getByTestId("failed-part").first().waitFor();
   // The test removes rows, like an extension of the browser, so that React fails at the next event.
@@ -109,8 +112,8 @@ it("keeps the rest of the page if one part fails to render, and renders that par
     for (const row of document.querySelectorAll('[data-testid="event-feed"] > li')) row.remove();
   });
   await failed;
-  expect(await page.getByTestId("failed-part").textContent()).toMatch(/^Activity could not be shown/);
-  expect(await page.getByTestId("camera-card-north").count()).toBe(1);
+  expect(await page.getByTestId("failed-part").textContent()).toMatch(/^Events could not be shown/);
+  expect(await page.getByRole("link", { name: "Fleet" }).count()).toBe(1);
   await page.getByTestId("event-row").first().waitFor();
   expect(await page.getByTestId("failed-part").count()).toBe(0);
 });
@@ -213,10 +216,17 @@ it("has no text with sibling nodes, whether live or offline", async () => {
     ],
   ]);
   await openPage();
-  await page.getByTestId("event-row").first().waitFor();
-  await page.getByTestId("job-row").first().waitFor();
   await page.getByTestId("alert-row").first().waitFor();
   expect(await textsBesideNodes()).toEqual([]);
+  for (const [place, row] of [
+    ["Events", "event-row"],
+    ["Jobs", "job-row"],
+  ] as const) {
+    await page.getByRole("link", { name: place }).click();
+    await page.getByTestId(row).first().waitFor();
+    expect(await textsBesideNodes()).toEqual([]);
+  }
+  await page.getByRole("link", { name: "Fleet" }).click();
   await skylapse.end("SIGKILL");
   await page.getByTestId("offline-banner").waitFor();
   expect(await textsBesideNodes()).toEqual([]);

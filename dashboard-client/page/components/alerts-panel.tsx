@@ -1,4 +1,5 @@
 import type { ReactNode } from "react";
+import { Link } from "wouter";
 import type { AlertState } from "../../state/alert-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { alertName } from "../text/alert-text.ts";
@@ -69,7 +70,7 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
 function Owner({ data, alert }: { data: RealTimeData; alert: AlertState }): ReactNode {
   const name = ownerOf(data, alert);
   const isShown = alert.camera !== undefined && data.cameras.has(alert.camera);
-  return isShown ? <a href={`#${alert.camera}`}>{name}</a> : <span>{name}</span>;
+  return isShown ? <Link href={`/cameras/${alert.camera}`}>{name}</Link> : <span>{name}</span>;
 }
 
 function ownerOf(data: RealTimeData, { camera, service }: AlertState): string {

@@ -1,10 +1,13 @@
 import { type ReactNode, useState } from "react";
+import { Link } from "wouter";
 import type { CameraState } from "../../state/camera-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
 import type { Pictures } from "../pictures.ts";
+import { zoneFor } from "../preferences.ts";
 import { cameraStatus, pictureTime } from "../text/camera-status.ts";
 import { formatAge, formatTime } from "../text/format.ts";
 import { gapTitle } from "../text/gap-text.ts";
+import { t } from "../text/i18n.ts";
 import { type Frame, useFilm, useFrame } from "../use-film.ts";
 import { useLatestPicture } from "../use-latest-picture.ts";
 import { useNow } from "../use-now.ts";
@@ -20,14 +23,13 @@ interface CameraCardProps {
   data: RealTimeData;
   pictures: Pictures;
   featured: boolean;
-  onFeature: () => void;
 }
 
 /**
  * A picture of one camera, with the status, the time and the button "Capture now". The featured card also has the
  * filmstrip, the gaps and the measurements.
  */
-export function CameraCard({ camera, data, pictures, featured, onFeature }: CameraCardProps): ReactNode {
+export function CameraCard({ camera, data, pictures, featured }: CameraCardProps): ReactNode {
   const now = useNow();
   const { id } = camera;
   const name = camera.about?.value.name ?? id;
@@ -46,7 +48,10 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
   const taken =
     back === undefined
       ? pictureTime(camera, latest.picture, now)
-      : { text: `Taken ${formatTime(back.takenAt, timeZone, now)}`, age: formatAge(back.takenAt, now) };
+      : {
+          text: t("picture.taken", { time: formatTime(back.takenAt, zoneFor(timeZone), now) }),
+          age: formatAge(back.takenAt, now),
+        };
   return (
     <article
       className="camera"
@@ -55,10 +60,10 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
       data-live={data.live}
       data-presence={presence}
     >
-      <div className="camera-view" data-back={back !== undefined}>
+      <div className="camera-view on-picture" data-back={back !== undefined}>
         <LivePicture
           camera={id}
-          alt={`${back === undefined ? "Latest" : "Earlier"} picture of ${name}`}
+          alt={t(back === undefined ? "picture.latest" : "picture.earlier", { name })}
           latest={back === undefined ? latest : { picture: backPicture ?? latest.picture, status: "shown" }}
           whole={featured}
         />
@@ -76,13 +81,13 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
           {!featured && missing > 0 && (
             <div className="pill status gap-pill" data-tone="warn" title={gapTitle({ count: missing })}>
               <Icon name="gap" />
-              <span>{`${missing.toLocaleString("en-GB")} missing`}</span>
+              <span>{t("gap.missing", { count: missing })}</span>
             </div>
           )}
           {back !== undefined && (
             <button type="button" className="pill back-button" data-testid="back-to-now" onClick={showLive}>
               <Icon name="clock" />
-              <span>Back to live</span>
+              <span>{t("camera.backToLive")}</span>
             </button>
           )}
         </div>
@@ -92,9 +97,9 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
               {featured ? (
                 name
               ) : (
-                <button type="button" className="camera-choose" onClick={onFeature} aria-label={`Enlarge ${name}`}>
+                <Link className="camera-choose" href={`/cameras/${id}`} aria-label={t("fleet.enlarge", { name })}>
                   {name}
-                </button>
+                </Link>
               )}
             </h2>
             <p className="camera-time" data-testid={`picture-time-${id}`}>

@@ -1,4 +1,5 @@
 import { Component, type ReactNode } from "react";
+import { t } from "../text/i18n.ts";
 
 interface ErrorBoundaryProps {
   part: string;
@@ -39,9 +40,9 @@ export class ErrorBoundary extends Component<ErrorBoundaryProps, { failed: boole
     if (!this.state.failed) return this.props.children;
     return (
       <section className="panel failed-part" role="alert" data-testid="failed-part">
-        <p className="row-title">{`${this.props.part} could not be shown`}</p>
+        <p className="row-title">{t("shell.partFailed", { part: this.props.part })}</p>
         <button type="button" className="button" onClick={() => location.reload()}>
-          Reload the page
+          {t("common.reload")}
         </button>
       </section>
     );

@@ -1,6 +1,8 @@
 import type { CameraState } from "../../state/camera-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
-import { formatAge, formatDuration, formatMinute, formatTime } from "./format.ts";
+import { zoneFor } from "../preferences.ts";
+import { formatAge, formatDuration, formatMinute, formatTime, lowerFirst } from "./format.ts";
+import { t } from "./i18n.ts";
 
 export type Tone = "good" | "rest" | "warn" | "bad" | "quiet";
 
@@ -19,41 +21,48 @@ export function zoneOf({ cameras }: RealTimeData, camera: string | undefined): s
   return camera === undefined ? undefined : cameras.get(camera)?.about?.value.location.timezone;
 }
 
-/** The status of a camera in words. Without a connection, the last known status. */
+/** The status of a camera in words, with times by the clock that the user chose. Without a connection, the last known status. */
 export function cameraStatus(camera: CameraState, live: boolean, now: number): StatusText {
   const status = currentStatus(camera, now);
-  return live ? status : { ...status, label: `Last known: ${status.label.toLowerCase()}`, tone: "quiet" };
+  return live
+    ? status
+    : { ...status, label: t("presence.lastKnown", { status: lowerFirst(status.label) }), tone: "quiet" };
 }
 
 function currentStatus(camera: CameraState, now: number): StatusText {
-  const zone = camera.about?.value.location.timezone;
+  const zone = zoneFor(camera.about?.value.location.timezone);
   const presence = camera.presence?.value;
-  const since = presence === undefined ? "" : `since ${formatMinute(presence.since, zone, now)}`;
+  const since = presence === undefined ? "" : t("presence.since", { time: formatMinute(presence.since, zone, now) });
   switch (presence?.status) {
     case "online":
-      return { label: "Online", detail: since, tone: "good" };
+      return { label: t("presence.online"), detail: since, tone: "good" };
     case "offline":
       return {
-        label: "Offline",
+        label: t("presence.offline"),
         detail: `${since} · ${formatDuration(now - Date.parse(presence.since))}`,
         tone: "bad",
       };
     case "sleeping":
       return presence.until === undefined
-        ? { label: "Sleeping", detail: since, tone: "rest" }
-        : { label: `Sleeping until ${formatMinute(presence.until, zone, now)}`, detail: since, tone: "rest" };
+        ? { label: t("presence.sleeping"), detail: since, tone: "rest" }
+        : {
+            label: t("presence.sleepingUntil", { time: formatMinute(presence.until, zone, now) }),
+            detail: since,
+            tone: "rest",
+          };
     case "overslept": {
-      const when = presence.until === undefined ? since : `at ${formatMinute(presence.until, zone, now)}`;
-      return { label: "Overslept", detail: `did not wake ${when}`, tone: "bad" };
+      const when =
+        presence.until === undefined ? since : t("presence.at", { time: formatMinute(presence.until, zone, now) });
+      return { label: t("presence.overslept"), detail: t("presence.didNotWake", { when }), tone: "bad" };
     }
     case "never_seen":
-      return { label: "Never connected", detail: `registered ${since}`, tone: "quiet" };
+      return { label: t("presence.never_seen"), detail: t("presence.registered", { since }), tone: "quiet" };
     case "stale":
-      return { label: "No new pictures", detail: `connected, no picture ${since}`, tone: "warn" };
+      return { label: t("presence.stale"), detail: t("presence.noPicture", { since }), tone: "warn" };
     case "unknown":
-      return { label: "Unknown", detail: `no message ${since}`, tone: "quiet" };
+      return { label: t("presence.unknown"), detail: t("presence.noMessageSince", { since }), tone: "quiet" };
     case undefined:
-      return { label: "Unknown", detail: "no message yet", tone: "quiet" };
+      return { label: t("presence.unknown"), detail: t("presence.noMessage"), tone: "quiet" };
   }
 }
 
@@ -64,10 +73,10 @@ export function pictureTime(
   now: number,
 ): { text: string; age: string } | undefined {
   if (picture === undefined) return undefined;
-  const zone = camera.about?.value.location.timezone;
+  const zone = zoneFor(camera.about?.value.location.timezone);
   const taken = camera.pictureTaken?.etag === picture.etag ? camera.pictureTaken?.at : picture.takenAt;
   const at = taken ?? picture.receivedAt;
   if (at === undefined) return undefined;
-  const text = `${taken === undefined ? "Received" : "Taken"} ${formatTime(at, zone, now)}`;
+  const text = t(taken === undefined ? "picture.received" : "picture.taken", { time: formatTime(at, zone, now) });
   return { text, age: formatAge(at, now) };
 }

@@ -1,8 +1,8 @@
 import { ReplyCode } from "../../../contract/codes.ts";
-import type { CommandStatus } from "../../../contract/commands.ts";
 import type { Presence } from "../../../contract/events.ts";
 import type { CommandResult } from "../../client/commands.ts";
 import { NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "../../client/errors.ts";
+import { t } from "./i18n.ts";
 
 export interface CommandText {
   text: string;
@@ -10,15 +10,9 @@ export interface CommandText {
   tone: "busy" | "good" | "bad";
 }
 
-const STEPS: Record<Extract<CommandStatus, "sent" | "delivered" | "accepted">, string> = {
-  sent: "Sent · waiting for the camera",
-  delivered: "The camera has the command",
-  accepted: "Taking the picture…",
-};
-
 /** The text before the first status. A command for a sleeping camera is sent once the camera wakes up. */
 export function captureRequested(presence: Presence["status"] | undefined): CommandText {
-  return { text: presence === "sleeping" ? "Waiting for the camera to wake up…" : "Sending…", tone: "busy" };
+  return { text: t(presence === "sleeping" ? "command.waitingForWake" : "command.sending"), tone: "busy" };
 }
 
 export function captureProgress({ status, error, code }: CommandResult): CommandText {
@@ -26,37 +20,36 @@ export function captureProgress({ status, error, code }: CommandResult): Command
     case "sent":
     case "delivered":
     case "accepted":
-      return { text: STEPS[status], tone: "busy" };
+      return { text: t(`command.${status}`), tone: "busy" };
     case "succeeded":
-      return { text: "Picture taken", tone: "good" };
+      return { text: t("command.taken"), tone: "good" };
     case "failed":
-      if (code === ReplyCode.deviceOffline) return bad("The camera is offline · no picture was taken");
-      return bad(`Failed${because(error)}`);
+      if (code === ReplyCode.deviceOffline) return bad(t("command.cameraOffline"));
+      return bad(t("command.failed", because(error)));
     case "rejected":
       // With any other code, the server did not send the command to the camera.
-      return bad(`${code === ReplyCode.commandRejected ? "The camera refused" : "Not sent"}${because(error)}`);
+      return bad(t(code === ReplyCode.commandRejected ? "command.refusedByCamera" : "command.notSent", because(error)));
     case "unknown":
-      return bad(`The camera may have taken the picture${because(error)}`);
+      return bad(t("command.mayHaveTaken", because(error)));
     case "timed_out":
-      return bad(`No answer${because(error)} · the camera may still take the picture`);
+      return bad(t("command.noAnswer", because(error)));
     case "expired":
-      return bad(`Expired${because(error)}`);
+      return bad(t("command.expired", because(error)));
   }
 }
 
 export function captureFailure(error: unknown): CommandText {
-  if (error instanceof NotConnectedError) return bad("Not connected · the command was not sent");
-  if (error instanceof OutcomeUnknownError)
-    return bad("The connection was lost · the camera may still take the picture");
+  if (error instanceof NotConnectedError) return bad(t("command.notConnected"));
+  if (error instanceof OutcomeUnknownError) return bad(t("command.connectionLost"));
   if (error instanceof RequestRefusedError && error.code === ReplyCode.permissionDenied)
-    return bad("You have no permission to control this camera");
-  return bad(error instanceof Error ? error.message : "Failed");
+    return bad(t("command.noPermission"));
+  return bad(error instanceof Error ? error.message : t("common.failed"));
 }
 
 function bad(text: string): CommandText {
   return { text, tone: "bad" };
 }
 
-function because(error: string | undefined): string {
-  return error === undefined ? "" : ` · ${error}`;
+function because(error: string | undefined): { because: string } {
+  return { because: error === undefined ? "" : ` · ${error}` };
 }

@@ -4,8 +4,9 @@ import type { DashboardEvent } from "../../../contract/socket-messages.ts";
 import type { IconName } from "../components/icon.tsx";
 import { alertName } from "./alert-text.ts";
 import type { Tone } from "./camera-status.ts";
-import { formatBytes } from "./format.ts";
+import { formatBytes, lowerFirst } from "./format.ts";
 import { gapSpan, gapTitle } from "./gap-text.ts";
+import { t, textOf } from "./i18n.ts";
 
 interface EventText {
   title: string;
@@ -14,38 +15,38 @@ interface EventText {
   tone: Tone;
 }
 
-type Shape = Omit<EventText, "detail">;
+type Shape = Pick<EventText, "icon" | "tone">;
 
 const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
-  ["capture.started", { title: "Taking a picture", icon: "aperture", tone: "quiet" }],
-  ["capture.progress", { title: "Capturing", icon: "aperture", tone: "quiet" }],
-  ["capture.completed", { title: "Picture taken", icon: "aperture", tone: "good" }],
-  ["capture.failed", { title: "Picture failed", icon: "aperture", tone: "bad" }],
-  ["preview.updated", { title: "New preview", icon: "picture", tone: "quiet" }],
-  ["camera.about", { title: "Camera details updated", icon: "camera", tone: "quiet" }],
-  ["camera.online", { title: "Camera online", icon: "link", tone: "good" }],
-  ["camera.offline", { title: "Camera offline", icon: "link", tone: "bad" }],
-  ["camera.sleeping", { title: "Camera sleeping", icon: "moon", tone: "rest" }],
-  ["camera.stale", { title: "No new pictures", icon: "link", tone: "warn" }],
-  ["camera.overslept", { title: "Camera did not wake", icon: "moon", tone: "bad" }],
-  ["camera.never_seen", { title: "Camera registered, not connected yet", icon: "camera", tone: "quiet" }],
-  ["camera.unknown", { title: "Waiting for the camera", icon: "link", tone: "quiet" }],
-  ["job.requested", { title: "Film requested", icon: "film", tone: "quiet" }],
-  ["job.progress", { title: "Processing", icon: "film", tone: "quiet" }],
-  ["job.completed", { title: "Processing finished", icon: "film", tone: "good" }],
-  ["job.failed", { title: "Processing failed", icon: "film", tone: "bad" }],
-  ["alert.raised", { title: "Alert", icon: "alert", tone: "warn" }],
-  ["alert.cleared", { title: "Alert ended", icon: "alert", tone: "good" }],
-  ["schedule.updated", { title: "Schedule changed", icon: "clock", tone: "quiet" }],
-  ["settings.applied", { title: "Settings applied", icon: "sliders", tone: "quiet" }],
-  ["environmental.update", { title: "Environment measured", icon: "sun", tone: "quiet" }],
-  ["resource.update", { title: "Resources measured", icon: "chip", tone: "quiet" }],
-  ["system.status", { title: "System status", icon: "chip", tone: "quiet" }],
-  ["service.link", { title: "Processing service", icon: "film", tone: "quiet" }],
-  ["error.occurred", { title: "Error", icon: "alert", tone: "bad" }],
-  ["publication.refused", { title: "A message was refused", icon: "alert", tone: "warn" }],
-  ["link.gap", { title: "Events missing", icon: "gap", tone: "warn" }],
-  ["outbox.dropped", { title: "Camera dropped events: storage full", icon: "gap", tone: "warn" }],
+  ["capture.started", { icon: "aperture", tone: "quiet" }],
+  ["capture.progress", { icon: "aperture", tone: "quiet" }],
+  ["capture.completed", { icon: "aperture", tone: "good" }],
+  ["capture.failed", { icon: "aperture", tone: "bad" }],
+  ["preview.updated", { icon: "picture", tone: "quiet" }],
+  ["camera.about", { icon: "camera", tone: "quiet" }],
+  ["camera.online", { icon: "link", tone: "good" }],
+  ["camera.offline", { icon: "link", tone: "bad" }],
+  ["camera.sleeping", { icon: "moon", tone: "rest" }],
+  ["camera.stale", { icon: "link", tone: "warn" }],
+  ["camera.overslept", { icon: "moon", tone: "bad" }],
+  ["camera.never_seen", { icon: "camera", tone: "quiet" }],
+  ["camera.unknown", { icon: "link", tone: "quiet" }],
+  ["job.requested", { icon: "film", tone: "quiet" }],
+  ["job.progress", { icon: "film", tone: "quiet" }],
+  ["job.completed", { icon: "film", tone: "good" }],
+  ["job.failed", { icon: "film", tone: "bad" }],
+  ["alert.raised", { icon: "alert", tone: "warn" }],
+  ["alert.cleared", { icon: "alert", tone: "good" }],
+  ["schedule.updated", { icon: "clock", tone: "quiet" }],
+  ["settings.applied", { icon: "sliders", tone: "quiet" }],
+  ["environmental.update", { icon: "sun", tone: "quiet" }],
+  ["resource.update", { icon: "chip", tone: "quiet" }],
+  ["system.status", { icon: "chip", tone: "quiet" }],
+  ["service.link", { icon: "film", tone: "quiet" }],
+  ["error.occurred", { icon: "alert", tone: "bad" }],
+  ["publication.refused", { icon: "alert", tone: "warn" }],
+  ["link.gap", { icon: "gap", tone: "warn" }],
+  ["outbox.dropped", { icon: "gap", tone: "warn" }],
 ]);
 
 export interface Reader {
@@ -58,21 +59,21 @@ const clearedSchema = z.object({ alert: z.string() });
 
 /** An event in words. The text of an unknown event is its name and the simple fields of its data. */
 export function eventText(event: DashboardEvent, reader: Reader = { timeZone: undefined, now: Date.now() }): EventText {
-  const shape = SHAPES.get(event.event) ?? { title: event.event, icon: "dot", tone: "quiet" };
-  return { ...shape, ...special(event), detail: detail(event, reader) };
+  const shape: Shape = SHAPES.get(event.event) ?? { icon: "dot", tone: "quiet" };
+  const title = textOf("event", event.event) ?? event.event;
+  return { title, ...shape, ...special(event), detail: detail(event, reader) };
 }
 
-function special({ event, data }: DashboardEvent): Partial<Shape> {
+function special({ event, data }: DashboardEvent): Partial<EventText> {
   const job = event.startsWith("job.") ? jobSchema.safeParse(data).data : undefined;
   if (job !== undefined) {
-    const what = job.type === "timelapse_assembly" ? "Timelapse" : "Images";
-    const state = { queued: "queued", processing: "in progress", completed: "finished", failed: "failed" }[job.status];
-    return { title: `${what} ${state}` };
+    const what = t(job.type === "timelapse_assembly" ? "eventDetail.timelapse" : "eventDetail.images");
+    return { title: t(`eventDetail.${job.status}`, { what }) };
   }
   const alert = event === "alert.raised" ? alertSchema.safeParse(data).data : undefined;
   if (alert !== undefined) return { title: alert.message, tone: ALERT_TONES[alert.severity] };
   const cleared = event === "alert.cleared" ? clearedSchema.safeParse(data).data : undefined;
-  if (cleared !== undefined) return { title: `Ended: ${alertName(cleared.alert).toLowerCase()}` };
+  if (cleared !== undefined) return { title: t("eventDetail.ended", { alert: lowerFirst(alertName(cleared.alert)) }) };
   const gap = event === "link.gap" ? linkGapSchema.safeParse(data).data : undefined;
   if (gap !== undefined) return { title: gapTitle(gap), tone: gap.filled === true ? "good" : "warn" };
   return {};
@@ -89,7 +90,7 @@ function detail({ event, data }: DashboardEvent, { timeZone, now }: Reader): str
     const job = jobSchema.safeParse(data).data;
     if (job?.status === "failed") return job.error ?? "";
     if (job?.status === "processing") return `${Math.round(job.progress)} %`;
-    if (job !== undefined) return job.simulated === true ? "simulated" : (job.outputs?.join(", ") ?? "");
+    if (job !== undefined) return job.simulated === true ? t("eventDetail.simulated") : (job.outputs?.join(", ") ?? "");
   }
   if (event.startsWith("alert.") || event.startsWith("camera.")) return "";
   return plain(data);

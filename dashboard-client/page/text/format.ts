@@ -1,5 +1,5 @@
-// The page is in English. Times always include their time zone.
-const LOCALE = "en-GB";
+import { currentLanguage, currentLocale, t } from "./i18n.ts";
+
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 /** Decimal units, as disk manufacturers use them: `38.2 GB`. */
@@ -12,7 +12,16 @@ export function formatBytes(bytes: number): string {
     value /= 1000;
     unit++;
   }
-  return `${unit === 0 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+  return `${formatNumber(value, unit === 0 ? 0 : 1)} ${UNITS[unit]}`;
+}
+
+/**
+ * A number by the rules of the language: `1,234.5`, in German `1.234,5`, with a true minus sign.
+ * @param decimals the number of decimal places
+ */
+export function formatNumber(value: number, decimals = 0): string {
+  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  return value.toLocaleString(currentLocale(), digits).replace("-", "−");
 }
 
 const SECOND = 1000;
@@ -23,21 +32,21 @@ const DAY = 24 * HOUR;
 /** `8 s`, `3 min`, `2 h 05 min`, `4 days`. A negative duration is `0 s`. */
 export function formatDuration(durationMs: number): string {
   const ms = Math.max(0, durationMs);
-  if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
-  if (ms < HOUR) return `${Math.floor(ms / MINUTE)} min`;
+  if (ms < MINUTE) return t("time.seconds", { count: Math.floor(ms / SECOND) });
+  if (ms < HOUR) return t("time.minutes", { count: Math.floor(ms / MINUTE) });
   if (ms < 2 * DAY) {
     const minutes = Math.floor((ms % HOUR) / MINUTE);
-    return `${Math.floor(ms / HOUR)} h ${String(minutes).padStart(2, "0")} min`;
+    return t("time.hours", { count: Math.floor(ms / HOUR), minutes: String(minutes).padStart(2, "0") });
   }
-  return `${Math.floor(ms / DAY)} days`;
+  return t("time.days", { count: Math.floor(ms / DAY) });
 }
 
 /** For example `3 min ago`. A time less than a minute ahead is "just now", because clocks differ a little. */
 export function formatAge(at: string | number, now: number): string {
   const ageMs = now - momentOf(at);
-  if (Number.isNaN(ageMs)) return "at an unknown time";
-  if (ageMs < -MINUTE) return `${formatDuration(-ageMs)} in the future`;
-  return ageMs < 3 * SECOND ? "just now" : `${formatDuration(ageMs)} ago`;
+  if (Number.isNaN(ageMs)) return t("time.unknownAge");
+  if (ageMs < -MINUTE) return t("time.inFuture", { duration: formatDuration(-ageMs) });
+  return ageMs < 3 * SECOND ? t("time.justNow") : t("time.ago", { duration: formatDuration(ageMs) });
 }
 
 const formats = new Map<string, Intl.DateTimeFormat>();
@@ -48,21 +57,21 @@ const formats = new Map<string, Intl.DateTimeFormat>();
  */
 export function formatTime(at: string | number, timeZone: string | undefined, now: number): string {
   const moment = momentOf(at);
-  if (Number.isNaN(moment)) return "unknown time";
+  if (Number.isNaN(moment)) return t("time.unknown");
   return format(isSameDay(moment, now, timeZone) ? "time" : "date", timeZone).format(moment);
 }
 
 /** Like {@link formatTime}, without seconds: `14:02 CET`. */
 export function formatMinute(at: string | number, timeZone: string | undefined, now: number): string {
   const moment = momentOf(at);
-  if (Number.isNaN(moment)) return "unknown time";
+  if (Number.isNaN(moment)) return t("time.unknown");
   return format(isSameDay(moment, now, timeZone) ? "minute" : "dateMinute", timeZone).format(moment);
 }
 
 /** A period without seconds: `03:10–03:25 CET`, or `12 Mar, 03:10–03:25 CET` on another day. */
 export function formatSpan(from: string, to: string, timeZone: string | undefined, now: number): string {
   const [begin, end] = [momentOf(from), momentOf(to)];
-  if (Number.isNaN(begin) || Number.isNaN(end)) return "unknown time";
+  if (Number.isNaN(begin) || Number.isNaN(end)) return t("time.unknown");
   const [first, last] = [formatMinute(begin, timeZone, now), formatMinute(end, timeZone, now)];
   if (first === last) return first;
   if (isSameDay(begin, end, timeZone))
@@ -95,14 +104,15 @@ const SHAPES = {
 } satisfies Record<string, Intl.DateTimeFormatOptions>;
 
 function format(shape: keyof typeof SHAPES, timeZone = localZone()): Intl.DateTimeFormat {
-  const key = `${shape} ${timeZone}`;
+  const locale = currentLocale();
+  const key = `${locale} ${shape} ${timeZone}`;
   const known = formats.get(key);
   if (known !== undefined) return known;
   let created: Intl.DateTimeFormat;
   try {
-    created = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone });
+    created = new Intl.DateTimeFormat(locale, { ...SHAPES[shape], timeZone });
   } catch {
-    created = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone: "UTC" });
+    created = new Intl.DateTimeFormat(locale, { ...SHAPES[shape], timeZone: "UTC" });
   }
   // Limited, because cameras choose the names of the time zones.
   if (formats.size > 1000) formats.clear();
@@ -120,12 +130,12 @@ function momentOf(at: string | number): number {
 
 /** `24 ms`, `1.2 s`. */
 export function formatLatency(latencyMs: number): string {
-  return latencyMs < 1000 ? `${Math.max(1, Math.round(latencyMs))} ms` : `${(latencyMs / 1000).toFixed(1)} s`;
+  return latencyMs < 1000 ? `${Math.max(1, Math.round(latencyMs))} ms` : `${formatNumber(latencyMs / 1000, 1)} s`;
 }
 
 /** A shutter time as photographers write it: `1/250 s`, `0.5 s`, `2 s`. */
 export function formatExposure(seconds: number): string {
-  if (seconds >= 0.3) return `${Number(seconds.toFixed(1))} s`;
+  if (seconds >= 0.3) return `${formatNumber(seconds, Number.isInteger(Number(seconds.toFixed(1))) ? 0 : 1)} s`;
   return `1/${Math.round(1 / seconds)} s`;
 }
 
@@ -135,4 +145,9 @@ const WINDS = ["N", "NE", "E", "SE", "S", "SW", "W", "NW"];
 export function formatAzimuth(degrees: number): string {
   const whole = ((Math.round(degrees) % 360) + 360) % 360;
   return `${whole}° ${WINDS[Math.round(whole / 45) % 8]}`;
+}
+
+/** In the middle of an English text, a title begins with a small letter. German nouns keep their capital letter. */
+export function lowerFirst(title: string): string {
+  return currentLanguage() === "en" ? title.charAt(0).toLowerCase() + title.slice(1) : title;
 }

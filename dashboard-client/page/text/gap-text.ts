@@ -1,9 +1,10 @@
 import type { LinkGap } from "../../../contract/events.ts";
-import { formatSpan } from "./format.ts";
+import { formatNumber, formatSpan } from "./format.ts";
+import { t } from "./i18n.ts";
 
 export function gapTitle({ count, filled }: Pick<LinkGap, "count" | "filled">): string {
-  const events = `${count.toLocaleString("en-GB")} event${count === 1 ? "" : "s"}`;
-  return filled === true ? `${events} arrived late` : `${events} never arrived`;
+  // i18next writes numbers without separators: the formatted number replaces its own.
+  return t(filled === true ? "gap.late" : "gap.never", { count }).replace(String(count), formatNumber(count));
 }
 
 export function gapSpan({ from, to }: LinkGap, timeZone: string | undefined, now: number): string {
@@ -11,7 +12,5 @@ export function gapSpan({ from, to }: LinkGap, timeZone: string | undefined, now
 }
 
 export function gapReason({ reason }: LinkGap): string {
-  return reason === "dropped"
-    ? "The camera was offline and its storage for unsent events was full."
-    : "Their sequence numbers are missing between those of events that did arrive.";
+  return t(reason === "dropped" ? "gap.dropped" : "gap.numbers");
 }

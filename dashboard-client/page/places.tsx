@@ -1,0 +1,61 @@
+import { type ComponentType, lazy } from "react";
+import type { Grants } from "../../contract/permissions.ts";
+import type { IconName } from "./components/icon.tsx";
+import { FleetPlace } from "./places/fleet/fleet-place.tsx";
+
+type Loader = () => Promise<{ default: ComponentType }>;
+
+/** A place that is loaded when somebody goes there, together with the cache of HTTP answers. */
+function later(load: Loader): ComponentType {
+  return lazy(async () => {
+    const [{ ApiProvider }, { default: Place }] = await Promise.all([import("./api/api-provider.tsx"), load()]);
+    const WithApi = () => (
+      <ApiProvider>
+        <Place />
+      </ApiProvider>
+    );
+    return { default: WithApi };
+  });
+}
+
+export interface Place {
+  /** The text `place.{name}` is its title. */
+  name: "fleet" | "alerts" | "jobs" | "events" | "system" | "people" | "camera";
+  /** A route of wouter, behind the `#` of the address. */
+  path: string;
+  icon: IconName;
+  /** After `g`, this key goes to the place. Undefined: the navigation does not list the place. */
+  key: string | undefined;
+  /** Whether a token may see the place. Default: every token. */
+  isAllowed?: (grants: Grants) => boolean;
+  Page: ComponentType;
+}
+
+export const PLACES: readonly Place[] = [
+  { name: "fleet", path: "/", icon: "camera", key: "f", Page: FleetPlace },
+  {
+    ...{ name: "camera", path: "/cameras/:camera/*?", icon: "camera", key: undefined },
+    Page: later(() => import("./places/camera/camera-place.tsx")),
+  },
+  {
+    ...{ name: "alerts", path: "/alerts/*?", icon: "alert", key: "a" },
+    Page: later(() => import("./places/alerts/alerts-place.tsx")),
+  },
+  {
+    ...{ name: "jobs", path: "/jobs/*?", icon: "film", key: "j" },
+    Page: later(() => import("./places/jobs/jobs-place.tsx")),
+  },
+  {
+    ...{ name: "events", path: "/events/*?", icon: "clock", key: "e" },
+    Page: later(() => import("./places/events/events-place.tsx")),
+  },
+  {
+    ...{ name: "system", path: "/system/*?", icon: "chip", key: "s" },
+    Page: later(() => import("./places/system/system-place.tsx")),
+  },
+  {
+    ...{ name: "people", path: "/people/*?", icon: "key", key: "p" },
+    isAllowed: (grants) => grants.admin,
+    Page: later(() => import("./places/people/people-place.tsx")),
+  },
+];
