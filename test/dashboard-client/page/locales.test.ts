@@ -1,0 +1,58 @@
+import { afterEach, describe, expect, it } from "vitest";
+import de from "../../../dashboard-client/page/locales/de.json" with { type: "json" };
+import en from "../../../dashboard-client/page/locales/en.json" with { type: "json" };
+import { formatBytes, formatDuration, formatTime } from "../../../dashboard-client/page/text/format.ts";
+import { currentLocale, preferredLanguage, setLanguage, t } from "../../../dashboard-client/page/text/i18n.ts";
+
+type Tree = { [name: string]: string | Tree };
+
+/** The texts by key, such as `shell.live`. */
+function textsOf(tree: Tree, path = ""): Map<string, string> {
+  return new Map(
+    Object.entries(tree).flatMap(([name, value]) =>
+      typeof value === "string" ? [[`${path}${name}`, value] as const] : [...textsOf(value, `${path}${name}.`)],
+    ),
+  );
+}
+
+const valuesOf = (text: string): string[] => [...text.matchAll(/\{\{(\w+)\}\}/g)].map(([, name = ""]) => name).sort();
+
+describe("the languages of the page", () => {
+  const english = textsOf(en);
+  const german = textsOf(de);
+
+  it("have the same texts, and the same values in each text", () => {
+    expect([...german.keys()].sort()).toEqual([...english.keys()].sort());
+    for (const [key, text] of english) expect([key, valuesOf(german.get(key) ?? "")]).toEqual([key, valuesOf(text)]);
+  });
+
+  it("have no empty text, and both forms of each text with a number of things", () => {
+    for (const texts of [english, german])
+      for (const [key, text] of texts) {
+        expect([key, text.trim()]).not.toEqual([key, ""]);
+        if (key.endsWith("_one")) expect(texts.has(key.replace(/_one$/, "_other"))).toBe(true);
+      }
+  });
+});
+
+describe("the language of the page", () => {
+  afterEach(() => setLanguage("en", []));
+
+  it("is the first language of the browser that the page has", () => {
+    expect(preferredLanguage(["fr-CH", "de-CH", "en"])).toBe("de");
+    expect(preferredLanguage(["fr-CH"])).toBe("en");
+  });
+
+  it("sets texts, numbers and times, by the browser's variant of the language", async () => {
+    const now = Date.parse("2026-03-12T13:10:00.000Z");
+    await setLanguage("de", ["fr-CH", "de-AT"]);
+    expect(currentLocale()).toBe("de-AT");
+    await setLanguage("de", []);
+    expect(t("shell.cameras", { count: 1 })).toBe("1 Kamera");
+    expect(formatBytes(38_200_000_000)).toBe("38,2 GB");
+    expect(formatDuration(3 * 86_400_000)).toBe("3 Tage");
+    expect(formatTime("2026-03-12T13:09:30.000Z", "Europe/Zurich", now)).toBe("14:09:30 MEZ");
+    await setLanguage("en", ["en-US"]);
+    expect(formatTime("2026-03-12T13:09:30.000Z", "Europe/Zurich", now)).toMatch(/^02:09:30 PM/);
+  });
+});
