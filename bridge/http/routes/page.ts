@@ -28,6 +28,8 @@ export async function pageRoutes(server: FastifyInstance, pagePath: string | und
     decorateReply: false,
     dotfiles: "ignore",
     cacheControl: false,
+    // `npm run build` writes `x.js.br` and `x.js.gz` beside `x.js`. Each has an ETag of its own.
+    preCompressed: true,
     setHeaders(reply, path) {
       // Each file name below assets/ contains a hash of the content. All other files may change with the next build.
       const isNamedByContent = path.startsWith(join(pagePath, "assets/"));
