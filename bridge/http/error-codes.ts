@@ -16,7 +16,7 @@ export const ERRORS = {
   "415 unsupported_media_type": "The body has a malformed `Content-Type`",
   "426 upgrade_required": "The request is not an upgrade to WebSocket",
   "429 rate_limited": "A limit of requests or commands per minute is reached",
-  "429 limit": "Too many commands are waiting, or too many requests of one user read the history",
+  "429 limit": "Too many commands are waiting, or too many requests of one user read the history or thumbnails",
   "429 too_many_failures": "There were too many failed logins",
   "431 headers_too_large": "The headers are too large",
   "500 internal": "The server failed; its log says why",

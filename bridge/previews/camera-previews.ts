@@ -1,4 +1,4 @@
-import type { PreviewCursor, StoredPreview } from "./preview-store.ts";
+import type { PreviewCursor, PreviewRange, StoredPreview } from "./preview-store.ts";
 
 /** The previews of one camera in the order in which they were taken. */
 export class CameraPreviews {
@@ -41,10 +41,11 @@ export class CameraPreviews {
     this.#bytes -= preview.sizeBytes;
   }
 
-  /** The previews that arrived at `since` or later and were taken before `after`, newest first. */
-  descending(since: number, after?: PreviewCursor): StoredPreview[] {
-    const end = after === undefined ? this.#previews.length : this.#indexOf(after);
-    const previews = this.#previews.slice(0, end).filter(({ savedAt }) => savedAt >= since);
+  /** The previews that arrived at `since` or later and were taken in the range, newest first. */
+  descending(since: number, { from = 0, to = Number.POSITIVE_INFINITY }: PreviewRange): StoredPreview[] {
+    const previews = this.#previews.filter(
+      ({ savedAt, takenAt }) => savedAt >= since && takenAt >= from && takenAt <= to,
+    );
     return previews.reverse();
   }
 
@@ -61,10 +62,14 @@ export class CameraPreviews {
     while (low < high) {
       const middle = (low + high) >>> 1;
       const other = this.#previews[middle];
-      if (other !== undefined && (other.takenAt < takenAt || (other.takenAt === takenAt && other.capture < capture)))
-        low = middle + 1;
+      if (other !== undefined && isBefore(other, { takenAt, capture })) low = middle + 1;
       else high = middle;
     }
     return low;
   }
+}
+
+/** Whether a preview comes before another in the order of their capture. */
+export function isBefore(one: PreviewCursor, other: PreviewCursor): boolean {
+  return one.takenAt < other.takenAt || (one.takenAt === other.takenAt && one.capture < other.capture);
 }

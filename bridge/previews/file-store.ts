@@ -1,7 +1,14 @@
-import { CameraPreviews } from "./camera-previews.ts";
+import { CameraPreviews, isBefore } from "./camera-previews.ts";
 import type { PreviewLimits } from "./config.ts";
 import { PreviewFiles } from "./preview-files.ts";
-import { type PreviewPage, type PreviewStore, type StoredPreview, spread } from "./preview-store.ts";
+import {
+  type PreviewListQuery,
+  type PreviewPage,
+  type PreviewRange,
+  type PreviewStore,
+  type StoredPreview,
+  spread,
+} from "./preview-store.ts";
 
 const SWEEP_INTERVAL_MS = 10 * 60_000;
 
@@ -65,15 +72,14 @@ export class FilePreviewStore implements PreviewStore {
     return found;
   }
 
-  async list(camera: string, { after, limit }: Parameters<PreviewStore["list"]>[1]): Promise<PreviewPage> {
-    const stored = this.#cameras.get(camera);
-    if (stored === undefined) return { previews: [], total: 0 };
-    const since = this.#now() - this.#limits.keepMs;
-    return { previews: stored.descending(since, after).slice(0, limit), total: stored.descending(since).length };
+  async list(camera: string, { after, limit, ...range }: PreviewListQuery): Promise<PreviewPage> {
+    const all = this.#inRange(camera, range);
+    const previews = after === undefined ? all : all.filter((preview) => isBefore(preview, after));
+    return { previews: previews.slice(0, limit), total: all.length };
   }
 
-  async overview(camera: string, frames: number): Promise<PreviewPage> {
-    const all = this.#cameras.get(camera)?.descending(this.#now() - this.#limits.keepMs) ?? [];
+  async overview(camera: string, frames: number, range: PreviewRange = {}): Promise<PreviewPage> {
+    const all = this.#inRange(camera, range);
     return { previews: spread(all, frames), total: all.length };
   }
 
@@ -106,6 +112,10 @@ export class FilePreviewStore implements PreviewStore {
     const isNewest = stored.newest === preview;
     await this.#enforce([[camera, stored]]);
     return isNewest;
+  }
+
+  #inRange(camera: string, range: PreviewRange): readonly StoredPreview[] {
+    return this.#cameras.get(camera)?.descending(this.#now() - this.#limits.keepMs, range) ?? [];
   }
 
   #camera(camera: string): CameraPreviews {

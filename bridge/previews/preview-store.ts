@@ -17,12 +17,23 @@ export interface StoredPreview {
 export interface PreviewPage {
   /** Newest first. */
   previews: readonly StoredPreview[];
-  /** The number of the camera's previews on all pages together. */
+  /** The number of the camera's previews in the range, on all pages together. */
   total: number;
 }
 
 /** A position in a list: directly after the preview with this time and capture id. */
 export type PreviewCursor = Pick<StoredPreview, "takenAt" | "capture">;
+
+/** Times of capture, milliseconds since 1970, both inclusive. */
+export interface PreviewRange {
+  from?: number | undefined;
+  to?: number | undefined;
+}
+
+export interface PreviewListQuery extends PreviewRange {
+  after: PreviewCursor | undefined;
+  limit: number;
+}
 
 export const DEFAULT_PREVIEW_LIMITS: PreviewLimits = previewLimits(
   defaultsOf({ ...previewSettings, MAX_CAMERAS: serverSettings.MAX_CAMERAS }),
@@ -38,9 +49,9 @@ export interface PreviewStore {
   put(camera: string, preview: StoredPreview, jpeg: Uint8Array): Promise<boolean>;
   /** The result has no entry for a camera without previews. */
   newest(cameras: readonly string[]): Promise<ReadonlyMap<string, StoredPreview>>;
-  list(camera: string, page: { after: PreviewCursor | undefined; limit: number }): Promise<PreviewPage>;
-  /** At most `frames` previews, as {@link spread} chooses them. */
-  overview(camera: string, frames: number): Promise<PreviewPage>;
+  list(camera: string, query: PreviewListQuery): Promise<PreviewPage>;
+  /** At most `frames` previews of the range, as {@link spread} chooses them. */
+  overview(camera: string, frames: number, range?: PreviewRange): Promise<PreviewPage>;
   /** @param capture undefined for the newest preview */
   read(camera: string, capture: string | undefined): Promise<{ preview: StoredPreview; jpeg: Buffer } | undefined>;
   /** Waits for running operations. */

@@ -7,7 +7,13 @@ import { JUMP_MS } from "../clock/clock-state.ts";
 import { captureTime } from "./capture-time.ts";
 import type { PreviewLimits } from "./config.ts";
 import { FilePreviewStore } from "./file-store.ts";
-import { DEFAULT_PREVIEW_LIMITS, type PreviewPage, type PreviewStore, type StoredPreview } from "./preview-store.ts";
+import {
+  DEFAULT_PREVIEW_LIMITS,
+  type PreviewPage,
+  type PreviewRange,
+  type PreviewStore,
+  type StoredPreview,
+} from "./preview-store.ts";
 import { RedisPreviewStore } from "./redis-store.ts";
 
 /** The previews of each camera: those that arrived in the last 48 hours, and always the newest. */
@@ -86,6 +92,10 @@ function createPreviews(
     if (aheadMs === 0) return preview;
     return { ...preview, takenAt: preview.takenAt + aheadMs, savedAt: preview.savedAt + aheadMs };
   };
+  const byStoreClock = ({ from, to }: PreviewRange): PreviewRange => ({
+    from: from && from - wallAheadMs(),
+    to: to && to - wallAheadMs(),
+  });
   const pageBySystemClock = ({ previews, total }: PreviewPage) => ({ previews: previews.map(bySystemClock), total });
   return {
     async save(camera, capture, jpeg, { senderAheadMs } = { senderAheadMs: 0 }) {
@@ -109,11 +119,12 @@ function createPreviews(
       const found = await store.newest(cameras);
       return new Map([...found].map(([camera, preview]) => [camera, bySystemClock(preview)]));
     },
-    async list(camera, { after, limit }) {
+    async list(camera, { after, limit, ...range }) {
       const cursor = after === undefined ? undefined : { ...after, takenAt: after.takenAt - wallAheadMs() };
-      return pageBySystemClock(await store.list(camera, { after: cursor, limit }));
+      return pageBySystemClock(await store.list(camera, { after: cursor, limit, ...byStoreClock(range) }));
     },
-    overview: async (camera, frames) => pageBySystemClock(await store.overview(camera, frames)),
+    overview: async (camera, frames, range = {}) =>
+      pageBySystemClock(await store.overview(camera, frames, byStoreClock(range))),
     async read(camera, capture) {
       const found = await store.read(camera, capture);
       return found === undefined ? undefined : { preview: bySystemClock(found.preview), jpeg: found.jpeg };

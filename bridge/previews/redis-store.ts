@@ -1,7 +1,14 @@
 import type { Connection } from "../../platform/redis/connection.ts";
 import type { RedisConnections } from "../../platform/redis/connections.ts";
 import type { PreviewLimits } from "./config.ts";
-import type { PreviewCursor, PreviewPage, PreviewStore, StoredPreview } from "./preview-store.ts";
+import type {
+  PreviewCursor,
+  PreviewListQuery,
+  PreviewPage,
+  PreviewRange,
+  PreviewStore,
+  StoredPreview,
+} from "./preview-store.ts";
 import { spread } from "./preview-store.ts";
 import { PUT, REMOVE_EXPIRED } from "./scripts.ts";
 
@@ -62,29 +69,37 @@ export class RedisPreviewStore implements PreviewStore {
     });
   }
 
-  list(camera: string, { after, limit }: Parameters<PreviewStore["list"]>[1]): Promise<PreviewPage> {
+  list(camera: string, { after, limit, from, to }: PreviewListQuery): Promise<PreviewPage> {
     const list = this.#key("list", camera);
+    const [first, last] = [from ?? "-inf", to ?? "+inf"];
     return this.#run(async () => {
       await this.#removeExpired();
-      const [rank, total] = await Promise.all([
-        after === undefined ? -1 : this.#connection.do((redis) => redis.zrevrank(list, after.capture)),
-        this.#connection.do((redis) => redis.zcard(list)),
+      const [next, total] = await Promise.all([
+        after === undefined
+          ? this.#connection.do((redis) => redis.zcount(list, `(${last}`, "+inf"))
+          : this.#connection
+              .do((redis) => redis.zrevrank(list, after.capture))
+              .then((rank) => (rank === null ? null : rank + 1)),
+        this.#connection.do((redis) => redis.zcount(list, first, last)),
       ]);
       // The last preview of the previous page may have been removed. Its time still identifies the position.
       const found = await this.#connection.do((redis) =>
-        rank === null && after !== undefined
-          ? redis.zrevrangebyscore(list, `(${after.takenAt}`, "-inf", "WITHSCORES", "LIMIT", 0, limit)
-          : redis.zrevrange(list, (rank ?? -1) + 1, (rank ?? -1) + limit, "WITHSCORES"),
+        next === null && after !== undefined
+          ? redis.zrevrangebyscore(list, `(${after.takenAt}`, first, "WITHSCORES", "LIMIT", 0, limit)
+          : redis.zrevrange(list, next ?? 0, (next ?? 0) + limit - 1, "WITHSCORES"),
       );
-      return { previews: await this.#described(camera, pairs(found)), total };
+      const inRange = pairs(found).filter(({ takenAt }) => from === undefined || takenAt >= from);
+      return { previews: await this.#described(camera, inRange), total };
     });
   }
 
-  overview(camera: string, frames: number): Promise<PreviewPage> {
+  overview(camera: string, frames: number, { from, to }: PreviewRange = {}): Promise<PreviewPage> {
     return this.#run(async () => {
       await this.#removeExpired();
       const all = pairs(
-        await this.#connection.do((redis) => redis.zrevrange(this.#key("list", camera), 0, -1, "WITHSCORES")),
+        await this.#connection.do((redis) =>
+          redis.zrevrangebyscore(this.#key("list", camera), to ?? "+inf", from ?? "-inf", "WITHSCORES"),
+        ),
       );
       return { previews: await this.#described(camera, spread(all, frames)), total: all.length };
     });

@@ -177,6 +177,22 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(read).toEqual(names);
     });
 
+    it("has pages of a range of time, and counts only what the range has", async () => {
+      const range = { from: NOON - 14 * 60_000, to: NOON - 3 * 60_000 };
+      const read: string[] = [];
+      let after: { takenAt: number; capture: string } | undefined;
+      for (let count = 0; count < 3; count++) {
+        const page = await previews.list("north", { after, limit: 5, ...range });
+        expect(page.total).toBe(12);
+        read.push(...page.previews.map(({ capture }) => capture));
+        after = page.previews.at(-1) ?? after;
+      }
+      expect(read).toEqual(names.slice(3, 15));
+      expect((await previews.list("north", { after: undefined, limit: 50, to: range.to })).total).toBe(22);
+      const { previews: chosen, total } = await previews.overview("north", 4, range);
+      expect([total, chosen.map(({ capture }) => names.indexOf(capture))]).toEqual([12, [3, 6, 9, 12]]);
+    });
+
     it("continues at its cursor when the preview at the cursor was removed, or a newer preview arrived", async () => {
       await previews.save("north", captureAt(NOON + 1), smallJpeg("newer"));
       const after = { takenAt: NOON - 4 * 60_000 - 500, capture: "removed" };
