@@ -8,6 +8,7 @@ import type { Origins } from "../../platform/origins.ts";
 import type { ForwardingWatch } from "../../platform/untrusted-proxies.ts";
 import { malformedResponse, respondToErrors } from "./error-responses.ts";
 import { RequestError, toHttp } from "./errors.ts";
+import { HistoryTurns } from "./history-turns.ts";
 import { protect } from "./protection.ts";
 import { isForKnownOnly, MAX_PARAM_LENGTH, readBodiesAsJson } from "./request-body.ts";
 import { collectDescriptions, described, type RouteDescription } from "./route-description.ts";
@@ -31,6 +32,7 @@ import { metricsRoutes, serveMetrics } from "./routes/metrics.ts";
 import { originRoutes } from "./routes/origins.ts";
 import { pageRoutes } from "./routes/page.ts";
 import { previewRoutes } from "./routes/previews.ts";
+import { seriesRoutes } from "./routes/series.ts";
 import { createSocketIoRefusal, SOCKET_IO_PATH, socketIoRoutes } from "./routes/socket-io.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
@@ -83,7 +85,8 @@ export async function startHttpServer(options: HttpServerOptions) {
 
   alertNoteRoutes(server, services);
   apiDocumentRoutes(server, services, descriptions);
-  archiveRoutes(server, services);
+  const historyTurns = new HistoryTurns();
+  archiveRoutes(server, services, historyTurns);
   authRoutes(server, services);
   broadcastRoutes(server, services);
   cameraRoutes(server, services);
@@ -99,6 +102,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   metricsRoutes(server, services);
   originRoutes(server, origins);
   previewRoutes(server, services);
+  seriesRoutes(server, services, historyTurns);
   await socketIoRoutes(server);
   tokenRoutes(server, services);
   userRoutes(server, services);

@@ -32,7 +32,7 @@ export interface Services {
   guard: Pick<LoginGuard, "attempt" | "recordRefresh">;
   audit: Pick<Audit, "record" | "refuse">;
   journal: Journal;
-  archive: Pick<Archive, "page" | "find" | "storedAt" | "status">;
+  archive: Pick<Archive, "page" | "find" | "readings" | "coverage" | "storedAt" | "status">;
   /** When this node worked on an event, by `performance.now()`; undefined when this is not known. */
   eventTimes: (position: number) => Readonly<EventTimes> | undefined;
   tree: TopicTree;

@@ -68,6 +68,7 @@ const RULES: Record<string, Rule> = {
   "GET /cameras/:id/latest.jpg": SEES_NORTH,
   "GET /cameras/:id/previews": SEES_NORTH,
   "GET /cameras/:id/previews/:file": SEES_NORTH,
+  "GET /cameras/:id/series": SEES_NORTH,
   "POST /cameras/:id/films/:film/link": SEES_NORTH,
   "GET /cameras/:id/films/:film/access": SEES_NORTH,
   "POST /cameras/:id/alerts/:name/acknowledge": CONTROLS_NORTH,

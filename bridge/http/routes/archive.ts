@@ -14,7 +14,7 @@ import {
   searchWordsOf,
 } from "../../journal/archive/archive.ts";
 import { type Caller, demand } from "../callers.ts";
-import { HistoryTurns } from "../history-turns.ts";
+import type { HistoryTurns } from "../history-turns.ts";
 import { readQuery } from "../request-body.ts";
 import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
@@ -104,9 +104,8 @@ const COMMANDS: RouteDescription = {
  * The history of events, alerts, commands and jobs, newest first. A caller reads the events of the channels that the
  * caller may subscribe to, and the commands of the cameras that the caller may command.
  */
-export function archiveRoutes(server: FastifyInstance, services: Services): void {
+export function archiveRoutes(server: FastifyInstance, services: Services, turns: HistoryTurns): void {
   const { callers, archive, channels } = services;
-  const turns = new HistoryTurns();
 
   server.get("/events", described(EVENTS), async (request, reply) => {
     const reader = readerOf(request, accessOf);

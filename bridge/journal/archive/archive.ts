@@ -5,18 +5,21 @@ import { archiveFile } from "./config.ts";
 import { type ArchivedJournal, ArchiveFiller, type ArchiveStatus, type FillerOptions } from "./filler.ts";
 import type { FoundEvents } from "./lookup.ts";
 import type { ArchivePage, ArchiveQuery } from "./pages.ts";
+import type { SeriesSource } from "./series.ts";
 import { ArchiveUnavailableError, WORKER_FILE, WorkerDatabase } from "./worker-database.ts";
 
 export type { ArchiveAccess } from "./access.ts";
 export type { ArchiveStatus } from "./filler.ts";
 export { KINDS, type Kind, kindOf } from "./kinds.ts";
 export type { FoundEvents } from "./lookup.ts";
+export { SERIES_FIELDS, type SeriesField, UNITS } from "./measures.ts";
 export type { ArchivedEvent, ArchivePage, ArchiveQuery } from "./pages.ts";
+export { readSeries, type Series } from "./series.ts";
 export { searchWordsOf } from "./words.ts";
 export { ArchiveUnavailableError };
 
 /** Keeps every event in a database, for as long as the operator wants. */
-export interface Archive {
+export interface Archive extends SeriesSource {
   /** @throws {ArchiveUnavailableError} the archive is off, or its database cannot be read now */
   page(query: ArchiveQuery): Promise<ArchivePage>;
   /** Finds the events with a sender's id. @throws {ArchiveUnavailableError} as `page` */
@@ -81,6 +84,8 @@ export function startArchive(options: ArchiveOptions): Archive {
   return {
     page: (query) => read((database) => database.page(query)),
     find: (eventId) => read((database) => database.find(eventId)),
+    readings: (query) => read((database) => database.readings(query)),
+    coverage: (query) => read((database) => database.coverage(query)),
     storedAt: (epoch, position) => filler.storedAt(epoch, position),
     status: () => filler.status(),
     stop() {
@@ -99,7 +104,7 @@ function archiveOff(): Archive {
     throw new ArchiveUnavailableError("the archive is off: set ARCHIVE=on to keep events", { isOff: true });
   };
   return {
-    ...{ page: refuse, find: refuse },
+    ...{ page: refuse, find: refuse, readings: refuse, coverage: refuse },
     storedAt: () => undefined,
     status: () => undefined,
     stop: async () => undefined,

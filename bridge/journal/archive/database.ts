@@ -2,10 +2,12 @@ import { CompiledQuery, type Dialect, Kysely, Migrator, sql, type Transaction } 
 import type { TopicTree } from "../../../contract/topics.ts";
 import type { MissingRange } from "../journal.ts";
 import type { RetentionDays } from "./config.ts";
+import { type Coverage, type CoverageQuery, readCoverage } from "./coverage.ts";
 import { KINDS } from "./kinds.ts";
 import { type FoundEvents, findEvents } from "./lookup.ts";
 import { type Engine, migrationsOf } from "./migrations.ts";
 import { type ArchivePage, type ArchiveQuery, readPage } from "./pages.ts";
+import { type Bucket, type ReadingsQuery, readReadings } from "./readings.ts";
 import { type ArchivedEntry, hasEvent, rowOf } from "./rows.ts";
 import { type EpochRow, type EventRow, PERIOD_MS, placeOf, type Tables } from "./tables.ts";
 
@@ -37,6 +39,10 @@ export interface ArchiveDatabase {
   page(query: ArchiveQuery): Promise<ArchivePage>;
   /** Finds the events with a sender's id. */
   find(eventId: string): Promise<FoundEvents>;
+  /** Reads the measurements of a camera, reduced to buckets. */
+  readings(query: ReadingsQuery): Promise<Bucket[]>;
+  /** Reads what a series of a camera lacks, and when the camera was connected. */
+  coverage(query: CoverageQuery): Promise<Coverage>;
   /** Deletes some events that are too old. @returns the number of deleted events; 0 when there are no more */
   prune(retentionDays: RetentionDays, now: number): Promise<number>;
   close(): Promise<void>;
@@ -147,6 +153,14 @@ class SqlArchive implements ArchiveDatabase {
 
   find(eventId: string): Promise<FoundEvents> {
     return findEvents(this.#db, eventId);
+  }
+
+  readings(query: ReadingsQuery): Promise<Bucket[]> {
+    return readReadings(this.#db, this.#engine, query);
+  }
+
+  coverage(query: CoverageQuery): Promise<Coverage> {
+    return readCoverage(this.#db, query);
   }
 
   async prune(retentionDays: RetentionDays, now: number): Promise<number> {

@@ -2,8 +2,9 @@ import { type Expression, type ExpressionBuilder, type Kysely, type SqlBool, sql
 import type { ArchiveAccess } from "./access.ts";
 import type { Kind } from "./kinds.ts";
 import { type Engine, POSTGRES_WORDS } from "./migrations.ts";
+import { type Places, placesBetween } from "./periods.ts";
 import { CAMERA_REACH, REACH } from "./rows.ts";
-import { type GapRow, PERIOD_MS, type Tables } from "./tables.ts";
+import type { GapRow, Tables } from "./tables.ts";
 
 export interface ArchiveQuery {
   access: ArchiveAccess;
@@ -87,7 +88,7 @@ interface FoundRows {
 const NO_ROWS: FoundRows = { rows: [], following: undefined };
 
 /** Reads the rows of a page in parts, so that a thousand large events are never in memory at once. */
-async function readRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Bounds): Promise<FoundRows> {
+async function readRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Places): Promise<FoundRows> {
   const rows: Row[] = [];
   let chars = 0;
   for (let { last } = bounds; ; ) {
@@ -109,7 +110,7 @@ async function readRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery,
  * return rows in order. So the newest events, or those of the camera, are read without this index, which is faster for
  * a common word. The index then finds the other rows, which is faster for a rare word.
  */
-async function firstRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Bounds): Promise<Row[]> {
+async function firstRows(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Places): Promise<Row[]> {
   const { camera, words = [] } = query;
   if (engine === "sqlite" || words.length === 0) return await eventsQuery(db, engine, query, bounds).execute();
   let all = db.selectFrom("archive_events as e").where("e.id", "<=", bounds.last).where("e.id", ">=", bounds.first);
@@ -142,27 +143,16 @@ function hasWords(words: readonly string[]) {
   return sql<boolean>`words <> '' and ${POSTGRES_WORDS} @@ ${wanted}::tsquery`;
 }
 
-interface Bounds {
-  first: number;
-  last: number;
-}
-
 /** The places between which the page's events are; undefined if no event was accepted in the wanted time. */
-async function boundsOf(db: Kysely<Tables>, { from, to, before }: ArchiveQuery): Promise<Bounds | undefined> {
+async function boundsOf(db: Kysely<Tables>, { from, to, before }: ArchiveQuery): Promise<Places | undefined> {
   const last = (before ?? Number.MAX_SAFE_INTEGER) - 1;
   if (from === undefined && to === undefined) return { first: 0, last };
-  let periods = db
-    .selectFrom("archive_periods")
-    .select(({ fn }) => [fn.min("first_id").as("first"), fn.max("last_id").as("last")]);
-  if (from !== undefined) periods = periods.where("period", ">=", Math.floor(from / PERIOD_MS));
-  if (to !== undefined) periods = periods.where("period", "<=", Math.floor(to / PERIOD_MS));
-  const found = await periods.executeTakeFirst();
-  if (found?.first == null || found.last == null) return undefined;
-  return { first: found.first, last: Math.min(found.last, last) };
+  const found = await placesBetween(db, from, to);
+  return found && { first: found.first, last: Math.min(found.last, last) };
 }
 
 /** The query of a page, with one event more than the page has. */
-export function eventsQuery(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Bounds) {
+export function eventsQuery(db: Kysely<Tables>, engine: Engine, query: ArchiveQuery, bounds: Places) {
   const size = query.limit + 1;
   const events = db.selectFrom("archive_events as e").select(ROW).limit(size);
   const { words = [] } = query;
@@ -214,7 +204,7 @@ function camerasOf(access: ArchiveAccess): (string | null)[] | undefined {
   return builtIn.length > 0 ? [...new Set([...(onlyCameras ?? []), ...cameras]), null] : [...cameras];
 }
 
-function within(e: Events, query: ArchiveQuery, { first, last }: Bounds): Expression<SqlBool> {
+function within(e: Events, query: ArchiveQuery, { first, last }: Places): Expression<SqlBool> {
   return e.and([e("e.id", ">=", first), e("e.id", "<=", last), matches(e, query)]);
 }
 

@@ -2,9 +2,11 @@ import { extname } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import type { Coverage, CoverageQuery } from "./coverage.ts";
 import type { ArchiveBatch, ArchiveDatabase, ArchivePosition } from "./database.ts";
 import type { FoundEvents } from "./lookup.ts";
 import type { ArchivePage, ArchiveQuery } from "./pages.ts";
+import type { Bucket, ReadingsQuery } from "./readings.ts";
 import type { ArchiveCall, ArchiveReply, WorkerData } from "./worker-messages.ts";
 
 /** The built program of the thread, beside this file. */
@@ -60,6 +62,14 @@ export class WorkerDatabase implements ArchiveDatabase {
 
   find(eventId: string): Promise<FoundEvents> {
     return this.#call({ name: "find", argument: eventId });
+  }
+
+  readings(query: ReadingsQuery): Promise<Bucket[]> {
+    return this.#call({ name: "readings", argument: query });
+  }
+
+  coverage(query: CoverageQuery): Promise<Coverage> {
+    return this.#call({ name: "coverage", argument: query });
   }
 
   prune(retentionDays: Parameters<ArchiveDatabase["prune"]>[0], now: number): Promise<number> {

@@ -52,6 +52,10 @@ async function answer({ name, argument, now }: ArchiveCall): Promise<unknown> {
       return await database.page(argument);
     case "find":
       return await database.find(argument);
+    case "readings":
+      return await database.readings(argument);
+    case "coverage":
+      return await database.coverage(argument);
     case "prune":
       return await database.prune(argument, now);
     case "close":
