@@ -21,6 +21,8 @@ export interface Attack {
   abuse(target: Target): Promise<void>;
   /** Whether {@link verdict} waits until the abuser has taken all available connections or entries. Default false. */
   fills?: boolean;
+  /** How much the peak of the server's resident memory may grow beside the abuser, bytes. Default: no limit. */
+  maxGrowthBytes?: number;
   /** Checks effects that the honest client cannot measure. @returns the problem, or undefined */
   verdict?(server: AbusedServer, published: Published): Promise<string | undefined>;
 }

@@ -10,6 +10,7 @@ import {
   retainedReread,
 } from "./attacks/packets.ts";
 import { payloadBytes, previews, retainedBytes } from "./attacks/payloads.ts";
+import { bytesOneByOne } from "./attacks/pieces.ts";
 import { clientIds, storedSessions, wrongSecrets } from "./attacks/sessions.ts";
 
 /** One attack for each shared resource. */
@@ -30,6 +31,7 @@ export const attacks: readonly Attack[] = [
   controlPackets,
   retainedReread,
   acknowledgementBursts,
+  bytesOneByOne,
   cameraList,
   wrongLogins,
   httpRequests,

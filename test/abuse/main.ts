@@ -38,6 +38,8 @@ const { values: flags } = parseArgs({
 interface Load {
   /** CPU seconds per second, of all threads of the server. */
   cpuShare: number;
+  /** The largest resident memory of the server until the end of the period. */
+  peakBytes: number;
 }
 
 interface Row {
@@ -87,7 +89,8 @@ async function measure(attack: Attack, program: URL, seconds: number): Promise<R
     const timed = async (): Promise<Experience & Load> => {
       const [begin, cpuBefore] = [performance.now(), server.cpuSeconds()];
       const experience = await honest.experience(seconds);
-      return { ...experience, cpuShare: (server.cpuSeconds() - cpuBefore) / ((performance.now() - begin) / 1000) };
+      const cpuShare = (server.cpuSeconds() - cpuBefore) / ((performance.now() - begin) / 1000);
+      return { ...experience, cpuShare, peakBytes: server.peakBytes() };
     };
     const without = await timed();
     const complaints: string[] = [];
@@ -97,17 +100,28 @@ async function measure(attack: Attack, program: URL, seconds: number): Promise<R
       if (String(text).startsWith("failed")) complaints.push(`the abuser ${text}`);
     });
     const beside = await timed();
-    if (attack.fills) await Promise.race([ended, sleep(FILL_TIMEOUT_MS)]);
+    if (attack.fills) {
+      const tooSlow = sleep(FILL_TIMEOUT_MS, `the abuser was not done within ${FILL_TIMEOUT_MS / 1000} s`);
+      const problem = await Promise.race([ended, tooSlow]);
+      if (problem !== undefined) complaints.push(problem);
+    }
+    beside.peakBytes = server.peakBytes();
     await stopAbuser(abuser);
     const verdict = await attack.verdict?.(server, honest.published).catch(String);
     return {
       attack,
       without,
       beside,
-      wrong: wrongs(without, beside, [...complaints, ...(verdict === undefined ? [] : [verdict])]),
+      wrong: wrongs(attack, without, beside, [...complaints, ...(verdict === undefined ? [] : [verdict])]),
     };
   } catch (error) {
-    const nothing = { screenMs: Number.NaN, healthMs: Number.NaN, cpuShare: Number.NaN, harm: [] };
+    const nothing = {
+      screenMs: Number.NaN,
+      healthMs: Number.NaN,
+      cpuShare: Number.NaN,
+      peakBytes: Number.NaN,
+      harm: [],
+    };
     return {
       attack,
       without: nothing,
@@ -121,7 +135,13 @@ async function measure(attack: Attack, program: URL, seconds: number): Promise<R
   }
 }
 
-function wrongs(without: Experience, beside: Experience, others: readonly string[]): string[] {
+function wrongs(
+  { maxGrowthBytes = Number.POSITIVE_INFINITY }: Attack,
+  without: Row["without"],
+  beside: Row["beside"],
+  others: readonly string[],
+): string[] {
+  const growthBytes = beside.peakBytes - without.peakBytes;
   const slower = (what: string, before: number, after: number) =>
     after <= MAX_RATIO * Math.max(before, FLOOR_MS)
       ? []
@@ -131,6 +151,7 @@ function wrongs(without: Experience, beside: Experience, others: readonly string
     ...beside.harm,
     ...slower("camera to screen", without.screenMs, beside.screenMs),
     ...slower("GET /livez", without.healthMs, beside.healthMs),
+    ...(growthBytes <= maxGrowthBytes ? [] : [`the server's memory grew by ${inMib(growthBytes)} MiB`]),
     ...others,
   ];
 }
@@ -140,13 +161,18 @@ function render({ attack, without, beside, wrong }: Row): string {
   const screen = pair(without.screenMs, beside.screenMs);
   const health = pair(without.healthMs, beside.healthMs);
   const cpu = `${(100 * without.cpuShare).toFixed()} → ${(100 * beside.cpuShare).toFixed()} %`;
+  const memory = `${inMib(without.peakBytes)} → ${inMib(beside.peakBytes)} MiB`;
   return [
     `\n${attack.name}: ${attack.resource}`,
     `  ${attack.method}`,
-    `  screen p99 ${screen}, livez p99 ${health}, server CPU ${cpu}: ${wrong.length === 0 ? "no harm" : "HARM"}`,
+    `  screen p99 ${screen}, livez p99 ${health}, server CPU ${cpu}, peak of memory ${memory}: ${wrong.length === 0 ? "no harm" : "HARM"}`,
     ...wrong.slice(0, 5).map((problem) => `  - ${problem}`),
     "",
   ].join("\n");
+}
+
+function inMib(bytes: number): string {
+  return (bytes / 1024 / 1024).toFixed();
 }
 
 async function startAbuser(attack: Attack, target: Target): Promise<ChildProcess> {

@@ -9,6 +9,8 @@ export interface RawLogin {
   username: string;
   password: string;
   clean?: boolean;
+  /** Default 4, MQTT 3.1.1. */
+  protocolVersion?: 4 | 5;
   /** The source address. Default: the abuser's. */
   address?: string;
 }

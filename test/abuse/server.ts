@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { temporaryFolder } from "../bench/servers/leftovers.ts";
 import { startNodeServer } from "../bench/servers/server.ts";
 import { JWT_SECRET, signToken } from "../bench/servers/tokens.ts";
@@ -19,6 +20,8 @@ export interface AbusedServer {
   log(): string;
   /** CPU seconds of all threads since the start. */
   cpuSeconds(): number;
+  /** The largest resident memory since the start, bytes. */
+  peakBytes(): number;
   stop(): Promise<void>;
 }
 
@@ -65,6 +68,7 @@ export async function startServer(
     },
     log: () => logged,
     cpuSeconds: server.cpuSeconds,
+    peakBytes: () => peakBytesOf(server.pid),
     stop: async () => {
       await server.stop();
       folder.remove();
@@ -88,6 +92,11 @@ async function register(httpPort: number, id: string): Promise<string> {
   const device: { secret?: string } = await response.json();
   if (device.secret === undefined) throw new Error(`no secret for ${id}: ${response.status}`);
   return device.secret;
+}
+
+function peakBytesOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
 }
 
 function portOf(output: string, line: RegExp): number {
