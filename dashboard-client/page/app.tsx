@@ -47,7 +47,8 @@ export function App({ onRestart }: AppProps): ReactNode {
   );
 }
 
-const endPart = ({ connection: { stopped, cause } }: RealTimeData) => ({
+const pagePart = ({ live, connection: { stopped, cause } }: RealTimeData) => ({
+  live,
   mustSignIn: stopped && (cause?.code === CloseCode.authInvalid || cause?.code === CloseCode.revoked),
   reason: cause?.reason,
 });
@@ -55,7 +56,7 @@ const endPart = ({ connection: { stopped, cause } }: RealTimeData) => ({
 function Page({ onRestart }: AppProps): ReactNode {
   const { access, client } = useServices();
   const store = useDashboardStore(DASHBOARD);
-  const { mustSignIn, reason } = useDashboard(endPart);
+  const { live, mustSignIn, reason } = useDashboard(pagePart);
   const [signedIn, setSignedIn] = useState(access.signedIn);
   const [dialogOpen, setDialogOpen] = useState(false);
   useShortcuts(useVisiblePlaces(), () => setDialogOpen(true));
@@ -78,7 +79,7 @@ function Page({ onRestart }: AppProps): ReactNode {
   };
 
   return (
-    <div className="app">
+    <div className="app" data-live={live}>
       <button type="button" className="skip-link" onClick={() => document.getElementById("content")?.focus()}>
         {t("shell.skip")}
       </button>

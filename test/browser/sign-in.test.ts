@@ -100,6 +100,7 @@ it("opens a finished film in a new tab, by a link that the server gives to the s
   await service.endAsync();
   const page = await open();
   await signIn(page, PASSWORD);
+  await page.getByRole("link", { name: "Jobs" }).click();
   const [tab] = await Promise.all([context.waitForEvent("page"), page.getByTestId("film-link").click()]);
   await tab.waitForURL(`**/films/${film}?token=*`);
   const token = new URL(tab.url()).searchParams.get("token");
