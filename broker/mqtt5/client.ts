@@ -55,6 +55,8 @@ export class Mqtt5Client implements BrokerClient {
   readonly receiving = new Set<number>();
   deliveries: Deliveries | undefined;
   subscriptions: Subscriptions | undefined;
+  /** Sends the retained messages of new subscriptions. */
+  retained: { wake(): void } | undefined;
   will: Will | undefined;
   /** The client has sent a DISCONNECT that discards its will. */
   dropsWill = false;

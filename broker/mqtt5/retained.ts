@@ -3,38 +3,49 @@ import type { Mqtt5Client } from "./client.ts";
 import type { Mqtt5Parts } from "./parts.ts";
 import type { Subscription } from "./subscriptions.ts";
 
-interface RetainedRequest {
-  readonly filter: string;
-  readonly subscription: Subscription;
-}
+/**
+ * Sends the retained messages of a client's new subscriptions, as fast as the client takes them [MQTT-3.3.1-9]. One
+ * subscription after the other: a client that repeats its SUBSCRIBEs and takes nothing must not fill the memory.
+ */
+export class RetainedMessages {
+  readonly #client: Mqtt5Client;
+  readonly #parts: Mqtt5Parts;
+  #isSending = false;
 
-/** Sends the retained messages of new subscriptions, as fast as the client takes them [MQTT-3.3.1-9]. Never rejects. */
-export async function sendRetained(
-  client: Mqtt5Client,
-  requests: readonly RetainedRequest[],
-  parts: Mqtt5Parts,
-): Promise<void> {
-  try {
-    for (const request of requests) await sendOf(client, request, parts);
-  } catch (err) {
-    parts.logger.error({ err }, "retained messages unreadable");
+  constructor(client: Mqtt5Client, parts: Mqtt5Parts) {
+    this.#client = client;
+    this.#parts = parts;
   }
-}
 
-async function sendOf(
-  client: Mqtt5Client,
-  { filter, subscription }: RetainedRequest,
-  parts: Mqtt5Parts,
-): Promise<void> {
-  const { storage, registry, forwarding, now } = parts;
-  for await (const message of storage.retained.read([filter])) {
-    await client.deliveries?.room();
-    const access = registry.get(client);
-    const isOver = client.closed || access === undefined || client.subscriptions?.get(filter) !== subscription;
-    if (isOver) return;
-    if (hasExpired(message, now) || !access.set.mayReceive(message.topic, message.payload)) continue;
-    if (subscription.noLocal === true && message.publisher === client.id) continue;
-    if (!forwarding.alsoComesLive(access, message.topic, message.payload))
-      client.deliveries?.retained(subscription, message);
+  /** Some of the client's subscriptions want their retained messages. */
+  wake(): void {
+    if (!this.#isSending) void this.#sendAll();
+  }
+
+  async #sendAll(): Promise<void> {
+    const { subscriptions } = this.#client;
+    this.#isSending = true;
+    try {
+      for (let next = subscriptions?.nextForRetained(); next !== undefined; next = subscriptions?.nextForRetained())
+        await this.#sendOf(next.filter, next.subscription);
+    } catch (err) {
+      this.#parts.logger.error({ err }, "retained messages unreadable");
+    }
+    this.#isSending = false;
+  }
+
+  async #sendOf(filter: string, subscription: Subscription): Promise<void> {
+    const client = this.#client;
+    const { storage, registry, forwarding, now } = this.#parts;
+    for await (const message of storage.retained.read([filter])) {
+      await client.deliveries?.room();
+      const access = registry.get(client);
+      const isOver = client.closed || access === undefined || client.subscriptions?.get(filter) !== subscription;
+      if (isOver) return;
+      if (hasExpired(message, now) || !access.set.mayReceive(message.topic, message.payload)) continue;
+      if (subscription.noLocal === true && message.publisher === client.id) continue;
+      if (!forwarding.alsoComesLive(access, message.topic, message.payload))
+        client.deliveries?.retained(subscription, message);
+    }
   }
 }

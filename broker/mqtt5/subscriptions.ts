@@ -10,6 +10,8 @@ interface LiveDeliveries {
 
 export interface Subscription extends FilterOptions {
   readonly listener: Listener;
+  /** The client is to get the filter's retained messages. */
+  wantsRetained: boolean;
 }
 
 /** The filters of a connection, by which the broker calls it for live messages. */
@@ -37,12 +39,22 @@ export class Subscriptions {
       this.#deliveries.live(subscription, packet, this.#all.size === 1);
       done();
     };
-    const subscription: Subscription = { ...options, listener };
+    const subscription: Subscription = { ...options, listener, wantsRetained: false };
     this.#all.set(filter, subscription);
     const subscribe = () => this.#broker.subscribe(filter, listener, nothing);
     if (isOfSession) this.#broker.subscribeSession({ qos: options.qos, isDurable: DURABLE }, subscribe);
     else subscribe();
     return subscription;
+  }
+
+  /** The next subscription whose retained messages the client is to get. Returns each once. */
+  nextForRetained(): { filter: string; subscription: Subscription } | undefined {
+    for (const [filter, subscription] of this.#all) {
+      if (!subscription.wantsRetained) continue;
+      subscription.wantsRetained = false;
+      return { filter, subscription };
+    }
+    return undefined;
   }
 
   delete(filter: string): boolean {

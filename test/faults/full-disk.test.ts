@@ -17,7 +17,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it("acknowledges nothing while the disk is full, reports the full disk at /readyz, and resumes when space is free, without a loss", async () => {
+it("acknowledges nothing of MQTT 3.1.1 and 5 while the disk is full, reports the full disk at /readyz, and resumes when space is free, without a loss", async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   const env = {
@@ -62,7 +62,9 @@ it("acknowledges nothing while the disk is full, reports the full disk at /ready
 
   const publishers = [
     new Publisher(skylapse.mqtt, "north", EVENTS),
+    new Publisher(skylapse.mqtt, "south", EVENTS, { qos: 2, isFive: true }),
     new Publisher(skylapse.mqtt, "east", EVENTS, { isOutside: true, isFive: true }),
+    new Publisher(skylapse.mqtt, "west", EVENTS, { isOutside: true, qos: 2 }),
   ];
   cleanUps.push(() => {
     for (const publisher of publishers) publisher.stop();

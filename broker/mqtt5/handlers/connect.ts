@@ -12,6 +12,7 @@ import { joinGroups } from "../join-groups.ts";
 import { PacketType } from "../packet-types.ts";
 import type { Mqtt5Parts } from "../parts.ts";
 import { ProtocolError, ReasonCode } from "../reason-codes.ts";
+import { RetainedMessages } from "../retained.ts";
 import { SessionAttachment } from "../session-attachment.ts";
 import { Subscriptions } from "../subscriptions.ts";
 import { MAX_INCOMING_ALIASES } from "../topic-aliases.ts";
@@ -139,6 +140,7 @@ function openDeliveries(client: Mqtt5Client, access: ClientAccess, parts: Mqtt5P
     },
   });
   client.subscriptions = new Subscriptions(parts.broker, client.deliveries);
+  client.retained = new RetainedMessages(client, parts);
 }
 
 /** Connects the client to its session, and restores the session's filters. */

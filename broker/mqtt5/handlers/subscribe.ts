@@ -8,7 +8,6 @@ import { joinGroups } from "../join-groups.ts";
 import { PacketType } from "../packet-types.ts";
 import type { Mqtt5Parts } from "../parts.ts";
 import { protocolError, ReasonCode } from "../reason-codes.ts";
-import { sendRetained } from "../retained.ts";
 import type { ShareMembership } from "../share-membership.ts";
 import type { Subscription } from "../subscriptions.ts";
 
@@ -18,16 +17,11 @@ const REFUSAL_CODES: Record<SubscriptionRefusal["kind"], ReasonCode> = {
   "too-many": ReasonCode.quotaExceeded,
 };
 
-interface Granted {
-  readonly filter: string;
-  readonly subscription: Subscription;
-  readonly isRetainedWanted: boolean;
-}
-
 interface Answers {
   readonly codes: number[];
   readonly reasons: string[];
-  readonly granted: Granted[];
+  /** The subscriptions whose retained messages follow SUBACK. */
+  readonly withRetained: Subscription[];
   /** Resolve when the filters are durable. */
   readonly durable: Promise<void>[];
 }
@@ -35,18 +29,15 @@ interface Answers {
 /** Subscribes to each filter, and answers with one reason code for each [MQTT-3.8.4-6]. @throws {ProtocolError} */
 export function handleSubscribe(client: Mqtt5Client, body: ByteReader, parts: Mqtt5Parts): void {
   const subscribe = decodeSubscribe(body);
-  const answers: Answers = { codes: [], reasons: [], granted: [], durable: [] };
+  const answers: Answers = { codes: [], reasons: [], withRetained: [], durable: [] };
   for (const entry of subscribe.entries) add(client, entry, subscribe, answers, parts);
-  const { codes, reasons, granted, durable } = answers;
+  const { codes, reasons, withRetained, durable } = answers;
   const send = () => {
     if (client.closed) return;
     const why = reasons.length > 0 && client.settings.wantsProblemInformation ? reasons.join("; ") : undefined;
     client.sendWithReason(why, (reason) => encodeGrants(PacketType.suback, subscribe.messageId, codes, reason));
-    void sendRetained(
-      client,
-      granted.filter(({ isRetainedWanted }) => isRetainedWanted),
-      parts,
-    );
+    for (const subscription of withRetained) subscription.wantsRetained = true;
+    client.retained?.wake();
   };
   if (durable.length === 0) send();
   else client.answer(Promise.all(durable).then(send));
@@ -81,7 +72,7 @@ function add(
     return;
   }
   const subscription = client.subscriptions?.add(filter, options, !client.clean);
-  if (subscription !== undefined) to.granted.push({ filter, subscription, isRetainedWanted });
+  if (subscription !== undefined && isRetainedWanted) to.withRetained.push(subscription);
 }
 
 /** The client's membership of groups. A client without a session becomes a member with its first shared subscription. */

@@ -1,6 +1,7 @@
 import type { Given, Gone, SharedGroup, ShareStore } from "../../../platform/share-store.ts";
 import type { Assignment, Membership, ShareLedger, Turn } from "./share-ledger.ts";
 import { type ShareName, shareKey } from "./share-name.ts";
+import { firstNew, merged } from "./waiting-positions.ts";
 
 /** Members at different nodes take turns of this many positions, so that one claim takes several publications. */
 const RUN = 16;
@@ -32,6 +33,7 @@ export class ClaimLedger implements ShareLedger {
   /** The place at the newest {@link update}. */
   #polled: number;
   #waiting: number[] = [];
+  onWaiting: (lowest: number) => void = () => {};
   #held: readonly number[] = [];
   /** The members that are connected to any node, in one order at all nodes. */
   #connected: readonly string[] = [];
@@ -78,7 +80,9 @@ export class ClaimLedger implements ShareLedger {
   update({ sent, waiting, held, open, members }: SharedGroup): void {
     this.#moved(sent);
     this.#polled = sent;
+    const lowest = firstNew(waiting, this.#waiting);
     this.#waiting = [...waiting];
+    if (lowest !== undefined) this.onWaiting(lowest);
     this.#held = held;
     this.openCount = open;
     this.#connected = members.flatMap(({ key, isConnected }) => (isConnected ? key : [])).sort();
@@ -140,7 +144,7 @@ export class ClaimLedger implements ShareLedger {
     }
     this.#stored = upTo;
     this.sent = Math.max(this.sent, upTo);
-    this.#waiting.push(...setAside);
+    this.#wait(setAside);
     this.#begin(assignments);
     return true;
   }
@@ -149,8 +153,12 @@ export class ClaimLedger implements ShareLedger {
     const asked = new Set(assignments.map(({ position }) => position));
     const { store } = this.#options;
     const asking = store.takeWaiting(this.key, this.#given(assignments));
-    const verdict = await asking.catch((error: unknown) => this.#unknown(assignments, error));
+    const verdict = await asking.catch((error: unknown) => {
+      this.onWaiting(Math.min(...asked));
+      return this.#unknown(assignments, error);
+    });
     if ("gone" in verdict) {
+      this.onWaiting(Math.min(...asked));
       this.#gone(verdict);
       return [];
     }
@@ -174,11 +182,15 @@ export class ClaimLedger implements ShareLedger {
   giveBack(assignments: readonly Assignment[]): void {
     if (assignments.length === 0) return;
     this.#options.store.giveBack(this.key, assignments);
-    for (const { position } of assignments) {
-      this.#open.delete(position);
-      this.#waiting.push(position);
-    }
-    this.#waiting.sort((one, other) => one - other);
+    const positions = assignments.map(({ position }) => position);
+    for (const position of positions) this.#open.delete(position);
+    this.#wait(positions);
+  }
+
+  #wait(positions: readonly number[]): void {
+    if (positions.length === 0) return;
+    this.#waiting = merged(this.#waiting, positions);
+    this.onWaiting(Math.min(...positions));
   }
 
   drop(first: number, last: number): number {

@@ -1,6 +1,7 @@
 import type { Assignment, Membership, ShareLedger, Turn } from "./share-ledger.ts";
 import type { ShareName } from "./share-name.ts";
 import type { ShareRecord } from "./share-record.ts";
+import { merged } from "./waiting-positions.ts";
 
 interface RowLedgerOptions {
   epoch(): string;
@@ -19,6 +20,7 @@ export class RowLedger implements ShareLedger {
   #waiting: number[];
   sent: number;
   savedAt = 0;
+  onWaiting: (lowest: number) => void = () => {};
   readonly isElsewhere = false;
 
   /**
@@ -39,7 +41,7 @@ export class RowLedger implements ShareLedger {
       if (qos === 2 && this.members.has(member) && (position <= edge || released === 1))
         this.#open.set(position, { position, member, qos, messageId, state: released === 1 ? "released" : "sent" });
     }
-    this.#waiting = waiting.sort(ascending);
+    this.#waiting = merged(waiting, []);
   }
 
   *held(): Generator<number> {
@@ -102,8 +104,7 @@ export class RowLedger implements ShareLedger {
   async take({ from, upTo, assignments, setAside }: Turn): Promise<boolean> {
     if (from !== this.sent) return false;
     this.sent = upTo;
-    // These are above all that wait: what waits was sent before.
-    this.#waiting.push(...setAside);
+    this.#wait(setAside);
     await this.#assign(assignments);
     return true;
   }
@@ -145,12 +146,15 @@ export class RowLedger implements ShareLedger {
   giveBack(assignments: readonly Assignment[]): void {
     const returned = assignments.filter((one) => this.#open.get(one.position) === one);
     if (returned.length === 0) return;
-    for (const { position } of returned) {
-      this.#open.delete(position);
-      this.#waiting.push(position);
-    }
-    this.#waiting.sort(ascending);
+    for (const { position } of returned) this.#open.delete(position);
+    this.#wait(returned.map(({ position }) => position));
     this.#options.onChange();
+  }
+
+  #wait(positions: readonly number[]): void {
+    if (positions.length === 0) return;
+    this.#waiting = merged(this.#waiting, positions);
+    this.onWaiting(Math.min(...positions));
   }
 
   drop(first: number, last: number): number {
@@ -167,8 +171,4 @@ export class RowLedger implements ShareLedger {
   giveUp(position: number): void {
     this.skipTo(position);
   }
-}
-
-function ascending(one: number, other: number): number {
-  return one - other;
 }

@@ -10,6 +10,7 @@ import { NodeTurns } from "./node-turns.ts";
 import type { MemberGroup, ShareClient } from "./share-client.ts";
 import type { Assignment, ShareLedger, Turn } from "./share-ledger.ts";
 import { type Choice, cancel, ShareMembers } from "./share-members.ts";
+import { chooseForWaiting } from "./waiting-choices.ts";
 
 /** Publications that are assigned in one step. */
 const MAX_ASSIGNMENTS = 64;
@@ -68,6 +69,7 @@ export class ShareGroup implements MemberGroup {
     this.#options = options;
     this.#turns = new NodeTurns(ledger, () => this.wake());
     this.#members = new ShareMembers(ledger, (member, publication) => options.mayReceive(member, publication));
+    ledger.onWaiting = (lowest) => this.#members.offerFrom(lowest);
   }
 
   // As SessionBounds sees the group
@@ -194,19 +196,10 @@ export class ShareGroup implements MemberGroup {
   /** @returns whether a publication that waited was assigned */
   async #assignWaiting(): Promise<boolean> {
     const { ledger } = this;
-    let page: PublicationPage | undefined;
-    const choices: Choice[] = [];
-    for (const position of [...ledger.waiting]) {
-      if (choices.length >= MAX_ASSIGNMENTS || !this.#members.hasRoom) break;
-      if (page === undefined || position > page.next) page = await this.#read(position - 1);
-      const publication = page.publications.find((one) => one.position === position);
-      // The log has lost the publication, or gave it up.
-      if (publication === undefined) ledger.drop(position, position);
-      else {
-        const verdict = this.#members.choose(publication);
-        if (typeof verdict === "object") choices.push(verdict);
-      }
-    }
+    const choices = await chooseForWaiting({
+      ...{ ledger, members: this.#members, now: this.#options.now, maxChoices: MAX_ASSIGNMENTS },
+      read: (after) => this.#read(after),
+    });
     if (choices.length === 0) return false;
     const assignments = choices.map(({ assignment }) => assignment);
     const taken = new Set(await this.#settled(choices, () => ledger.takeWaiting(assignments)));

@@ -110,6 +110,7 @@ export class ShareGroups {
     const released: number[] = [];
     for (const { shared, options } of subscriptions) {
       const [group, open] = await this.#join(client, { identity, ...shared }, options);
+      if (client.isClosed) return [];
       for (const assignment of open) {
         // A SUBSCRIBE may have come first, and publications of this connection may be under way.
         if (client.flight(assignment.messageId) !== undefined) continue;
@@ -163,11 +164,14 @@ export class ShareGroups {
   /** Resolves when the subscription is durable. Call {@link problem} first. @throws {StoreUnavailableError} */
   async subscribe(client: ShareClient, identity: string, shared: SharedFilter, options: FilterOptions): Promise<void> {
     const name = { identity, ...shared };
-    const [group] = await this.#join(client, name, options);
-    if (!client.isClosed) this.#begin(client, name, options);
-    else if (!client.isPersistent) this.#leave(group, client.key);
+    await this.#join(client, name, options);
+    this.#begin(client, name, options);
   }
 
+  /**
+   * The client's connection may end at any time, and a newer one with the key may join meanwhile: {@link disconnect} ends
+   * the membership of the first connection at once, before the ledger has answered.
+   */
   async #join(
     client: ShareClient,
     name: ShareName,
@@ -176,7 +180,11 @@ export class ShareGroups {
     const known = this.#groups.get(shareKey(name));
     const isFirst = known === undefined && this.#options.begin();
     const group = known ?? this.#add(this.#options.ledgers.create(name, this.#options.edge()));
-    const open = await group.ledger.join(client.key, { qos, isPersistent: client.isPersistent }, client.number);
+    client.groups.add(group);
+    const joining = group.ledger.join(client.key, { qos, isPersistent: client.isPersistent }, client.number);
+    // A SUBSCRIBE that was under way when the connection ended.
+    if (client.isClosed) this.#left(group, client);
+    const open = await joining;
     // Earlier writes were without publications.
     if (isFirst) group.ledger.skipTo(this.#options.edge());
     return [group, open];
@@ -207,9 +215,13 @@ export class ShareGroups {
     for (const { group, assignment } of client.flights()) lost.set(group, [...(lost.get(group) ?? []), assignment]);
     for (const [group, assignments] of lost) {
       group.lost(client, assignments);
-      if (client.isPersistent) group.ledger.disconnected(client.key);
-      else this.#leave(group, client.key);
+      this.#left(group, client);
     }
+  }
+
+  #left(group: MemberGroup, { key, isPersistent }: ShareClient): void {
+    if (isPersistent) group.ledger.disconnected(key);
+    else this.#leave(group, key);
   }
 
   /** The persistent session has ended. @param subscriptions its shared subscriptions */

@@ -47,6 +47,8 @@ export interface ShareLedger {
   readonly settled: number;
   /** Publications that no member has, in order. */
   readonly waiting: readonly number[];
+  /** Called when publications begin to wait, with the lowest position, and when waiting ones could not be taken. */
+  onWaiting: (lowest: number) => void;
   /** The positions of what members have and may have to get again. */
   held(): Iterable<number>;
   /** How many publications members have not acknowledged. */

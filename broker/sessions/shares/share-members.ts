@@ -8,6 +8,8 @@ interface Member {
   options: FilterOptions;
   /** When the member got its last publication: among members with equal room, the longest wait wins. */
   turn: number;
+  /** The member has been offered what waits up to this position, and got or may not receive it. */
+  offeredTo: number;
 }
 
 /** A publication for a member that has room. Its message id is reserved. */
@@ -48,7 +50,7 @@ export class ShareMembers {
   add(client: ShareClient, options: FilterOptions): void {
     const known = this.#members.get(client.key);
     if (known?.client === client) known.options = options;
-    else this.#members.set(client.key, { client, options, turn: this.#turns });
+    else this.#members.set(client.key, { client, options, turn: this.#turns, offeredTo: 0 });
   }
 
   remove(client: ShareClient): void {
@@ -74,6 +76,28 @@ export class ShareMembers {
     if (chosen === undefined) return isWanted || this.#isForAway(publication) ? "later" : "nobody";
     chosen.turn = ++this.#turns;
     return choiceOf(chosen, publication);
+  }
+
+  /**
+   * Above this position, publications that wait may be for a member that has room. Undefined: no member has room. Without
+   * it, each acknowledgement would lead to a look at everything that waits for members that are away.
+   */
+  get offeredTo(): number | undefined {
+    let lowest: number | undefined;
+    for (const { client, offeredTo } of this.#members.values())
+      if ((lowest === undefined || offeredTo < lowest) && client.room > 0) lowest = offeredTo;
+    return lowest;
+  }
+
+  /** Members that have room need no second look at what waits up to this position: the next one above {@link offeredTo}. */
+  offered(position: number): void {
+    for (const member of this.#members.values())
+      if (member.offeredTo < position && member.client.room > 0) member.offeredTo = position;
+  }
+
+  /** Publications from this position on have begun to wait. */
+  offerFrom(position: number): void {
+    for (const member of this.#members.values()) member.offeredTo = Math.min(member.offeredTo, position - 1);
   }
 
   /** A member that is away may have other permissions than those that are connected. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { usedHeapBytes } from "../../support/used-heap.ts";
 import { startTestBroker, topic } from "../broker-under-test.ts";
 import { connect5, NORTH5, userOf } from "./client5.ts";
 
@@ -180,4 +181,35 @@ describe.each([0, 60])("with a session expiry interval of %i s", (sessionExpiryI
     await north.publish(EVENT, "{}");
     expect(await reader.next("publish")).toMatchObject({ topic: EVENT });
   });
+});
+
+it("repeated SUBSCRIBEs of a client that acknowledges no retained message do not fill the memory", async () => {
+  const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "0" } });
+  const writer = await connect5(test, userOf(test, ["admin"], "writer"));
+  for (const name of ["a/1", "a/2", "a/3"]) await writer.publish(name, name, { retain: true });
+  const reader = await connect5(test, { ...userOf(test, ["admin"]), properties: { receiveMaximum: 1 } });
+  const subscription = { topic: "a/#", qos: 1, nl: false, rap: false, rh: 0 } as const;
+  const subscribe = async (times: number) => {
+    for (let messageId = 1; messageId <= times; messageId++)
+      reader.send({ cmd: "subscribe", messageId, subscriptions: [subscription] });
+    await reader.ping();
+  };
+  await subscribe(500);
+  const { payload, messageId = 0 } = await reader.next("publish");
+  reader.packets.length = 0;
+  const before = usedHeapBytes();
+  await subscribe(4_000);
+  reader.packets.length = 0;
+  // Each SUBSCRIBE took 4 KB until the client acknowledged the message.
+  expect(usedHeapBytes() - before).toBeLessThan(6_000_000);
+  expect(payload.toString()).toBe("a/1");
+  // What belongs to the newest SUBSCRIBE follows.
+  reader.send({ cmd: "puback", messageId, reasonCode: 0 });
+  for (const name of ["a/1", "a/2", "a/3"]) {
+    const next = await reader.next("publish");
+    expect(next.payload.toString()).toBe(name);
+    reader.send({ cmd: "puback", messageId: next.messageId ?? 0, reasonCode: 0 });
+  }
+  await reader.ping();
+  expect(reader.packets).toEqual([]);
 });
