@@ -17,6 +17,7 @@ import { startMqttAudit } from "./auth/mqtt-audit.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { OutsideBroker } from "./broker-link/outside/outside-broker.ts";
 import type { Publish } from "./broker-link/publish.ts";
+import { openCameraRecords } from "./cameras/camera-records.ts";
 import { startWatchers } from "./cameras/watchers.ts";
 import { type ServerClock, SYSTEM_CLOCK } from "./clock/server-clock.ts";
 import type { Cluster } from "./cluster/cluster.ts";
@@ -132,10 +133,13 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         logger: partLogger("archive"),
       }),
     );
+    const records = parts.add(
+      await openCameraRecords({ documents: cluster.documents, logger: partLogger("cameras") }, authority.cameraGroups),
+    );
     const shared = { cluster, journal, tree, link };
     const { presence } = parts.add(
       startWatchers({
-        ...{ ...shared, config, publish, devices: authority.devices, pictures: previews, version },
+        ...{ ...shared, config, publish, devices: authority.devices, records, pictures: previews, version },
         now: () => clock.now(),
         logger,
       }),
@@ -195,7 +199,21 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           ...{ tokens: authority, grantsOf: grants, operatorKey, isOpen: isTrial, allowedOrigins },
         }),
         addressOf: addresses.of,
-        ...{ authority, guard, audit, journal, archive, tree, channels, publish, sockets, presence, previews, stats },
+        ...{
+          authority,
+          guard,
+          audit,
+          journal,
+          archive,
+          tree,
+          channels,
+          publish,
+          sockets,
+          presence,
+          previews,
+          stats,
+          records,
+        },
         ...{ relay: commands, cluster, clock, version, eventTimes: (position) => ingest.timesOf(position) },
         unavailableReason: () => (phase === "serving" ? workUnavailableReason() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),

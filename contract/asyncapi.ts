@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { cameraRecordSchema } from "./camera-records.ts";
 import { CloseCode, ReplyCode } from "./codes.ts";
 import {
   commandArgs,
@@ -97,6 +98,9 @@ const TOPICS: Record<string, TopicChannel> = {
   }),
   "cameras/{camera}/state/desired": retained("The schedule and settings that people want a camera to have", "backend", {
     ...ofEvents(desiredStateSchema, "state.updated"),
+  }),
+  "cameras/{camera}/state/record": retained("What operators wrote about a camera, and its groups", "backend", {
+    ...ofEvents(cameraRecordSchema, "camera.record"),
   }),
   "cameras/{camera}/state/capture": retained("The progress of captures", "camera", {
     ...ofEvents(captureProgressSchema, "capture.progress"),

@@ -341,7 +341,7 @@ export const EVENTS = [
   ...["system.status", "resource.update", "environmental.update"],
   ...["capture.started", "capture.progress", "capture.completed", "capture.failed", "preview.updated"],
   ...["job.requested", "job.progress", "job.completed", "job.failed"],
-  ...["schedule.updated", "settings.applied", "camera.about"],
+  ...["schedule.updated", "settings.applied", "camera.about", "camera.record"],
   ...["camera.online", "camera.offline", "camera.sleeping", "camera.stale"],
   ...["camera.unknown", "camera.overslept", "camera.never_seen"],
   ...["alert.raised", "alert.cleared", ALERT_ACKNOWLEDGED_EVENT, ALERT_MUTED_EVENT, ALERT_UNMUTED_EVENT],
@@ -497,6 +497,7 @@ const STATE_EVENTS: ReadonlyMap<string, EventName> = new Map([
   ["storage", "resource.update"],
   ["power", "resource.update"],
   ["capture", "capture.progress"],
+  ["record", "camera.record"],
 ]);
 
 function noteEvent(note: AlertNote): EventName {

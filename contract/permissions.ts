@@ -49,6 +49,12 @@ export function isKnownPermission(permission: string): boolean {
   return PERMISSIONS.has(permission) || ids.some(({ size }) => size > 0);
 }
 
+/**
+ * Narrows a set of permissions to the cameras that it names, even if it names none. The server adds it to the
+ * permissions of an account that is limited to camera groups. Nobody grants it by name.
+ */
+export const CAMERAS_LIMITED = "cameras:limited";
+
 export const ROLES = {
   /** Reads everything and changes nothing. */
   viewer: ["dashboard:read", "camera:read", "alerts:read", "jobs:read", "system:read"],
@@ -72,7 +78,7 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
   const devices = idsOf(permissions, "device");
   const services = idsOf(permissions, "processing");
   const dashboard = held.has("dashboard:read");
-  const narrowed = !admin && !held.has("camera:read") && readable.size > 0;
+  const narrowed = !admin && !held.has("camera:read") && (readable.size > 0 || held.has(CAMERAS_LIMITED));
 
   const seesCamera = (camera: string): boolean =>
     admin || held.has("camera:read") || readable.has(camera) || (dashboard && !narrowed);
@@ -90,21 +96,30 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     isId(camera) && (admin || held.has("camera:control") || commandable.has(camera));
   const canBroadcast = admin || held.has("broadcast:write");
 
-  const filters = readableFilters();
+  const wideFilters = filtersOfAll();
+  const filters = [...wideFilters, ...filtersOfCameras()];
 
-  function readableFilters(): string[] {
+  /** The topics that the permissions for single cameras allow: {@link readsCamera} says the same about one topic. */
+  function filtersOfCameras(): string[] {
+    if (admin) return [];
+    const { root } = tree;
+    const list: string[] = [];
+    for (const camera of readable)
+      list.push(
+        ...[`${root}/cameras/${camera}/#`, `${root}/channels/camera:${camera}/#`, homeAssistantFilter(tree, camera)],
+      );
+    for (const camera of commandable) list.push(`${root}/cameras/${camera}/replies/+`);
+    return list;
+  }
+
+  function filtersOfAll(): string[] {
     if (admin) return ["#", "$SYS/#"];
     const { root } = tree;
     const list: string[] = [];
     if (dashboard && !narrowed) list.push(`${root}/#`);
     if (dashboard) list.push(`${root}/processing/#`, `${root}/system/#`, `${root}/channels/${DASHBOARD}/#`);
     if (held.has("camera:read")) list.push(`${root}/cameras/#`, homeAssistantFilter(tree));
-    for (const camera of readable)
-      list.push(
-        ...[`${root}/cameras/${camera}/#`, `${root}/channels/camera:${camera}/#`, homeAssistantFilter(tree, camera)],
-      );
     if (held.has("camera:control")) list.push(`${root}/cameras/+/replies/+`);
-    for (const camera of commandable) list.push(`${root}/cameras/${camera}/replies/+`);
     if (held.has("alerts:read")) {
       if (!narrowed) list.push(`${root}/cameras/+/alerts/#`);
       list.push(`${root}/processing/+/alerts/#`, `${root}/channels/${ALERTS}/#`);
@@ -125,12 +140,21 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     // Only the camera itself receives its commands, even if another client's filter matches.
     if (parsed?.kind === "camera-command") return devices.has(parsed.camera);
     if (parsed === undefined && tree.owns(topic)) return false;
+    if (parsed !== undefined && readsCamera(parsed)) return true;
     const discovered = discoveredCamera(tree, topic);
     // The announcement of a camera names the topics on which Home Assistant then reads about the camera.
     if (discovered !== undefined)
       return canReadTopic(tree.build({ kind: "home-assistant", of: discovered, name: "state" }));
-    return filters.some((filter) => filterMatches(filter, topic));
+    return wideFilters.some((filter) => filterMatches(filter, topic));
   };
+
+  /** Runs for each delivery: a client may read a thousand cameras, and comparing three filters of each takes 1 ms. */
+  function readsCamera(topic: Topic): boolean {
+    if (topic.kind === "home-assistant") return readable.has(topic.of);
+    if (topic.kind === "camera-reply" && commandable.has(topic.camera)) return true;
+    const camera = topic.kind === "channel-event" ? cameraOfChannel(topic.channel) : cameraOfTopic(topic);
+    return camera !== undefined && readable.has(camera);
+  }
 
   const mustReadMessage = (topic: string): boolean => {
     if (!narrowed) return false;

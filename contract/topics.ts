@@ -54,15 +54,19 @@ export type AlertNote = (typeof ALERT_NOTES)[number];
 export const PRESENCE_STATE = "presence";
 export const GAPS_STATE = "gaps";
 export const DESIRED_STATE = "desired";
+/** What operators wrote about the camera. */
+export const RECORD_STATE = "record";
 
 /** The `system` topic of what happens to the connection to another broker. */
 export const BROKER_EVENTS = "broker";
 /** The `system` topic on which a server publishes to itself, to learn that it has read everything from another broker. */
 export const BROKER_CHECK = "broker-check";
 
+const BACKEND_STATES: ReadonlySet<string> = new Set([PRESENCE_STATE, GAPS_STATE, DESIRED_STATE, RECORD_STATE]);
+
 /** Whether only the backend may publish this state of a camera. */
 export function isBackendState(name: string): boolean {
-  return name === PRESENCE_STATE || name === GAPS_STATE || name === DESIRED_STATE;
+  return BACKEND_STATES.has(name);
 }
 
 /** True for states, false for events. */

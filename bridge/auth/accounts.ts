@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
-import { ROLES, type Role } from "../../contract/permissions.ts";
+import { idSchema } from "../../contract/ids.ts";
+import { CAMERAS_LIMITED, ROLES, type Role } from "../../contract/permissions.ts";
 import type { Json } from "../cluster/cluster.ts";
 import { CachedCollection, type StoreOptions } from "./cached-collection.ts";
+import type { CameraGroups } from "./camera-groups.ts";
 import { changeDocument } from "./change-document.ts";
 import { Passwords, passwordHashSchema } from "./passwords.ts";
 import { permissionsSchema } from "./tokens.ts";
@@ -19,7 +21,11 @@ export interface Account {
   userId: string;
   role: Role | undefined;
   /** The permissions of the role; without a role, the permissions in the account's own list. */
+  granted: readonly string[];
+  /** What the user may do now: {@link granted}, limited to the cameras that {@link cameraGroups} contain now. */
   permissions: readonly string[];
+  /** The ids of the camera groups that the account is limited to. Undefined: the account is not limited. */
+  cameraGroups: readonly string[] | undefined;
   enabled: boolean;
   /**
    * In hexadecimal. A session id begins with the generation that the account had at the login, so a new generation ends
@@ -35,6 +41,8 @@ export type Powers = { role: Role } | { permissions: readonly string[] };
 export interface AccountChange {
   password?: string | undefined;
   powers?: Powers | undefined;
+  /** Null removes the limit. */
+  cameraGroups?: readonly string[] | null | undefined;
   enabled?: boolean | undefined;
 }
 
@@ -51,7 +59,12 @@ export interface Accounts {
    */
   verify(userId: string, password: string): Promise<Account | undefined>;
   /** @throws {AccountExistsError} @throws {TooManyAccountsError} @throws {StoreUnavailableError} */
-  create(account: { userId: string; password: string; powers: Powers }): Promise<Account>;
+  create(account: {
+    userId: string;
+    password: string;
+    powers: Powers;
+    cameraGroups?: readonly string[] | undefined;
+  }): Promise<Account>;
   /**
    * A new password or disabling the account ends its sessions. New permissions apply to open sessions too.
    * @throws {UnknownAccountError} @throws {StoreUnavailableError}
@@ -79,16 +92,45 @@ const documentSchema = passwordHashSchema.extend({
   role: roleSchema.optional(),
   /** Present when the account has no role. */
   permissions: permissionsSchema.optional(),
+  cameraGroups: z.array(idSchema).optional(),
   enabled: z.boolean(),
   generation: z.string().regex(/^[0-9a-f]{12}$/),
   changedAt: z.number(),
 });
 type AccountDocument = z.infer<typeof documentSchema>;
 
+interface AccountsOptions extends StoreOptions {
+  groups: Pick<CameraGroups, "get" | "onChange">;
+}
+
 /** @throws {StoreUnavailableError} */
-export async function openAccounts({ documents, logger, now = Date.now }: StoreOptions): Promise<Accounts> {
+export async function openAccounts({ documents, groups, logger, now = Date.now }: AccountsOptions): Promise<Accounts> {
   const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
   const passwords = new Passwords();
+  /** The permissions of limited accounts with the present groups. A review of a thousand connections needs each often. */
+  let limited = new WeakMap<AccountDocument, readonly string[]>();
+  const unsubscribe = groups.onChange(() => {
+    limited = new WeakMap();
+  });
+
+  function limitedPermissions(document: AccountDocument, granted: readonly string[]): readonly string[] {
+    if (document.cameraGroups === undefined) return granted;
+    const known = limited.get(document);
+    if (known !== undefined) return known;
+    const cameras = new Set(document.cameraGroups.flatMap((id) => groups.get(id)?.cameras ?? []));
+    const result = limitedTo(cameras, granted);
+    limited.set(document, result);
+    return result;
+  }
+
+  function accountOf(userId: string, document: AccountDocument): Account {
+    const { role, permissions = [], cameraGroups, enabled, generation, changedAt } = document;
+    const granted = role === undefined ? permissions : ROLES[role];
+    return {
+      ...{ userId, role, granted, permissions: limitedPermissions(document, granted), cameraGroups },
+      ...{ enabled, generation, changedAt },
+    };
+  }
 
   function get(userId: string): Account | undefined {
     const document = collection.get(userId);
@@ -111,7 +153,7 @@ export async function openAccounts({ documents, logger, now = Date.now }: StoreO
       // If the account changed while the hash was computed, the new session has the old generation and is refused.
       return matches && document?.enabled ? accountOf(userId, document) : undefined;
     },
-    async create({ userId, password, powers }) {
+    async create({ userId, password, powers, cameraGroups }) {
       if (collection.size >= MAX_ACCOUNTS)
         throw new TooManyAccountsError(`There are ${MAX_ACCOUNTS} accounts already: remove one first`);
       const taken = () => new AccountExistsError(`There is an account ${JSON.stringify(userId)} already`);
@@ -119,22 +161,25 @@ export async function openAccounts({ documents, logger, now = Date.now }: StoreO
       const document: AccountDocument = {
         ...(await passwords.hash(password)),
         ...storedPowers(powers),
+        ...(cameraGroups === undefined ? {} : { cameraGroups: [...cameraGroups] }),
         ...{ enabled: true, generation: newGeneration(), changedAt: now() },
       };
       if ((await documents.put(COLLECTION, userId, json(document), { ifVersion: null })) === undefined) throw taken();
       return await refreshed(userId);
     },
-    async update(userId, { password, powers, enabled }) {
+    async update(userId, { password, powers, cameraGroups, enabled }) {
       if (get(userId) === undefined) throw unknown(userId);
       const hash = password === undefined ? undefined : await passwords.hash(password);
       await changeDocument(documents, { collection: COLLECTION, key: userId }, (stored) => {
         const read = documentSchema.safeParse(stored?.value);
         if (!read.success) throw unknown(userId);
-        const { role, permissions, ...before } = read.data;
+        const { role, permissions, cameraGroups: groupsBefore, ...before } = read.data;
         const endsSessions = hash !== undefined || enabled === false;
         const after: AccountDocument = {
           ...{ ...before, ...hash, changedAt: now(), enabled: enabled ?? before.enabled },
           ...(powers === undefined ? { role, permissions } : storedPowers(powers)),
+          cameraGroups:
+            cameraGroups === undefined ? groupsBefore : cameraGroups === null ? undefined : [...cameraGroups],
           generation: endsSessions ? newGeneration() : before.generation,
         };
         return { value: json(after) };
@@ -146,13 +191,34 @@ export async function openAccounts({ documents, logger, now = Date.now }: StoreO
       await collection.refresh(userId);
     },
     onChange: (listener) => collection.onChange(() => listener()),
-    stop: () => collection.stop(),
+    stop() {
+      unsubscribe();
+      collection.stop();
+    },
   };
 }
 
-function accountOf(userId: string, { role, permissions = [], ...rest }: AccountDocument): Account {
-  const { enabled, generation, changedAt } = rest;
-  return { userId, role, permissions: role === undefined ? permissions : ROLES[role], enabled, generation, changedAt };
+/**
+ * The permissions for some cameras only. `camera:read` and `camera:control` become permissions for each of the cameras.
+ * So does the right of `dashboard:read` to see cameras. `admin` is dropped: it cannot be limited.
+ */
+function limitedTo(cameras: ReadonlySet<string>, permissions: readonly string[]): string[] {
+  const held = new Set(permissions);
+  const each = [
+    ...(held.has("camera:read") || held.has("dashboard:read") ? ["read"] : []),
+    ...(held.has("camera:control") ? ["control"] : []),
+  ];
+  for (const unlimited of ["admin", "camera:read", "camera:control"]) held.delete(unlimited);
+  for (const camera of cameras) for (const right of each) held.add(`camera:${camera}:${right}`);
+  return [CAMERAS_LIMITED, ...held];
+}
+
+/**
+ * The permissions to write into a token of the account. The tokens of a limited account name no cameras: 500 cameras
+ * exceed the longest token. The server reads the cameras from the account whenever it verifies the token.
+ */
+export function permissionsInToken({ permissions, cameraGroups }: Account): readonly string[] {
+  return cameraGroups === undefined ? permissions : permissions.filter((held) => !held.startsWith("camera:"));
 }
 
 /** As {@link Powers} are stored. */
@@ -161,12 +227,13 @@ export function storedPowers(powers: Powers): { role: Role } | { permissions: st
 }
 
 /** JSON cannot express undefined properties. */
-function json({ scrypt, role, permissions, ...rest }: AccountDocument): Json {
+function json({ scrypt, role, permissions, cameraGroups, ...rest }: AccountDocument): Json {
   return {
     ...rest,
     scrypt: { ...scrypt },
     ...(role === undefined ? {} : { role }),
     ...(permissions === undefined ? {} : { permissions }),
+    ...(cameraGroups === undefined ? {} : { cameraGroups }),
   };
 }
 

@@ -19,6 +19,8 @@ export type AuditAction =
   | "command"
   | "broadcast"
   | `alert.${"acknowledge" | "mute" | "unmute"}`
+  | "camera.update"
+  | `camera-group.${string}`
   | `device.${string}`
   | `integration.${string}`;
 

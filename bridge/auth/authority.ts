@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { INTEGRATION_SECRET_PREFIX, type TokenIdentity } from "../../platform/identity.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { type Accounts, openAccounts } from "./accounts.ts";
+import { type CameraGroups, openCameraGroups } from "./camera-groups.ts";
 import { type DeviceStore, openDevices } from "./devices.ts";
 import { type Integrations, isOfIntegration, openIntegrations } from "./integrations.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
@@ -31,6 +32,7 @@ export interface Authority extends Tokens {
   /** Calls back after any node made a change that affects {@link review}. @returns unsubscribes */
   onChange(listener: () => void): () => void;
   readonly accounts: Accounts;
+  readonly cameraGroups: CameraGroups;
   readonly revocations: Revocations;
   readonly sessions: Sessions;
   readonly devices: DeviceStore;
@@ -79,7 +81,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     opened.push(part);
     return part;
   };
-  const accounts = await open(openAccounts({ documents, logger, now }));
+  const cameraGroups = await open(openCameraGroups({ documents, logger }));
+  const accounts = await open(openAccounts({ documents, groups: cameraGroups, logger, now }));
   const devices = await open(openDevices({ documents, logger, now }));
   const revocations = await open(
     openRevocations({
@@ -131,13 +134,14 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       }),
     review,
     onChange(listener) {
-      const ends = [accounts, revocations, integrations].map((store) => store.onChange(listener));
+      const ends = [accounts, cameraGroups, revocations, integrations].map((store) => store.onChange(listener));
       if (simulated.length > 0) ends.push(devices.onAdd(listener));
       return () => {
         for (const end of ends) end();
       };
     },
     accounts,
+    cameraGroups,
     revocations,
     sessions: createSessions({ documents, accounts, revocations, tokens, config, now }),
     devices,

@@ -2,7 +2,7 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypt
 import { z } from "zod";
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { Documents } from "../cluster/cluster.ts";
-import type { Account, Accounts } from "./accounts.ts";
+import { type Account, type Accounts, permissionsInToken } from "./accounts.ts";
 import type { Revocations } from "./revocations.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -99,9 +99,10 @@ export function createSessions(options: SessionsOptions): Sessions {
   const { accessTokenTtlSeconds, refreshTokenTtlSeconds } = config;
   const expiresAt = () => now() + refreshTokenTtlSeconds * 1000;
 
-  function grant({ userId, permissions }: Account, sessionId: string, secret: string): Login {
+  function grant(account: Account, sessionId: string, secret: string): Login {
+    const { userId, permissions } = account;
     const life = { ttlSeconds: accessTokenTtlSeconds, issuedAt: revocations.issueTime(userId) };
-    const { token, tokenId } = tokens.mint({ userId, permissions, sessionId, ...life });
+    const { token, tokenId } = tokens.mint({ userId, permissions: permissionsInToken(account), sessionId, ...life });
     return {
       ...{ userId, sessionId, token, tokenId, permissions, expiresIn: accessTokenTtlSeconds },
       ...{ refreshToken: `${sessionId}.${secret}`, refreshExpiresIn: refreshTokenTtlSeconds },

@@ -8,11 +8,13 @@ import { documentsFor, runAsSingleton, type Singleton } from "../cluster/singlet
 import type { Journal } from "../journal/journal.ts";
 import { startAlerts } from "./alerts/alerts.ts";
 import type { AlertThresholds } from "./alerts/config.ts";
+import type { CameraRecords } from "./camera-records.ts";
 import type { cameraConfig } from "./config.ts";
 import { startDuplicateDevices } from "./duplicate-devices.ts";
 import type { HomeAssistantConfig } from "./home-assistant/config.ts";
 import { type PictureSource, startHomeAssistant } from "./home-assistant/home-assistant.ts";
 import { startLinkGaps } from "./link-gaps.ts";
+import { startPublishedRecords } from "./published-records.ts";
 import { startRemovedDevices } from "./removed-devices.ts";
 import { sharePresence } from "./shared-presence.ts";
 import type { Watcher } from "./watcher.ts";
@@ -30,6 +32,7 @@ interface WatchersOptions {
   publish: Publish;
   link: BrokerLink;
   devices: DeviceStore;
+  records: CameraRecords;
   pictures: PictureSource;
   /** The version of the server. */
   version: string;
@@ -45,7 +48,7 @@ type TaskOptions = Pick<WatchersOptions, "journal" | "tree" | "publish" | "now" 
 
 /** Starts the watchers. Each watcher runs on one node of the cluster at a time. */
 export function startWatchers(options: WatchersOptions) {
-  const { config, cluster, link, devices, pictures, version, logger, ...shared } = options;
+  const { config, cluster, link, devices, records, pictures, version, logger, ...shared } = options;
   const { maxCameras } = config.presence;
   const context = { ...shared, maxCameras };
   const { publish } = shared;
@@ -78,6 +81,7 @@ export function startWatchers(options: WatchersOptions) {
         isDirect: config.outsideBroker !== undefined,
       }),
     ),
+    single("camera-records", "camera-records", async (task) => startPublishedRecords({ ...task, records })),
     single("forgetting", "removed-devices", (task) => startRemovedDevices({ ...task, link, devices })),
   ];
 

@@ -1,5 +1,6 @@
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import { AccountExistsError, TooManyAccountsError, UnknownAccountError } from "../auth/accounts.ts";
+import { CameraGroupError, UnknownCameraGroupError } from "../auth/camera-groups.ts";
 import { DeviceError, UnknownDeviceError } from "../auth/devices.ts";
 import { IntegrationError, UnknownIntegrationError } from "../auth/integrations.ts";
 import { TooManyFailuresError } from "../auth/login-guard.ts";
@@ -8,6 +9,7 @@ import { ProviderUnavailableError } from "../auth/provider.ts";
 import { TooManyRevocationsError } from "../auth/revocations.ts";
 import { RefreshRefusedError } from "../auth/sessions.ts";
 import { InvalidTokenError } from "../auth/tokens.ts";
+import { TooManyCameraRecordsError } from "../cameras/camera-records.ts";
 import { ArchiveUnavailableError } from "../journal/archive/archive.ts";
 
 /** A refusal with its HTTP status. The message is for the sender of the request. */
@@ -60,6 +62,9 @@ const NAMED = [
   [TooManyRevocationsError, 409, "limit"],
   [UnknownDeviceError, 404, "not_found"],
   [DeviceError, 409, "conflict"],
+  [UnknownCameraGroupError, 404, "not_found"],
+  [CameraGroupError, 409, "conflict"],
+  [TooManyCameraRecordsError, 409, "limit"],
   [UnknownIntegrationError, 404, "not_found"],
   [IntegrationError, 409, "conflict"],
   [RefreshRefusedError, 401, "unauthorized"],

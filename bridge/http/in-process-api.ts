@@ -1,6 +1,7 @@
 import Fastify from "fastify";
 import { toHttp } from "./errors.ts";
 import { MAX_PARAM_LENGTH, readBodiesAsJson } from "./request-body.ts";
+import { cameraGroupRoutes } from "./routes/camera-groups.ts";
 import { deviceRoutes } from "./routes/devices.ts";
 import { integrationRoutes } from "./routes/integrations.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
@@ -14,7 +15,7 @@ export interface OperatorRequest {
 }
 
 /**
- * Opens the routes for users, devices and tokens without a port. They need no key, because a caller in this process
+ * Opens the routes for users, devices, camera groups and tokens without a port. They need no key, because a caller in this process
  * could also change the store directly.
  */
 export function openInProcessApi(services: OperatorServices) {
@@ -26,7 +27,8 @@ export function openInProcessApi(services: OperatorServices) {
     if (statusCode === 500 && error instanceof Error) body.error.message = error.message;
     reply.code(statusCode).send(body);
   });
-  for (const routes of [deviceRoutes, integrationRoutes, tokenRoutes, userRoutes]) routes(server, services);
+  for (const routes of [cameraGroupRoutes, deviceRoutes, integrationRoutes, tokenRoutes, userRoutes])
+    routes(server, services);
   return {
     async answer({ method, path, body }: OperatorRequest) {
       const { statusCode, payload } = await server.inject({

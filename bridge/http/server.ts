@@ -18,6 +18,8 @@ import { apiDocumentRoutes } from "./routes/api-documents.ts";
 import { archiveRoutes } from "./routes/archive.ts";
 import { authRoutes } from "./routes/auth.ts";
 import { broadcastRoutes } from "./routes/broadcast.ts";
+import { cameraGroupRoutes } from "./routes/camera-groups.ts";
+import { cameraRecordRoutes } from "./routes/camera-records.ts";
 import { cameraRoutes } from "./routes/cameras.ts";
 import { clockRoutes } from "./routes/clock.ts";
 import { commandRoutes } from "./routes/commands.ts";
@@ -89,6 +91,8 @@ export async function startHttpServer(options: HttpServerOptions) {
   archiveRoutes(server, services, historyTurns);
   authRoutes(server, services);
   broadcastRoutes(server, services);
+  cameraGroupRoutes(server, services);
+  cameraRecordRoutes(server, services);
   cameraRoutes(server, services);
   clockRoutes(server, services);
   commandRoutes(server, services);

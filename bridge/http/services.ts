@@ -6,6 +6,7 @@ import type { Audit } from "../auth/audit.ts";
 import type { Authority } from "../auth/authority.ts";
 import type { LoginGuard } from "../auth/login-guard.ts";
 import type { Publish } from "../broker-link/publish.ts";
+import type { CameraRecords } from "../cameras/camera-records.ts";
 import type { PresenceService } from "../cameras/presence.ts";
 import type { ServerClock } from "../clock/server-clock.ts";
 import type { Cluster } from "../cluster/cluster.ts";
@@ -28,7 +29,10 @@ export interface Services {
   http: HttpConfig;
   callers: Callers;
   addressOf: (request: IncomingMessage) => string;
-  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices" | "integrations">;
+  authority: Pick<
+    Authority,
+    "mint" | "accounts" | "cameraGroups" | "revocations" | "sessions" | "devices" | "integrations"
+  >;
   guard: Pick<LoginGuard, "attempt" | "recordRefresh">;
   audit: Pick<Audit, "record" | "refuse">;
   journal: Journal;
@@ -44,6 +48,7 @@ export interface Services {
   >;
   relay: CommandRunner;
   presence: Pick<PresenceService, "of">;
+  records: Pick<CameraRecords, "get" | "update" | "remove">;
   previews: Pick<Previews, "newest" | "list" | "overview" | "read">;
   stats: Stats;
   cluster: Pick<Cluster, "nodeId" | "nodes" | "signals" | "disagreements" | "rates">;
@@ -64,7 +69,7 @@ export interface Services {
 }
 
 /** The services of the routes for users, devices and tokens, which also work without a server. */
-export type OperatorServices = Pick<Services, "http" | "addressOf" | "audit" | "channels" | "authority"> & {
+export type OperatorServices = Pick<Services, "http" | "addressOf" | "audit" | "channels" | "authority" | "records"> & {
   callers: Pick<Callers, "of" | "orLocal">;
   stats: Pick<Stats, "add">;
 };

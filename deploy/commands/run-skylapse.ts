@@ -12,6 +12,7 @@ import { loadEnvFile } from "../config/env-file.ts";
 import { version } from "../config/package.ts";
 import { generatedKey, OperatorApiError, serverApi, serverUrl } from "../operator/operator-api.ts";
 import { probeServer, whyNoServer } from "../operator/server-probe.ts";
+import { cameraGroupCommands } from "./camera-groups.ts";
 import { clockCommands } from "./clock.ts";
 import { type CommandLine, checkedBy, print, type Shell } from "./command-line.ts";
 import { deviceCommands } from "./devices.ts";
@@ -109,6 +110,7 @@ export async function runSkylapse(
     },
   };
   deviceCommands(line);
+  cameraGroupCommands(line);
   userCommands(line);
   integrationCommands(line);
   tokenCommands(line);

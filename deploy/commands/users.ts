@@ -3,18 +3,21 @@ import { z } from "zod";
 import { passwordSchema } from "../../bridge/auth/passwords.ts";
 import { userIdSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
+import { cameraGroupOption } from "./camera-groups.ts";
 import { type CommandLine, checkedBy, permissionOption, print, roleOption, type Shell } from "./command-line.ts";
 import { readPassword } from "./read-password.ts";
 
 const userSchema = z.object({
   ...{ user_id: z.string(), role: z.string().optional() },
   ...{ permissions: z.array(z.string()), enabled: z.boolean() },
+  camera_groups: z.array(z.string()).optional(),
 });
 const usersSchema = z.object({ users: z.array(userSchema) });
 
 interface Access {
   role?: string;
   permission?: string[];
+  cameraGroup?: string[];
 }
 
 /** `skylapse user …` */
@@ -22,14 +25,17 @@ export function userCommands({ program, withApi, shell }: CommandLine): void {
   const user = program.command("user").description("manage the accounts of people who log in with a password");
   user
     .command("list")
-    .description("print one line for each account: id, role or permissions, and whether it is disabled")
+    .description(
+      "print one line for each account: id, role or permissions, its camera groups, and whether it is disabled",
+    )
     .action(() =>
       withApi(async (api) => {
-        for (const { user_id, role, permissions, enabled } of usersSchema.parse(await api.call("GET", "/users")).users)
-          print(
-            shell,
-            [user_id, role ?? permissions.join(" "), ...(enabled ? [] : ["disabled"])].map(visible).join("\t"),
-          );
+        const { users } = usersSchema.parse(await api.call("GET", "/users"));
+        for (const { user_id, role, permissions, camera_groups, enabled } of users) {
+          const limit = camera_groups === undefined ? [] : [`only ${camera_groups.join(" ")}`];
+          const cells = [user_id, role ?? permissions.join(" "), ...limit, ...(enabled ? [] : ["disabled"])];
+          print(shell, cells.map(visible).join("\t"));
+        }
       }),
     );
   user
@@ -38,26 +44,36 @@ export function userCommands({ program, withApi, shell }: CommandLine): void {
     .addArgument(userArgument())
     .addOption(roleOption())
     .addOption(permissionOption("permissions instead of a role, such as camera:north:read").conflicts("role"))
-    .action(async (id: string, { role, permission }: Access) => {
+    .addOption(cameraGroupOption())
+    .action(async (id: string, { role, permission, cameraGroup }: Access) => {
       const access = permission === undefined ? { role: role ?? "viewer" } : { permissions: permission };
       const password = await newPassword(shell, `Password of ${id}: `);
-      await withApi((api) => api.call("POST", "/users", { user_id: id, password, ...access }));
+      await withApi((api) =>
+        api.call("POST", "/users", { user_id: id, password, ...access, camera_groups: cameraGroup }),
+      );
     });
   user
     .command("set")
-    .description("change the role or permissions of an account, or disable it; takes effect at once")
+    .description("change the role, permissions or camera groups of an account, or disable it; takes effect at once")
     .addArgument(userArgument())
     .addOption(roleOption())
     .addOption(permissionOption("permissions instead of a role, such as camera:north:read").conflicts("role"))
+    .addOption(cameraGroupOption())
+    .addOption(new Option("--all-cameras", "do not limit the account to camera groups").conflicts("cameraGroup"))
     .addOption(new Option("--disable", "forbid logging in, and end all sessions").conflicts("enable"))
     .option("--enable", "allow logging in again")
-    .action(async (id: string, options: Access & { enable?: true; disable?: true }, command: Command) => {
-      const { role, permission, enable, disable } = options;
-      if (Object.keys(options).length === 0)
-        command.error("error: nothing to change: give --role, --permission, --disable or --enable");
-      const enabled = enable === undefined && disable === undefined ? undefined : enable === true;
-      await withApi((api) => api.call("PUT", pathOf(id), { role, permissions: permission, enabled }));
-    });
+    .action(
+      async (id: string, options: Access & { allCameras?: true; enable?: true; disable?: true }, command: Command) => {
+        const { role, permission, cameraGroup, allCameras, enable, disable } = options;
+        if (Object.keys(options).length === 0)
+          command.error(
+            "error: nothing to change: give --role, --permission, --camera-group, --all-cameras, --disable or --enable",
+          );
+        const enabled = enable === undefined && disable === undefined ? undefined : enable === true;
+        const camera_groups = allCameras === undefined ? cameraGroup : null;
+        await withApi((api) => api.call("PUT", pathOf(id), { role, permissions: permission, camera_groups, enabled }));
+      },
+    );
   user
     .command("passwd")
     .description("set a new password, and end all sessions of the user")

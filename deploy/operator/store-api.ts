@@ -3,6 +3,7 @@ import { pino } from "pino";
 import { openAudit } from "../../bridge/auth/audit.ts";
 import { openAuthority } from "../../bridge/auth/authority.ts";
 import { createTokens } from "../../bridge/auth/tokens.ts";
+import { openCameraRecords } from "../../bridge/cameras/camera-records.ts";
 import { openInProcessApi } from "../../bridge/http/in-process-api.ts";
 import { grantsOf } from "../../contract/permissions.ts";
 import { topicTree } from "../../contract/topics.ts";
@@ -32,6 +33,8 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
         ...{ config: bridge.accounts, logger },
       }),
     );
+    const { documents } = cluster;
+    const records = parts.add(await openCameraRecords({ documents, logger }, authority.cameraGroups));
     await importDevices({ path: join(dataPath, "devices.json"), devices: authority.devices, logger });
     const audit = parts.add(
       await openAudit({
@@ -45,7 +48,7 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
     const operator = { kind: "operator", name: "operator", grants: grantsOf(["admin"], { tree }) } as const;
     const api = parts.add(
       openInProcessApi({
-        ...{ authority, audit, channels: bridge.channels },
+        ...{ authority, audit, records, channels: bridge.channels },
         ...{ http: bridge.http, addressOf: ({ socket }) => socket.remoteAddress ?? "" },
         callers: { of: () => operator, orLocal: () => operator },
         // Only servers have statistics.

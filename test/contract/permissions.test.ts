@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type CustomChannels, channelsOf, customChannelsSchema } from "../../contract/channels.ts";
-import { grantsOf } from "../../contract/permissions.ts";
+import { CAMERAS_LIMITED, grantsOf, isKnownPermission } from "../../contract/permissions.ts";
 import { filterMatches, topicTree } from "../../contract/topics.ts";
 import { aHostileName, anId, aTopic } from "./arbitraries.ts";
 
@@ -134,6 +134,16 @@ describe("dashboard:read", () => {
     expect(narrowed.canReadTopic(`${R}/cameras/south/link`)).toBe(false);
     expect(narrowed.canReadTopic(`${R}/processing/worker/link`)).toBe(true);
     expect(narrowed.canReadTopic(`${R}/channels/camera:south/events/x`)).toBe(false);
+  });
+
+  it("is limited to no camera by cameras:limited, if the client has no permission for a camera", () => {
+    const limited = grants("dashboard:read", "alerts:read", CAMERAS_LIMITED);
+    expect(limited.seesCamera("north")).toBe(false);
+    expect(limited.onlyCameras).toEqual(new Set());
+    expect(limited.canReadTopic(`${R}/cameras/north/state/storage`)).toBe(false);
+    expect(limited.canSubscribe(`${R}/cameras/+/alerts/#`)).toBe(false);
+    expect(limited.canReadTopic(`${R}/system/status`)).toBe(true);
+    expect(isKnownPermission(CAMERAS_LIMITED)).toBe(false);
   });
 
   it("is not limited if the client may read all cameras", () => {

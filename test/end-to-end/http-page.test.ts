@@ -10,6 +10,8 @@ it.each([
   ["http-history", [/^\{"events":\[/, /accepted_at,timestamp/]],
   ["http-broadcast", [/^\{"sent_to":\d+,"channel":"dashboard"\}/]],
   ["http-command", [/"camera":"north","status":"succeeded"/]],
+  ["http-record", [/"name":"North face","notes":"The key[^}]*\},"tags":\["winter"\],"groups":\[\]\}/]],
+  ["http-groups", [/\{"groups":\[\{"id":"north-face","name":"North face","cameras":\["north","south"\]/]],
   [
     "http-users",
     [/"user_id":"carol","role":"viewer"/, /"enabled":false/, /^(?:.*\})*\{"users":\[\{"user_id":"carol"/m],

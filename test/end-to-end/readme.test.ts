@@ -25,6 +25,7 @@ it.each([
     ],
   ],
   ["docs/access.md", "log-in", [/^\{"cameras":\[\{"id":"north"[\s\S]*"code":"unauthorized"/]],
+  ["docs/access.md", "camera-groups", [/^dora\tviewer\tonly north-face$/m]],
   ["docs/access.md", "revoke", [/"message":"The token was revoked"/]],
   [
     "docs/access.md",

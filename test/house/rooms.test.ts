@@ -21,6 +21,7 @@ const DOORS: Record<string, readonly string[]> = {
     "watchers.ts",
     "presence.ts",
     "camera-links.ts",
+    "camera-records.ts",
     "sender-clocks.ts",
     "config.ts",
     "alerts/config.ts",

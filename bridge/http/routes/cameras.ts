@@ -1,11 +1,12 @@
 import { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import { cameraRecordSchema } from "../../../contract/camera-records.ts";
 import { cameraChannel, DASHBOARD } from "../../../contract/channels.ts";
 import { alertNoteSchema, presenceSchema, timestampSchema } from "../../../contract/events.ts";
 import { idSchema, isId } from "../../../contract/ids.ts";
 import type { Grants } from "../../../contract/permissions.ts";
-import { PRESENCE_STATE } from "../../../contract/topics.ts";
+import { PRESENCE_STATE, RECORD_STATE } from "../../../contract/topics.ts";
 import { dataTextOf, eventNameOf } from "../../delivery/frames.ts";
 import { endOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";
@@ -20,6 +21,8 @@ import type { Services } from "../services.ts";
 
 /** A page of the list ends early after this many characters, which take a few milliseconds of work. */
 const MAX_PAGE_CHARS = 1_048_576;
+/** The states that have a field of their own beside `states`. */
+const OWN_FIELDS: ReadonlySet<string> = new Set([PRESENCE_STATE, RECORD_STATE]);
 const CAMERAS_PATH = "/cameras";
 const MAX_CAMERAS_PER_PAGE = 1_000;
 
@@ -37,6 +40,7 @@ const stateSchema = z.object({
 const cameraSchema = z.object({
   id: idSchema,
   presence: presenceSchema.optional(),
+  record: cameraRecordSchema.optional().describe("What operators wrote about the camera, and its groups"),
   about: z.unknown().optional().describe("The description that the camera published"),
   states: z.record(z.string(), stateSchema),
   alerts: z.record(z.string(), z.unknown()).describe("Raised alerts by name"),
@@ -64,14 +68,16 @@ const listSchema = z.object({
 });
 
 const group = "Cameras and previews";
+/** Each of these permissions suffices to see some camera. */
+export const READS_SOME_CAMERA = ["dashboard:read", "camera:read", "camera:{id}:read"];
 const LIST: RouteDescription = {
   ...{ group, summary: "Lists the cameras that the token may see", query: querySchema },
-  permissions: ["dashboard:read", "camera:read", "camera:{id}:read"],
+  permissions: READS_SOME_CAMERA,
   responses: { 200: { is: "A page of cameras by id", json: listSchema } },
 };
 const SHOW: RouteDescription = {
   ...{ group, summary: "One camera with all its states", path: paramsSchema },
-  permissions: ["dashboard:read", "camera:read", "camera:{id}:read"],
+  permissions: READS_SOME_CAMERA,
   responses: { 200: { is: "The camera", json: cameraSchema } },
   errors: ["404 not_found"],
 };
@@ -81,7 +87,7 @@ const SHOW: RouteDescription = {
  * 78 MB of states blocked the event loop for 6 s.
  */
 export function cameraRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, http, journal, presence, previews } = services;
+  const { callers, http, journal, presence, previews, records } = services;
 
   server.get("/cameras", described(LIST), async (request, reply) => {
     const { grants } = callers.of(request);
@@ -135,7 +141,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
       else if (topic?.kind === "camera-alert") alerts.push([topic.name, entry]);
       else if (topic?.kind === "camera-alert-note")
         notes.set(topic.name, [...(notes.get(topic.name) ?? []), `"${topic.note}":${dataTextOf(entry.body)}`]);
-      else if (topic?.kind === "camera-state" && topic.name !== PRESENCE_STATE) states.push([topic.name, entry]);
+      else if (topic?.kind === "camera-state" && !OWN_FIELDS.has(topic.name)) states.push([topic.name, entry]);
     }
     const fits = (name: string, { body }: StateEntry) => {
       if (body.length <= maxBytes) return true;
@@ -146,6 +152,8 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     yield `{"id":"${id}"`;
     const seen = presence.of(id);
     if (seen !== undefined) yield `,"presence":${JSON.stringify(seen)}`;
+    const record = records.get(id);
+    if (record !== undefined) yield `,"record":${JSON.stringify(record)}`;
     for (const entry of about) if (fits("about", entry)) yield `,"about":${dataTextOf(entry.body)}`;
     yield ',"states":{';
     let comma = "";
@@ -179,7 +187,7 @@ function previewOf(id: string, { etag, takenAt, savedAt, sizeBytes }: StoredPrev
   };
 }
 
-function readsSomeCamera(grants: Grants): boolean {
+export function readsSomeCamera(grants: Grants): boolean {
   return (
     grants.admin ||
     grants.canReadChannel(DASHBOARD) ||

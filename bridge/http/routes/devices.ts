@@ -58,7 +58,7 @@ const REMOVE: RouteDescription = {
  * in the response to the request that created it.
  */
 export function deviceRoutes(server: FastifyInstance, services: OperatorServices): void {
-  const { callers, authority } = services;
+  const { callers, authority, records } = services;
   const { devices } = authority;
 
   server.get("/devices", described(LIST), async (request) => {
@@ -85,6 +85,11 @@ export function deviceRoutes(server: FastifyInstance, services: OperatorServices
   server.delete("/devices/:id", described(REMOVE), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
     const { id } = readPath(paramsSchema, request);
+    // First: if a later write fails, the camera still exists, and the request can be repeated.
+    if (devices.get(id)?.kind === "camera") {
+      await authority.cameraGroups.removeCamera(id);
+      await records.remove(id);
+    }
     await devices.remove(id);
     record("device.remove", `device:${id}`);
     return reply.code(204).send();

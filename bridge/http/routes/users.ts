@@ -2,7 +2,9 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { CustomChannels } from "../../../contract/channels.ts";
 import { timestampSchema } from "../../../contract/events.ts";
+import { idSchema } from "../../../contract/ids.ts";
 import { type Account, type Powers, roleSchema } from "../../auth/accounts.ts";
+import type { CameraGroups } from "../../auth/camera-groups.ts";
 import { passwordSchema } from "../../auth/passwords.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, userIdSchema } from "../../auth/tokens.ts";
 import { adminOf, auditedAdmin } from "../callers.ts";
@@ -13,11 +15,16 @@ import { readBody, readPath } from "../request-body.ts";
 import { described, type RouteDescription } from "../route-description.ts";
 import type { OperatorServices } from "../services.ts";
 
+const MAX_CAMERA_GROUPS_PER_USER = 20;
+
 const paramsSchema = z.object({ id: userIdSchema });
+const cameraGroupsSchema = z.array(idSchema).min(1, "must name a group").max(MAX_CAMERA_GROUPS_PER_USER);
 const changeSchema = z.strictObject({
   password: passwordSchema.optional(),
   role: roleSchema.optional(),
   permissions: grantedPermissionsSchema.optional(),
+  /** Null: the user is not limited to groups. */
+  camera_groups: cameraGroupsSchema.nullable().optional(),
   enabled: z.boolean().optional(),
 });
 const newSchema = z.strictObject({
@@ -25,11 +32,13 @@ const newSchema = z.strictObject({
   password: passwordSchema,
   role: roleSchema.optional(),
   permissions: grantedPermissionsSchema.optional(),
+  camera_groups: cameraGroupsSchema.optional(),
 });
 const accountSchema = z.object({
   user_id: z.string(),
   role: roleSchema.optional().describe("Absent for a list of permissions"),
   permissions: z.array(z.string()),
+  camera_groups: z.array(idSchema).optional().describe("The groups of cameras that the user is limited to"),
   enabled: z.boolean().describe("Whether the user may log in"),
   changed_at: timestampSchema,
 });
@@ -58,7 +67,7 @@ const REMOVE: RouteDescription = {
 /** `GET /users`, `POST /users`, `PUT /users/{id}` and `DELETE /users/{id}`: for admins. */
 export function userRoutes(server: FastifyInstance, services: OperatorServices): void {
   const { callers, authority, http, channels } = services;
-  const { accounts, integrations, revocations } = authority;
+  const { accounts, cameraGroups, integrations, revocations } = authority;
   /** Each request may compute a password hash. */
   const limited = perMinute(http.maxTokenRequestsPerMinute);
 
@@ -69,29 +78,33 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
 
   server.post("/users", described(CREATE, limited), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
-    const { user_id: userId, password, ...asked } = readBody(newSchema, request.body);
+    const { user_id: userId, password, camera_groups, ...asked } = readBody(newSchema, request.body);
     const powers = powersOf(asked, channels);
     if (powers === undefined) throw badRequest("`role` or `permissions` is missing: what the user may do");
+    checkLimit(camera_groups, powers, cameraGroups);
     if (integrations.get(userId) !== undefined)
       throw badRequest(`There is an integration ${JSON.stringify(userId)}: choose another user id`);
-    const account = await accounts.create({ userId, password, powers });
-    record("user.create", `user:${userId}`, powersText(account));
+    const account = await accounts.create({ userId, password, powers, cameraGroups: camera_groups });
+    record("user.create", `user:${userId}`, accountText(account));
     return reply.code(201).send(shown(account));
   });
 
   server.put("/users/:id", described(CHANGE, limited), async (request) => {
     const { record } = auditedAdmin(services, request);
     const { id: userId } = readPath(paramsSchema, request);
-    const { password, enabled, ...asked } = readBody(changeSchema, request.body);
+    const { password, enabled, camera_groups, ...asked } = readBody(changeSchema, request.body);
     const powers = powersOf(asked, channels);
-    if (password === undefined && enabled === undefined && powers === undefined)
-      throw badRequest("The body must name `password`, `role`, `permissions` or `enabled`");
-    if (accounts.get(userId) === undefined) throw unknown(userId);
+    if ([password, enabled, powers, camera_groups].every((given) => given === undefined))
+      throw badRequest("The body must name `password`, `role`, `permissions`, `camera_groups` or `enabled`");
+    const before = accounts.get(userId);
+    if (before === undefined) throw unknown(userId);
+    const groupsAfter = camera_groups === undefined ? before.cameraGroups : (camera_groups ?? undefined);
+    checkLimit(groupsAfter, powers ?? { role: before.role, permissions: before.granted }, cameraGroups);
     if (password !== undefined || enabled === false) await endTokens(userId);
-    const account = await accounts.update(userId, { password, enabled, powers });
+    const account = await accounts.update(userId, { password, enabled, powers, cameraGroups: camera_groups });
     const changes = [
       ...(password === undefined ? [] : ["password"]),
-      ...(powers === undefined ? [] : [powersText(account)]),
+      ...(powers === undefined && camera_groups === undefined ? [] : [accountText(account)]),
       ...(enabled === undefined ? [] : [enabled ? "enabled" : "disabled"]),
     ];
     record("user.update", `user:${userId}`, changes.join(" "));
@@ -129,12 +142,26 @@ export function powersOf({ role, permissions }: AskedPowers, channels: CustomCha
   return { permissions };
 }
 
+/** @throws {RequestError} 400 there is no such group, or an admin is limited: an admin could remove the limit */
+function checkLimit(
+  ids: readonly string[] | undefined,
+  { role, permissions }: { role?: Account["role"]; permissions?: readonly string[] },
+  groups: Pick<CameraGroups, "get">,
+): void {
+  if (ids === undefined) return;
+  const unknownId = ids.find((id) => groups.get(id) === undefined);
+  if (unknownId !== undefined) throw badRequest(`There is no camera group ${JSON.stringify(unknownId)}`);
+  if (role === "admin" || (role === undefined && permissions?.includes("admin")))
+    throw badRequest("`camera_groups` cannot limit an admin: choose the role viewer, or permissions without admin");
+}
+
 /** The account in responses, without anything about the password. */
-function shown({ userId, role, permissions, enabled, changedAt }: Account) {
+function shown({ userId, role, granted, cameraGroups, enabled, changedAt }: Account) {
   return {
     user_id: userId,
     ...(role === undefined ? {} : { role }),
-    permissions,
+    permissions: granted,
+    ...(cameraGroups === undefined ? {} : { camera_groups: cameraGroups }),
     enabled,
     changed_at: new Date(changedAt).toISOString(),
   };
@@ -143,6 +170,11 @@ function shown({ userId, role, permissions, enabled, changedAt }: Account) {
 /** For the audit log. */
 export function powersText({ role, permissions }: Pick<Account, "role" | "permissions">): string {
   return role === undefined ? `permissions ${permissions.join(" ")}` : `role ${role}`;
+}
+
+function accountText({ role, granted, cameraGroups }: Account): string {
+  const limit = cameraGroups === undefined ? "" : ` camera-groups ${cameraGroups.join(" ")}`;
+  return powersText({ role, permissions: granted }) + limit;
 }
 
 function unknown(userId: string) {

@@ -152,6 +152,25 @@ describe("two nodes", () => {
     await expect(reconnected.subscribeAsync("skylapse/v1/cameras/+/alerts/#")).rejects.toThrow();
   });
 
+  it("share records and groups of cameras, and limit a user at once at the other node", async () => {
+    await call(nodeA, "/devices", { body: { id: "north" } });
+    await call(nodeA, "/camera-groups", { body: { id: "alps", name: "Alps", cameras: ["north"] } });
+    await call(nodeA, "/cameras/north", { method: "PUT", body: { name: "North face" } });
+    const shown = async () => (await call(nodeB, "/cameras/north", { method: "GET" })).body.record;
+    await expect.poll(shown).toEqual({ name: "North face", tags: [], groups: [{ id: "alps", name: "Alps" }] });
+
+    const dashboard = await socket(nodeB, (await login(nodeA)).body.token);
+    await dashboard.subscribe("dashboard");
+    const named = ({ event, data }: { event: string; data: unknown }) =>
+      event === "camera.record" && JSON.stringify(data).includes("North face");
+    await dashboard.next("dashboard_event", named);
+    await call(nodeA, "/users/alice", { method: "PUT", body: { camera_groups: ["alps"] } });
+    const { permissions } = await dashboard.next("auth_success");
+    expect(permissions.filter((held) => held.startsWith("camera:"))).toEqual(["camera:north:read"]);
+    await call(nodeA, "/camera-groups/alps", { method: "PUT", body: { cameras: [] } });
+    expect((await dashboard.next("auth_success")).permissions).not.toContain("camera:north:read");
+  });
+
   it("admit a device that was added at the other node, and disconnect the device as soon as it is removed there", async () => {
     const { secret } = (await call(nodeA, "/devices", { body: { id: "north" } })).body;
     let camera: MqttClient | undefined;

@@ -6,6 +6,7 @@ import { text } from "node:stream/consumers";
 import { pino } from "pino";
 import { expect, it, onTestFinished } from "vitest";
 import { openAccounts } from "../../../bridge/auth/accounts.ts";
+import { openCameraGroups } from "../../../bridge/auth/camera-groups.ts";
 import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import { PYTHON } from "../../support/programs.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
@@ -137,11 +138,14 @@ it("escapes control characters from the store and from the command line", async 
   const variables = { DATA_PATH: newDataPath(), ...NO_SERVER };
   const logger = pino({ level: "silent" });
   const cluster = await openLocalCluster({ path: join(variables.DATA_PATH, "cluster"), logger });
-  const accounts = await openAccounts({ documents: cluster.documents, logger });
+  const { documents } = cluster;
+  const groups = await openCameraGroups({ documents, logger });
+  const accounts = await openAccounts({ documents, groups, logger });
   // An earlier version accepted such permissions.
   const powers = { permissions: ["\u001b[2J\u202eread\nbob\tadmin"] };
   await accounts.create({ userId: "alice", password: PASSWORD, powers });
   accounts.stop();
+  groups.stop();
   await cluster.stop();
   const { output } = await runCommand(variables, ["user", "list"]);
   expect(output).toBe("alice\t\\u001b[2J\\u202eread\\u000abob\\u0009admin");
