@@ -37,6 +37,8 @@ export interface SeriesSource {
 export const MAX_BACKLOG_MS = 7 * 86_400_000;
 const MIN_BUCKET_MS = 1_000;
 const FIRST_SLICE_MS = 3_600_000;
+/** A quiet time must not make the slice so long that the busy time after it is one query. */
+const MAX_SLICE_MS = 7 * 86_400_000;
 /** One query of the archive shall take about this long, so that the queries of others need not wait. */
 const SLICE_TARGET_MS = 100;
 
@@ -58,7 +60,7 @@ export async function readSeries(source: SeriesSource, query: SeriesQuery, now: 
     const slice = { camera, fields: read, from, to, bucketMs, acceptedFrom: begin, acceptedTo: next };
     for (const bucket of await source.readings(slice)) addTo(sums, bucket);
     const tookMs = performance.now() - started;
-    if (tookMs < SLICE_TARGET_MS / 2) sliceMs *= 2;
+    if (tookMs < SLICE_TARGET_MS / 2) sliceMs = Math.min(MAX_SLICE_MS, sliceMs * 2);
     else if (tookMs > 2 * SLICE_TARGET_MS) sliceMs = Math.max(PERIOD_MS, sliceMs / 2);
     begin = next;
   }
