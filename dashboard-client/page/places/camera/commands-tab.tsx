@@ -1,0 +1,6 @@
+import type { ReactNode } from "react";
+import type { CameraTabProps } from "./camera-tabs.tsx";
+
+export default function CommandsTab(_props: CameraTabProps): ReactNode {
+  return null;
+}
