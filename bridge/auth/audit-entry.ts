@@ -13,6 +13,7 @@ export type AuditAction =
   | "user.create"
   | "user.update"
   | "user.remove"
+  | "session.end"
   | "connection.close"
   | "clock.accept"
   | "log.level"

@@ -4,6 +4,7 @@ import { type Logger, pino } from "pino";
 import { messageOf } from "../../platform/errors.ts";
 import { plainLines } from "../../platform/plain-lines.ts";
 import type { AuditAction, AuditEntry } from "./audit-entry.ts";
+import { type AuditLine, type AuditPage, RecentAudit } from "./recent-audit.ts";
 import { Refusals } from "./refusals.ts";
 
 /** The most bytes that wait for a slow or full disk. Further lines are dropped, and the program's log says so. */
@@ -16,6 +17,8 @@ export interface Audit {
   record(entry: AuditEntry): void;
   /** A flood of refusals is counted instead of recorded one by one: see {@link Refusals}. */
   refuse(entry: AuditEntry): void;
+  /** The newest lines of one of the two logs that this node wrote, or found in the file at its start. Newest first. */
+  recent(log: "access" | "traffic", page: AuditPage): AuditLine[];
   /** Flushes the backlog, within {@link STOP_TIMEOUT_MS}. Idempotent. */
   stop(): Promise<void>;
 }
@@ -50,6 +53,7 @@ export function trafficLogOf(destination: string): string {
 export async function openAudit({ destination, maxBytes, logger }: AuditOptions): Promise<Audit> {
   const security = await openLines({ destination, maxBytes, logger });
   const traffic = security.isFile ? await openTraffic({ destination, maxBytes, logger }, security) : security;
+  const recent = { access: security.recent, traffic: traffic.recent };
   const record = (entry: AuditEntry) => (TRAFFIC.has(entry.action) ? traffic : security).write(entry);
   // Refusals of commands and broadcasts also go to the file for access: they are few and concern access.
   const refusals = new Refusals((entry) => security.write(entry));
@@ -57,6 +61,7 @@ export async function openAudit({ destination, maxBytes, logger }: AuditOptions)
   return {
     record,
     refuse: (entry) => refusals.add(entry),
+    recent: (log, page) => recent[log].page(page),
     async stop() {
       if (stopping === undefined) refusals.stop();
       stopping ??= Promise.all([security.stop(), traffic.stop()]);
@@ -80,6 +85,7 @@ async function openTraffic({ destination, maxBytes, logger }: AuditOptions, secu
 interface Lines {
   /** False for a stream, a pipe or a device. */
   isFile: boolean;
+  recent: RecentAudit;
   write(entry: AuditEntry): void;
   stop(): Promise<void>;
 }
@@ -105,6 +111,8 @@ async function openLines({ destination, maxBytes, logger }: AuditOptions): Promi
   };
   stream.on("error", (error) => reportFailure(error.message));
   stream.on("drop", () => reportFailure("the destination is too slow: entries were dropped"));
+  const recent = new RecentAudit();
+  if (fd === undefined) for (const path of [`${destination}.1`, destination]) recent.load(path);
   let file = fd === undefined ? fileAt(destination) : undefined;
   let reopening = false;
   const rotate = (ino: number) => {
@@ -136,10 +144,17 @@ async function openLines({ destination, maxBytes, logger }: AuditOptions): Promi
       formatters: { level: () => ({}) },
       timestamp: () => `"time":"${new Date().toISOString()}"`,
     },
-    { write: (line: string) => stream.write(plainLines(line)) },
+    {
+      write: (line: string) => {
+        const plain = plainLines(line);
+        recent.add(plain);
+        stream.write(plain);
+      },
+    },
   );
   return {
     isFile: file !== undefined,
+    recent,
     write({ action, who, address, target, outcome }) {
       if (stopping === undefined) lines.info({ action, who, address, target, outcome });
     },

@@ -1,5 +1,6 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
+import { visible } from "../../contract/visible-text.ts";
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { Documents } from "../cluster/cluster.ts";
 import { type Account, type Accounts, permissionsInToken } from "./accounts.ts";
@@ -11,6 +12,10 @@ import type { Tokens } from "./tokens.ts";
  * request whose response was lost. Longer than a client waits for a response.
  */
 export const REFRESH_GRACE_MS = 30_000;
+/** The most sessions of one user that `GET /users/{id}/sessions` lists. */
+export const MAX_LISTED_SESSIONS = 200;
+/** Characters. */
+const MAX_USER_AGENT_LENGTH = 200;
 const COLLECTION = "refresh";
 const SESSION_BYTES = 12;
 /** A secret consists of this many random bytes, and a tag of the same length that proves that we issued the secret. */
@@ -34,6 +39,21 @@ export interface Login {
 }
 
 export type SessionName = Pick<Login, "userId" | "sessionId">;
+
+/** Where a login or a refresh came from, for the user's list of sessions. */
+export interface SessionOrigin {
+  address?: string | undefined;
+  /** The header `User-Agent`. */
+  userAgent?: string | undefined;
+}
+
+export interface SessionInfo extends SessionOrigin {
+  sessionId: string;
+  /** Milliseconds since 1970. */
+  openedAt: number;
+  /** When the session was opened or last refreshed, milliseconds since 1970. */
+  usedAt: number;
+}
 
 /** The refresh token is unknown or expired; or its account was removed, disabled or given a new password. */
 export class RefreshRefusedError extends Error {
@@ -60,20 +80,22 @@ export class RefreshReusedError extends RefreshRefusedError {
  */
 export interface Sessions {
   /** @throws {StoreUnavailableError} */
-  open(account: Account): Promise<Login>;
+  open(account: Account, origin?: SessionOrigin): Promise<Login>;
   /**
    * After a StoreUnavailableError, repeat the call within the grace period: the token may have been used up.
    * @throws {RefreshRefusedError} @throws {RefreshReusedError} @throws {StoreUnavailableError}
    */
-  refresh(refreshToken: string): Promise<Login>;
+  refresh(refreshToken: string, origin?: SessionOrigin): Promise<Login>;
   /** Ends the session. @returns undefined when there is no such session @throws {StoreUnavailableError} */
   end(refreshToken: string): Promise<SessionName | undefined>;
+  /** The sessions of a user that can be refreshed, last used first. @throws {StoreUnavailableError} */
+  list(userId: string): Promise<SessionInfo[]>;
   /** Ends the session, if it exists, and revokes its access tokens. @throws {StoreUnavailableError} */
   revoke(sessionId: string): Promise<void>;
 }
 
 interface SessionsOptions {
-  documents: Pick<Documents, "get" | "put" | "delete">;
+  documents: Pick<Documents, "get" | "list" | "put" | "delete">;
   accounts: Pick<Accounts, "get">;
   revocations: Pick<Revocations, "add" | "covers" | "issueTime">;
   tokens: Pick<Tokens, "mint">;
@@ -92,7 +114,12 @@ const documentSchema = z.object({
   /** Milliseconds since 1970. */
   openedAt: z.number(),
   rotatedAt: z.number(),
+  /** Of the last login or refresh. */
+  address: z.string().optional(),
+  userAgent: z.string().optional(),
 });
+
+type Session = z.infer<typeof documentSchema>;
 
 export function createSessions(options: SessionsOptions): Sessions {
   const { documents, accounts, revocations, tokens, config, now } = options;
@@ -117,6 +144,14 @@ export function createSessions(options: SessionsOptions): Sessions {
     return stored && session && { sessionId, secret, session, version: stored.version };
   }
 
+  /** The account whose session this is; undefined when the session has ended. */
+  function accountOf(sessionId: string, { userId, openedAt }: Session): Account | undefined {
+    const account = accounts.get(userId);
+    const isCurrent = account?.enabled === true && sessionId.startsWith(`${account.generation}-`);
+    const identity = { userId, sessionId, tokenId: undefined, issuedAt: openedAt };
+    return isCurrent && !revocations.covers(identity) ? account : undefined;
+  }
+
   /** Revokes the access tokens first: if the second write fails, the client can retry with its refresh token. */
   async function revoke(sessionId: string): Promise<void> {
     await revocations.add({ kind: "session", id: sessionId });
@@ -124,35 +159,36 @@ export function createSessions(options: SessionsOptions): Sessions {
   }
 
   return {
-    async open(account) {
+    async open(account, origin = {}) {
       const sessionId = `${account.generation}-${randomBytes(SESSION_BYTES).toString("hex")}`;
       const seed = randomBytes(SEED_BYTES).toString("base64url");
       const secret = tagged(randomBytes(HALF_SECRET_BYTES), seed);
       const session = {
         ...{ userId: account.userId, seed, hash: hashOf(secret) },
         ...{ openedAt: revocations.issueTime(account.userId), rotatedAt: now() },
+        ...stored(origin),
       };
       await documents.put(COLLECTION, sessionId, session, { expiresAt: expiresAt() });
       return grant(account, sessionId, secret);
     },
 
-    async refresh(refreshToken) {
+    async refresh(refreshToken, origin = {}) {
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         const found = await find(refreshToken);
         if (found === undefined) throw refused();
         const { sessionId, secret, session, version } = found;
         const { userId } = session;
-        const account = accounts.get(userId);
-        const isCurrent = account?.enabled === true && sessionId.startsWith(`${account.generation}-`);
-        const identity = { userId, sessionId, tokenId: undefined, issuedAt: session.openedAt };
-        if (!isCurrent || revocations.covers(identity)) {
+        const account = accountOf(sessionId, session);
+        if (account === undefined) {
           await documents.delete(COLLECTION, sessionId);
           throw refused();
         }
         const hash = hashOf(secret);
         const next = secretAfter(secret, session.seed);
         if (equal(hash, session.hash)) {
-          const rotated = { ...session, hash: hashOf(next), previous: hash, rotatedAt: now() };
+          const { address, userAgent, ...kept } = session;
+          const from = stored({ address, userAgent, ...origin });
+          const rotated = { ...kept, ...from, hash: hashOf(next), previous: hash, rotatedAt: now() };
           const condition = { ifVersion: version, expiresAt: expiresAt() };
           const written = await documents.put(COLLECTION, sessionId, rotated, condition);
           if (written !== undefined) return grant(account, sessionId, next);
@@ -176,7 +212,27 @@ export function createSessions(options: SessionsOptions): Sessions {
       return session;
     },
 
+    async list(userId) {
+      const sessions = (await documents.list(COLLECTION)).flatMap(({ key, value }) => {
+        const session = documentSchema.safeParse(value).data;
+        return session?.userId === userId && accountOf(key, session) !== undefined ? [infoOf(key, session)] : [];
+      });
+      return sessions.sort((one, other) => other.usedAt - one.usedAt);
+    },
+
     revoke,
+  };
+}
+
+function infoOf(sessionId: string, { openedAt, rotatedAt: usedAt, address, userAgent }: Session): SessionInfo {
+  return { sessionId, openedAt, usedAt, address, userAgent };
+}
+
+/** JSON cannot express undefined properties. */
+function stored({ address, userAgent }: SessionOrigin) {
+  return {
+    ...(address === undefined ? {} : { address }),
+    ...(userAgent === undefined ? {} : { userAgent: visible(userAgent).slice(0, MAX_USER_AGENT_LENGTH) }),
   };
 }
 

@@ -15,6 +15,10 @@ export interface Caller {
   kind: "operator" | "user" | "local";
   /** `user:alice`, `operator` or `local`: for logs, and as the sender of events that the request causes. */
   name: string;
+  /** Undefined unless `kind` is `user`. */
+  userId?: string;
+  /** The login that issued the token. Undefined for other tokens. */
+  sessionId?: string | undefined;
   grants: Grants;
 }
 
@@ -85,8 +89,8 @@ export function createCallers(options: CallersOptions): Callers {
     const bearer = bearerOf(authorization);
     if (bearer === undefined) throw unauthorized("The Authorization header must be: Bearer, a blank, the token");
     if (operatorKey !== undefined && sameSecret(bearer, operatorKey)) return operator;
-    const { userId, permissions } = tokens.verify(bearer);
-    return { kind: "user", name: `user:${userId}`, grants: grantsOf(permissions) };
+    const { userId, sessionId, permissions } = tokens.verify(bearer);
+    return { kind: "user", name: `user:${userId}`, userId, sessionId, grants: grantsOf(permissions) };
   }
 
   function orLocal(request: FastifyRequest, advice?: string): Caller {

@@ -109,7 +109,8 @@ function requestBodyOf(body: z.ZodType): NonNullable<Operation["requestBody"]> {
   return { required: !accepts(body, undefined), content: { "application/json": { schema: jsonSchema(body) } } };
 }
 
-function securityOf({ permissions, openInTrial }: RouteDescription): Record<string, string[]>[] {
+function securityOf({ permissions, needsToken, openInTrial }: RouteDescription): Record<string, string[]>[] {
+  if (needsToken === true) return [{ token: [] }, { operatorKey: [] }];
   if (permissions === undefined) return [];
   const tokens = permissions.length === 0 ? [] : [...new Set([...permissions, "admin"])];
   const local = openInTrial === true ? [{}] : [];
@@ -129,12 +130,13 @@ function responseOf({ is, json, types = [], headers }: RouteDescription["respons
 }
 
 function errorsOf({ method, isLimited, description }: DescribedRoute): ErrorName[] {
-  const { permissions, path, query, body, errors = [] } = description;
+  const { permissions, needsToken, path, query, body, errors = [] } = description;
   const takesBody = method !== "GET";
   return [
     ...COMMON,
     ...errors,
     ...(isLimited ? (["429 rate_limited"] as const) : []),
+    ...(needsToken === true ? (["401 unauthorized", "503 provider_unavailable"] as const) : []),
     ...(permissions === undefined ? [] : (["401 unauthorized", "403 permission_denied"] as const)),
     ...(permissions === undefined && !takesBody
       ? []

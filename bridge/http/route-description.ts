@@ -19,6 +19,8 @@ export interface RouteDescription {
    * Default: the route needs no credentials.
    */
   permissions?: readonly string[];
+  /** Every valid token suffices, whatever its permissions. Default: false. */
+  needsToken?: boolean;
   /** In trial mode, requests from this machine need no credentials. Default: false. */
   openInTrial?: boolean;
   path?: z.ZodObject;

@@ -34,7 +34,7 @@ export interface Services {
     "mint" | "accounts" | "cameraGroups" | "revocations" | "sessions" | "devices" | "integrations"
   >;
   guard: Pick<LoginGuard, "attempt" | "recordRefresh">;
-  audit: Pick<Audit, "record" | "refuse">;
+  audit: Pick<Audit, "record" | "refuse" | "recent">;
   journal: Journal;
   archive: Pick<Archive, "page" | "find" | "readings" | "coverage" | "storedAt" | "status">;
   /** When this node worked on an event, by `performance.now()`; undefined when this is not known. */
@@ -69,7 +69,8 @@ export interface Services {
 }
 
 /** The services of the routes for users, devices and tokens, which also work without a server. */
-export type OperatorServices = Pick<Services, "http" | "addressOf" | "audit" | "channels" | "authority" | "records"> & {
+export type OperatorServices = Pick<Services, "http" | "addressOf" | "channels" | "authority" | "records"> & {
+  audit: Pick<Audit, "record" | "refuse">;
   callers: Pick<Callers, "of" | "orLocal">;
   stats: Pick<Stats, "add">;
 };

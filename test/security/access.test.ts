@@ -7,8 +7,11 @@ import { startTestBridge, type TestBridge } from "../bridge/support/test-bridge.
 import { lines, rawHttp, statusesOf } from "./raw-http.ts";
 import { withRoutesOf } from "./routes-of.ts";
 
-/** What a route requires: nothing, credentials in its body, the operator key, or one of several permissions. */
-type Rule = "nothing" | "its own" | "the key" | readonly string[];
+/**
+ * What a route requires: nothing, credentials in its body, any valid token, the operator key, or one of several
+ * permissions.
+ */
+type Rule = "nothing" | "its own" | "a token" | "the key" | readonly string[];
 
 const ADMIN = ["admin"];
 const SEES_NORTH = ["camera:north:read", "camera:read", "dashboard:read", "admin"];
@@ -35,6 +38,10 @@ const RULES: Record<string, Rule> = {
   "POST /auth/logout": "its own",
   "POST /auth/token": "the key",
   "POST /auth/revoke": ADMIN,
+  "GET /auth/me": "a token",
+  "GET /audit": ADMIN,
+  "GET /users/:id/sessions": ADMIN,
+  "DELETE /users/:id/sessions/:session": ADMIN,
   "GET /users": ADMIN,
   "POST /users": ADMIN,
   "PUT /users/:id": ADMIN,

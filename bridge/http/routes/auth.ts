@@ -56,7 +56,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
       const attempt = { userId: user_id, address: networkOf(address) };
       const account = await guard.attempt(attempt, () => accounts.verify(user_id, password));
       if (account === undefined) throw new RequestError(401, "unauthorized", "Wrong user name or password");
-      const login = await sessions.open(account);
+      const login = await sessions.open(account, { address, userAgent: request.headers["user-agent"] });
       audit.record({ ...entry, target: sessionOf(login), outcome: "done" });
       stats.add("tokens_minted");
       return responseOf(login);
@@ -73,7 +73,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
     const { refresh_token } = readBody(refreshSchema, request.body);
     const address = addressOf(request.raw);
     try {
-      const login = await sessions.refresh(refresh_token);
+      const login = await sessions.refresh(refresh_token, { address, userAgent: request.headers["user-agent"] });
       guard.recordRefresh({ userId: login.userId, address: networkOf(address) });
       stats.add("tokens_minted");
       const who = `user:${login.userId}`;
