@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { type CustomChannels, customChannelsSchema } from "../contract/channels.ts";
+import type { CustomChannels } from "../contract/channels.ts";
+import { customChannelsSchema } from "../contract/custom-channels.ts";
 import { withoutBom } from "../platform/byte-order-mark.ts";
 import { isLoopbackHost } from "../platform/client-addresses.ts";
 import {

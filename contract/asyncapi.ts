@@ -37,7 +37,7 @@ import {
   storageSchema,
   systemStatusSchema,
 } from "./events.ts";
-import { homeAssistantStateSchema } from "./home-assistant.ts";
+import { homeAssistantStateSchema } from "./home-assistant-state.ts";
 import { eventNameSchema, idSchema } from "./ids.ts";
 import { type JsonSchema, jsonSchemaOf } from "./json-schema.ts";
 import { clientMessageSchema, serverMessageSchema } from "./socket-messages.ts";

@@ -1,6 +1,5 @@
-import { z } from "zod";
-import { isId } from "./ids.ts";
-import { filterMatches, filterProblem, isChannelName, type Topic } from "./topics.ts";
+import { isId } from "./id-text.ts";
+import { filterMatches, type Topic } from "./topics.ts";
 
 export const DASHBOARD = "dashboard";
 export const ALERTS = "alerts";
@@ -11,28 +10,12 @@ export const SYSTEM = "system";
 export const BUILT_IN_CHANNELS: readonly string[] = [DASHBOARD, ALERTS, JOBS, SYSTEM];
 
 /** A channel that an operator defines: the topic filters of its events, and the permission to read it. */
-const customChannelSchema = z.strictObject({
-  filters: z
-    .array(
-      z.string().superRefine((filter, context) => {
-        const problem = filterProblem(filter);
-        if (problem !== undefined) context.addIssue({ code: "custom", message: `the filter ${problem}` });
-      }),
-    )
-    .min(1)
-    .max(32),
-  permission: z.string().regex(/^[a-z0-9-]{1,63}(:[a-z0-9-]{1,63}){1,2}$/, "must be of the form name:read"),
-});
+interface CustomChannel {
+  filters: readonly string[];
+  permission: string;
+}
 
-/** The content of `CHANNELS_FILE`: channel name → channel. */
-export const customChannelsSchema = z.record(
-  z.string().refine((name) => isChannelName(name) && !BUILT_IN_CHANNELS.includes(name) && !name.startsWith("camera:"), {
-    message: "must be 1 to 63 of a-z, 0-9 and '-', and not the name of a built-in channel",
-  }),
-  customChannelSchema,
-);
-
-export type CustomChannels = ReadonlyMap<string, z.infer<typeof customChannelSchema>>;
+export type CustomChannels = ReadonlyMap<string, CustomChannel>;
 
 /** Whether the channel carries events of all cameras. A user with access to some cameras receives only their events. */
 export function isNarrowedChannel(channel: string): boolean {

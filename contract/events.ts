@@ -6,6 +6,8 @@ import type { AlertNote, Topic } from "./topics.ts";
 
 export * from "./camera-about.ts";
 
+export { JOB_REQUEST_EVENT } from "./event-names.ts";
+
 /** The deepest accepted nesting of arrays and objects. `JSON.stringify` overflows the stack near 10,000 levels. */
 export const MAX_JSON_DEPTH = 32;
 
@@ -201,9 +203,6 @@ export const jobSchema = z.object({
   simulated: z.boolean().optional(),
 });
 export type Job = z.infer<typeof jobSchema>;
-
-/** The event on the channel `jobs` by which a user asks processing services for a film. */
-export const JOB_REQUEST_EVENT = "job.requested";
 
 /** `job.requested`. A service ignores a second request for a job that it knows. */
 export const jobRequestSchema = z.object({

@@ -1,24 +1,10 @@
 import { z } from "zod";
+import { EVENT_NAME, ID } from "./id-text.ts";
 
-/**
- * Ids of cameras, services, jobs, captures, states and alerts. With these letters, an id can never be an MQTT wildcard
- * (`#`, `+`), contain a level separator (`/`), or name a `$SYS` topic or an inherited property (`__proto__`).
- */
-const ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
-
-/** Event names such as `capture.completed`: ids joined by dots, at most 63 characters. */
-const EVENT_NAME = /^(?=.{1,63}$)[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)*$/;
+export { isEventName, isId } from "./id-text.ts";
 
 export const idSchema = z.string().regex(ID, "must be 1 to 63 of a-z, 0-9 and '-', and must not begin with '-'");
 
 export const eventNameSchema = z
   .string()
   .regex(EVENT_NAME, "must be 1 to 63 of a-z, 0-9, '_' and '-' in parts joined by '.'");
-
-export function isId(text: string): boolean {
-  return ID.test(text);
-}
-
-export function isEventName(text: string): boolean {
-  return EVENT_NAME.test(text);
-}

@@ -3,6 +3,7 @@
 export * from "./channels.ts";
 export * from "./codes.ts";
 export * from "./commands.ts";
+export * from "./custom-channels.ts";
 export * from "./desired.ts";
 export * from "./events.ts";
 export * from "./ids.ts";

@@ -9,9 +9,9 @@ import {
   JOBS,
   SYSTEM,
 } from "./channels.ts";
-import { JOB_REQUEST_EVENT } from "./events.ts";
+import { JOB_REQUEST_EVENT } from "./event-names.ts";
 import { discoveredCamera, discoveryFilter, homeAssistantFilter } from "./home-assistant.ts";
-import { isId } from "./ids.ts";
+import { isId } from "./id-text.ts";
 import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree } from "./topics.ts";
 
 /**

@@ -1,4 +1,4 @@
-import { isEventName, isId } from "./ids.ts";
+import { isEventName, isId } from "./id-text.ts";
 
 /** The default of `TOPIC_ROOT`, the prefix of every topic. */
 export const DEFAULT_TOPIC_ROOT = "skylapse/v1";

@@ -11,4 +11,4 @@ export {
   type DashboardStoreOptions,
   type RealTimeData,
 } from "./state/dashboard-store.ts";
-export type { TextStorage } from "./state/offline-cache.ts";
+export { deleteCachedState, type StateStorage, type StorageChange } from "./state/state-storage.ts";

@@ -1,5 +1,6 @@
-import { type Alert, type AlertNoteData, alertNoteSchema, alertSchema } from "../../contract/events.ts";
+import type { Alert, AlertNoteData } from "../../contract/events.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
+import { isAlert, isAlertNote } from "../../contract/state-guards.ts";
 import type { AlertNote, Topic } from "../../contract/topics.ts";
 
 export const MAX_ENDED_ALERTS = 20;
@@ -41,8 +42,9 @@ export function applyAlertNote(
   topic: NoteTopic,
   event: DashboardEvent,
 ): Pick<Alerts, "alertNotes"> {
-  const read = isCleared(event) ? undefined : alertNoteSchema.safeParse(event.data);
-  return { alertNotes: withNote(alertNotes, keyOf(topic), topic.note, read?.data) };
+  const { data } = event;
+  const isNoted = !isCleared(event) && isAlertNote(data);
+  return { alertNotes: withNote(alertNotes, keyOf(topic), topic.note, isNoted ? data : undefined) };
 }
 
 function withNote(
@@ -68,11 +70,11 @@ export function applyAlert(
   const key = keyOf(topic);
   const held = alerts.get(key);
   const next = new Map(alerts);
-  const read = isCleared(event) ? undefined : alertSchema.safeParse(event.data);
-  if (read?.success === true) {
+  const { data } = event;
+  if (!isCleared(event) && isAlert(data)) {
     const owner = isOfCamera ? { camera: topic.camera } : { service: topic.service };
     // An alert that is raised again, with another message, keeps its start.
-    next.set(key, { ...read.data, ...owner, since: held?.since ?? event.timestamp });
+    next.set(key, { ...data, ...owner, since: held?.since ?? event.timestamp });
     return { alerts: next, alertNotes, endedAlerts };
   }
   next.delete(key);

@@ -1,8 +1,7 @@
-import type { z } from "zod";
-import { scheduleSchema } from "../../contract/commands.ts";
-import { desiredStateSchema } from "../../contract/desired.ts";
-import * as contract from "../../contract/events.ts";
+import type { CameraAbout } from "../../contract/events.ts";
+import type { Guard } from "../../contract/guards.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
+import * as guards from "../../contract/state-guards.ts";
 import { DESIRED_STATE, GAPS_STATE, PRESENCE_STATE } from "../../contract/topics.ts";
 
 /** A value and the time when its sender sent it. */
@@ -12,24 +11,45 @@ export interface Known<Value> {
   at: string;
 }
 
-const SCHEMAS = {
-  about: contract.cameraAboutSchema,
-  presence: contract.presenceSchema,
-  environment: contract.environmentSchema,
-  storage: contract.storageSchema,
-  power: contract.powerSchema,
-  resources: contract.resourcesSchema,
-  settings: contract.cameraSettingsSchema,
-  schedule: scheduleSchema,
-  desired: desiredStateSchema,
-  progress: contract.captureProgressSchema,
-  gaps: contract.linkGapsSchema,
-  preview: contract.previewUpdatedSchema,
-  lastCapture: contract.captureCompletedSchema,
-  lastFailure: contract.captureFailedSchema,
+/** Each returns a valid value, and undefined for an invalid one. */
+const READERS = {
+  about: readCameraAbout,
+  presence: guarded(guards.isPresence),
+  environment: guarded(guards.isEnvironment),
+  storage: guarded(guards.isStorage),
+  power: guarded(guards.isPower),
+  resources: guarded(guards.isResources),
+  settings: withoutCause(guards.isCameraSettings),
+  schedule: withoutCause(guards.isSchedule),
+  desired: guarded(guards.isDesiredState),
+  progress: guarded(guards.isCaptureProgress),
+  gaps: guarded(guards.isLinkGaps),
+  preview: guarded(guards.isPreviewUpdated),
+  lastCapture: guarded(guards.isCaptureCompleted),
+  lastFailure: guarded(guards.isCaptureFailed),
 };
-type Field = keyof typeof SCHEMAS;
-type Fields = { [Name in Field]?: Known<z.infer<(typeof SCHEMAS)[Name]>> };
+type Field = keyof typeof READERS;
+type Fields = { [Name in Field]?: Known<NonNullable<ReturnType<(typeof READERS)[Name]>>> };
+
+function guarded<Value>(isValid: Guard<Value>): (data: unknown) => Value | undefined {
+  return (data) => (isValid(data) ? data : undefined);
+}
+
+/** The cause of a report is not a part of what is reported: see {@link isRepeatedReport}. */
+function withoutCause<Value extends object>(isValid: Guard<Value>): (data: unknown) => Value | undefined {
+  return (data) => {
+    if (!isValid(data)) return undefined;
+    const { cause: _cause, ...rest } = data as Value & { cause?: unknown };
+    return rest as Value;
+  };
+}
+
+/** Ignores invalid capabilities, which a newer camera may have. */
+function readCameraAbout(data: unknown): CameraAbout | undefined {
+  if (!guards.isCameraAbout(data)) return undefined;
+  const { capabilities, ...rest } = data;
+  return guards.isCapabilities(capabilities) ? { ...rest, capabilities } : rest;
+}
 
 /** The state of one camera. A field is missing if the camera has not sent it, or has sent it in an invalid form. */
 export interface CameraState extends Fields {
@@ -64,8 +84,8 @@ const LATEST_FIELDS: ReadonlyMap<string, Field> = new Map<string, Field>([
 /** Sets one field, or removes the field if the state was cleared or is invalid. */
 function withField(camera: CameraState, field: Field, event: DashboardEvent): CameraState {
   const { [field]: _, ...rest } = camera;
-  const read = SCHEMAS[field].safeParse(event.data);
-  const known = read.success ? { [field]: { value: read.data, at: event.timestamp } } : {};
+  const value = READERS[field](event.data);
+  const known = value === undefined ? {} : { [field]: { value, at: event.timestamp } };
   return { ...rest, id: camera.id, ...known };
 }
 
@@ -85,10 +105,10 @@ export function applyState(camera: CameraState, name: string, event: DashboardEv
  */
 export function isRepeatedReport(camera: CameraState | undefined, event: DashboardEvent): boolean {
   const field = event.event === "schedule.updated" ? "schedule" : "settings";
-  const cause = contract.reportedSettingsSchema.shape.cause.parse(memberOf(event.data, "cause"));
-  if (cause !== undefined) return cause.kind !== "command";
+  const cause = memberOf(event.data, "cause");
+  if (guards.isReportCause(cause)) return cause.kind !== "command";
   const before = camera?.[field]?.value;
-  const now = SCHEMAS[field].safeParse(event.data).data;
+  const now = READERS[field](event.data);
   return before === undefined || now === undefined || JSON.stringify(before) === JSON.stringify(now);
 }
 

@@ -1,5 +1,6 @@
-import * as contract from "../../contract/events.ts";
+import type * as contract from "../../contract/events.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
+import { isJob, isResources, isSystemStatus } from "../../contract/state-guards.ts";
 import { isRetained, type Topic, topicTree } from "../../contract/topics.ts";
 import type { ReportedGap } from "../client/subscription.ts";
 import { type Alerts, applyAlert, applyAlertNote, isCleared } from "./alert-state.ts";
@@ -123,13 +124,35 @@ export function snapshotCompleted(state: DashboardState): DashboardState {
   if (!state.inSnapshot) return state;
   let next: DashboardState = { ...state, inSnapshot: false };
   for (const [name, event] of state.retained.olderThan(state.round)) next = release(next, name, event);
-  const present = new Set(
-    [...next.retained.entries()].flatMap(([, { camera }]) => (camera === undefined ? [] : [camera])),
-  );
+  const present = new Set<string>();
+  for (const [, topics] of next.retained.owners())
+    for (const { event } of topics.values()) if (event.camera !== undefined) present.add(event.camera);
   return {
     ...next,
     cameras: new Map([...next.cameras].filter(([id]) => present.has(id))),
     latest: new Map([...next.latest].filter(([, { camera }]) => camera !== undefined && present.has(camera))),
+  };
+}
+
+/** @param parts states of different owners, without events and gaps */
+export function mergeStates(parts: readonly DashboardState[]): DashboardState {
+  const union = <Key, Value>(mapOf: (part: DashboardState) => ReadonlyMap<Key, Value>): ReadonlyMap<Key, Value> =>
+    new Map(parts.flatMap((part) => [...mapOf(part)]));
+  return {
+    ...EMPTY_STATE,
+    cameras: union(({ cameras }) => cameras),
+    jobs: union(({ jobs: ofPart }) => ofPart),
+    alerts: union(({ alerts }) => alerts),
+    alertNotes: union(({ alertNotes }) => alertNotes),
+    services: union(({ services }) => services),
+    latest: union(({ latest: ofPart }) => ofPart),
+    retained: RetainedEvents.merged(parts.map(({ retained }) => retained)),
+    system: Object.assign({}, ...parts.map(({ system: ofPart }) => ofPart)),
+    metrics: parts.flatMap(({ metrics }) => metrics),
+    lastEventAt: parts.reduce<string | undefined>(
+      (last, { lastEventAt }) => (lastEventAt === undefined ? last : later(last, lastEventAt)),
+      undefined,
+    ),
   };
 }
 
@@ -221,8 +244,8 @@ type Jobs = DashboardState["jobs"];
 function jobs(held: Jobs, { service, job }: { service: string; job: string }, event: DashboardEvent): Jobs {
   const key = `${service}/${job}`;
   const before = held.get(key);
-  const read = contract.jobSchema.safeParse(event.data);
-  if (read.success) return put(held, key, { ...read.data, service, at: event.timestamp, cleared: false });
+  const { data } = event;
+  if (isJob(data)) return put(held, key, { ...data, service, at: event.timestamp, cleared: false });
   const ended = before?.status === "completed" || before?.status === "failed";
   // A job that is missing in a snapshot was removed at an unknown time.
   if (before === undefined || !ended || event.snapshot === true) return put(held, key, undefined);
@@ -235,17 +258,14 @@ function system(state: DashboardState, name: string, event: DashboardEvent): Das
   const { timestamp: at, data } = event;
   if (name === "status") {
     const { status: _, ...rest } = state.system;
-    const read = contract.systemStatusSchema.safeParse(data);
-    return { ...state, system: read.success ? { ...rest, status: { value: read.data, at } } : rest };
+    return { ...state, system: isSystemStatus(data) ? { ...rest, status: { value: data, at } } : rest };
   }
   if (name === "resources") {
     const { resources: _, ...rest } = state.system;
-    const read = contract.resourcesSchema.safeParse(data);
-    if (!read.success) return { ...state, system: rest };
+    if (!isResources(data)) return { ...state, system: rest };
     const newest = state.metrics.at(-1);
-    const metrics =
-      newest?.at === at ? state.metrics : [...state.metrics, { ...read.data, at }].slice(-MAX_METRIC_POINTS);
-    return { ...state, system: { ...rest, resources: { value: read.data, at } }, metrics };
+    const metrics = newest?.at === at ? state.metrics : [...state.metrics, { ...data, at }].slice(-MAX_METRIC_POINTS);
+    return { ...state, system: { ...rest, resources: { value: data, at } }, metrics };
   }
   return state;
 }

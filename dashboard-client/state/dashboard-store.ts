@@ -1,4 +1,5 @@
 import { type Grants, grantsOf } from "../../contract/permissions.ts";
+import type { Since } from "../../contract/socket-messages.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { ChannelSubscription, Client } from "../client/client.ts";
 import { type ConnectionQuality, qualityOf } from "../client/connection-quality.ts";
@@ -10,6 +11,7 @@ import type { SubscriptionState } from "../client/subscription.ts";
 import type { DashboardState } from "./dashboard-state.ts";
 import { applyEvent, applyGap, EMPTY_STATE, snapshotCompleted, snapshotStarted } from "./dashboard-state.ts";
 import { OfflineCache, type TextStorage } from "./offline-cache.ts";
+import { browserStateStorage, type StateStorage } from "./state-storage.ts";
 
 export interface ConnectionView {
   status: ConnectionState["status"];
@@ -45,8 +47,8 @@ export interface RealTimeData extends Omit<DashboardState, "retained" | "latest"
 export interface DashboardStoreOptions {
   client: Client;
   channel: string;
-  /** The cache for a reload. Null: no cache. Default: the `localStorage` of the browser. */
-  storage?: TextStorage | null;
+  /** The cache for a reload. Null: no cache. Default: the IndexedDB of the browser. */
+  storage?: StateStorage | null;
   /** Distinguishes caches in one storage: include the server's address and the user. Default `skylapse`. */
   cacheKey?: string;
   /** The shortest time between two writes of the cache, milliseconds. Default 1,000. */
@@ -60,10 +62,11 @@ export interface DashboardStoreOptions {
 /** The state of one channel, which is updated while there are listeners. For React's `useSyncExternalStore`. */
 export interface DashboardStore {
   getSnapshot(): RealTimeData;
-  /** The first listener starts the subscription to the channel. Removing the last listener ends it, and keeps the state. */
+  /** The first listener starts the subscription to the channel, once the cache has been read. Removing the last listener
+   * ends it, and keeps the state. */
   subscribe(listener: () => void): () => void;
-  /** Deletes the cache, and caches nothing from now on. For a sign-out. */
-  forget(): void;
+  /** Deletes the cache, and caches nothing from now on. For a sign-out. Resolves once the cache is deleted. */
+  forget(): Promise<void>;
 }
 
 const tree = topicTree();
@@ -72,7 +75,7 @@ const NO_PERMISSIONS: readonly string[] = [];
 export function createDashboardStore({
   client,
   channel,
-  storage = browserStorage(),
+  storage = browserStateStorage(),
   cacheKey = "skylapse",
   saveIntervalMs = 1000,
   notifyIntervalMs = 16,
@@ -81,11 +84,10 @@ export function createDashboardStore({
 }: DashboardStoreOptions): DashboardStore {
   const cache = new OfflineCache({ storage: storage ?? undefined, key: `${cacheKey}:${channel}`, report });
   const listeners = new Listeners<void>(report);
-  const restored = cache.load();
-  let state = restored?.state ?? EMPTY_STATE;
-  let asOf = restored?.asOf;
-  let loaded = restored !== undefined && restored.cursor !== undefined;
-  let cursor = restored?.cursor;
+  let state = EMPTY_STATE;
+  let asOf: number | undefined;
+  let loaded = false;
+  let cursor: Since | undefined;
   let subscription: ChannelSubscription | undefined;
   let notifyTimer: ReturnType<typeof setTimeout> | undefined;
   let saveTimer: ReturnType<typeof setTimeout> | undefined;
@@ -95,6 +97,19 @@ export function createDashboardStore({
   let granted: readonly string[] = NO_PERMISSIONS;
   let grants = grantsOf(NO_PERMISSIONS, { tree });
   let view = currentView();
+  /** Undefined once the cache has been read, or if there is none. */
+  let restoring = storage === null ? undefined : restore();
+
+  async function restore(): Promise<void> {
+    const restored = await cache.load();
+    restoring = undefined;
+    if (restored !== undefined && !isForgotten) {
+      ({ state, cursor, asOf } = restored);
+      loaded = cursor !== undefined;
+      notify();
+    }
+    if (listeners.size > 0) start();
+  }
 
   function change(next: DashboardState): void {
     state = next;
@@ -125,12 +140,12 @@ export function createDashboardStore({
     if (isLive()) asOf = client.heardAt;
   }
 
-  function save(): void {
+  function save(leaving = false): void {
     clearTimeout(saveTimer);
     saveTimer = undefined;
     updateCursor();
     // Before the state has arrived, the old cache is better than an empty one.
-    if (loaded && asOf !== undefined && !isForgotten) cache.save({ state, cursor, asOf });
+    if (loaded && asOf !== undefined && !isForgotten) void cache.save({ state, cursor, asOf }, leaving);
   }
 
   function currentView(): RealTimeData {
@@ -163,7 +178,7 @@ export function createDashboardStore({
         notify();
       }),
       client.onLatency(changed),
-      watchPage(page, { onHide: save }),
+      watchPage(page, { onHide: () => save(true) }),
     ];
     subscription = client.subscribe(
       channel,
@@ -187,7 +202,7 @@ export function createDashboardStore({
   }
 
   function stop(): void {
-    save();
+    save(true);
     for (const stopOne of stopWatching) stopOne();
     stopWatching = [];
     subscription?.unsubscribe();
@@ -203,16 +218,16 @@ export function createDashboardStore({
     getSnapshot: () => view,
     subscribe: (listener) => {
       const remove = listeners.add(listener);
-      if (listeners.size === 1) start();
+      if (listeners.size === 1 && restoring === undefined) start();
       return () => {
         const sizeBefore = listeners.size;
         remove();
-        if (listeners.size === 0 && sizeBefore > 0) stop();
+        if (listeners.size === 0 && sizeBefore > 0 && restoring === undefined) stop();
       };
     },
     forget: () => {
       isForgotten = true;
-      cache.clear();
+      return cache.clear();
     },
   };
 }

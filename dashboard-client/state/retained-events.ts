@@ -10,6 +10,9 @@ interface HeldEvent {
   round: number;
 }
 
+/** The retained events of one owner, by topic. */
+export type OwnerEvents = ReadonlyMap<string, HeldEvent>;
+
 interface Retention {
   retained: RetainedEvents;
   /**
@@ -28,9 +31,14 @@ export class RetainedEvents {
     return new RetainedEvents(new Map());
   }
 
-  readonly #owners: ReadonlyMap<string, ReadonlyMap<string, HeldEvent>>;
+  /** @param parts events of different owners */
+  static merged(parts: readonly RetainedEvents[]): RetainedEvents {
+    return new RetainedEvents(new Map(parts.flatMap((part) => [...part.#owners])));
+  }
 
-  private constructor(owners: ReadonlyMap<string, ReadonlyMap<string, HeldEvent>>) {
+  readonly #owners: ReadonlyMap<string, OwnerEvents>;
+
+  private constructor(owners: ReadonlyMap<string, OwnerEvents>) {
     this.#owners = owners;
   }
 
@@ -43,8 +51,9 @@ export class RetainedEvents {
     return this.#owners.has(ownerOf(topic));
   }
 
-  *entries(): IterableIterator<[topic: string, event: DashboardEvent]> {
-    for (const topics of this.#owners.values()) for (const [topic, { event }] of topics) yield [topic, event];
+  /** A change of an owner's events changes the map of this owner, and no other. */
+  owners(): IterableIterator<[owner: string, events: OwnerEvents]> {
+    return this.#owners.entries();
   }
 
   /** @param isNeeded whether a topic is shown; such a topic is displaced last */
@@ -78,7 +87,7 @@ export class RetainedEvents {
     );
   }
 
-  #put(owner: string, topics: ReadonlyMap<string, HeldEvent>): RetainedEvents {
+  #put(owner: string, topics: OwnerEvents): RetainedEvents {
     const owners = new Map(this.#owners);
     if (topics.size === 0) owners.delete(owner);
     else owners.set(owner, topics);

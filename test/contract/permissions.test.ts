@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type CustomChannels, channelsOf, customChannelsSchema } from "../../contract/channels.ts";
+import { type CustomChannels, channelsOf } from "../../contract/channels.ts";
+import { customChannelsSchema } from "../../contract/custom-channels.ts";
 import { CAMERAS_LIMITED, grantsOf, isKnownPermission } from "../../contract/permissions.ts";
 import { filterMatches, topicTree } from "../../contract/topics.ts";
 import { aHostileName, anId, aTopic } from "./arbitraries.ts";

@@ -6,7 +6,7 @@ import sharp from "sharp";
 import { expect, it, onTestFinished } from "vitest";
 import { connectDashboard, JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { addCamera } from "../support/devices.ts";
-import { NODE_24 } from "../support/node-24.ts";
+import { NODE_24 } from "../support/other-runtimes.ts";
 import { installRpicamStill } from "../support/rpicam-still.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 

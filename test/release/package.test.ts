@@ -3,6 +3,7 @@ import { once } from "node:events";
 import {
   chmodSync,
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -11,16 +12,19 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import type { Page } from "playwright-core";
+import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { z } from "zod";
 import { version } from "../../deploy/config/package.ts";
 import { projectFiles, ROOT } from "../house/source-files.ts";
 import { launchBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { BUN, DENO, NODE_24 } from "../support/other-runtimes.ts";
 import { startSkylapse } from "../support/skylapse.ts";
 
 const run = promisify(execFile);
@@ -51,6 +55,31 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(place, { recursive: true, force: true, maxRetries: 5 }));
 
+/** Serves a folder at an origin of its own, which the server allows. */
+async function startOnAnotherOrigin(folder: string, env: Record<string, string> = {}) {
+  const files: Server = createServer((request, response) => {
+    const path = new URL(request.url ?? "/", "http://localhost").pathname;
+    response.setHeader("content-type", path.endsWith(".js") ? "text/javascript" : "text/html");
+    if (existsSync(join(folder, path))) response.end(readFileSync(join(folder, path)));
+    else response.writeHead(404).end();
+  }).listen(0, "127.0.0.1");
+  onTestFinished(() => void files.close());
+  await once(files, "listening");
+  const address = files.address();
+  const origin = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+  const skylapse = await startSkylapse({ env: { JWT_SECRET, ALLOWED_ORIGINS: origin, ...env } });
+  onTestFinished(async () => void (await skylapse.end("SIGKILL")));
+  return { origin, skylapse };
+}
+
+async function openPage(url: string): Promise<Page> {
+  const { browser, end } = await launchBrowser();
+  onTestFinished(() => end());
+  const page = await browser.newPage();
+  await page.goto(url);
+  return page;
+}
+
 async function install(tarball: string): Promise<void> {
   if (INSTALLS) {
     const options = ["--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts"];
@@ -67,7 +96,8 @@ async function install(tarball: string): Promise<void> {
       symlinkSync(join("..", "skylapse-realtime", path), join(modules, ".bin", name));
     }
   }
-  for (const name of ["@types/react", "csstype"]) link(name);
+  // An optional peer, which the application installs.
+  for (const name of ["react", "react-dom", "scheduler", "@types/react", "csstype"]) link(name);
 }
 
 function link(name: string): void {
@@ -157,15 +187,19 @@ describe("a project that installs the package", () => {
     expect(stdout).toBe("loaded\n");
   });
 
-  it("runs the example for Node.js", async () => {
+  it.each([
+    ["Node.js", process.execPath, []],
+    ["Node.js 24", NODE_24, []],
+    ["Deno", DENO, ["run", "--allow-net=127.0.0.1", "--allow-env", "--node-modules-dir=manual", "--no-lock"]],
+    ["Bun", BUN, ["run"]],
+  ])("runs the example for Node.js with %s", async (_name, runtime, args) => {
     const skylapse = await startSkylapse({ env: { JWT_SECRET } });
     onTestFinished(async () => void (await skylapse.end("SIGKILL")));
-    const token = signToken("reader", ["dashboard:read"]);
     const example = join(consumer, "follow.js");
     copyFileSync(join(modules, "skylapse-realtime/deploy/examples/node/follow.js"), example);
-    const program = spawn(process.execPath, [example, skylapse.socket], {
+    const program = spawn(runtime, [...args, example, skylapse.socket], {
       cwd: consumer,
-      env: { PATH: process.env.PATH, SKYLAPSE_TOKEN: token },
+      env: { PATH: process.env.PATH, HOME: place, SKYLAPSE_TOKEN: signToken("reader", ["dashboard:read"]) },
       stdio: ["ignore", "pipe", "inherit"],
     });
     onTestFinished(() => void program.kill("SIGKILL"));
@@ -179,26 +213,26 @@ describe("a project that installs the package", () => {
 
   it("runs the example without a build in a browser, from another origin", async () => {
     copyFileSync(join(modules, "skylapse-realtime/deploy/examples/html/index.html"), join(consumer, "index.html"));
-    const files = createServer((request, response) => {
-      const path = new URL(request.url ?? "/", "http://localhost").pathname;
-      response.setHeader("content-type", path.endsWith(".js") ? "text/javascript" : "text/html");
-      if (existsSync(join(consumer, path))) response.end(readFileSync(join(consumer, path)));
-      else response.writeHead(404).end();
-    }).listen(0, "127.0.0.1");
-    onTestFinished(() => void files.close());
-    await once(files, "listening");
-    const address = files.address();
-    const origin = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
-    const skylapse = await startSkylapse({ env: { JWT_SECRET, ALLOWED_ORIGINS: origin } });
-    onTestFinished(async () => void (await skylapse.end("SIGKILL")));
-    const { browser, end } = await launchBrowser();
-    onTestFinished(() => end());
-    const page = await browser.newPage();
-    await page.goto(`${origin}/index.html?server=${skylapse.socket}`);
+    const { origin, skylapse } = await startOnAnotherOrigin(consumer);
+    const page = await openPage(`${origin}/index.html?server=${skylapse.socket}`);
     await page.fill("#token", signToken("reader", ["dashboard:read"]));
     await page.click("#connect");
     await page.waitForSelector("#events li:has-text('state system.status')");
     expect(await page.textContent("#status")).toBe("connected");
+  });
+
+  it("runs the example for React in a browser, from another origin", async () => {
+    const example = join(consumer, "react-example");
+    cpSync(join(modules, "skylapse-realtime/deploy/examples/react"), example, { recursive: true });
+    await build({ root: example, base: "./", logLevel: "error" });
+    const { origin, skylapse } = await startOnAnotherOrigin(join(example, "dist"), { SIMULATOR: "1" });
+    const page = await openPage(`${origin}/index.html?server=${skylapse.socket}`);
+    await page.fill("input[name=token]", signToken("operator", ["dashboard:read", "camera:control"]));
+    await page.click("button");
+    const camera = page.locator("li", { hasText: ": online" });
+    await camera.getByRole("button").click();
+    await page.waitForSelector("li:has-text('succeeded')");
+    expect(await page.textContent("[role=status]")).toBe("connected, live");
   });
 
   it("has the commands", async () => {

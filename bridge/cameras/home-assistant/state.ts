@@ -10,7 +10,7 @@ import {
   resourcesSchema,
   storageSchema,
 } from "../../../contract/events.ts";
-import type { HomeAssistantState } from "../../../contract/home-assistant.ts";
+import type { HomeAssistantState } from "../../../contract/home-assistant-state.ts";
 import { PRESENCE_STATE, type TopicTree } from "../../../contract/topics.ts";
 import { dataOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";

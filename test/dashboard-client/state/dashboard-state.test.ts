@@ -53,7 +53,8 @@ const job = (status: string, progress: number, name = "j1"): DashboardEvent =>
     ...{ event: "job.progress", topic: `processing/farm/jobs/${name}` },
     data: { job: name, type: "timelapse_assembly", status, progress },
   });
-const topicsOf = ({ retained }: DashboardState): string[] => [...retained.entries()].map(([topic]) => topic);
+const topicsOf = ({ retained }: DashboardState): string[] =>
+  [...retained.owners()].flatMap(([, events]) => [...events.keys()]);
 const cleared = (topic: string): DashboardEvent => event({ event: "state.cleared", topic, data: null });
 
 import { MAX_OWNERS, MAX_TOPICS_PER_OWNER } from "../../../dashboard-client/state/retained-events.ts";

@@ -6,23 +6,44 @@ import {
   type DashboardStore,
   type DashboardStoreOptions,
 } from "../../../dashboard-client/state/dashboard-store.ts";
-import { MAX_CACHED_EVENTS, type TextStorage } from "../../../dashboard-client/state/offline-cache.ts";
+import { MAX_CACHED_EVENTS } from "../../../dashboard-client/state/offline-cache.ts";
+import type { StateStorage } from "../../../dashboard-client/state/state-storage.ts";
 import { afterTest, connect, serve, until } from "../support/harness.ts";
 import type { ProtocolServer } from "../support/protocol-server.ts";
 
-function memory(): TextStorage & { values: Map<string, string>; writes: number } {
-  const values = new Map<string, string>();
+interface Memory extends StateStorage {
+  scopes: Map<string, Map<string, unknown>>;
+  writes: number;
+  /** The rows that the last write changed. */
+  lastWrite: string[];
+}
+
+function memory(): Memory {
+  const scopes = new Map<string, Map<string, unknown>>();
   return {
-    values,
+    scopes,
     writes: 0,
-    getItem: (key) => values.get(key) ?? null,
-    setItem(key, value) {
+    lastWrite: [],
+    read: async (scope) => new Map(scopes.get(scope)),
+    async update(scope, head, change) {
+      const held = scopes.get(scope) ?? new Map();
+      const changed = change(held.get(head));
+      if (changed === undefined) return;
+      const rows = new Map(changed.replacesAll ? [] : held);
+      for (const [row, value] of changed.rows) {
+        if (value === undefined) rows.delete(row);
+        else rows.set(row, structuredClone(value));
+      }
+      scopes.set(scope, rows);
       this.writes++;
-      values.set(key, value);
+      this.lastWrite = [...changed.rows.keys()];
     },
-    removeItem: (key) => values.delete(key),
+    clear: async (scope) => void scopes.delete(scope),
   };
 }
+
+const SCOPE = "skylapse:dashboard";
+const head = (storage: Memory): Record<string, unknown> => Object(storage.scopes.get(SCOPE)?.get("head"));
 
 interface Page {
   store: DashboardStore;
@@ -33,7 +54,7 @@ interface Page {
 }
 
 /** Opens a page: with its own client and store, and with the browser's storage. */
-function open(server: ProtocolServer, storage: TextStorage, options: Partial<DashboardStoreOptions> = {}): Page {
+function open(server: ProtocolServer, storage: StateStorage, options: Partial<DashboardStoreOptions> = {}): Page {
   const problems: Problem[] = [];
   const page = {
     window: new EventTarget(),
@@ -58,7 +79,9 @@ function open(server: ProtocolServer, storage: TextStorage, options: Partial<Das
   };
 }
 
+const HEAD = { v: 2, asOf: 1, events: [], gaps: [], writer: "a", savedAt: 1 };
 const live = ({ store }: Page): Promise<void> => until(() => store.getSnapshot().live);
+const restored = ({ store }: Page): Promise<void> => until(() => store.getSnapshot().loaded);
 const positions = ({ store }: Page): number[] => store.getSnapshot().events.map(({ position }) => position);
 const presence = (server: ProtocolServer, status: string): DashboardEvent =>
   server.publish({
@@ -97,6 +120,7 @@ describe("a reload", () => {
     first.leave();
     await server.stop();
     const second = open(server, storage);
+    await restored(second);
     const data = second.store.getSnapshot();
     expect(data).toMatchObject({ live: false, loaded: true, lastEventAt: seen.timestamp, newEvents: 0 });
     expect(data.asOf).toBeLessThanOrEqual(before);
@@ -108,7 +132,9 @@ describe("a reload", () => {
     await until(() => second.store.getSnapshot().connection.cause !== undefined);
     expect(second.store.getSnapshot().asOf).toBe(data.asOf);
     second.leave();
-    expect(open(server, storage).store.getSnapshot().asOf).toBe(data.asOf);
+    const third = open(server, storage);
+    await restored(third);
+    expect(third.store.getSnapshot().asOf).toBe(data.asOf);
   });
 
   it("starts with the state and shows a gap if the server has another journal", async () => {
@@ -130,6 +156,7 @@ describe("a reload", () => {
     expect(second.store.getSnapshot().activity[0]).toMatchObject({ kind: "gap" });
     second.leave();
     const third = open(server, storage);
+    await restored(third);
     expect(third.store.getSnapshot().activity.map(({ kind }) => kind)).toEqual(["gap", "event", "event"]);
   });
 
@@ -142,58 +169,103 @@ describe("a reload", () => {
     await until(() => positions(first)[0] === MAX_CACHED_EVENTS + 30);
     first.leave();
     await server.stop();
-    const events = open(server, storage).store.getSnapshot().events;
+    const second = open(server, storage);
+    await restored(second);
+    const events = second.store.getSnapshot().events;
     expect(events).toHaveLength(MAX_CACHED_EVENTS);
     expect(events[0]).toMatchObject({ position: MAX_CACHED_EVENTS + 30, timestamp: "2026-03-01T06:30:00.000Z" });
   });
 
   it.each([
     ["nothing", undefined],
-    ["no JSON", "{"],
-    ["something else", '{"v":1}'],
-    ["another version's", '{"v":2,"asOf":1,"state":[],"events":[],"gaps":[]}'],
-  ])("requests the whole state if the storage holds %s", async (_what, text) => {
+    ["something else", new Map([["head", { v: 2 }]])],
+    ["another version's", new Map([["head", { v: 3, asOf: 1, events: [], gaps: [], writer: "a", savedAt: 1 }]])],
+    ["rows without a head", new Map([["cameras/north", []]])],
+    [
+      "a damaged row",
+      new Map<string, unknown>([
+        ["head", HEAD],
+        ["cameras/north", [{ type: "dashboard_event" }]],
+      ]),
+    ],
+  ])("requests the whole state if the storage holds %s", async (_what, rows) => {
     const server = await serve();
     const storage = memory();
-    if (text !== undefined) storage.setItem("skylapse:dashboard", text);
+    if (rows !== undefined) storage.scopes.set(SCOPE, rows);
     const page = open(server, storage);
     await live(page);
     expect((await server.connections[0]?.next("subscribe"))?.since).toBeUndefined();
-    expect(page.problems.map(({ kind }) => kind)).toEqual(text === undefined ? [] : ["storage"]);
-  });
-
-  it("requests the whole state if the state was too large for the cache", async () => {
-    const server = await serve();
-    const storage = memory();
-    const first = open(server, storage);
-    await live(first);
-    for (let index = 0; index < 30; index++)
-      server.publish({ camera: "north", topic: `cameras/north/state/s${index}`, data: { text: "x".repeat(40_000) } });
-    server.publish({});
-    await until(() => positions(first).length === 31);
-    first.store.getSnapshot();
-    first.leave();
-    expect(storage.values.get("skylapse:dashboard")).not.toContain("cursor");
+    expect(page.problems.map(({ kind }) => kind)).toEqual(rows === undefined ? [] : ["storage"]);
   });
 
   it("works without a storage, and with a full storage", async () => {
     const server = await serve();
-    const full = {
-      ...memory(),
-      setItem: () => {
-        throw new Error("quota");
-      },
-    };
+    const full: StateStorage = { ...memory(), update: () => Promise.reject(new Error("quota")) };
     const page = open(server, full);
     await live(page);
     server.publish({});
     await until(() => positions(page).length === 1);
     page.hide();
     page.hide();
+    await until(() => page.problems.length > 0);
+    page.hide();
     expect(page.problems).toEqual([
       { kind: "storage", message: "the state is no longer cached for reloads", detail: new Error("quota") },
     ]);
     await live(open(server, memory(), { storage: null }));
+  });
+
+  it("writes only the rows that have changed, and deletes those of removed cameras", async () => {
+    const server = await serve();
+    const storage = memory();
+    const page = open(server, storage);
+    await live(page);
+    const about = (camera: string, data: unknown): DashboardEvent =>
+      server.publish({ event: "camera.about", camera, topic: `cameras/${camera}/about`, data });
+    for (let index = 0; index < 20; index++) about(`c${index}`, { model: "a" });
+    await until(() => page.store.getSnapshot().cameras.size === 20);
+    page.hide();
+    await until(() => storage.lastWrite.length === 21);
+    about("c7", { model: "b" });
+    about("c9", null);
+    await until(() => page.store.getSnapshot().cameras.size === 19);
+    page.hide();
+    await until(() => storage.writes === 2);
+    expect(storage.lastWrite).toEqual(["cameras/c7", "cameras/c9", "head"]);
+    expect(storage.scopes.get(SCOPE)?.size).toBe(20);
+  });
+
+  it("lets one of two pages write, and the other one take over after the first", async () => {
+    const server = await serve();
+    const storage = memory();
+    const first = open(server, storage);
+    await live(first);
+    const second = open(server, storage, { saveIntervalMs: 1 });
+    await live(second);
+    await until(() => storage.writes > 0);
+    const { writer } = head(storage);
+    presence(server, "online");
+    await until(() => positions(first).length === 1 && positions(second).length === 1);
+    await until(() => Object(head(storage).cursor).position === 1);
+    const before = storage.writes;
+    first.hide();
+    await new Promise(setImmediate);
+    expect(storage.writes).toBe(before);
+    second.hide();
+    await until(() => head(storage).savedAt === 0);
+    expect(head(storage).writer).toBe(writer);
+    first.hide();
+    await until(() => head(storage).writer !== writer);
+    expect(storage.lastWrite).toEqual(["cameras/north", "head"]);
+    // The second page must not add its rows to those of the first page, which has another cursor.
+    storage.scopes.get(SCOPE)?.set("head", { ...head(storage), savedAt: Date.now() });
+    const taken = storage.writes;
+    second.hide();
+    await new Promise(setImmediate);
+    expect(storage.writes).toBe(taken);
+    storage.scopes.get(SCOPE)?.set("head", { ...head(storage), savedAt: Date.now() - 6_000 });
+    second.hide();
+    await until(() => head(storage).writer === writer);
   });
 
   it("finds nothing after the page has deleted its cache", async () => {
@@ -202,10 +274,10 @@ describe("a reload", () => {
     const first = open(server, storage);
     await live(first);
     first.hide();
-    expect(storage.values.size).toBe(1);
-    first.store.forget();
+    expect(storage.scopes.size).toBe(1);
+    await first.store.forget();
     first.leave();
-    expect(storage.values.size).toBe(0);
+    expect(storage.scopes.size).toBe(0);
   });
 });
 
@@ -222,7 +294,7 @@ describe("the store", () => {
       await until(() => positions(page)[0] === index + 1);
     }
     expect(storage.writes - before).toBeLessThanOrEqual(Math.ceil((Date.now() - since) / 50) + 1);
-    await until(() => storage.values.get("skylapse:dashboard")?.includes('"position":200') ?? false);
+    await until(() => Object(head(storage).cursor).position === 200);
   });
 
   it("is not live from the loss of the connection until it has caught up, and says since when it is not live", async () => {

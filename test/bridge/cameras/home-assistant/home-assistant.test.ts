@@ -2,11 +2,8 @@ import { beforeEach, expect, it, onTestFinished, vi } from "vitest";
 import { startHomeAssistant } from "../../../../bridge/cameras/home-assistant/home-assistant.ts";
 import type { Watcher } from "../../../../bridge/cameras/watcher.ts";
 import type { Presence } from "../../../../contract/events.ts";
-import {
-  discoveryTopic,
-  type HomeAssistantState,
-  homeAssistantStateSchema,
-} from "../../../../contract/home-assistant.ts";
+import { discoveryTopic } from "../../../../contract/home-assistant.ts";
+import { type HomeAssistantState, homeAssistantStateSchema } from "../../../../contract/home-assistant-state.ts";
 import { DEFAULT_TOPIC_ROOT, topicTree } from "../../../../contract/topics.ts";
 import { smallJpeg } from "../../../support/jpeg.ts";
 import { type RecordingLink, recordingLink } from "../../support/recording-link.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { homeAssistantState, type RetainedTopics } from "../../../../bridge/cameras/home-assistant/state.ts";
 import { CAMERA_ALERTS, presenceSchema } from "../../../../contract/events.ts";
-import { homeAssistantStateSchema } from "../../../../contract/home-assistant.ts";
+import { homeAssistantStateSchema } from "../../../../contract/home-assistant-state.ts";
 
 const NOTHING: RetainedTopics = { about: undefined, states: new Map(), alerts: new Map() };
 const stateOf = (topics: Partial<RetainedTopics>, lastCapture?: number) =>
