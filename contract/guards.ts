@@ -19,6 +19,12 @@ export function strict<Value extends object>(guards: Guards<Value>): Guard<Value
   return refined(object(guards), (value) => Object.keys(value).every((member) => Object.hasOwn(guards, member)));
 }
 
+/** @throws {TypeError} the value is not valid */
+export function checked<Value>(isValid: Guard<Value>, value: unknown): Value {
+  if (!isValid(value)) throw new TypeError("The value does not have the expected form");
+  return value;
+}
+
 export function optional<Value>(isValid: Guard<Value>): Guard<Value | undefined> {
   return (value): value is Value | undefined => value === undefined || isValid(value);
 }

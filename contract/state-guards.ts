@@ -129,6 +129,23 @@ export const isPreviewUpdated: Guard<events.PreviewUpdated> = object({
   taken_at: time,
 });
 
+/** `previewListSchema` */
+export const isPreviewList: Guard<events.PreviewList> = object({
+  camera: isIdText,
+  total: whole(0),
+  previews: list(
+    object<events.PreviewList["previews"][number]>({
+      capture: isIdText,
+      taken_at: isTimestamp,
+      url: text(),
+      etag: text(),
+      size_bytes: whole(1),
+    }),
+    Number.POSITIVE_INFINITY,
+  ),
+  next: optional(text()),
+});
+
 /** `environmentSchema` */
 export const isEnvironment: Guard<events.Environment> = object({
   sun_elevation: number(),
@@ -218,7 +235,7 @@ export const isAlertNote: Guard<events.AlertNoteData> = object({
 });
 
 /** `linkGapSchema` */
-const isLinkGap: Guard<events.LinkGap> = object({
+export const isLinkGap: Guard<events.LinkGap> = object({
   reason: oneOf("dropped", "missing"),
   count: whole(1),
   from: isTimestamp,

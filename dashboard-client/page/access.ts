@@ -1,4 +1,4 @@
-import { z } from "zod";
+import { checked, isPositive, object, optional, text } from "../../contract/guards.ts";
 import { TokenRefusedError } from "../client/errors.ts";
 import type { TextStorage } from "../state/offline-cache.ts";
 
@@ -9,15 +9,27 @@ const LOGIN_NAME = "skylapse:login";
 const EXPIRY_MARGIN_MS = 30_000;
 const TIMEOUT_MS = 15_000;
 
-const tokenSchema = z.object({ token: z.string().min(1), expires_in: z.number().positive() });
-const loginSchema = tokenSchema.extend({ user_id: z.string(), refresh_token: z.string().min(1) });
-const refusalSchema = z.object({ error: z.object({ message: z.string() }) });
-const keptSchema = z.object({
-  userId: z.string(),
+interface Token {
+  token: string;
+  /** Seconds. */
+  expires_in: number;
+}
+
+interface KeptLogin {
+  userId: string;
   /** Undefined after the session has ended. */
-  refreshToken: z.string().optional(),
+  refreshToken?: string;
+}
+
+const TOKEN = { token: text(), expires_in: isPositive };
+const isToken = object<Token>(TOKEN);
+const isLogin = object<Token & { user_id: string; refresh_token: string }>({
+  ...TOKEN,
+  user_id: text(),
+  refresh_token: text(),
 });
-type KeptLogin = z.infer<typeof keptSchema>;
+const isRefusal = object<{ error: { message: string } }>({ error: object<{ message: string }>({ message: text() }) });
+const isKept = object<KeptLogin>({ userId: text(), refreshToken: optional(text()) });
 
 interface AccessOptions {
   /** The address of the server, such as `location.href`. */
@@ -113,16 +125,16 @@ export class Access {
     const answer = await this.#post("auth/token", OPEN_REQUEST);
     if (answer.status === 401 || answer.status === 403) throw new TokenRefusedError("Sign in to see the cameras");
     if (!answer.ok) throw new Error(await reasonOf(answer));
-    return this.#take(tokenSchema.parse(await answer.json()));
+    return this.#take(checked(isToken, await answer.json()));
   }
 
   async #logIn(answer: Response): Promise<string> {
-    const { user_id: userId, refresh_token: refreshToken, ...token } = loginSchema.parse(await answer.json());
+    const { user_id: userId, refresh_token: refreshToken, ...token } = checked(isLogin, await answer.json());
     this.#keep({ userId, refreshToken });
     return this.#take(token);
   }
 
-  #take({ token, expires_in }: z.infer<typeof tokenSchema>): string {
+  #take({ token, expires_in }: Token): string {
     this.#token = token;
     this.#expiresAt = Date.now() + expires_in * 1000;
     return token;
@@ -139,10 +151,11 @@ export class Access {
 
   /** Reads the storage each time, because another tab may have changed the login. */
   #login(): KeptLogin | undefined {
-    const text = this.#storageFailed ? undefined : this.#withStorage((storage) => storage.getItem(LOGIN_NAME));
-    if (text === undefined) return this.#kept;
+    const stored = this.#storageFailed ? undefined : this.#withStorage((storage) => storage.getItem(LOGIN_NAME));
+    if (stored === undefined) return this.#kept;
     try {
-      return keptSchema.safeParse(JSON.parse(text ?? "null")).data;
+      const kept: unknown = JSON.parse(stored ?? "null");
+      return isKept(kept) ? kept : undefined;
     } catch {
       return undefined;
     }
@@ -169,6 +182,6 @@ export class Access {
 }
 
 async function reasonOf(answer: Response): Promise<string> {
-  const said = refusalSchema.safeParse(await answer.json().catch(() => undefined));
-  return said.success ? said.data.error.message : `The server did not issue a token (HTTP ${answer.status})`;
+  const said: unknown = await answer.json().catch(() => undefined);
+  return isRefusal(said) ? said.error.message : `The server did not issue a token (HTTP ${answer.status})`;
 }

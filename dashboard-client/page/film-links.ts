@@ -1,7 +1,7 @@
-import { z } from "zod";
+import { checked, object, text } from "../../contract/guards.ts";
 import type { Access } from "./access.ts";
 
-const linkSchema = z.object({ token: z.string().min(1) });
+const isLink = object<{ token: string }>({ token: text() });
 
 /** Opens the films that processing services have made. A browser that plays a film sends no token in a header. */
 export class FilmLinks {
@@ -32,7 +32,7 @@ export class FilmLinks {
     if (camera === undefined || !film.startsWith(`${camera}.`)) return address.href;
     const answer = await this.#access.post(["cameras", camera, "films", film, "link"].join("/"));
     if (!answer.ok) throw new Error(`The film could not be opened (HTTP ${answer.status})`);
-    address.searchParams.set("token", linkSchema.parse(await answer.json()).token);
+    address.searchParams.set("token", checked(isLink, await answer.json()).token);
     return address.href;
   }
 }

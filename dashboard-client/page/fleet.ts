@@ -1,5 +1,5 @@
 import { useEffect, useState } from "react";
-import { z } from "zod";
+import { checked, type Guard, isObject, number, object } from "../../contract/guards.ts";
 import type { Access } from "./access.ts";
 import { useServices } from "./services.tsx";
 
@@ -11,7 +11,9 @@ const SETTLE_MS = 2000;
 const AGAIN_MS = 60_000;
 const TIMEOUT_MS = 15_000;
 
-const answerSchema = z.object({ total: z.number(), counts: z.record(z.string(), z.number()) });
+const isCounts: Guard<Record<string, number>> = (value): value is Record<string, number> =>
+  isObject(value) && Object.values(value).every(number());
+const isAnswer = object<{ total: number; counts: Record<string, number> }>({ total: number(), counts: isCounts });
 
 export interface FleetCounts {
   total: number;
@@ -33,7 +35,7 @@ async function requestCounts(base: string, access: Access, signal: AbortSignal):
   const url = new URL("cameras?limit=1", base);
   const answer = await access.get(url, AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]));
   if (!answer.ok) throw new Error(`The cameras could not be counted (HTTP ${answer.status})`);
-  const { total, counts } = answerSchema.parse(await answer.json());
+  const { total, counts } = checked(isAnswer, await answer.json());
   return { total, online: counts.online ?? 0, offline: (counts.offline ?? 0) + (counts.overslept ?? 0) };
 }
 

@@ -1,5 +1,3 @@
-import "./no-eval.ts";
-
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { createClient } from "../client/client.ts";

@@ -1,4 +1,6 @@
-import { type PreviewList, previewListSchema } from "../../contract/events.ts";
+import type { PreviewList } from "../../contract/events.ts";
+import { checked } from "../../contract/guards.ts";
+import { isPreviewList } from "../../contract/state-guards.ts";
 import type { Access } from "./access.ts";
 
 /** A picture in the memory of this page. Call `release` when the picture disappears. */
@@ -42,7 +44,7 @@ export class Pictures {
     const url = this.#address(["cameras", camera, "previews"]);
     url.searchParams.set("frames", String(frames));
     const response = await this.#get(url, signal);
-    return previewListSchema.parse(await response.json());
+    return checked(isPreviewList, await response.json());
   }
 
   async #picture(path: readonly string[], signal: AbortSignal): Promise<Picture> {

@@ -1,9 +1,9 @@
 import { useEffect, useState } from "react";
-import { z } from "zod";
+import { checked, isFlag, object, optional, text } from "../../contract/guards.ts";
 import type { ConnectionView } from "../state/dashboard-store.ts";
 
 const TIMEOUT_MS = 15_000;
-const answerSchema = z.object({ allowed: z.boolean(), message: z.string().optional() });
+const isAnswer = object<{ allowed: boolean; message?: string }>({ allowed: isFlag, message: optional(text()) });
 
 /**
  * The setting that an operator must change, if the server refuses pages from this address. The page asks by HTTP, because
@@ -22,7 +22,7 @@ export function useRefusedOrigin(
     const url = new URL("allowed-origin", base);
     url.searchParams.set("origin", location.origin);
     fetch(url, { signal: AbortSignal.any([ending.signal, AbortSignal.timeout(TIMEOUT_MS)]) })
-      .then(async (answer) => answerSchema.parse(await answer.json()))
+      .then(async (answer) => checked(isAnswer, await answer.json()))
       .then(({ allowed, message }) => {
         if (!allowed && !ending.signal.aborted) setAdvice(message);
       })

@@ -86,6 +86,13 @@ const PAIRS: Record<string, [guard: Guard<unknown>, schema: z.ZodType, full: obj
     ...([guards.isPreviewUpdated, events.previewUpdatedSchema] as const),
     { capture: "a", url: "/x", etag: "e", size_bytes: 1, taken_at: T },
   ],
+  "list of previews": [
+    ...([guards.isPreviewList, events.previewListSchema] as const),
+    {
+      ...{ camera: "a", total: 1, next: "/x" },
+      previews: [{ capture: "a", taken_at: T, url: "/x", etag: "e", size_bytes: 1 }],
+    },
+  ],
   environment: [
     ...([guards.isEnvironment, events.environmentSchema] as const),
     {

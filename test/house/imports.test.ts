@@ -25,6 +25,13 @@ describe.each(PARTS)("%s", (part) => {
   });
 });
 
+describe("dashboard-client", () => {
+  it("imports no zod, which would be a sixth of the page", () => {
+    const strays = sourceFiles("dashboard-client").filter(({ packages }) => packages.includes("zod"));
+    expect(strays.map(({ path }) => path)).toEqual([]);
+  });
+});
+
 describe("contract", () => {
   it("imports zod only, because browsers load it; the planner of captures also imports suncalc", () => {
     const strays = sourceFiles("contract").filter(({ path, packages }) =>

@@ -1,6 +1,6 @@
-import { z } from "zod";
-import { alertSchema, captureCompletedSchema, jobSchema, linkGapSchema } from "../../../contract/events.ts";
+import { object, text } from "../../../contract/guards.ts";
 import type { DashboardEvent } from "../../../contract/socket-messages.ts";
+import { isAlert, isCaptureCompleted, isJob, isLinkGap } from "../../../contract/state-guards.ts";
 import type { IconName } from "../components/icon.tsx";
 import { alertName } from "./alert-text.ts";
 import type { Tone } from "./camera-status.ts";
@@ -58,7 +58,7 @@ export interface Reader {
 }
 
 const ALERT_TONES = { critical: "bad", warning: "warn", info: "quiet" } as const;
-const clearedSchema = z.object({ alert: z.string() });
+const isCleared = object<{ alert: string }>({ alert: text() });
 
 /** An event in words. The text of an unknown event is its name and the simple fields of its data. */
 export function eventText(event: DashboardEvent, reader: Reader = { timeZone: undefined, now: Date.now() }): EventText {
@@ -68,32 +68,26 @@ export function eventText(event: DashboardEvent, reader: Reader = { timeZone: un
 }
 
 function special({ event, data }: DashboardEvent): Partial<EventText> {
-  const job = event.startsWith("job.") ? jobSchema.safeParse(data).data : undefined;
-  if (job !== undefined) {
-    const what = t(job.type === "timelapse_assembly" ? "eventDetail.timelapse" : "eventDetail.images");
-    return { title: t(`eventDetail.${job.status}`, { what }) };
+  if (event.startsWith("job.") && isJob(data)) {
+    const what = t(data.type === "timelapse_assembly" ? "eventDetail.timelapse" : "eventDetail.images");
+    return { title: t(`eventDetail.${data.status}`, { what }) };
   }
-  const alert = event === "alert.raised" ? alertSchema.safeParse(data).data : undefined;
-  if (alert !== undefined) return { title: alert.message, tone: ALERT_TONES[alert.severity] };
-  const cleared = event === "alert.cleared" ? clearedSchema.safeParse(data).data : undefined;
-  if (cleared !== undefined) return { title: t("eventDetail.ended", { alert: lowerFirst(alertName(cleared.alert)) }) };
-  const gap = event === "link.gap" ? linkGapSchema.safeParse(data).data : undefined;
-  if (gap !== undefined) return { title: gapTitle(gap), tone: gap.filled === true ? "good" : "warn" };
+  if (event === "alert.raised" && isAlert(data)) return { title: data.message, tone: ALERT_TONES[data.severity] };
+  if (event === "alert.cleared" && isCleared(data))
+    return { title: t("eventDetail.ended", { alert: lowerFirst(alertName(data.alert)) }) };
+  if (event === "link.gap" && isLinkGap(data))
+    return { title: gapTitle(data), tone: data.filled === true ? "good" : "warn" };
   return {};
 }
 
 function detail({ event, data }: DashboardEvent, { timeZone, now }: Reader): string {
-  const gap = event === "link.gap" ? linkGapSchema.safeParse(data).data : undefined;
-  if (gap !== undefined) return gapSpan(gap, timeZone, now);
-  if (event === "capture.completed") {
-    const capture = captureCompletedSchema.safeParse(data).data;
-    if (capture !== undefined) return `${capture.width} × ${capture.height} · ${formatBytes(capture.size_bytes)}`;
-  }
-  if (event.startsWith("job.")) {
-    const job = jobSchema.safeParse(data).data;
-    if (job?.status === "failed") return job.error ?? "";
-    if (job?.status === "processing") return `${Math.round(job.progress)} %`;
-    if (job !== undefined) return job.simulated === true ? t("eventDetail.simulated") : (job.outputs?.join(", ") ?? "");
+  if (event === "link.gap" && isLinkGap(data)) return gapSpan(data, timeZone, now);
+  if (event === "capture.completed" && isCaptureCompleted(data))
+    return `${data.width} × ${data.height} · ${formatBytes(data.size_bytes)}`;
+  if (event.startsWith("job.") && isJob(data)) {
+    if (data.status === "failed") return data.error ?? "";
+    if (data.status === "processing") return `${Math.round(data.progress)} %`;
+    return data.simulated === true ? t("eventDetail.simulated") : (data.outputs?.join(", ") ?? "");
   }
   if (event.startsWith("alert.") || event.startsWith("camera.")) return "";
   return plain(data);
