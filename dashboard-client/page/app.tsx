@@ -29,6 +29,8 @@ interface AppProps {
 export function App({ onRestart }: AppProps): ReactNode {
   const { language, clock } = usePreferences();
   const [shown, setShown] = useState<string>();
+  // Here, so that the dialog stays open when its own choice mounts the page again.
+  const dialog = useState(false);
   useEffect(() => {
     const next = language === "auto" ? preferredLanguage() : language;
     void setLanguage(next)
@@ -42,7 +44,7 @@ export function App({ onRestart }: AppProps): ReactNode {
   if (shown === undefined) return null;
   return (
     <Router key={shown} hook={useHashPath} searchHook={useHashSearch}>
-      <Page onRestart={onRestart} />
+      <Page onRestart={onRestart} dialog={dialog} />
     </Router>
   );
 }
@@ -53,12 +55,16 @@ const pagePart = ({ live, connection: { stopped, cause } }: RealTimeData) => ({
   reason: cause?.reason,
 });
 
-function Page({ onRestart }: AppProps): ReactNode {
+interface PageProps extends AppProps {
+  /** Whether the preferences are shown, as from `useState`. */
+  dialog: [boolean, (open: boolean) => void];
+}
+
+function Page({ onRestart, dialog: [dialogOpen, setDialogOpen] }: PageProps): ReactNode {
   const { access, client } = useServices();
   const store = useDashboardStore(DASHBOARD);
   const { live, mustSignIn, reason } = useDashboard(pagePart);
   const [signedIn, setSignedIn] = useState(access.signedIn);
-  const [dialogOpen, setDialogOpen] = useState(false);
   useShortcuts(useVisiblePlaces(), () => setDialogOpen(true));
 
   const signIn = async (userId: string, password: string): Promise<void> => {

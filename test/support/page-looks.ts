@@ -1,0 +1,59 @@
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import type { Page } from "playwright-core";
+import { expect } from "vitest";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta.url));
+
+const SIZES = [
+  { width: 390, height: 844 },
+  { width: 1280, height: 800 },
+  { width: 2560, height: 1440 },
+];
+const SCHEMES = ["light", "dark"] as const;
+
+/**
+ * Checks the shown place on a phone, a laptop and a large screen, light and dark: nothing is wider than the window, and
+ * axe finds nothing serious. Writes screenshots to `dist/screenshots`.
+ * @param name of the screenshots, such as `alerts`: `alerts-390-light.png`
+ */
+export async function expectGoodLooks(page: Page, name: string): Promise<void> {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  for (const colorScheme of SCHEMES) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    await page.locator(`html[data-theme="${colorScheme}"]`).waitFor();
+    for (const size of SIZES) {
+      await page.setViewportSize(size);
+      const label = `${name}-${size.width}-${colorScheme}`;
+      await page.screenshot({ path: `${SCREENSHOTS}${label}.png` });
+      expect([label, await widthOutside(page)]).toEqual([label, 0]);
+      // The rules do not depend on the width, except for the two forms of the navigation.
+      if (size.width <= 1280) expect([label, await seriousFindings(page)]).toEqual([label, []]);
+    }
+  }
+}
+
+/** How far the page can be scrolled sideways, in pixels. */
+function widthOutside(page: Page): Promise<number> {
+  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+}
+
+interface AxeResults {
+  violations: { id: string; impact?: string | null; nodes: { html: string; failureSummary?: string }[] }[];
+}
+
+/** The rules of axe-core that the page breaks, of the impacts serious and critical. */
+export async function seriousFindings(page: Page): Promise<string[]> {
+  // The content security policy of the page forbids scripts in the page, but not those of the debugger.
+  if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(AXE);
+  const results = (await page.evaluate(
+    `axe.run({ resultTypes: ["violations"], iframes: false, preload: false })`,
+  )) as AxeResults;
+  return results.violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(
+      ({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("\n")}`,
+    );
+}
