@@ -2,11 +2,13 @@ import type { PreviewList } from "../../contract/events.ts";
 import { checked } from "../../contract/guards.ts";
 import { isPreviewList } from "../../contract/state-guards.ts";
 import type { Access } from "./access.ts";
+import type { PictureWidth } from "./picture-width.ts";
 
 /** A picture in the memory of this page. Call `release` when the picture disappears. */
 export interface Picture {
   /** A `blob:` address, because an `<img>` cannot send a token. */
   src: string;
+  /** The etag of the whole picture, also for a thumbnail. */
   etag: string | undefined;
   /** When the server received the picture, milliseconds since 1970. */
   receivedAt: number | undefined;
@@ -31,12 +33,12 @@ export class Pictures {
   }
 
   /** The latest picture, already decoded, so that it appears without flicker. */
-  latest(camera: string, signal: AbortSignal): Promise<Picture> {
-    return this.#picture(["cameras", camera, "latest.jpg"], signal);
+  latest(camera: string, signal: AbortSignal, width?: PictureWidth): Promise<Picture> {
+    return this.#picture(["cameras", camera, "latest.jpg"], signal, width);
   }
 
-  frame(camera: string, capture: string, signal: AbortSignal): Promise<Picture> {
-    return this.#picture(["cameras", camera, "previews", `${capture}.jpg`], signal);
+  frame(camera: string, capture: string, signal: AbortSignal, width?: PictureWidth): Promise<Picture> {
+    return this.#picture(["cameras", camera, "previews", `${capture}.jpg`], signal, width);
   }
 
   /** At most `frames` pictures, spread over the last 48 hours, newest first. */
@@ -47,8 +49,10 @@ export class Pictures {
     return checked(isPreviewList, await response.json());
   }
 
-  async #picture(path: readonly string[], signal: AbortSignal): Promise<Picture> {
-    const response = await this.#get(this.#address(path), signal);
+  async #picture(path: readonly string[], signal: AbortSignal, width: PictureWidth | undefined): Promise<Picture> {
+    const url = this.#address(path);
+    if (width !== undefined) url.searchParams.set("width", String(width));
+    const response = await this.#get(url, signal);
     const src = URL.createObjectURL(await response.blob());
     const release = (): void => URL.revokeObjectURL(src);
     try {
@@ -59,7 +63,8 @@ export class Pictures {
       const receivedAt = Date.parse(response.headers.get("last-modified") ?? "");
       return {
         src,
-        etag: response.headers.get("etag") ?? undefined,
+        // The etag of a thumbnail is that of its picture with the width at the end.
+        etag: response.headers.get("etag")?.replace(`-${width}"`, '"'),
         receivedAt: Number.isNaN(receivedAt) ? undefined : receivedAt,
         takenAt: response.headers.get("x-taken-at") ?? undefined,
         width: image.naturalWidth,

@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from "react";
+import type { PictureWidth } from "./picture-width.ts";
 import { NoPictureYetError, type Picture, type Pictures } from "./pictures.ts";
 
 const RETRY_MS = 5000;
@@ -16,15 +17,18 @@ const NOTHING: LatestPicture = { picture: undefined, status: "loading" };
 /**
  * The latest picture of a camera, loaded at the start, after a reconnect, and when `version` (the etag of the latest
  * preview) changes. At most two pictures of a camera are in memory.
+ * @param width of a thumbnail; the first value stays. Default: the picture itself
  */
 export function useLatestPicture(
   pictures: Pictures,
   camera: string,
   version: string | undefined,
   live: boolean,
+  width?: PictureWidth,
 ): LatestPicture {
   const [shown, setShown] = useState<LatestPicture>(NOTHING);
   const held = useRef<LatestPicture>(NOTHING);
+  const [size] = useState(width);
 
   useEffect(() => {
     if (version !== undefined && version === held.current.picture?.etag) return;
@@ -36,7 +40,7 @@ export function useLatestPicture(
     };
     const load = async (): Promise<void> => {
       try {
-        show(replaced(held.current, await pictures.latest(camera, ending.signal)));
+        show(replaced(held.current, await pictures.latest(camera, ending.signal, size)));
       } catch (error) {
         if (ending.signal.aborted) return;
         // While there is no connection, an earlier answer that there is no picture remains valid.
@@ -51,7 +55,7 @@ export function useLatestPicture(
       clearTimeout(retry);
       ending.abort();
     };
-  }, [pictures, camera, version, live]);
+  }, [pictures, camera, version, live, size]);
 
   useEffect(
     () => () => {

@@ -2,6 +2,7 @@ import { type ReactNode, useState } from "react";
 import { Link } from "wouter";
 import type { CameraState } from "../../state/camera-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
+import { pictureWidth } from "../picture-width.ts";
 import type { Pictures } from "../pictures.ts";
 import { zoneFor } from "../preferences.ts";
 import { cameraStatus, pictureTime } from "../text/camera-status.ts";
@@ -17,6 +18,9 @@ import { CaptureNow } from "./capture-now.tsx";
 import { Filmstrip } from "./filmstrip.tsx";
 import { Icon } from "./icon.tsx";
 import { LivePicture } from "./live-picture.tsx";
+
+/** The usual width of a card in the fleet, CSS pixels. */
+const CARD_PIXELS = 320;
 
 interface CameraCardProps {
   camera: CameraState;
@@ -35,7 +39,8 @@ export function CameraCard({ camera, data, pictures, featured }: CameraCardProps
   const name = camera.about?.value.name ?? id;
   const timeZone = camera.about?.value.location.timezone;
   const presence = camera.presence?.value.status ?? "unknown";
-  const latest = useLatestPicture(pictures, id, camera.preview?.value.etag, data.live);
+  const width = featured ? undefined : pictureWidth(Math.min(innerWidth, CARD_PIXELS));
+  const latest = useLatestPicture(pictures, id, camera.preview?.value.etag, data.live, width);
   const status = cameraStatus(camera, data.live, now);
   const [chosen, setChosen] = useState<Frame>();
   const showLive = () => setChosen(undefined);
