@@ -18,6 +18,8 @@ import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { OutsideBroker } from "./broker-link/outside/outside-broker.ts";
 import type { Publish } from "./broker-link/publish.ts";
 import { openCameraRecords } from "./cameras/camera-records.ts";
+import { startDesiredStates } from "./cameras/desired/desired.ts";
+import { desiredStates } from "./cameras/desired/desired-store.ts";
 import { startWatchers } from "./cameras/watchers.ts";
 import { type ServerClock, SYSTEM_CLOCK } from "./clock/server-clock.ts";
 import type { Cluster } from "./cluster/cluster.ts";
@@ -144,16 +146,29 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         logger,
       }),
     );
+    const desired = desiredStates(cluster.documents);
     const commands = parts.add(
       startCommands({
         ...shared,
         ...{ config: config.commands, audit },
         isSleeping: (camera) => presence.of(camera)?.status === "sleeping",
+        publish,
         onIssued: () => stats.add("commands"),
+        onApplied: (command) =>
+          void desired.adopt(command).catch((err: unknown) => {
+            const { camera, name } = command;
+            logger.warn({ err, camera, name }, "applied command not kept as the desired state");
+          }),
         logger: partLogger("commands"),
       }),
     );
     ingest.attachCommands(commands.mqtt);
+    parts.add(
+      startDesiredStates({
+        ...{ cluster, journal, tree, publish, devices: authority.devices, run: commands.run },
+        logger: partLogger("desired-states"),
+      }),
+    );
     const sockets = parts.add(
       startSockets({
         config: { ...config.sockets, origins, addressOf: addresses.of, isTrustedProxy },
@@ -214,7 +229,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           stats,
           records,
         },
-        ...{ relay: commands, cluster, clock, version, eventTimes: (position) => ingest.timesOf(position) },
+        ...{ relay: commands, desired, cluster, clock, version, eventTimes: (position) => ingest.timesOf(position) },
         unavailableReason: () => (phase === "serving" ? workUnavailableReason() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),
         notices: () => [...(options.notices?.() ?? []), ...channelNotices(journal)],

@@ -202,6 +202,7 @@ class JournalIngest implements BridgeIngest {
     const publication: IncomingPublication = { identity: sender, topic: name, payload, qos: 1, retain };
     const entry = journalMessage(publication, topicFacts(topic, name, this.#options), content, journal);
     entry.fence = message.fence;
+    if (message.isRecordOnly) entry.publish = undefined;
     const { position } = await this.#append(entry, payload.length);
     if (position === undefined) {
       // An id that was generated here is new, so the journal cannot have it yet.

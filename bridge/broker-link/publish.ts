@@ -14,6 +14,8 @@ export interface BackendEvent {
   /** The event becomes the state of its topic. Default: false, an event that happens once. */
   retain?: boolean;
   historical?: boolean;
+  /** The event is kept for the history, and no MQTT client gets it. Default: false. */
+  isRecordOnly?: boolean;
   /** Default: the backend itself. */
   sender?: string;
   /**

@@ -54,6 +54,8 @@ export interface CommandRelayOptions {
   rates?: Rates | undefined;
   /** The queue that this node shares with other nodes. Default: this is the only node. */
   queue?: SharedCommandQueue;
+  /** Called when a camera has carried out a command, before its sender is called. */
+  onSucceeded?: (command: Pick<Pending, "camera" | "payload">) => void;
   /** Called with each status of a command that this node has taken over from a dead node. */
   onTakenUpdate?: (taken: TakenCommand, update: CommandUpdate) => void;
   /** The most commands that wait for one camera, without the one in flight. */
@@ -79,7 +81,7 @@ type Outcome = Pick<CommandUpdate, "result" | "error" | "code">;
 const bodySchema = z.object({ data: commandReplySchema });
 
 export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
-  const { link, journal, tree, isSleeping, queue, rates, onTakenUpdate = () => {}, logger } = options;
+  const { link, journal, tree, isSleeping, queue, rates, onTakenUpdate = () => {}, onSucceeded, logger } = options;
   const { maxQueuedPerCamera, maxPending } = { ...COMMAND_DEFAULTS, ...options };
   const { maxPerMinute = Number.POSITIVE_INFINITY } = options;
   const issuedBy = new FixedWindowCounter();
@@ -103,6 +105,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     if (final) remove(pending);
     const { id, camera, by } = pending;
     logger.info({ command: id, camera, by, status, code: outcome.code }, "command status changed");
+    if (status === "succeeded") onSucceeded?.(pending);
     report(pending, { command_id: id, camera, status, ...outcome });
     if (final) sendNext(camera);
   }

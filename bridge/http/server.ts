@@ -25,6 +25,7 @@ import { cameraRoutes } from "./routes/cameras.ts";
 import { clockRoutes } from "./routes/clock.ts";
 import { commandRoutes } from "./routes/commands.ts";
 import { connectionRoutes } from "./routes/connections.ts";
+import { desiredRoutes } from "./routes/desired.ts";
 import { deviceRoutes } from "./routes/devices.ts";
 import { eventTraceRoutes } from "./routes/event-trace.ts";
 import { filmRoutes } from "./routes/films.ts";
@@ -100,6 +101,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   clockRoutes(server, services);
   commandRoutes(server, services);
   connectionRoutes(server, services);
+  desiredRoutes(server, services);
   deviceRoutes(server, services);
   integrationRoutes(server, services);
   eventTraceRoutes(server, services);

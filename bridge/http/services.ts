@@ -7,6 +7,7 @@ import type { Authority } from "../auth/authority.ts";
 import type { LoginGuard } from "../auth/login-guard.ts";
 import type { Publish } from "../broker-link/publish.ts";
 import type { CameraRecords } from "../cameras/camera-records.ts";
+import type { DesiredStates } from "../cameras/desired/desired-store.ts";
 import type { PresenceService } from "../cameras/presence.ts";
 import type { ServerClock } from "../clock/server-clock.ts";
 import type { Cluster } from "../cluster/cluster.ts";
@@ -47,6 +48,7 @@ export interface Services {
     "connections" | "stats" | "channelCounts" | "subscribers" | "closeConnection" | "liveDeliveryOf"
   >;
   relay: CommandRunner;
+  desired: Pick<DesiredStates, "set">;
   presence: Pick<PresenceService, "of">;
   records: Pick<CameraRecords, "get" | "update" | "remove">;
   previews: Pick<Previews, "newest" | "list" | "overview" | "read">;

@@ -12,6 +12,7 @@ it.each([
   ["http-command", [/"camera":"north","status":"succeeded"/]],
   ["http-record", [/"name":"North face","notes":"The key[^}]*\},"tags":\["winter"\],"groups":\[\]\}/]],
   ["http-groups", [/\{"groups":\[\{"id":"north-face","name":"North face","cameras":\["north","south"\]/]],
+  ["http-schedule", [/^\{"version":1,"value":\{"entries":\[.*"by":"operator"/]],
   [
     "http-users",
     [/"user_id":"carol","role":"viewer"/, /"enabled":false/, /^(?:.*\})*\{"users":\[\{"user_id":"carol"/m],

@@ -25,6 +25,8 @@ const DOORS: Record<string, readonly string[]> = {
     "sender-clocks.ts",
     "config.ts",
     "alerts/config.ts",
+    "desired/desired.ts",
+    "desired/desired-store.ts",
     "home-assistant/config.ts",
   ],
   "bridge/cluster": ["cluster.ts", "singleton.ts", "ask.ts", "local/local.ts", "redis/redis.ts"],

@@ -90,6 +90,8 @@ const RULES: Record<string, Rule> = {
   "POST /processing/:id/alerts/:name/mute": ADMIN,
   "DELETE /processing/:id/alerts/:name/mute": ADMIN,
   "POST /cameras/:id/commands": CONTROLS_NORTH,
+  "PUT /cameras/:id/schedule": CONTROLS_NORTH,
+  "PUT /cameras/:id/settings": CONTROLS_NORTH,
 };
 /** Every permission that a rule names, permissions of other parts, and texts that only resemble permissions. */
 const PERMISSIONS = [
