@@ -148,7 +148,8 @@ describe("the HTTP API", () => {
     await call("POST /broadcast", { body: { event: "weather.warning" } });
     await call(`GET /events/${await captured()}/trace`);
     await call("GET /socket.io/?EIO=4&transport=polling");
-    await call("PUT /cameras/north/schedule", { body: { entries: [] } });
+    const always = { kind: "clock", start: "00:00", end: "00:00", interval_s: 10 };
+    await call("PUT /cameras/north/schedule", { body: { entries: [always] } });
     await call("PUT /cameras/north/settings", { body: { iso: null } });
     await call("POST /cameras/north/commands?wait=60", { body: { name: "capture.now" } });
     await call("POST /cameras/north/commands?wait=0", { body: { name: "preview.send", args: {}, expires_in: 30 } });
