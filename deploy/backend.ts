@@ -89,7 +89,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
       outsideBroker === undefined
         ? await startEmbeddedBroker({ config, stores, authority, guard, tree, ingest, onDamage, logger })
         : joinOutsideBroker({
-            ...{ config: outsideBroker, broker: brokerConfig, stores, tree, ingest, logger },
+            ...{ config: outsideBroker, broker: brokerConfig, maxPayloadBytes, stores, tree, ingest, logger },
           }),
     );
     stopSignal.throwIfAborted();

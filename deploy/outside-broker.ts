@@ -13,6 +13,7 @@ interface OutsideBrokerOptions {
   config: OutsideBrokerConfig;
   /** The settings that the embedded broker would have. */
   broker: Pick<BrokerConfig, "sessionHours" | "maxOfflineLogBytes">;
+  maxPayloadBytes: number;
   stores: Pick<Stores, "cluster" | "journal">;
   tree: TopicTree;
   ingest: Pick<BridgeIngest, "acceptFromOutside" | "isCurrentState" | "publish">;
@@ -21,12 +22,12 @@ interface OutsideBrokerOptions {
 
 /** Uses the broker of `MQTT_URL`. Connects at `listen`, and does not wait for the broker. */
 export function joinOutsideBroker(options: OutsideBrokerOptions): MqttSide {
-  const { config, broker, stores, tree, ingest } = options;
+  const { config, broker, maxPayloadBytes, stores, tree, ingest } = options;
   const { cluster, journal } = stores;
   const logger = options.logger.child({ part: "outside-broker" });
   const outside = new OutsideBroker({
     ...{ config, cluster, mqttLog: journal.mqtt, topics: inwardTopics(tree, config.version), logger },
-    ...{ sessionHours: broker.sessionHours, maxLogBytes: broker.maxOfflineLogBytes },
+    ...{ sessionHours: broker.sessionHours, maxLogBytes: broker.maxOfflineLogBytes, maxPayloadBytes },
     accept: (publication, fence) => ingest.acceptFromOutside(publication, fence),
     isCurrentState: (publication) => ingest.isCurrentState(publication),
     onSessionLost: (since) => void reportLoss(since, ingest, logger),

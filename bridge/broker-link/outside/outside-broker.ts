@@ -21,6 +21,8 @@ export interface OutsideBrokerOptions {
   config: OutsideBrokerConfig;
   /** How long the broker keeps the session while no node is connected. */
   sessionHours: number;
+  /** The largest payload that the server accepts. */
+  maxPayloadBytes: number;
   /** The largest size of what waits for a broker that is away, and of everything else in the log. */
   maxLogBytes: number;
   cluster: Pick<Cluster, "signals" | "nodeId" | "leases" | "documents">;

@@ -12,6 +12,8 @@ import { ORIGIN_PROPERTY } from "./origin.ts";
 
 /** MQTT 5: how many publications the broker sends before it waits for acknowledgements. Mosquitto's own limit is 20. */
 const RECEIVE_MAXIMUM = 1_000;
+/** The bytes of a publication besides its payload: a topic has at most 64 KiB, and properties are rarely larger. */
+const HEAD_BYTES = 131_072;
 /** The backlog is taken for read when the check has not come back, and nothing else has come, for this long. */
 const QUIET_MS = 5_000;
 /** The reason codes of a SUBACK from here on are failures. */
@@ -32,6 +34,8 @@ export interface ReceiverOptions {
   clientId: string;
   /** How long the broker keeps the session without a connection, seconds. */
   sessionExpiryS: number;
+  /** The largest payload that the server accepts. `Infinity`: no limit. */
+  maxPayloadBytes: number;
   topics: InwardTopics;
   /** The mark of the server's own publications. */
   origin: string;
@@ -194,9 +198,16 @@ export class Receiver {
   }
 }
 
-function sessionOptions({ config, sessionExpiryS }: ReceiverOptions): IClientOptions {
+/**
+ * With MQTT 5, the broker discards what is larger than the server accepts [MQTT-3.1.2-25]. Otherwise one publication of
+ * 256 MB could end the server for lack of memory, and would be sent again after each restart.
+ */
+function sessionOptions({ config, sessionExpiryS, maxPayloadBytes }: ReceiverOptions): IClientOptions {
   if (config.version === 4) return { clean: false };
-  return { clean: false, properties: { sessionExpiryInterval: sessionExpiryS, receiveMaximum: RECEIVE_MAXIMUM } };
+  const maximumPacketSize = maxPayloadBytes + HEAD_BYTES;
+  const size = Number.isFinite(maximumPacketSize) ? { maximumPacketSize } : {};
+  const properties = { sessionExpiryInterval: sessionExpiryS, receiveMaximum: RECEIVE_MAXIMUM, ...size };
+  return { clean: false, properties };
 }
 
 /**

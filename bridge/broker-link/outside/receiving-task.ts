@@ -32,6 +32,7 @@ export interface TaskCounts {
 interface ReceivingTaskOptions {
   config: OutsideBrokerConfig;
   sessionHours: number;
+  maxPayloadBytes: number;
   mqttLog: Pick<MqttLog, "publications">;
   topics: InwardTopics;
   accept: ReceiverOptions["accept"];
@@ -68,6 +69,7 @@ export class ReceivingTask {
       ...{ config, topics: options.topics, origin, logger, fence: lease.fence },
       ...{ accept: options.accept, isCurrentState: options.isCurrentState, onRefused: options.onRefused },
       clientId: config.clientId ?? `skylapse-${origin}`,
+      maxPayloadBytes: options.maxPayloadBytes,
       sessionExpiryS: Number.isFinite(sessionHours) ? Math.ceil(sessionHours * 3_600) : NEVER_EXPIRES,
       onUp: (client, isResumed) => this.#up(client, isResumed),
       onDown: () => this.#down(),

@@ -13,6 +13,7 @@ import type { IncomingPublication } from "../../../../platform/publications.ts";
 import { type Mosquitto, type MosquittoOptions, startMosquitto } from "../../../support/mosquitto.ts";
 import { cameraTopic } from "./camera-client.ts";
 
+const MAX_PAYLOAD_BYTES = 1_000;
 const TOPIC = cameraTopic("north", "events/capture.completed");
 
 function configOf(env: Record<string, string>) {
@@ -39,7 +40,7 @@ function receive(env: Record<string, string>, store: (arrived: Arrived) => Promi
   const happened: string[] = [];
   const receiver = new Receiver({
     ...{ config, clientId: "bridge", sessionExpiryS: 600, origin: "me", fence: { lease: "outside-broker", number: 1 } },
-    topics: inwardTopics(topicTree(), config.version),
+    ...{ topics: inwardTopics(topicTree(), config.version), maxPayloadBytes: MAX_PAYLOAD_BYTES },
     accept: async (publication) => {
       const entry = { ...publication, text: String(publication.payload) };
       arrived.push(entry);
@@ -91,6 +92,23 @@ it.each(["5", "3.1.1"])(
     expect(receiver.counts.notAccepted).toBeGreaterThan(0);
   },
 );
+
+it("does not get what is far larger than the server accepts, and everything else", async () => {
+  // Mosquitto must not count what it discards as waiting for an acknowledgement.
+  const mosquitto = await mosquittoOf({ lines: () => ["max_inflight_messages 10"] });
+  const { texts, happened } = receive({ MQTT_URL: mosquitto.url });
+  await expect.poll(() => happened).toContain("current");
+  const camera = await publisher(mosquitto.url);
+  await camera.publishAsync(TOPIC, "first", { qos: 1 });
+  const huge = Buffer.alloc(MAX_PAYLOAD_BYTES + 140_000, "x");
+  for (let count = 0; count < 30; count++) await camera.publishAsync(TOPIC, huge, { qos: 1 });
+  // The server itself refuses what is a little too large, and says so.
+  await camera.publishAsync(TOPIC, "x".repeat(MAX_PAYLOAD_BYTES + 1), { qos: 1 });
+  await camera.publishAsync(TOPIC, "last", { qos: 1 });
+  await expect.poll(() => texts().at(-1)).toBe("last");
+  expect(texts().map((text) => text.length)).toEqual([5, MAX_PAYLOAD_BYTES + 1, 4]);
+  expect(happened).not.toContain("down");
+});
 
 it("messages are acknowledged only once they are stored, and what arrived together is stored together", async () => {
   const mosquitto = await mosquittoOf();
