@@ -1,3 +1,4 @@
+import { counted } from "./counted.ts";
 /**
  * The limits of a retained message's topic. Nodes that share a store learn of each other's messages a moment later, so the
  * store checks the limits when it stores the message. The quota travels with the message.
@@ -14,9 +15,9 @@ export interface RetainedQuota {
 }
 
 export function allProblem(count: number, max: number): string {
-  return `there are ${count} retained messages, and MAX_RETAINED_MESSAGES is ${max}`;
+  return `there ${count === 1 ? "is" : "are"} ${counted(count, "retained message")}, and MAX_RETAINED_MESSAGES is ${max}`;
 }
 
 export function ownerProblem(owner: string | undefined, count: number, max: number): string {
-  return `${owner} has ${count} retained messages, and MAX_RETAINED_MESSAGES_PER_DEVICE is ${max}`;
+  return `${owner} has ${counted(count, "retained message")}, and MAX_RETAINED_MESSAGES_PER_DEVICE is ${max}`;
 }

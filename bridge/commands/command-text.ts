@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ReplyCode } from "../../contract/codes.ts";
 import { type Command, type CommandReply, commandArgs } from "../../contract/commands.ts";
+import { counted } from "../../platform/counted.ts";
 
 const deliveredSchema = z.object({ id: z.string() });
 
@@ -38,4 +39,4 @@ export function outcomeOf(status: CommandReply["status"], result: unknown, error
 }
 
 export const tooMany = (camera: string) => `too many commands wait for camera ${camera}: try again later`;
-export const tooFast = (max: number) => `more than ${max} commands in a minute: wait a minute and try again`;
+export const tooFast = (max: number) => `more than ${counted(max, "command")} in a minute: wait a minute and try again`;

@@ -3,6 +3,7 @@ import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
 import type { FastifyInstance, onRequestAsyncHookHandler } from "fastify";
 import { networkOf } from "../../platform/addresses.ts";
+import { counted } from "../../platform/counted.ts";
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { Origins } from "../../platform/origins.ts";
 import type { Rates } from "../cluster/cluster.ts";
@@ -69,7 +70,7 @@ export async function protect(server: FastifyInstance, options: ProtectionOption
     timeWindow: 60_000,
     keyGenerator: (request) => networkOf(addressOf(request.raw)),
     errorResponseBuilder: (_request, { max, after }) =>
-      new RequestError(429, "rate_limited", `More than ${max} requests in a minute: try again in ${after}`),
+      new RequestError(429, "rate_limited", `More than ${counted(max, "request")} in a minute: try again in ${after}`),
   });
   if (cluster.rates !== undefined) countAtAllNodes(server, cluster.rates, addressOf);
 }
@@ -94,7 +95,11 @@ function countAtAllNodes(server: FastifyInstance, rates: Rates, addressOf: Servi
       if (waitMs === 0) return;
       const seconds = Math.ceil(waitMs / 1000);
       reply.header("retry-after", seconds);
-      throw new RequestError(429, "rate_limited", `More than ${max} requests in a minute: try again in ${seconds} s`);
+      throw new RequestError(
+        429,
+        "rate_limited",
+        `More than ${counted(max, "request")} in a minute: try again in ${seconds} s`,
+      );
     };
     route.onRequest = [route.onRequest ?? [], count].flat();
   });

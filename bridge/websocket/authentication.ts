@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { CloseCode } from "../../contract/codes.ts";
+import { counted } from "../../platform/counted.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import type { TokenIdentity } from "../../platform/identity.ts";
 import type { Audit } from "../auth/audit.ts";
@@ -93,14 +94,14 @@ export class Authentication {
     const { connection } = peer;
     const { userId } = identity;
     if (this.#userConnects.add(userId) > maxUserConnectsPerMinute) {
-      const error = `More than ${maxUserConnectsPerMinute} connections of one user in a minute: try again later`;
+      const error = `More than ${counted(maxUserConnectsPerMinute, "connection")} of one user in a minute: try again later`;
       this.#reject(connection, error, CloseCode.connectRate);
       return;
     }
     const limit = Number.isFinite(maxConnectionsPerUser) ? maxConnectionsPerUser : 0;
     const leave = await register.enter(userId, connection.id, limit);
     if (leave === undefined) {
-      const error = `More than ${maxConnectionsPerUser} connections of one user: close another first`;
+      const error = `More than ${counted(maxConnectionsPerUser, "connection")} of one user: close another first`;
       this.#reject(connection, error, CloseCode.connectionLimit);
       return;
     }

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { CloseCode, ReplyCode } from "../../contract/codes.ts";
 import type { ClientMessage } from "../../contract/socket-messages.ts";
+import { counted } from "../../platform/counted.ts";
 import { TokenBucket } from "../../platform/token-bucket.ts";
 import type { Connection } from "./connection.ts";
 import { type MessageBytes, type Request, readRequest } from "./messages.ts";
@@ -64,7 +65,7 @@ export class RequestLoop {
     const request = readRequest(bytes, isBinary);
     if (!isAllowed) {
       const id = request.ok ? request.message.id : request.id;
-      const error = `More than ${this.#options.maxMessagesPerSecond} messages a second: send fewer`;
+      const error = `More than ${counted(this.#options.maxMessagesPerSecond, "message")} a second: send fewer`;
       this.#connection.send({ type: "error", error, code: ReplyCode.rateLimited, id });
     } else if (!request.ok) this.#refuse(request);
     else

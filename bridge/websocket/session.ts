@@ -3,6 +3,7 @@ import { type CustomChannels, channelExists } from "../../contract/channels.ts";
 import { CloseCode, ReplyCode } from "../../contract/codes.ts";
 import type { Grants } from "../../contract/permissions.ts";
 import type { ClientMessage } from "../../contract/socket-messages.ts";
+import { counted } from "../../platform/counted.ts";
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { TokenIdentity } from "../../platform/identity.ts";
 import type { Audit } from "../auth/audit.ts";
@@ -179,7 +180,7 @@ export class Session implements RequestHandler {
     if (this.subscriber.channels.size >= maxSubscriptions)
       return {
         code: ReplyCode.limit,
-        error: `More than ${maxSubscriptions} subscriptions: unsubscribe from one first`,
+        error: `More than ${counted(maxSubscriptions, "subscription")}: unsubscribe from one first`,
       };
     return undefined;
   }

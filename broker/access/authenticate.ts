@@ -1,4 +1,5 @@
 import type { ConnectPacket } from "aedes";
+import { counted } from "../../platform/counted.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import type { Bearer } from "../../platform/identity.ts";
 import { RateLimiter, type RateLimits } from "../../platform/rate-limiter.ts";
@@ -201,7 +202,7 @@ export class Authenticate {
   #checkRate(identity: string): void {
     const { maxUserConnectsPerMinute } = this.#options;
     if (this.#connectsByIdentity.add(identity) <= maxUserConnectsPerMinute) return;
-    const why = `${identity} has connected ${maxUserConnectsPerMinute} times within a minute`;
+    const why = `${identity} has connected ${counted(maxUserConnectsPerMinute, "time")} within a minute`;
     throw new RefusedConnectionError(ConnackCode.serverUnavailable, why, "rate");
   }
 
@@ -210,7 +211,7 @@ export class Authenticate {
     const { registry, maxConnectionsPerUser } = this.#options;
     if (registry.authenticatedConnections(identity) < maxConnectionsPerUser || registry.identityAt(key) !== undefined)
       return;
-    const why = `${identity} already has ${maxConnectionsPerUser} connections`;
+    const why = `${identity} already has ${counted(maxConnectionsPerUser, "connection")}`;
     throw new RefusedConnectionError(ConnackCode.serverUnavailable, why, "quota");
   }
 }

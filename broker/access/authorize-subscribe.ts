@@ -2,6 +2,7 @@ import type { Subscription } from "aedes";
 import type { Logger } from "pino";
 import { isShared, type SharedFilter, sharedFilterOf, sharedFilterProblem } from "../../contract/shares.ts";
 import { hasWildcard } from "../../contract/topics.ts";
+import { counted } from "../../platform/counted.ts";
 import type { AccessRefusal } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { BrokerClient } from "./broker-client.ts";
@@ -107,11 +108,11 @@ export class AuthorizeSubscribe {
   /** Which limit leaves no room for one more filter. */
   #roomProblem({ filters, identity }: ClientAccess, filter: string): string | undefined {
     const { maxSubscriptions, maxWildcards, maxSubscriptionsPerUser: maxOfUser } = this.#options;
-    if (filters.size >= maxSubscriptions) return `it already has ${maxSubscriptions} subscriptions`;
+    if (filters.size >= maxSubscriptions) return `it already has ${counted(maxSubscriptions, "subscription")}`;
     if (filters.wildcards >= maxWildcards && hasWildcard(filter))
-      return `it already has ${maxWildcards} subscriptions with + or # (MAX_MQTT_WILDCARDS)`;
+      return `it already has ${counted(maxWildcards, "subscription")} with + or # (MAX_MQTT_WILDCARDS)`;
     if (filters.ofUser < maxOfUser) return undefined;
-    return `${identity} already has ${maxOfUser} subscriptions (MAX_MQTT_SUBSCRIPTIONS_PER_USER)`;
+    return `${identity} already has ${counted(maxOfUser, "subscription")} (MAX_MQTT_SUBSCRIPTIONS_PER_USER)`;
   }
 
   #refuse(client: BrokerClient, access: ClientAccess | undefined, filter: string, refusal?: SubscriptionRefusal): void {

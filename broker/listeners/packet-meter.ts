@@ -1,3 +1,5 @@
+import { counted } from "../../platform/counted.ts";
+
 /** Packet types of MQTT 3.1.1 section 2.2.1. */
 const CONNECT = 1;
 const PUBLISH = 3;
@@ -173,7 +175,7 @@ export class PacketMeter {
     const after = this.#filters.read(input, from, to);
     for (let count = Math.max(1, before); count < after; count++) charges.filter();
     if (after <= this.#limits.maxFilters) return undefined;
-    const why = `a packet has more than ${this.#limits.maxFilters} filters, the limit of MAX_MQTT_SUBSCRIPTIONS`;
+    const why = `a packet has more than ${counted(this.#limits.maxFilters, "filter")}, the limit of MAX_MQTT_SUBSCRIPTIONS`;
     return { kind: "too-many-filters", why };
   }
 }

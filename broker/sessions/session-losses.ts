@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { counted } from "../../platform/counted.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
 import { describeSession } from "../access/session-names.ts";
 
@@ -29,6 +30,6 @@ export function reportMissed(keys: readonly string[], { onDamage }: Reporters): 
   onDamage?.({
     store: "journal",
     found: "publications are lost that MQTT sessions had not received",
-    missing: `${keys.length} sessions may have missed messages: ${named}${rest}`,
+    missing: `${counted(keys.length, "session")} may have missed messages: ${named}${rest}`,
   });
 }

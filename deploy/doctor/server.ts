@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { clockJumpSchema, presenceSchema } from "../../contract/events.ts";
+import { counted } from "../../platform/counted.ts";
 import { messageOf } from "../../platform/errors.ts";
 import { jsonOf } from "../../platform/json.ts";
 import { originAdvice } from "../../platform/origins.ts";
@@ -134,12 +135,12 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
   const dropped = node.broker?.droppedOfflineMessages ?? 0;
   const unavailableReason = node.journal.trouble ?? cluster.trouble;
   const { lost } = node.journal;
-  const losses = `${dropped} messages for disconnected clients were dropped, because they were too many or too old${lost > 0 ? ", or because Redis lost them" : ""}`;
+  const losses = `${counted(dropped, "message")} for disconnected clients ${dropped === 1 ? "was" : "were"} dropped, because they were too many or too old${lost > 0 ? ", or because Redis lost them" : ""}`;
   const advice =
     "let those clients reconnect sooner, or raise MAX_OFFLINE_MESSAGES, MAX_OFFLINE_BYTES and MAX_OFFLINE_LOG_BYTES";
   return [
     ...(node.broker?.refusedDevices ?? []).map(({ id, times, address, why, last_refused }) =>
-      warn(`camera ${id}`, `refused ${times} times, last at ${last_refused} from ${address}: ${why}`),
+      warn(`camera ${id}`, `refused ${counted(times, "time")}, last at ${last_refused} from ${address}: ${why}`),
     ),
     ...accessFindings(node.access),
     unavailableReason === undefined
@@ -153,8 +154,8 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
 
 function outsideBrokerFindings(stats: z.infer<typeof outsideBrokerSchema> | undefined): Finding[] {
   const { lostSessions = 0, publishRefused = 0 } = stats ?? {};
-  const lost = `the broker has lost the server's session ${lostSessions} times, and events with it`;
-  const refused = `the broker has refused ${publishRefused} publications of the server`;
+  const lost = `the broker has lost the server's session ${counted(lostSessions, "time")}, and events with it`;
+  const refused = `the broker has refused ${counted(publishRefused, "publication")} of the server`;
   return [
     ...(lostSessions === 0 ? [] : [warn("MQTT_URL", `${lost}: let it keep sessions over restarts (docs/mqtt.md)`)]),
     ...(publishRefused === 0 ? [] : [warn("MQTT_URL", `${refused}: allow them in its rules (docs/mqtt.md)`)]),
@@ -163,7 +164,7 @@ function outsideBrokerFindings(stats: z.infer<typeof outsideBrokerSchema> | unde
 
 function lostAdvice(lost: number): string {
   return (
-    `Redis has lost ${lost} events that this node had acknowledged since its start, in a failover or a restart: ` +
+    `Redis has lost ${counted(lost, "event")} that this node had acknowledged since its start, in a failover or a restart: ` +
     "set REDIS_WAIT_REPLICAS=1, and appendfsync always in Redis"
   );
 }
@@ -175,8 +176,12 @@ function accessFindings(access: z.infer<typeof accessSchema> | undefined): Findi
     "anybody on this machine gets one without a key: to end this, add an account or a camera, or set SIMULATOR=0";
   return [
     first_try ? warn("tokens", open) : ok("tokens", "they require a key or a password"),
-    ...untrusted_proxies.map(({ name, times }) => warn("TRUSTED_PROXIES", `${proxyAdvice(name)} (${times} times)`)),
-    ...refused_origins.map(({ name, times }) => warn("ALLOWED_ORIGINS", `${originAdvice(name)} (${times} times)`)),
+    ...untrusted_proxies.map(({ name, times }) =>
+      warn("TRUSTED_PROXIES", `${proxyAdvice(name)} (${counted(times, "time")})`),
+    ),
+    ...refused_origins.map(({ name, times }) =>
+      warn("ALLOWED_ORIGINS", `${originAdvice(name)} (${counted(times, "time")})`),
+    ),
   ];
 }
 

@@ -1,5 +1,6 @@
 import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
+import { counted } from "../counted.ts";
 import { messageOf } from "../errors.ts";
 import type { RedisConnections } from "./connections.ts";
 import type { RedisServerInfo } from "./server-info.ts";
@@ -81,7 +82,7 @@ function warningsOf({ facts }: RedisServerInfo, { place, waitReplicas }: RedisCo
     );
   if (waitReplicas > replicas)
     warnings.push(
-      `${replicas} replicas follow the redis master, but REDIS_WAIT_REPLICAS is ${waitReplicas}: nothing is acknowledged`,
+      `${counted(replicas, "replica follows", "replicas follow")} the redis master, but REDIS_WAIT_REPLICAS is ${waitReplicas}: nothing is acknowledged`,
     );
   if (place.kind !== "single" && replicas === 0)
     warnings.push("no replica follows the redis master, so nothing can replace it when it fails: add a replica");

@@ -1,4 +1,5 @@
 import type { Alert, CameraAlertName, ServiceAlertName } from "../../../contract/events.ts";
+import { counted } from "../../../platform/counted.ts";
 import { type CameraFacts, isConnected } from "./camera-facts.ts";
 import { type AlertThresholds, BATTERY_RELIEF, DISK_RELIEF, RELIEF_SHARE } from "./config.ts";
 import { queuedOf, type ServiceFacts } from "./service-facts.ts";
@@ -84,7 +85,7 @@ export const SERVICE_RULES: Readonly<Record<ServiceAlertName, Rule<ServiceFacts>
   "job-queue": (facts, _now, { queuedJobs }) => {
     const queued = queuedOf(facts);
     if (queued <= queuedJobs) return queued <= queuedJobs * RELIEF_SHARE ? CLEAR : LEAVE;
-    return raise(facts.queuedAt, "warning", `${queued} jobs wait to be processed`);
+    return raise(facts.queuedAt, "warning", `${counted(queued, "job waits", "jobs wait")} to be processed`);
   },
   "worker-silent": ({ offlineSince, heard, jobs }, now, { workerSilentMs }, since) => {
     const silent = offlineSince ?? (jobs.size > 0 ? heard : undefined);

@@ -1,4 +1,5 @@
 import { type SharedFilter, sharedFilterText } from "../../../contract/shares.ts";
+import { counted } from "../../../platform/counted.ts";
 import { Counts } from "../../../platform/counts.ts";
 import type { LoggedPublication } from "../../../platform/publication-log.ts";
 import type { FilterOptions } from "../../access/filter-options.ts";
@@ -86,9 +87,9 @@ export class ShareGroups {
     const { maxGroups, maxGroupsPerUser } = this.#options;
     if (this.#groups.has(shareKey({ identity, ...shared }))) return undefined;
     if (this.#counts.of(identity) >= maxGroupsPerUser)
-      return `its user has ${maxGroupsPerUser} groups of shared subscriptions (MAX_MQTT_SHARE_GROUPS_PER_USER)`;
+      return `its user has ${counted(maxGroupsPerUser, "group")} of shared subscriptions (MAX_MQTT_SHARE_GROUPS_PER_USER)`;
     return this.#groups.size >= maxGroups
-      ? `there are ${maxGroups} groups of shared subscriptions (MAX_MQTT_SHARE_GROUPS)`
+      ? `there ${maxGroups === 1 ? "is" : "are"} ${counted(maxGroups, "group")} of shared subscriptions (MAX_MQTT_SHARE_GROUPS)`
       : undefined;
   }
 

@@ -64,7 +64,7 @@ describe("CONNACK", () => {
     const { connack } = await tryConnect5(test, userOf(test, ["admin"], "two"));
     expect(connack).toMatchObject({
       reasonCode: 0x97,
-      properties: { reasonString: "user:alice already has 1 connections" },
+      properties: { reasonString: "user:alice already has 1 connection" },
     });
     const wrong = await tryConnect5(test, { ...NORTH5, password: Buffer.from("wrong") });
     expect(wrong.connack.properties?.reasonString).not.toContain("secret");

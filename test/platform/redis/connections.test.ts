@@ -250,7 +250,7 @@ describe("the check at the start", () => {
     expect(lines).toEqual([]);
     const checking = check(open(master.url, "skylapse", COMMAND_TIMEOUT_MS, 2), 100);
     await expect(checking).rejects.toThrow(/^REDIS_URL: fewer replicas confirm writes than REDIS_WAIT_REPLICAS/);
-    expect(lines[0]).toMatch("1 replicas follow the redis master, but REDIS_WAIT_REPLICAS is 2");
+    expect(lines[0]).toMatch("1 replica follows the redis master, but REDIS_WAIT_REPLICAS is 2");
     await demandReplica(master);
     await check(open(master.url));
     expect(lines.filter((line) => line.includes("min-replicas"))).toEqual([]);

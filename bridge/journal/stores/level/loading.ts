@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
+import { counted } from "../../../../platform/counted.ts";
 import type { OnDamage } from "../../../../platform/level/damage.ts";
 import { openDatabase, repairDatabase } from "../../../../platform/level/database.ts";
 import type { Loss } from "../../../../platform/level/open-store.ts";
@@ -122,7 +123,7 @@ async function restoreRowsOf(
       { restored: restored.length, rows },
       "rows of MQTT sessions were lost and are restored from their copy",
     );
-    const missing = `nothing: ${restored.length} rows of MQTT sessions and wills are restored from their copy`;
+    const missing = `nothing: ${counted(restored.length, "row")} of MQTT sessions and wills ${restored.length === 1 ? "is" : "are"} restored from the copy`;
     onDamage({ store: "journal", found: "rows of MQTT sessions were lost", missing });
   }
   if (isComplete || !areRowsLost) return;

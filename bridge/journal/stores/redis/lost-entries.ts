@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { counted } from "../../../../platform/counted.ts";
 import type { OnDamage } from "../../../../platform/level/damage.ts";
 import type { ReplacedEpoch } from "../../journal.ts";
 import type { RedisView } from "./redis-view.ts";
@@ -33,7 +34,7 @@ export function reportLost({ before, now, shared: found, run, logger, onDamage }
   if (lostEvents > 0 && shared !== undefined)
     onDamage?.({
       ...{ store: "redis", found: "Redis has lost acknowledged events, in a failover or a restart" },
-      missing: `${lostEvents} events of this node, among the positions ${shared + 1} to ${before.head} of epoch ${before.epoch}`,
+      missing: `${counted(lostEvents, "event")} of this node, among the positions ${shared + 1} to ${before.head} of epoch ${before.epoch}`,
     });
   return { epoch: before.epoch, shared, lostEvents };
 }

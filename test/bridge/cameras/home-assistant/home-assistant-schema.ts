@@ -3,8 +3,8 @@ import { filterProblem, topicProblem } from "../../../../contract/topics.ts";
 
 /**
  * The rules by which Home Assistant accepts an announcement and its messages, written by reading its source
- * (homeassistant/components/mqtt in the autumn of 2026, which has `message_expiry_interval`: `discovery.py`, `schemas.py`, `config.py`, `entity.py`, `image.py`,
- * `sensor.py`, `binary_sensor.py`, `button.py`, and the device classes of `sensor/const.py`, `binary_sensor/__init__.py`
+ * (homeassistant/components/mqtt: `discovery.py`, `schemas.py`, `config.py`, `entity.py`, `image.py`, `sensor.py`,
+ * `binary_sensor.py`, `button.py`, and the device classes of `sensor/const.py`, `binary_sensor/__init__.py`
  * and `button/__init__.py`). Home Assistant ignores unknown members; here they are errors, because they have no effect.
  */
 
