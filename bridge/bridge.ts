@@ -6,6 +6,7 @@ import { grantsOf } from "../contract/permissions.ts";
 import type { TopicTree } from "../contract/topics.ts";
 import { clientAddresses } from "../platform/client-addresses.ts";
 import { LimitedLog } from "../platform/limited-log.ts";
+import type { MqttAddress } from "../platform/mqtt-address.ts";
 import { createOrigins } from "../platform/origins.ts";
 import { RunningParts } from "../platform/running-parts.ts";
 import { watchForwarding } from "../platform/untrusted-proxies.ts";
@@ -14,6 +15,7 @@ import { type Authority, isTrialMode } from "./auth/authority.ts";
 import { type MqttClients, startEnforcement } from "./auth/enforcement.ts";
 import type { LoginGuard } from "./auth/login-guard.ts";
 import { startMqttAudit } from "./auth/mqtt-audit.ts";
+import type { OidcSignIn } from "./auth/oidc.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { OutsideBroker } from "./broker-link/outside/outside-broker.ts";
 import type { Publish } from "./broker-link/publish.ts";
@@ -79,6 +81,8 @@ export interface BridgeOptions {
   brokerStats?: () => BrokerCounts;
   /** The broker of `MQTT_URL`. Default: the server has its own broker. */
   outside?: Pick<OutsideBroker, "stats" | "unavailableReason">;
+  /** Where devices connect. Default: not known. */
+  mqttAddress?: () => MqttAddress | undefined;
   /** The metrics of other parts of the program. Default: none. */
   registry?: Registry;
   /** Default: not measured. */
@@ -188,6 +192,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         logger: partLogger("system-status"),
       }),
     );
+    const signIn = await startSignIn(config.oidc, { authority, logger: partLogger("sign-in") });
+    if (signIn !== undefined) parts.add(signIn);
     const metrics = createMetrics(registry, () => ({
       version,
       isReady: phase === "serving" && workUnavailableReason() === undefined,
@@ -229,6 +235,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           stats,
           records,
         },
+        ...{ signIn, operatorKey, isTrial, addresses, mqttAddress: options.mqttAddress },
+        signing: { secrets: config.jwtSecrets, now: () => authority.now() },
         ...{ relay: commands, desired, cluster, clock, version, eventTimes: (position) => ingest.timesOf(position) },
         unavailableReason: () => (phase === "serving" ? workUnavailableReason() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),
@@ -278,6 +286,16 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     await parts.stop();
     throw error;
   }
+}
+
+/** Loads the client of identity providers only if it is needed. */
+async function startSignIn(
+  config: BridgeConfig["oidc"],
+  { authority, logger }: { authority: Authority; logger: Logger },
+): Promise<OidcSignIn | undefined> {
+  if (config === undefined) return undefined;
+  const { OidcSignIn } = await import("./auth/oidc.ts");
+  return new OidcSignIn({ config, accounts: authority.accounts, logger });
 }
 
 /** What `/stats` says about the archive. */

@@ -17,6 +17,7 @@ import {
 import { LOG_LEVELS } from "../platform/log-levels.ts";
 import { serverSettings } from "../platform/server-settings.ts";
 import { authConfig, authSettings, requireOperatorKey } from "./auth/config.ts";
+import { oidcSettings } from "./auth/oidc-config.ts";
 import { outsideBrokerConfig, outsideBrokerSettings } from "./broker-link/outside/config.ts";
 import { alertSettings, alertThresholds } from "./cameras/alerts/config.ts";
 import { cameraConfig, cameraSettings } from "./cameras/config.ts";
@@ -50,6 +51,7 @@ const allSettings = {
   ...bridgeSettings,
   ...outsideBrokerSettings,
   ...authSettings,
+  ...oidcSettings,
   ...httpSettings,
   ...socketSettings,
   ...journalSettings,

@@ -31,8 +31,8 @@ export interface Backend {
   cameras: readonly string[];
   /** Whether tokens are issued without a key now: see {@link isTrialMode}. */
   firstTry: boolean;
-  /** Whether there are no user accounts, so that nobody can log in. */
-  withoutAccounts: boolean;
+  /** Proves access to this machine when the first admin is added. Undefined: there is an admin. */
+  setupCode: string | undefined;
   /** Stops all parts in reverse order of their start. Idempotent. */
   stop(): Promise<void>;
 }
@@ -120,7 +120,7 @@ export async function startBackend(options: BackendOptions): Promise<Backend> {
       addresses: addressesOf(config, bridge, mqtt),
       cameras: simulator?.ids ?? [],
       firstTry: isTrialMode(bridgeConfig, authority),
-      withoutAccounts: authority.accounts.list().length === 0,
+      setupCode: await authority.setupCode.current(),
       stop() {
         if (stopping !== undefined) return stopping;
         // Stop listening first, because load balancers and new clients must avoid this node from now on.

@@ -11,6 +11,7 @@ import type { TopicTree } from "../contract/topics.ts";
 import { clientAddresses } from "../platform/client-addresses.ts";
 import { messageOf } from "../platform/errors.ts";
 import type { OnDamage } from "../platform/level/damage.ts";
+import type { MqttAddress } from "../platform/mqtt-address.ts";
 import type { Ingest } from "../platform/publications.ts";
 import { RunningParts } from "../platform/running-parts.ts";
 import type { BackendConfig } from "./config/backend-config.ts";
@@ -56,7 +57,11 @@ export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promi
       ? broker
       : parts.add(await shareLink({ link: broker, identities, cluster, now: () => clock.now(), logger }));
   return {
-    ...{ link, forBridge: { mqttClients: broker, brokerStats: () => broker.stats() } },
+    link,
+    forBridge: {
+      ...{ mqttClients: broker, brokerStats: () => broker.stats() },
+      mqttAddress: () => addressOf(broker),
+    },
     brokerUrl: () => urlOf("mqtt", brokerConfig.host, broker.ports.mqtt),
     addresses: () => addressesOf(config, broker),
     listen: () => broker.listen(),
@@ -76,6 +81,12 @@ function verifyPassword(login: Parameters<VerifyPassword>[0], authority: Authori
   return logInOnce(login, authority, guard).catch((cause: unknown) => {
     throw new TokenUndecidedError(messageOf(cause), { cause });
   });
+}
+
+/** Devices should use TLS if they can. */
+function addressOf({ ports: { mqtt, mqtts } }: Broker): MqttAddress | undefined {
+  if (mqtts !== undefined) return { protocol: "mqtts", port: mqtts };
+  return mqtt === undefined ? undefined : { protocol: "mqtt", port: mqtt };
 }
 
 function addressesOf({ broker: { host } }: BackendConfig, { ports }: Broker): ReturnType<MqttSide["addresses"]> {

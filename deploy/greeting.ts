@@ -15,10 +15,9 @@ interface Greeting {
   warnings: readonly string[];
 }
 
-function greetingOf(config: BackendConfig, { addresses, cameras, firstTry, withoutAccounts }: Backend): Greeting {
+function greetingOf(config: BackendConfig, { http, addresses, cameras, firstTry, setupCode }: Backend): Greeting {
   const { bridge, simulator, store } = config;
-  const noAccounts =
-    "there is no account, so nobody can log in to the dashboard: npx skylapse user add NAME --role admin adds one";
+  const noAdmin = `there is no admin: open ${http}/ and enter the set-up code ${setupCode}, or run npx skylapse user add NAME --role admin`;
   return {
     startTime: Math.round(process.uptime() * 10) / 10,
     addresses,
@@ -27,7 +26,7 @@ function greetingOf(config: BackendConfig, { addresses, cameras, firstTry, witho
       cameras.length > 0
         ? `${cameras.join(", ")} (simulated, a picture every ${simulator.CAPTURE_INTERVAL_S} s)`
         : "none simulated",
-    warnings: [...(withoutAccounts && !firstTry ? [noAccounts] : []), ...insecureSwitches(config, firstTry)],
+    warnings: [...(setupCode !== undefined && !firstTry ? [noAdmin] : []), ...insecureSwitches(config, firstTry)],
   };
 }
 

@@ -5,7 +5,7 @@ import type { BrokerLink } from "../bridge/broker-link/broker-link.ts";
 export interface MqttSide {
   link: BrokerLink;
   /** What else the bridge gets of the broker. */
-  forBridge: Pick<BridgeOptions, "mqttClients" | "brokerStats" | "outside">;
+  forBridge: Pick<BridgeOptions, "mqttClients" | "brokerStats" | "outside" | "mqttAddress">;
   /** Where simulated cameras connect. */
   brokerUrl(): string;
   /** For people, one pair for each address. */

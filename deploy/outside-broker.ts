@@ -50,7 +50,7 @@ export function joinOutsideBroker(options: OutsideBrokerOptions): MqttSide {
         return outside.unavailableReason;
       },
     },
-    forBridge: { outside },
+    forBridge: { outside, mqttAddress: () => addressIn(config.url) },
     brokerUrl: () => config.url,
     addresses: () => [["MQTT broker", config.place]],
     listen: async () => outside.start(),
@@ -60,6 +60,15 @@ export function joinOutsideBroker(options: OutsideBrokerOptions): MqttSide {
       links.stop();
     },
   };
+}
+
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { mqtt: 1883, mqtts: 8883, ws: 80, wss: 443 };
+
+/** Without user and password. */
+function addressIn(url: string) {
+  const { protocol, hostname, port } = new URL(url);
+  const name = protocol.replace(":", "");
+  return { protocol: name, host: hostname, port: port === "" ? (DEFAULT_PORTS[name] ?? 1883) : Number(port) };
 }
 
 /** Tells dashboards what may be missing. Cameras that number their messages are named by `link.gap` events. */

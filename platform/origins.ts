@@ -31,6 +31,8 @@ export interface Origins {
   allows(request: IncomingMessage): boolean;
   /** Whether a page of this origin may connect to the host of the request. */
   allowsPage(origin: string, request: IncomingMessage): boolean;
+  /** The host and scheme that the client asked for, if known. */
+  targetOf(request: IncomingMessage): { host: string | undefined; scheme: string | undefined };
   /** Records and logs a request that was refused because of its origin. */
   noteRefusal(request: IncomingMessage): void;
   /** Since the start. */
@@ -58,8 +60,7 @@ export function createOrigins({ allowed, isTrustedProxy, log, warn }: OriginsOpt
     return host !== undefined && normalOrigin(`${scheme}//${host}`) === origin;
   }
 
-  /** The host and scheme that the client asked for, if known. */
-  function targetOf({ headers, socket }: IncomingMessage): { host: string | undefined; scheme: string | undefined } {
+  function targetOf({ headers, socket }: IncomingMessage): ReturnType<Origins["targetOf"]> {
     if (!isTrustedProxy(plainAddress(socket.remoteAddress ?? ""))) return { host: headers.host, scheme: undefined };
     const scheme = firstOf(headers["x-forwarded-proto"]);
     return {
@@ -71,6 +72,7 @@ export function createOrigins({ allowed, isTrustedProxy, log, warn }: OriginsOpt
   return {
     allows: (request) => request.headers.origin === undefined || allowsPage(request.headers.origin, request),
     allowsPage,
+    targetOf,
     noteRefusal(request) {
       const origin = request.headers.origin?.slice(0, MAX_ORIGIN_LENGTH) ?? "";
       const { host } = targetOf(request);

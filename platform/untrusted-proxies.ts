@@ -8,6 +8,11 @@ import { Occurrences } from "./occurrences.ts";
 const LOG_INTERVAL_MS = 3_600_000;
 const FORWARDED_FOR = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
+/** Whether a proxy has added the address of a client. */
+export function isForwarded({ headers }: IncomingMessage): boolean {
+  return FORWARDED_FOR.some((name) => headers[name] !== undefined);
+}
+
 export interface ForwardingWatch {
   /** Notes an untrusted peer that has forwarded the request. */
   check(request: IncomingMessage): void;
@@ -30,9 +35,9 @@ export function watchForwarding({ addresses, warn }: ForwardingOptions): Forward
   const log = new LimitedLog({ intervalMs: LOG_INTERVAL_MS });
   const peers = new Occurrences(log);
   return {
-    check({ headers, socket }) {
-      if (FORWARDED_FOR.every((name) => headers[name] === undefined)) return;
-      const address = plainAddress(socket.remoteAddress ?? "");
+    check(request) {
+      if (!isForwarded(request)) return;
+      const address = plainAddress(request.socket.remoteAddress ?? "");
       if (!addresses.trusts(address)) peers.note(address, (times) => warn({ address, times }, proxyAdvice(address)));
     },
     list: () => peers.list(),

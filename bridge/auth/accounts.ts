@@ -19,6 +19,8 @@ export const roleSchema = z.enum(["viewer", "admin"] satisfies readonly Role[]);
 
 export interface Account {
   userId: string;
+  /** The name that the identity provider gives. Undefined for an account with a password. */
+  name: string | undefined;
   role: Role | undefined;
   /** The permissions of the role; without a role, the permissions in the account's own list. */
   granted: readonly string[];
@@ -37,6 +39,13 @@ export interface Account {
 }
 
 export type Powers = { role: Role } | { permissions: readonly string[] };
+
+/** A user of the identity provider. */
+export interface ProvidedUser {
+  userId: string;
+  name: string | undefined;
+  powers: Powers;
+}
 
 export interface AccountChange {
   password?: string | undefined;
@@ -66,6 +75,12 @@ export interface Accounts {
     cameraGroups?: readonly string[] | undefined;
   }): Promise<Account>;
   /**
+   * Keeps what the identity provider says about a user who signs in. A disabled account stays disabled, and a limited
+   * one limited.
+   * @throws {TooManyAccountsError} @throws {StoreUnavailableError}
+   */
+  keepProvided(user: ProvidedUser): Promise<Account>;
+  /**
    * A new password or disabling the account ends its sessions. New permissions apply to open sessions too.
    * @throws {UnknownAccountError} @throws {StoreUnavailableError}
    */
@@ -88,7 +103,9 @@ export class TooManyAccountsError extends Error {
   override name = "TooManyAccountsError";
 }
 
-const documentSchema = passwordHashSchema.extend({
+/** An account without a password belongs to a user of the identity provider. */
+const documentSchema = passwordHashSchema.partial().extend({
+  name: z.string().optional(),
   role: roleSchema.optional(),
   /** Present when the account has no role. */
   permissions: permissionsSchema.optional(),
@@ -124,10 +141,10 @@ export async function openAccounts({ documents, groups, logger, now = Date.now }
   }
 
   function accountOf(userId: string, document: AccountDocument): Account {
-    const { role, permissions = [], cameraGroups, enabled, generation, changedAt } = document;
+    const { name, role, permissions = [], cameraGroups, enabled, generation, changedAt } = document;
     const granted = role === undefined ? permissions : ROLES[role];
     return {
-      ...{ userId, role, granted, permissions: limitedPermissions(document, granted), cameraGroups },
+      ...{ userId, name, role, granted, permissions: limitedPermissions(document, granted), cameraGroups },
       ...{ enabled, generation, changedAt },
     };
   }
@@ -135,6 +152,12 @@ export async function openAccounts({ documents, groups, logger, now = Date.now }
   function get(userId: string): Account | undefined {
     const document = collection.get(userId);
     return document === undefined ? undefined : accountOf(userId, document);
+  }
+
+  /** @throws {TooManyAccountsError} */
+  function assertRoom(): void {
+    if (collection.size >= MAX_ACCOUNTS)
+      throw new TooManyAccountsError(`There are ${MAX_ACCOUNTS} accounts already: remove one first`);
   }
 
   async function refreshed(userId: string): Promise<Account> {
@@ -149,13 +172,12 @@ export async function openAccounts({ documents, groups, logger, now = Date.now }
     list: () => [...collection.keys()].sort().flatMap((userId) => get(userId) ?? []),
     async verify(userId, password) {
       const document = collection.get(userId);
-      const matches = await passwords.matches(password, document);
+      const matches = await passwords.matches(password, passwordHashSchema.safeParse(document).data);
       // If the account changed while the hash was computed, the new session has the old generation and is refused.
       return matches && document?.enabled ? accountOf(userId, document) : undefined;
     },
     async create({ userId, password, powers, cameraGroups }) {
-      if (collection.size >= MAX_ACCOUNTS)
-        throw new TooManyAccountsError(`There are ${MAX_ACCOUNTS} accounts already: remove one first`);
+      assertRoom();
       const taken = () => new AccountExistsError(`There is an account ${JSON.stringify(userId)} already`);
       if (get(userId) !== undefined) throw taken();
       const document: AccountDocument = {
@@ -165,6 +187,16 @@ export async function openAccounts({ documents, groups, logger, now = Date.now }
         ...{ enabled: true, generation: newGeneration(), changedAt: now() },
       };
       if ((await documents.put(COLLECTION, userId, json(document), { ifVersion: null })) === undefined) throw taken();
+      return await refreshed(userId);
+    },
+    async keepProvided({ userId, name, powers }) {
+      if (collection.get(userId) === undefined) assertRoom();
+      await changeDocument(documents, { collection: COLLECTION, key: userId }, (stored) => {
+        const before = documentSchema.safeParse(stored?.value).data;
+        const { enabled = true, generation = newGeneration(), cameraGroups } = before ?? {};
+        const kept = { enabled, generation, cameraGroups, changedAt: now() };
+        return { value: json({ ...storedPowers(powers), name, ...kept }) };
+      });
       return await refreshed(userId);
     },
     async update(userId, { password, powers, cameraGroups, enabled }) {
@@ -227,14 +259,9 @@ export function storedPowers(powers: Powers): { role: Role } | { permissions: st
 }
 
 /** JSON cannot express undefined properties. */
-function json({ scrypt, role, permissions, cameraGroups, ...rest }: AccountDocument): Json {
-  return {
-    ...rest,
-    scrypt: { ...scrypt },
-    ...(role === undefined ? {} : { role }),
-    ...(permissions === undefined ? {} : { permissions }),
-    ...(cameraGroups === undefined ? {} : { cameraGroups }),
-  };
+function json({ scrypt, ...rest }: AccountDocument): Json {
+  const given = Object.entries(rest).flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]));
+  return { ...Object.fromEntries(given), ...(scrypt === undefined ? {} : { scrypt: { ...scrypt } }) };
 }
 
 const newGeneration = () => randomBytes(GENERATION_BYTES).toString("hex");

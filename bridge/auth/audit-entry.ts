@@ -27,7 +27,7 @@ export type AuditAction =
 
 export interface AuditEntry {
   action: AuditAction;
-  /** `user:alice`, `operator`, `local`, `unknown`. For a login, the user id that the client sent. */
+  /** `user:alice`, `operator`, `local`, `setup`, `unknown`. For a login, the user id that the client sent. */
   who: string;
   address: string | undefined;
   /** `user:bob`, `camera:north`, `channel:dashboard`, … Never a secret, a token or a payload. */

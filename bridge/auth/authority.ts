@@ -8,7 +8,8 @@ import { type DeviceStore, openDevices } from "./devices.ts";
 import { type Integrations, isOfIntegration, openIntegrations } from "./integrations.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
-import { InvalidTokenError, type Tokens } from "./tokens.ts";
+import { createSetupCode, type SetupCode } from "./setup-code.ts";
+import { InvalidTokenError, isProvided, type Tokens } from "./tokens.ts";
 
 class RevokedTokenError extends InvalidTokenError {
   override name = "RevokedTokenError";
@@ -37,6 +38,7 @@ export interface Authority extends Tokens {
   readonly sessions: Sessions;
   readonly devices: DeviceStore;
   readonly integrations: Integrations;
+  readonly setupCode: SetupCode;
   /**
    * Whether tokens may be issued without a key, because there is nothing to protect yet: simulated cameras run, and
    * there are no accounts and no real devices. These tokens become invalid when trial mode ends.
@@ -109,8 +111,12 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       if (current === undefined) throw new RevokedTokenError("The secret was replaced or revoked");
       return withCurrent(identity, current);
     }
-    if (sessionId === undefined) return identity;
     const account = accounts.get(userId);
+    if (sessionId === undefined) {
+      // A token of the identity provider, whose user an admin has disabled here.
+      if (isProvided(userId) && account?.enabled === false) throw new RevokedTokenError("The user is disabled");
+      return identity;
+    }
     if (account === undefined || !account.enabled || !sessionId.startsWith(`${account.generation}-`))
       throw new RevokedTokenError("The session has ended: log in again");
     return withCurrent(identity, { permissions: account.permissions, expiresAt: identity.expiresAt });
@@ -146,6 +152,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     sessions: createSessions({ documents, accounts, revocations, tokens, config, now }),
     devices,
     integrations,
+    setupCode: createSetupCode({ documents, accounts }),
     get trialMode() {
       return isTrial();
     },

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { isLoopbackHost } from "../../platform/client-addresses.ts";
 import type { EnvironmentSource, ValuesOf } from "../../platform/config.ts";
 import { ConfigurationError, limitVariable, positiveVariable, setting, times } from "../../platform/config.ts";
+import { groupRolesOf, oidcConfig, type oidcSettings } from "./oidc-config.ts";
 
 /** HS256 needs a key of at least 256 bits (RFC 7518, section 3.2). */
 export const MIN_SECRET_LENGTH = 32;
@@ -107,12 +108,14 @@ export function requireOperatorKey({ OPERATOR_KEY, OPERATOR_KEY_FILE }: Environm
 }
 
 /** @throws {ConfigurationError} */
-export function authConfig(read: ValuesOf<typeof authSettings>) {
+export function authConfig(read: ValuesOf<typeof authSettings & typeof oidcSettings>) {
   return {
     /** The first secret signs tokens; all of them verify tokens. */
     jwtSecrets: read.JWT_SECRET,
     /** Tokens of this identity provider are accepted beside those of `jwtSecrets`. */
     jwks: identityProvider(read),
+    /** The identity provider with which people sign in to the page. */
+    oidc: oidcConfig(read),
     /** The `aud` that a token signed by `jwtSecrets` may name. Undefined: such a token must name no `aud`. */
     jwtAudience: read.JWT_AUDIENCE,
     operatorKey: read.OPERATOR_KEY,
@@ -134,10 +137,11 @@ export function authConfig(read: ValuesOf<typeof authSettings>) {
   };
 }
 
-function identityProvider({ JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: ValuesOf<typeof authSettings>) {
+function identityProvider(read: ValuesOf<typeof authSettings & typeof oidcSettings>) {
+  const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE } = read;
   if (JWKS_URL === undefined) return undefined;
   if (JWT_ISSUER !== undefined && JWT_AUDIENCE !== undefined)
-    return { jwksUrl: JWKS_URL, issuer: JWT_ISSUER, audience: JWT_AUDIENCE };
+    return { jwksUrl: JWKS_URL, issuer: JWT_ISSUER, audience: JWT_AUDIENCE, groups: groupRolesOf(read) };
   const missing = Object.entries({ JWT_ISSUER, JWT_AUDIENCE }).filter(([, value]) => value === undefined);
   throw new ConfigurationError(
     missing.map(([name]) => `${name}: must be set with JWKS_URL, to the value that the provider's tokens name`),

@@ -1,7 +1,9 @@
 import { KeyObject } from "node:crypto";
 import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors } from "jose";
 import type { Logger } from "pino";
+import type { GroupRoles } from "./oidc-config.ts";
 import { type IdentityProvider, PROVIDER_ALGORITHMS, ProviderUnavailableError } from "./provider.ts";
+import { permissionsOfToken } from "./provider-permissions.ts";
 
 /** Bits (RFC 7518, sections 3.3 and 3.5). */
 const MIN_RSA_BITS = 2_048;
@@ -18,6 +20,8 @@ const LOG_INTERVAL_MS = 10_000;
 interface IdentityProviderOptions extends Pick<IdentityProvider, "issuer" | "audience"> {
   /** URL of the JSON Web Key Set (RFC 7517). */
   jwksUrl: string;
+  /** Default: only the claim `permissions` gives permissions. */
+  groups?: GroupRoles;
   logger: Logger;
   /** Default: {@link KEYS_COOL_DOWN_MS}. */
   coolDownMs?: number;
@@ -29,7 +33,7 @@ interface KeyName {
 }
 
 export function createIdentityProvider(options: IdentityProviderOptions): IdentityProvider {
-  const { jwksUrl, issuer, audience, logger, coolDownMs = KEYS_COOL_DOWN_MS } = options;
+  const { jwksUrl, issuer, audience, groups, logger, coolDownMs = KEYS_COOL_DOWN_MS } = options;
   const fetchKey = createRemoteJWKSet(new URL(jwksUrl), {
     timeoutDuration: KEYS_TIMEOUT_MS,
     cacheMaxAge: KEYS_MAX_AGE_MS,
@@ -61,6 +65,7 @@ export function createIdentityProvider(options: IdentityProviderOptions): Identi
   return {
     issuer,
     audience,
+    permissionsOf: (claims) => (groups === undefined ? claims.permissions : permissionsOfToken(claims, groups)),
     prepare(token) {
       const keyName = keyNameOf(token);
       return keyName === undefined ? undefined : updateKey(keyName);

@@ -14,6 +14,8 @@ export class ProviderUnavailableError extends Error {
 export interface IdentityProvider {
   readonly issuer: string;
   readonly audience: string;
+  /** The permissions that the claims of a token give. The caller checks them. */
+  permissionsOf(claims: Readonly<Record<string, unknown>>): unknown;
   /**
    * Fetches the key that signed the token, unless it is cached.
    * @returns undefined for a token that cannot be from the provider

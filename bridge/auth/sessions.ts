@@ -79,8 +79,11 @@ export class RefreshReusedError extends RefreshRefusedError {
  * each secret shows that the secret was issued for the session. Without the tag, nobody can end the session.
  */
 export interface Sessions {
-  /** @throws {StoreUnavailableError} */
-  open(account: Account, origin?: SessionOrigin): Promise<Login>;
+  /**
+   * @param maxSeconds the session ends after this time, however often it is refreshed. Default: no such end
+   * @throws {StoreUnavailableError}
+   */
+  open(account: Account, origin?: SessionOrigin, maxSeconds?: number): Promise<Login>;
   /**
    * After a StoreUnavailableError, repeat the call within the grace period: the token may have been used up.
    * @throws {RefreshRefusedError} @throws {RefreshReusedError} @throws {StoreUnavailableError}
@@ -114,6 +117,8 @@ const documentSchema = z.object({
   /** Milliseconds since 1970. */
   openedAt: z.number(),
   rotatedAt: z.number(),
+  /** When the session ends in any case. Absent: while it is refreshed, it does not end. */
+  endsAt: z.number().optional(),
   /** Of the last login or refresh. */
   address: z.string().optional(),
   userAgent: z.string().optional(),
@@ -121,18 +126,27 @@ const documentSchema = z.object({
 
 type Session = z.infer<typeof documentSchema>;
 
+interface Granted {
+  sessionId: string;
+  secret: string;
+  endsAt: number | undefined;
+}
+
 export function createSessions(options: SessionsOptions): Sessions {
   const { documents, accounts, revocations, tokens, config, now } = options;
   const { accessTokenTtlSeconds, refreshTokenTtlSeconds } = config;
-  const expiresAt = () => now() + refreshTokenTtlSeconds * 1000;
+  /** Seconds until the refresh token expires. */
+  const refreshLife = (endsAt = Number.POSITIVE_INFINITY) =>
+    Math.max(0, Math.min(refreshTokenTtlSeconds, Math.floor((endsAt - now()) / 1000)));
+  const expiresAt = (endsAt?: number) => now() + refreshLife(endsAt) * 1000;
 
-  function grant(account: Account, sessionId: string, secret: string): Login {
+  function grant(account: Account, { sessionId, secret, endsAt }: Granted): Login {
     const { userId, permissions } = account;
     const life = { ttlSeconds: accessTokenTtlSeconds, issuedAt: revocations.issueTime(userId) };
     const { token, tokenId } = tokens.mint({ userId, permissions: permissionsInToken(account), sessionId, ...life });
     return {
       ...{ userId, sessionId, token, tokenId, permissions, expiresIn: accessTokenTtlSeconds },
-      ...{ refreshToken: `${sessionId}.${secret}`, refreshExpiresIn: refreshTokenTtlSeconds },
+      ...{ refreshToken: `${sessionId}.${secret}`, refreshExpiresIn: refreshLife(endsAt) },
     };
   }
 
@@ -145,7 +159,8 @@ export function createSessions(options: SessionsOptions): Sessions {
   }
 
   /** The account whose session this is; undefined when the session has ended. */
-  function accountOf(sessionId: string, { userId, openedAt }: Session): Account | undefined {
+  function accountOf(sessionId: string, { userId, openedAt, endsAt = Infinity }: Session): Account | undefined {
+    if (endsAt <= now()) return undefined;
     const account = accounts.get(userId);
     const isCurrent = account?.enabled === true && sessionId.startsWith(`${account.generation}-`);
     const identity = { userId, sessionId, tokenId: undefined, issuedAt: openedAt };
@@ -159,17 +174,18 @@ export function createSessions(options: SessionsOptions): Sessions {
   }
 
   return {
-    async open(account, origin = {}) {
+    async open(account, origin = {}, maxSeconds) {
       const sessionId = `${account.generation}-${randomBytes(SESSION_BYTES).toString("hex")}`;
       const seed = randomBytes(SEED_BYTES).toString("base64url");
       const secret = tagged(randomBytes(HALF_SECRET_BYTES), seed);
+      const endsAt = maxSeconds === undefined ? undefined : now() + maxSeconds * 1000;
       const session = {
         ...{ userId: account.userId, seed, hash: hashOf(secret) },
         ...{ openedAt: revocations.issueTime(account.userId), rotatedAt: now() },
-        ...stored(origin),
+        ...stored({ ...origin, endsAt }),
       };
-      await documents.put(COLLECTION, sessionId, session, { expiresAt: expiresAt() });
-      return grant(account, sessionId, secret);
+      await documents.put(COLLECTION, sessionId, session, { expiresAt: expiresAt(endsAt) });
+      return grant(account, { sessionId, secret, endsAt });
     },
 
     async refresh(refreshToken, origin = {}) {
@@ -177,7 +193,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         const found = await find(refreshToken);
         if (found === undefined) throw refused();
         const { sessionId, secret, session, version } = found;
-        const { userId } = session;
+        const { userId, endsAt } = session;
         const account = accountOf(sessionId, session);
         if (account === undefined) {
           await documents.delete(COLLECTION, sessionId);
@@ -186,16 +202,16 @@ export function createSessions(options: SessionsOptions): Sessions {
         const hash = hashOf(secret);
         const next = secretAfter(secret, session.seed);
         if (equal(hash, session.hash)) {
-          const { address, userAgent, ...kept } = session;
-          const from = stored({ address, userAgent, ...origin });
+          const { address, userAgent, endsAt: _, ...kept } = session;
+          const from = stored({ address, userAgent, endsAt, ...origin });
           const rotated = { ...kept, ...from, hash: hashOf(next), previous: hash, rotatedAt: now() };
-          const condition = { ifVersion: version, expiresAt: expiresAt() };
+          const condition = { ifVersion: version, expiresAt: expiresAt(endsAt) };
           const written = await documents.put(COLLECTION, sessionId, rotated, condition);
-          if (written !== undefined) return grant(account, sessionId, next);
+          if (written !== undefined) return grant(account, { sessionId, secret: next, endsAt });
           // Another request was faster. If that request used the same refresh token, the next attempt grants the same
           // new token.
         } else if (equal(hash, session.previous ?? "") && now() - session.rotatedAt <= REFRESH_GRACE_MS) {
-          return grant(account, sessionId, next);
+          return grant(account, { sessionId, secret: next, endsAt });
         } else if (hasValidTag(secret, session.seed)) {
           await revoke(sessionId);
           throw new RefreshReusedError({ userId, sessionId });
@@ -229,8 +245,9 @@ function infoOf(sessionId: string, { openedAt, rotatedAt: usedAt, address, userA
 }
 
 /** JSON cannot express undefined properties. */
-function stored({ address, userAgent }: SessionOrigin) {
+function stored({ address, userAgent, endsAt }: SessionOrigin & Pick<Session, "endsAt">) {
   return {
+    ...(endsAt === undefined ? {} : { endsAt }),
     ...(address === undefined ? {} : { address }),
     ...(userAgent === undefined ? {} : { userAgent: visible(userAgent).slice(0, MAX_USER_AGENT_LENGTH) }),
   };

@@ -74,8 +74,14 @@ export const userIdSchema = z
  */
 const PROVIDER_PREFIX = "idp:";
 
+/** Whether this is the id of a user of the identity provider. */
+export const isProvided = (userId: string) => userId.startsWith(PROVIDER_PREFIX);
+
+/** The id of the identity provider's user with this `sub`; undefined when the `sub` cannot be part of a user id. */
+export const providedUserId = (sub: string) => userIdSchema.safeParse(PROVIDER_PREFIX + sub).data;
+
 export const ownUserIdSchema = userIdSchema.refine(
-  (text) => !text.startsWith(PROVIDER_PREFIX),
+  (text) => !isProvided(text),
   `must not begin with ${PROVIDER_PREFIX}, which is reserved for users of an identity provider`,
 );
 
@@ -140,7 +146,9 @@ export function createTokens({ secrets, provider, audience, now = Date.now }: To
     if (!result.success) throw invalid(result.error);
     const { sub, user_id, permissions, iat, exp, jti, sid, nbf = 0, rev } = result.data;
     const claimedId = user_id ?? sub ?? "";
-    const user = (isFromProvider ? userIdSchema : ownUserIdSchema).safeParse(
+    const sessionId = !isFromProvider && typeof sid === "string" && SESSION_ID.test(sid) ? sid : undefined;
+    // A user of the provider gets a token of ours only by a login: the session's id leads to the account.
+    const user = (isFromProvider || sessionId !== undefined ? userIdSchema : ownUserIdSchema).safeParse(
       isFromProvider ? PROVIDER_PREFIX + claimedId : claimedId,
     );
     if (!user.success) throw invalid(user.error);
@@ -151,9 +159,7 @@ export function createTokens({ secrets, provider, audience, now = Date.now }: To
       ...{ userId: user.data, permissions, tokenId: jti },
       ...{ issuedAt: Math.round(issuedAt * 1000), expiresAt: Math.round(exp * 1000) },
     };
-    return !isFromProvider && typeof sid === "string" && SESSION_ID.test(sid)
-      ? { ...identity, sessionId: sid }
-      : identity;
+    return sessionId === undefined ? identity : { ...identity, sessionId };
   }
 
   function mint({ userId, permissions, ttlSeconds, sessionId, ...grant }: Parameters<Tokens["mint"]>[0]) {
@@ -207,7 +213,9 @@ function providerClaims(token: string, key: KeyObject, provider: IdentityProvide
   const { issuer, audience } = provider;
   const options = { ...VERIFY_OPTIONS, algorithms: [...PROVIDER_ALGORITHMS], issuer, audience, clockTimestamp };
   try {
-    return claimsOf(jsonwebtoken.verify(token, key, options));
+    const claims = claimsOf(jsonwebtoken.verify(token, key, options));
+    const read = z.record(z.string(), z.unknown()).safeParse(claims);
+    return read.success ? { ...read.data, permissions: provider.permissionsOf(read.data) } : claims;
   } catch (error) {
     throw refusalOf(error);
   }

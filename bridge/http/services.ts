@@ -2,9 +2,12 @@ import type { IncomingMessage } from "node:http";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../../contract/channels.ts";
 import type { TopicTree } from "../../contract/topics.ts";
+import type { ClientAddresses } from "../../platform/client-addresses.ts";
+import type { MqttAddress } from "../../platform/mqtt-address.ts";
 import type { Audit } from "../auth/audit.ts";
 import type { Authority } from "../auth/authority.ts";
 import type { LoginGuard } from "../auth/login-guard.ts";
+import type { createSignInValues, SignIn } from "../auth/sign-in.ts";
 import type { Publish } from "../broker-link/publish.ts";
 import type { CameraRecords } from "../cameras/camera-records.ts";
 import type { DesiredStates } from "../cameras/desired/desired-store.ts";
@@ -32,9 +35,19 @@ export interface Services {
   addressOf: (request: IncomingMessage) => string;
   authority: Pick<
     Authority,
-    "mint" | "accounts" | "cameraGroups" | "revocations" | "sessions" | "devices" | "integrations"
+    "mint" | "accounts" | "cameraGroups" | "revocations" | "sessions" | "devices" | "integrations" | "setupCode"
   >;
+  operatorKey: string | undefined;
+  /** Whether requests from this machine need no token now. */
+  isTrial: () => boolean;
+  /** Where devices connect; undefined when this is not known. */
+  mqttAddress?: (() => MqttAddress | undefined) | undefined;
+  addresses: Pick<ClientAddresses, "trusts">;
   guard: Pick<LoginGuard, "attempt" | "recordRefresh">;
+  /** The sign-in with an identity provider; undefined without `OIDC_ISSUER`. */
+  signIn: SignIn | undefined;
+  /** Signs the values that a browser keeps during a sign-in. */
+  signing: Parameters<typeof createSignInValues>[0];
   audit: Pick<Audit, "record" | "refuse" | "recent">;
   journal: Journal;
   archive: Pick<Archive, "page" | "find" | "readings" | "coverage" | "storedAt" | "status">;
@@ -71,7 +84,10 @@ export interface Services {
 }
 
 /** The services of the routes for users, devices and tokens, which also work without a server. */
-export type OperatorServices = Pick<Services, "http" | "addressOf" | "channels" | "authority" | "records"> & {
+export type OperatorServices = Pick<
+  Services,
+  "http" | "addressOf" | "channels" | "authority" | "records" | "mqttAddress"
+> & {
   audit: Pick<Audit, "record" | "refuse">;
   callers: Pick<Callers, "of" | "orLocal">;
   stats: Pick<Stats, "add">;

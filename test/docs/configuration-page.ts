@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { authSettings } from "../../bridge/auth/config.ts";
 import { MAX_KEYS_BYTES } from "../../bridge/auth/identity-provider.ts";
+import { oidcSettings } from "../../bridge/auth/oidc-config.ts";
 import { MAX_TOKEN_LENGTH } from "../../bridge/auth/tokens.ts";
 import { outsideBrokerSettings } from "../../bridge/broker-link/outside/config.ts";
 import { alertSettings } from "../../bridge/cameras/alerts/config.ts";
@@ -35,6 +36,11 @@ export const SERVER_PARTS: readonly Part[] = [
   { heading: "General", source: "platform/server-settings.ts", settings: serverSettings },
   { heading: "Channels and log", source: "bridge/config.ts", settings: bridgeSettings },
   { heading: "Accounts and tokens", source: "bridge/auth/config.ts", settings: authSettings },
+  {
+    heading: "Sign-in with an identity provider",
+    source: "bridge/auth/oidc-config.ts",
+    settings: oidcSettings,
+  },
   { heading: "HTTP", source: "bridge/http/config.ts", settings: httpSettings },
   { heading: "Dashboards", source: "bridge/websocket/config.ts", settings: socketSettings },
   { heading: "MQTT", source: "broker/config.ts", settings: brokerSettings },

@@ -16,7 +16,7 @@ const loginSchema = z.object({
   password: z.string().max(MAX_PASSWORD_LENGTH, `must have at most ${MAX_PASSWORD_LENGTH} characters`),
 });
 const refreshSchema = z.object({ refresh_token: z.string().max(256) });
-const loggedInSchema = z.object({
+export const loggedInSchema = z.object({
   token: z.string().describe("The access token"),
   user_id: z.string(),
   permissions: z.array(z.string()),
@@ -102,7 +102,8 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
   });
 }
 
-function responseOf({ token, userId, permissions, expiresIn, refreshToken, refreshExpiresIn }: Login) {
+/** A login in responses. */
+export function responseOf({ token, userId, permissions, expiresIn, refreshToken, refreshExpiresIn }: Login) {
   return {
     token,
     user_id: userId,
@@ -113,6 +114,7 @@ function responseOf({ token, userId, permissions, expiresIn, refreshToken, refre
   };
 }
 
-function sessionOf({ sessionId }: SessionName): string {
+/** For the audit log. */
+export function sessionOf({ sessionId }: SessionName): string {
   return `session:${sessionId}`;
 }

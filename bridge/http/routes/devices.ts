@@ -31,10 +31,23 @@ const withSecretSchema = shownSchema.extend({
   secret: z.string().optional().describe("Only in the response to the request that created the secret"),
 });
 
+const mqttSchema = z
+  .object({
+    protocol: z.string().describe("`mqtt` or `mqtts`; with `MQTT_URL` also `ws` or `wss`"),
+    host: z.string().optional().describe("Absent: the host of this server"),
+    port: z.number(),
+  })
+  .describe("Where devices connect");
+
 const common = { group: "Devices", permissions: ["admin"] };
 const LIST: RouteDescription = {
   ...{ ...common, summary: "Lists cameras and processing services" },
-  responses: { 200: { is: "All devices, without secrets", json: z.object({ devices: z.array(shownSchema) }) } },
+  responses: {
+    200: {
+      is: "All devices, without secrets",
+      json: z.object({ devices: z.array(shownSchema), mqtt: mqttSchema.optional() }),
+    },
+  },
 };
 const REGISTER: RouteDescription = {
   ...{ ...common, summary: "Registers a device", body: newSchema },
@@ -63,7 +76,7 @@ export function deviceRoutes(server: FastifyInstance, services: OperatorServices
 
   server.get("/devices", described(LIST), async (request) => {
     adminOf(callers, request);
-    return { devices: devices.list().map(shown) };
+    return { devices: devices.list().map(shown), mqtt: services.mqttAddress?.() };
   });
 
   server.post("/devices", described(REGISTER), async (request, reply) => {

@@ -6,7 +6,7 @@ import { idSchema } from "../../../contract/ids.ts";
 import { type Account, type Powers, roleSchema } from "../../auth/accounts.ts";
 import type { CameraGroups } from "../../auth/camera-groups.ts";
 import { passwordSchema } from "../../auth/passwords.ts";
-import { grantedPermissionsSchema, ownUserIdSchema, userIdSchema } from "../../auth/tokens.ts";
+import { grantedPermissionsSchema, isProvided, ownUserIdSchema, userIdSchema } from "../../auth/tokens.ts";
 import { adminOf, auditedAdmin } from "../callers.ts";
 import { badRequest, notFound } from "../errors.ts";
 import { checkPermissions } from "../permission-check.ts";
@@ -17,6 +17,8 @@ import type { OperatorServices } from "../services.ts";
 
 const MAX_CAMERA_GROUPS_PER_USER = 20;
 
+const IS_PROVIDED =
+  "The user signs in with the identity provider, which gives password, role and permissions: change them there";
 const paramsSchema = z.object({ id: userIdSchema });
 const cameraGroupsSchema = z.array(idSchema).min(1, "must name a group").max(MAX_CAMERA_GROUPS_PER_USER);
 const changeSchema = z.strictObject({
@@ -36,6 +38,7 @@ const newSchema = z.strictObject({
 });
 const accountSchema = z.object({
   user_id: z.string(),
+  name: z.string().optional().describe("The name at the identity provider; absent for an account with a password"),
   role: roleSchema.optional().describe("Absent for a list of permissions"),
   permissions: z.array(z.string()),
   camera_groups: z.array(idSchema).optional().describe("The groups of cameras that the user is limited to"),
@@ -98,6 +101,7 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
       throw badRequest("The body must name `password`, `role`, `permissions`, `camera_groups` or `enabled`");
     const before = accounts.get(userId);
     if (before === undefined) throw unknown(userId);
+    if (isProvided(userId) && (password ?? powers) !== undefined) throw badRequest(IS_PROVIDED);
     const groupsAfter = camera_groups === undefined ? before.cameraGroups : (camera_groups ?? undefined);
     checkLimit(groupsAfter, powers ?? { role: before.role, permissions: before.granted }, cameraGroups);
     if (password !== undefined || enabled === false) await endTokens(userId);
@@ -156,9 +160,10 @@ function checkLimit(
 }
 
 /** The account in responses, without anything about the password. */
-function shown({ userId, role, granted, cameraGroups, enabled, changedAt }: Account) {
+function shown({ userId, name, role, granted, cameraGroups, enabled, changedAt }: Account) {
   return {
     user_id: userId,
+    ...(name === undefined ? {} : { name }),
     ...(role === undefined ? {} : { role }),
     permissions: granted,
     ...(cameraGroups === undefined ? {} : { camera_groups: cameraGroups }),

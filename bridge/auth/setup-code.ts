@@ -1,0 +1,64 @@
+import { randomInt } from "node:crypto";
+import { z } from "zod";
+import type { Documents } from "../cluster/cluster.ts";
+import type { Accounts } from "./accounts.ts";
+
+const COLLECTION = "setup";
+const KEY = "code";
+/** Without letters and digits that look alike. */
+const ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ";
+/** 12 of 30 characters are 58 bits, and the guesses are limited. */
+const GROUPS = 3;
+const GROUP_CHARS = 4;
+
+const documentSchema = z.object({ code: z.string() });
+
+/**
+ * The code that proves access to the server's machine when the first admin is added: the lines of the start show it. The
+ * code is in the store, as the accounts are, so all nodes have the same one. After its use there is another one.
+ */
+export interface SetupCode {
+  /** Whether no account is an admin, so that the code is accepted. A disabled admin counts as an admin. */
+  readonly isNeeded: boolean;
+  /** The code; undefined when it is not needed. @throws {StoreUnavailableError} */
+  current(): Promise<string | undefined>;
+  /** The next use needs another code. @throws {StoreUnavailableError} */
+  discard(): Promise<void>;
+}
+
+interface SetupCodeOptions {
+  documents: Pick<Documents, "get" | "put" | "delete">;
+  accounts: Pick<Accounts, "list">;
+}
+
+export function createSetupCode({ documents, accounts }: SetupCodeOptions): SetupCode {
+  const isNeeded = () => accounts.list().every(({ permissions }) => !permissions.includes("admin"));
+  const stored = async () => documentSchema.safeParse((await documents.get(COLLECTION, KEY))?.value).data?.code;
+
+  return {
+    get isNeeded() {
+      return isNeeded();
+    },
+    async current() {
+      if (!isNeeded()) return undefined;
+      const code = await stored();
+      if (code !== undefined) return code;
+      await documents.put(COLLECTION, KEY, { code: newCode() }, { ifVersion: null });
+      // Another node may have been faster.
+      return await stored();
+    },
+    async discard() {
+      await documents.delete(COLLECTION, KEY);
+    },
+  };
+}
+
+/** The code as people type it: small letters and missing hyphens do not matter. */
+export function normalCode(text: string): string {
+  return text.toUpperCase().replaceAll(/[^0-9A-Z]/g, "");
+}
+
+function newCode(): string {
+  const group = () => Array.from({ length: GROUP_CHARS }, () => ALPHABET[randomInt(ALPHABET.length)]).join("");
+  return Array.from({ length: GROUPS }, group).join("-");
+}
