@@ -15,7 +15,7 @@ import { type Authority, isTrialMode } from "./auth/authority.ts";
 import { type MqttClients, startEnforcement } from "./auth/enforcement.ts";
 import type { LoginGuard } from "./auth/login-guard.ts";
 import { startMqttAudit } from "./auth/mqtt-audit.ts";
-import type { OidcSignIn } from "./auth/oidc.ts";
+import { startSignIn } from "./auth/start-sign-in.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { OutsideBroker } from "./broker-link/outside/outside-broker.ts";
 import type { Publish } from "./broker-link/publish.ts";
@@ -35,7 +35,8 @@ import { type ArchiveStatus, startArchive } from "./journal/archive/archive.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { Previews } from "./previews/previews.ts";
 import { startAcceptedCounter } from "./stats/accepted-counter.ts";
-import { createLatencies, type Latencies } from "./stats/latencies.ts";
+import { lastBackupAt } from "./stats/last-backup.ts";
+import { createLatencies, type Latencies, viewLatencies } from "./stats/latencies.ts";
 import { startSharedStats } from "./stats/shared-stats.ts";
 import { openStats } from "./stats/stats.ts";
 import { createStoreCheck } from "./stats/store-check.ts";
@@ -192,8 +193,9 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         logger: partLogger("system-status"),
       }),
     );
-    const signIn = await startSignIn(config.oidc, { authority, logger: partLogger("sign-in") });
-    if (signIn !== undefined) parts.add(signIn);
+    const signIn = parts.add(
+      await startSignIn(config.oidc, { accounts: authority.accounts, logger: partLogger("sign-in") }),
+    );
     const metrics = createMetrics(registry, () => ({
       version,
       isReady: phase === "serving" && workUnavailableReason() === undefined,
@@ -220,22 +222,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           ...{ tokens: authority, grantsOf: grants, operatorKey, isOpen: isTrial, allowedOrigins },
         }),
         addressOf: addresses.of,
-        ...{
-          authority,
-          guard,
-          audit,
-          journal,
-          archive,
-          tree,
-          channels,
-          publish,
-          sockets,
-          presence,
-          previews,
-          stats,
-          records,
-        },
-        ...{ signIn, operatorKey, isTrial, addresses, mqttAddress: options.mqttAddress },
+        ...{ authority, guard, audit, journal, archive, tree, channels, publish, sockets, presence, previews },
+        ...{ stats, records },
+        ...{ signIn: signIn.provider, operatorKey, isTrial, addresses, mqttAddress: options.mqttAddress },
+        latencies: () => viewLatencies(latencies),
+        lastBackupAt: () => lastBackupAt(config.dataPath),
         signing: { secrets: config.jwtSecrets, now: () => authority.now() },
         ...{ relay: commands, desired, cluster, clock, version, eventTimes: (position) => ingest.timesOf(position) },
         unavailableReason: () => (phase === "serving" ? workUnavailableReason() : `the server is ${phase}`),
@@ -286,16 +277,6 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     await parts.stop();
     throw error;
   }
-}
-
-/** Loads the client of identity providers only if it is needed. */
-async function startSignIn(
-  config: BridgeConfig["oidc"],
-  { authority, logger }: { authority: Authority; logger: Logger },
-): Promise<OidcSignIn | undefined> {
-  if (config === undefined) return undefined;
-  const { OidcSignIn } = await import("./auth/oidc.ts");
-  return new OidcSignIn({ config, accounts: authority.accounts, logger });
 }
 
 /** What `/stats` says about the archive. */

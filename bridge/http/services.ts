@@ -18,6 +18,7 @@ import type { CommandRunner } from "../commands/command-relay.ts";
 import type { Archive } from "../journal/archive/archive.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Previews } from "../previews/previews.ts";
+import type { LatencyView } from "../stats/latencies.ts";
 import type { Stats } from "../stats/stats.ts";
 import type { Sockets } from "../websocket/sockets.ts";
 import type { Callers } from "./callers.ts";
@@ -75,6 +76,10 @@ export interface Services {
   checkStore: () => Promise<string | undefined>;
   /** Messages for the operator. Everybody can read them, so they name no user and no secret. */
   notices: () => readonly string[];
+  /** The latencies of events, for `/stats`. */
+  latencies: () => Promise<Record<string, LatencyView | undefined>>;
+  /** When the data was copied last; undefined when this is not known. */
+  lastBackupAt: () => Promise<string | undefined>;
   /** The counts of the parts, for `/stats`. */
   counts: () => Record<string, unknown>;
   metrics: Metrics;

@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import { archiveFile } from "../../bridge/journal/archive/config.ts";
 import { markRestored } from "../../bridge/journal/stores/level/checkpoint.ts";
+import { noteBackup } from "../../bridge/stats/last-backup.ts";
 import { reasonOf } from "../../platform/error-reason.ts";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
@@ -57,6 +58,8 @@ export async function backUp(dataPath: string, target: string): Promise<Catalog>
   await rm(damageFile(target), { force: true });
   const catalog: Catalog = { version: 1, madeAt: new Date().toISOString(), files: await listFiles(target) };
   await writeFile(join(target, CATALOG), JSON.stringify(catalog, undefined, 2), { mode: 0o600 });
+  // The note is for the page. A copy of data that is read-only is complete without the note.
+  await noteBackup(dataPath, catalog.madeAt).catch(() => {});
   return catalog;
 }
 

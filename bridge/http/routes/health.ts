@@ -24,6 +24,7 @@ const readinessSchema = z.object({
 const connectionCounts = {
   healthy_connections: z.number().describe("Connections of this node that keep up and answer pings"),
 };
+const latencySchema = z.object({ p50: z.number(), p99: z.number() });
 const metricsOfPart = z.looseObject({});
 const clusterSchema = z.object({
   total_connections: z.number().optional(),
@@ -82,7 +83,15 @@ const STATS: RouteDescription = {
         ...{ timestamp: timestampSchema, version: z.string() },
         node: z.looseObject({
           ...{ id: z.string(), uptime_seconds: z.number(), memory_bytes: z.number() },
-          event_loop_delay_ms: z.object({ p50: z.number(), p99: z.number() }),
+          event_loop_delay_ms: latencySchema,
+          latency_ms: z
+            .object({
+              camera_to_server: latencySchema.optional().describe("From the camera's timestamp to the server"),
+              append: latencySchema.optional().describe("From the server to the journal"),
+              journal_to_socket: latencySchema.optional().describe("From the journal to the dashboards"),
+            })
+            .describe("Of the events since the start of this node. A latency without events is missing"),
+          last_backup_at: timestampSchema.optional().describe("When `skylapse backup` copied the data last"),
           ...{ journal: metricsOfPart, sockets: metricsOfPart, ingest: metricsOfPart, commands: metricsOfPart },
           ...{ access: metricsOfPart, archive: metricsOfPart, broker: metricsOfPart.optional() },
           outside_broker: metricsOfPart.optional().describe("With `MQTT_URL`: the connection to that broker"),
@@ -151,6 +160,8 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
         uptime_seconds: Math.round(process.uptime()),
         memory_bytes: process.memoryUsage.rss(),
         event_loop_delay_ms: { p50: milliseconds(delay.percentile(50)), p99: milliseconds(delay.percentile(99)) },
+        latency_ms: await services.latencies(),
+        last_backup_at: await services.lastBackupAt(),
         ...counts(),
       },
       cluster: await clusterCounts(cluster),
