@@ -130,9 +130,12 @@ export const brokerSettings = {
     limitVariable.default(1000),
     { mustAgree: true },
   ),
-  MAX_MQTT_SHARE_GROUPS_PER_USER: limitSetting(20, "Groups of shared subscriptions of one user, device or service.", {
-    mustAgree: true,
-  }),
+  MAX_MQTT_SHARE_GROUPS_PER_USER: limitSetting(
+    20,
+    "Groups of shared subscriptions of one user, device or service. Several nodes that open some within a second may " +
+      "together exceed it.",
+    { mustAgree: true },
+  ),
   MAX_MQTT_UNSENT_BYTES: setting(
     "Bytes sent to one MQTT client that its link has not taken yet. Above this, a message of QoS 1 or 2 ends the connection.",
     limitVariable.default(4_194_304),

@@ -2,17 +2,22 @@ import type { Logger } from "pino";
 import type { OutsideBrokerConfig } from "../bridge/broker-link/outside/config.ts";
 import { inwardTopics } from "../bridge/broker-link/outside/inward-topics.ts";
 import { OutsideBroker } from "../bridge/broker-link/outside/outside-broker.ts";
+import { RetainedLimits } from "../bridge/broker-link/outside/retained-limits.ts";
 import { CameraLinks } from "../bridge/cameras/camera-links.ts";
 import type { BridgeIngest } from "../bridge/ingest.ts";
 import type { BrokerConfig } from "../broker/config.ts";
 import { BROKER_EVENTS, type TopicTree } from "../contract/topics.ts";
+import { LimitedLog } from "../platform/limited-log.ts";
 import type { MqttSide } from "./mqtt-side.ts";
 import type { Stores } from "./stores/stores.ts";
 
 interface OutsideBrokerOptions {
   config: OutsideBrokerConfig;
   /** The settings that the embedded broker would have. */
-  broker: Pick<BrokerConfig, "sessionHours" | "maxOfflineLogBytes">;
+  broker: Pick<
+    BrokerConfig,
+    "sessionHours" | "maxOfflineLogBytes" | "maxRetainedPerDevice" | "maxRetainedBytesPerDevice"
+  >;
   maxPayloadBytes: number;
   stores: Pick<Stores, "cluster" | "journal">;
   tree: TopicTree;
@@ -25,10 +30,16 @@ export function joinOutsideBroker(options: OutsideBrokerOptions): MqttSide {
   const { config, broker, maxPayloadBytes, stores, tree, ingest } = options;
   const { cluster, journal } = stores;
   const logger = options.logger.child({ part: "outside-broker" });
+  const limitedLog = new LimitedLog();
+  const retained = new RetainedLimits({
+    ...{ journal, tree, maxMessages: broker.maxRetainedPerDevice, maxChars: broker.maxRetainedBytesPerDevice },
+    onExceeded: ({ identity, topic }, reason) =>
+      limitedLog.note(identity, (times) => logger.warn({ identity, topic, reason, times }, "message not retained")),
+  });
   const outside = new OutsideBroker({
     ...{ config, cluster, mqttLog: journal.mqtt, topics: inwardTopics(tree, config.version), logger },
     ...{ sessionHours: broker.sessionHours, maxLogBytes: broker.maxOfflineLogBytes, maxPayloadBytes },
-    accept: (publication, fence) => ingest.acceptFromOutside(publication, fence),
+    accept: (publication, fence) => ingest.acceptFromOutside(retained.apply(publication), fence),
     isCurrentState: (publication) => ingest.isCurrentState(publication),
     onSessionLost: (since) => void reportLoss(since, ingest, logger),
   });
@@ -57,6 +68,7 @@ export function joinOutsideBroker(options: OutsideBrokerOptions): MqttSide {
     stopListening: () => {},
     async stop() {
       await outside.stop();
+      limitedLog.stop();
       links.stop();
     },
   };

@@ -71,8 +71,11 @@ function sourceOf(env: NodeJS.ProcessEnv) {
   return { env, readFile: (path: string) => readFileSync(path, "utf8") };
 }
 
-/** The life of the server's session at another broker, and what may wait for that broker. */
-const ALSO_OUTSIDE = ["MQTT_SESSION_HOURS", "MAX_OFFLINE_LOG_BYTES"];
+/** The life of the server's session at another broker, what may wait for that broker, and what a camera may retain. */
+const ALSO_OUTSIDE = [
+  ...["MQTT_SESSION_HOURS", "MAX_OFFLINE_LOG_BYTES"],
+  ...["MAX_RETAINED_MESSAGES_PER_DEVICE", "MAX_RETAINED_BYTES_PER_DEVICE"],
+];
 const EMBEDDED_ONLY = [
   ...Object.keys(brokerSettings).filter((name) => !ALSO_OUTSIDE.includes(name)),
   "MQTT_ACCOUNT_LOGIN",
