@@ -44,6 +44,16 @@ describe.each([0, 60])("a shared subscription with a session expiry interval of 
     expect(await acknowledged(two)).toBe("1");
   });
 
+  it("gives what a member has not acknowledged to another one when the member's token is revoked", async () => {
+    const { test, writer, join } = await start();
+    const one = await join("one");
+    for (const payload of ["1", "2"]) await writer.publish("a/b", payload);
+    for (let count = 0; count < 2; count++) await one.next("publish");
+    const two = await join("two");
+    expect(test.broker.disconnect(({ clientId }) => clientId === "one")).toBe(1);
+    expect([await acknowledged(two), await acknowledged(two)]).toEqual(["1", "2"]);
+  });
+
   it("ends with UNSUBSCRIBE, and sends no retained messages", async () => {
     const { writer, join } = await start();
     await writer.publish("a/kept", "0", { retain: true });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { startTestBroker, topic } from "../broker-under-test.ts";
-import { connect5, NORTH5, userOf } from "./client5.ts";
+import { connect5, NORTH5, tryConnect5, userOf } from "./client5.ts";
 
 const LINK = topic("cameras/north/link");
 const WILL = { topic: LINK, payload: Buffer.from("gone"), qos: 1, retain: false } as const;
@@ -85,4 +85,29 @@ describe("a will", () => {
     await reader.ping();
     expect(reader.packets).toEqual([]);
   });
+});
+
+it("the will of a session comes once when a client of the other version of MQTT takes the session over", async () => {
+  const test = await startTestBroker();
+  const watcher = await connect5(test, userOf(test, ["admin"], "watcher"));
+  await watcher.subscribe("will");
+  const willOf = (text: string) => ({ topic: "will", payload: Buffer.from(text), qos: 1 as const, retain: false });
+  const {
+    username = "",
+    password = "",
+    clientId = "",
+  } = { ...userOf(test, ["admin"]), password: test.token(["admin"]) };
+  const properties = { sessionExpiryInterval: 60 };
+  for (const round of [1, 2]) {
+    await test.client({ username, password, clientId, clean: false, will: willOf(`MQTT 3.1.1, ${round}`) });
+    const five = { ...userOf(test, ["admin"]), clean: false, properties, will: willOf(`MQTT 5, ${round}`) };
+    expect((await tryConnect5(test, five)).connack).toMatchObject({ reasonCode: 0, sessionPresent: true });
+  }
+  await test.client({ username, password, clientId, clean: false });
+  const wills: string[] = [];
+  for (let count = 0; count < 4; count++) wills.push((await watcher.next("publish")).payload.toString());
+  expect(wills).toEqual(["MQTT 3.1.1, 1", "MQTT 5, 1", "MQTT 3.1.1, 2", "MQTT 5, 2"]);
+  await watcher.ping();
+  expect(watcher.packets).toEqual([]);
+  expect(test.broker.stats()).toMatchObject({ clients: 2 });
 });
