@@ -5,6 +5,7 @@ import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, onTestFinished } from "vitest";
 import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { textsBesideNodes } from "../support/page-looks.ts";
 import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
@@ -75,16 +76,6 @@ const translate = () =>
       text.replaceWith(outer);
     }
   });
-
-/** Texts with sibling nodes. React cannot change or remove such a text after a translator has replaced it. */
-const textsBesideNodes = () =>
-  page.evaluate(() =>
-    [...document.body.querySelectorAll("*")]
-      .filter((element) => element.childNodes.length > 1)
-      .flatMap((element) => [...element.childNodes])
-      .filter((node) => node instanceof Text && node.data.trim() !== "")
-      .map((text) => `${text.parentElement?.className}: ${text.textContent}`),
-  );
 
 it("stays usable after a translator has replaced all texts and the connection is lost", async () => {
   await openPage();
@@ -215,19 +206,19 @@ it("has no text with sibling nodes, whether live or offline", async () => {
   ]);
   await openPage();
   await page.getByTestId("alert-row").first().waitFor();
-  expect(await textsBesideNodes()).toEqual([]);
+  expect(await textsBesideNodes(page)).toEqual([]);
   for (const [place, row] of [
     ["Events", "event-row"],
     ["Jobs", "job-row"],
   ] as const) {
     await page.getByRole("link", { name: place }).click();
     await page.getByTestId(row).first().waitFor();
-    expect(await textsBesideNodes()).toEqual([]);
+    expect(await textsBesideNodes(page)).toEqual([]);
   }
   await page.getByRole("link", { name: "Fleet" }).click();
   await skylapse.end("SIGKILL");
   await page.getByTestId("offline-banner").waitFor();
-  expect(await textsBesideNodes()).toEqual([]);
+  expect(await textsBesideNodes(page)).toEqual([]);
 });
 
 it("shows 600 cameras with nine retained topics each, and the server's count of them", async () => {

@@ -15,12 +15,13 @@ const SIZES = [
 const SCHEMES = ["light", "dark"] as const;
 
 /**
- * Checks the shown place on a phone, a laptop and a large screen, light and dark: nothing is wider than the window, and
- * axe finds nothing serious. Writes screenshots to `dist/screenshots`.
+ * Checks the shown place on a phone, a laptop and a large screen, light and dark: nothing is wider than the window, axe
+ * finds nothing serious, and a translator can replace all texts. Writes screenshots to `dist/screenshots`.
  * @param name of the screenshots, such as `alerts`: `alerts-390-light.png`
  */
 export async function expectGoodLooks(page: Page, name: string): Promise<void> {
   mkdirSync(SCREENSHOTS, { recursive: true });
+  expect(await textsBesideNodes(page)).toEqual([]);
   for (const colorScheme of SCHEMES) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
     await page.locator(`html[data-theme="${colorScheme}"]`).waitFor();
@@ -33,6 +34,20 @@ export async function expectGoodLooks(page: Page, name: string): Promise<void> {
       if (size.width <= 1280) expect([label, await seriousFindings(page)]).toEqual([label, []]);
     }
   }
+}
+
+/**
+ * Texts that have sibling nodes. A browser's translator replaces the nodes of texts; React then fails to remove or insert a
+ * sibling.
+ */
+export function textsBesideNodes(page: Page): Promise<string[]> {
+  return page.evaluate(() =>
+    [...document.body.querySelectorAll("*")]
+      .filter((element) => element.childNodes.length > 1)
+      .flatMap((element) => [...element.childNodes])
+      .filter((node) => node instanceof Text && node.data.trim() !== "")
+      .map((text) => `${text.parentElement?.className}: ${text.textContent}`),
+  );
 }
 
 /** How far the page can be scrolled sideways, in pixels. */
