@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { INTEGRATION_SECRET_PREFIX, type TokenIdentity } from "../../platform/identity.ts";
 import type { Cluster } from "../cluster/cluster.ts";
-import { type Accounts, openAccounts } from "./accounts.ts";
+import { type Account, type Accounts, openAccounts } from "./accounts.ts";
 import { type CameraGroups, openCameraGroups } from "./camera-groups.ts";
 import { type DeviceStore, openDevices } from "./devices.ts";
 import { type Integrations, isOfIntegration, openIntegrations } from "./integrations.ts";
@@ -113,8 +113,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     }
     const account = accounts.get(userId);
     if (sessionId === undefined) {
-      // A token of the identity provider, whose user an admin has disabled here.
-      if (isProvided(userId) && account?.enabled === false) throw new RevokedTokenError("The user is disabled");
+      if (isProvided(userId) && account !== undefined) checkProvided(account);
       return identity;
     }
     if (account === undefined || !account.enabled || !sessionId.startsWith(`${account.generation}-`))
@@ -169,6 +168,15 @@ export function isTrialMode(
   { trialMode }: Pick<Authority, "trialMode">,
 ): boolean {
   return loopback && trustedProxies.length === 0 && trialMode;
+}
+
+/** What an admin decided here about a user of the identity provider, whose token does not say it. @throws {RevokedTokenError} */
+function checkProvided({ enabled, cameraGroups }: Account): void {
+  if (!enabled) throw new RevokedTokenError("The user is disabled");
+  if (cameraGroups !== undefined)
+    throw new RevokedTokenError(
+      "The user is limited to groups of cameras, which a token of the identity provider does not name: sign in to the page",
+    );
 }
 
 type Current = Pick<TokenIdentity, "permissions" | "expiresAt">;

@@ -140,12 +140,26 @@ export function authConfig(read: ValuesOf<typeof authSettings & typeof oidcSetti
 function identityProvider(read: ValuesOf<typeof authSettings & typeof oidcSettings>) {
   const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE } = read;
   if (JWKS_URL === undefined) return undefined;
-  if (JWT_ISSUER !== undefined && JWT_AUDIENCE !== undefined)
+  if (JWT_ISSUER !== undefined && JWT_AUDIENCE !== undefined) {
+    checkOneIssuer(JWT_ISSUER, read.OIDC_ISSUER);
     return { jwksUrl: JWKS_URL, issuer: JWT_ISSUER, audience: JWT_AUDIENCE, groups: groupRolesOf(read) };
+  }
   const missing = Object.entries({ JWT_ISSUER, JWT_AUDIENCE }).filter(([, value]) => value === undefined);
   throw new ConfigurationError(
     missing.map(([name]) => `${name}: must be set with JWKS_URL, to the value that the provider's tokens name`),
   );
+}
+
+/**
+ * The user ids of both settings are `idp:` and the `sub`, which is unique at one issuer only. With two issuers, a user of
+ * one could get the connections and MQTT sessions of a user of the other. @throws {ConfigurationError}
+ */
+function checkOneIssuer(jwtIssuer: string, oidcIssuer: string | undefined): void {
+  const plain = (issuer: string) => issuer.replace(/\/$/, "");
+  if (oidcIssuer !== undefined && plain(jwtIssuer) !== plain(oidcIssuer))
+    throw new ConfigurationError([
+      "JWT_ISSUER: must be the same issuer as OIDC_ISSUER, because two providers may give two people the same user id",
+    ]);
 }
 
 /** An attacker who changes the keys in transit can sign tokens for any user, so plain HTTP is refused. */

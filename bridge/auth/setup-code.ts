@@ -1,5 +1,6 @@
 import { randomInt } from "node:crypto";
 import { z } from "zod";
+import { sameSecret } from "../../platform/same-secret.ts";
 import type { Documents } from "../cluster/cluster.ts";
 import type { Accounts } from "./accounts.ts";
 
@@ -22,6 +23,13 @@ export interface SetupCode {
   readonly isNeeded: boolean;
   /** The code; undefined when it is not needed. @throws {StoreUnavailableError} */
   current(): Promise<string | undefined>;
+  /**
+   * Uses the code up, so that of two requests with the right code, at any nodes, one succeeds.
+   * @returns undefined for a wrong or used code; otherwise a function that makes the code valid again, for an admin who
+   * could not be added
+   * @throws {StoreUnavailableError}
+   */
+  redeem(code: string): Promise<(() => Promise<void>) | undefined>;
   /** The next use needs another code. @throws {StoreUnavailableError} */
   discard(): Promise<void>;
 }
@@ -33,19 +41,32 @@ interface SetupCodeOptions {
 
 export function createSetupCode({ documents, accounts }: SetupCodeOptions): SetupCode {
   const isNeeded = () => accounts.list().every(({ permissions }) => !permissions.includes("admin"));
-  const stored = async () => documentSchema.safeParse((await documents.get(COLLECTION, KEY))?.value).data?.code;
+  const stored = async () => {
+    const found = await documents.get(COLLECTION, KEY);
+    const code = documentSchema.safeParse(found?.value).data?.code;
+    return found === undefined || code === undefined ? undefined : { code, version: found.version };
+  };
+
+  async function current() {
+    if (!isNeeded()) return undefined;
+    const found = await stored();
+    if (found !== undefined) return found;
+    await documents.put(COLLECTION, KEY, { code: newCode() }, { ifVersion: null });
+    // Another node may have been faster.
+    return await stored();
+  }
 
   return {
     get isNeeded() {
       return isNeeded();
     },
-    async current() {
-      if (!isNeeded()) return undefined;
-      const code = await stored();
-      if (code !== undefined) return code;
-      await documents.put(COLLECTION, KEY, { code: newCode() }, { ifVersion: null });
-      // Another node may have been faster.
-      return await stored();
+    current: async () => (await current())?.code,
+    async redeem(given) {
+      const found = await current();
+      if (found === undefined || !sameSecret(normalCode(given), normalCode(found.code))) return undefined;
+      const { code, version } = found;
+      if (!(await documents.delete(COLLECTION, KEY, { ifVersion: version }))) return undefined;
+      return async () => void (await documents.put(COLLECTION, KEY, { code }, { ifVersion: null }));
     },
     async discard() {
       await documents.delete(COLLECTION, KEY);
@@ -54,7 +75,7 @@ export function createSetupCode({ documents, accounts }: SetupCodeOptions): Setu
 }
 
 /** The code as people type it: small letters and missing hyphens do not matter. */
-export function normalCode(text: string): string {
+function normalCode(text: string): string {
   return text.toUpperCase().replaceAll(/[^0-9A-Z]/g, "");
 }
 

@@ -14,7 +14,13 @@ const flowSchema = z.object({ state: z.string(), nonce: z.string(), verifier: z.
 export type Flow = z.infer<typeof flowSchema>;
 
 /** The user that the identity provider has signed in. Disabling the account gives it another generation. */
-const handoverSchema = z.object({ userId: z.string(), generation: z.string() });
+const handoverSchema = z.object({
+  ...{ userId: z.string(), generation: z.string() },
+  /** For revocations, milliseconds since 1970. */
+  issuedAt: z.number(),
+});
+
+export type Handover = z.infer<typeof handoverSchema>;
 
 /** The sign-in of people with an identity provider. */
 export interface SignIn {

@@ -1,10 +1,10 @@
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { FastifyRequest } from "fastify";
 import type { Grants } from "../../contract/permissions.ts";
 import { plainAddress } from "../../platform/addresses.ts";
 import { isLoopbackAddress } from "../../platform/client-addresses.ts";
 import { normalOrigin } from "../../platform/origins.ts";
+import { sameSecret } from "../../platform/same-secret.ts";
 import type { Audit } from "../auth/audit.ts";
 import type { AuditAction } from "../auth/audit-entry.ts";
 import type { Tokens } from "../auth/tokens.ts";
@@ -147,9 +147,3 @@ export function bearerOf(authorization: string): string | undefined {
 
 /** Headers that proxies add: those of RFC 7239 and RFC 9110, and others that some proxies add instead. */
 const FORWARDING = /^(?:forwarded|via|x-real-ip|x-forwarded-.+|x-original-.+|.+-client-ip|.+-connecting-ip)$/;
-
-/** Compares in constant time: the digests have one length for inputs of any length. */
-export function sameSecret(given: string, secret: string): boolean {
-  const digest = (text: string) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(given), digest(secret));
-}

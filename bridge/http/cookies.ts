@@ -16,6 +16,16 @@ export function cookieText(name: string, value: string, options: CookieOptions):
 }
 
 export function cookieOf({ headers }: FastifyRequest, name: string): string | undefined {
-  const pairs = (headers.cookie ?? "").split(";").map((pair) => pair.trim());
-  return pairs.find((pair) => pair.startsWith(`${name}=`))?.slice(name.length + 1);
+  return pairsOf(headers.cookie)
+    .find((pair) => pair.startsWith(`${name}=`))
+    ?.slice(name.length + 1);
 }
+
+/** The names of the request's cookies that match, in the order of the request. */
+export function cookieNames({ headers }: FastifyRequest, matching: RegExp): string[] {
+  return pairsOf(headers.cookie)
+    .map((pair) => pair.slice(0, pair.indexOf("=")))
+    .filter((name) => matching.test(name));
+}
+
+const pairsOf = (header = "") => header.split(";").map((pair) => pair.trim());

@@ -241,11 +241,24 @@ describe("the keys that verify tokens", () => {
 
   it("may be the keys of an identity provider, over HTTPS, with issuer and audience", () => {
     const provider = { JWKS_URL: "https://id.example.org/jwks", JWT_ISSUER: "me", JWT_AUDIENCE: "us" };
-    expect(read(provider).jwks).toEqual({ jwksUrl: provider.JWKS_URL, issuer: "me", audience: "us" });
+    const groups = { claim: ["groups"], roles: [] };
+    expect(read(provider).jwks).toEqual({ jwksUrl: provider.JWKS_URL, issuer: "me", audience: "us", groups });
     expect(read({}).jwks).toBeUndefined();
     expect(() => read({ ...provider, JWKS_URL: "http://id.example.org/jwks" })).toThrow(
       /JWKS_URL: must be an https: URL/,
     );
     expect(() => read({ ...provider, JWT_AUDIENCE: "" })).toThrow(/JWT_AUDIENCE: must be set with JWKS_URL/);
+  });
+
+  it("are from the issuer with which people sign in, so that a user id means one person", () => {
+    const signIn = {
+      ...{ OIDC_ISSUER: "https://id.example.org/", OIDC_CLIENT_ID: "sky" },
+      OIDC_REDIRECT_URL: "https://sky.example.org/auth/oidc/callback",
+    };
+    const keys = { JWKS_URL: "https://id.example.org/jwks", JWT_AUDIENCE: "us", JWT_ISSUER: "https://id.example.org" };
+    expect(read({ ...signIn, ...keys }).oidc?.clientId).toBe("sky");
+    expect(() => read({ ...signIn, ...keys, JWT_ISSUER: "https://other.example.org" })).toThrow(
+      /JWT_ISSUER: must be the same issuer as OIDC_ISSUER/,
+    );
   });
 });

@@ -22,11 +22,16 @@ export class CookieBrowser {
     throw new Error(`more than 20 redirects, the last to ${url}`);
   }
 
-  async fetch(url: URL, init: RequestInit = {}): Promise<Response> {
+  /** The header `Cookie` of a request. */
+  cookiesFor(url: URL): string {
     const cookies = [...this.#cookies.values()].filter(
       ({ origin, path }) => origin === url.origin && `${url.pathname}/`.startsWith(path.replace(/\/?$/, "/")),
     );
-    const cookie = cookies.map(({ name, value }) => `${name}=${value}`).join("; ");
+    return cookies.map(({ name, value }) => `${name}=${value}`).join("; ");
+  }
+
+  async fetch(url: URL, init: RequestInit = {}): Promise<Response> {
+    const cookie = this.cookiesFor(url);
     const headers = new Headers(init.headers);
     if (cookie !== "") headers.set("cookie", cookie);
     const response = await fetch(url, { ...init, headers, redirect: "manual" });

@@ -131,7 +131,9 @@ export function alertNoteRoutes(server: FastifyInstance, services: Services): vo
     if (raised === undefined && (action === "acknowledge" || !isHeld)) throw notFound("The alert is not raised");
     if (!isHeld && countNotes(alert) >= MAX_ALERT_NOTES)
       throw new RequestError(409, "limit", `There are ${MAX_ALERT_NOTES} acknowledgements and mutes already`);
-    const camera = alert.kind === "service-alert" ? raised?.camera : undefined;
+    // A mute may outlast its alert. The note names the camera still, so that only its readers get the note.
+    const about = raised ?? journal.state(tree.build(topic));
+    const camera = alert.kind === "service-alert" ? about?.camera : undefined;
     const data: AlertNoteData = {
       ...{ alert: alert.name, by: who, at: timeOf(clock.now()) },
       ...(until === undefined ? {} : { until: timeOf(until) }),

@@ -1,8 +1,9 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { SYSTEM } from "../../../contract/channels.ts";
+import { cameraOfChannel, SYSTEM } from "../../../contract/channels.ts";
 import { clockJumpSchema, timestampSchema } from "../../../contract/events.ts";
+import type { Grants } from "../../../contract/permissions.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { connectionInfoSchema } from "../../websocket/sockets.ts";
 import { demand } from "../callers.ts";
@@ -146,13 +147,17 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
   });
 
   server.get("/stats", described(STATS), async (request) => {
-    demand(callers.orLocal(request).grants.canReadChannel(SYSTEM), "system:read");
+    const { grants } = callers.orLocal(request);
+    demand(grants.canReadChannel(SYSTEM), "system:read");
+    const isSeen = (channel: string) => isVisibleChannel(channel, grants);
     const { connections, healthy } = sockets.stats();
     return {
       total_connections: connections,
       healthy_connections: healthy,
-      channels: sockets.channelCounts(),
-      connection_details: sockets.connections(),
+      channels: Object.fromEntries(Object.entries(sockets.channelCounts()).filter(([channel]) => isSeen(channel))),
+      connection_details: sockets
+        .connections()
+        .map(({ channels, ...connection }) => ({ ...connection, channels: channels.filter(isSeen) })),
       timestamp: new Date().toISOString(),
       version,
       node: {
@@ -168,6 +173,12 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
       totals: stats.totals(),
     };
   });
+}
+
+/** A reader who may see some cameras only must not learn the ids of others. */
+function isVisibleChannel(channel: string, { onlyCameras }: Grants): boolean {
+  const camera = cameraOfChannel(channel);
+  return camera === undefined || onlyCameras === undefined || onlyCameras.has(camera);
 }
 
 async function clusterCounts({ nodes }: Services["cluster"]): Promise<object> {

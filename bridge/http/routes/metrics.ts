@@ -1,7 +1,8 @@
 import { createServer } from "node:http";
 import type { FastifyInstance } from "fastify";
 import { SYSTEM } from "../../../contract/channels.ts";
-import { bearerOf, demand, sameSecret } from "../callers.ts";
+import { sameSecret } from "../../../platform/same-secret.ts";
+import { bearerOf, demand } from "../callers.ts";
 import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
 

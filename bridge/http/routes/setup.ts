@@ -2,10 +2,10 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { SETUP_NEEDS, type SetupNeed } from "../../../contract/setup.ts";
 import { networkOf } from "../../../platform/addresses.ts";
+import { sameSecret } from "../../../platform/same-secret.ts";
+import type { Account } from "../../auth/accounts.ts";
 import { passwordSchema } from "../../auth/passwords.ts";
-import { normalCode } from "../../auth/setup-code.ts";
 import { ownUserIdSchema } from "../../auth/tokens.ts";
-import { sameSecret } from "../callers.ts";
 import { RequestError, toHttp, unauthorized } from "../errors.ts";
 import { perMinute } from "../protection.ts";
 import { MAX_STRANGER_BODY_BYTES, readBody } from "../request-body.ts";
@@ -54,10 +54,19 @@ export function setupRoutes(server: FastifyInstance, services: Services): void {
     return { needs: trial ? [] : SETUP_NEEDS.filter((need) => lacks[need]), trial };
   });
 
-  async function proves(code: string): Promise<boolean> {
-    if (operatorKey !== undefined && sameSecret(code, operatorKey)) return true;
-    const current = await setupCode.current();
-    return current !== undefined && sameSecret(normalCode(code), normalCode(current));
+  /** @returns undefined for a wrong code; otherwise what makes the code valid again */
+  async function redeem(code: string): Promise<(() => Promise<void>) | undefined> {
+    if (operatorKey !== undefined && sameSecret(code, operatorKey)) return async () => undefined;
+    return await setupCode.redeem(code);
+  }
+
+  async function addAdmin(userId: string, password: string, giveBack: () => Promise<void>): Promise<Account> {
+    try {
+      return await accounts.create({ userId, password, powers: { role: "admin" } });
+    } catch (error) {
+      await giveBack();
+      throw error;
+    }
   }
 
   const limited = { ...perMinute(http.maxTokenRequestsPerMinute), bodyLimit };
@@ -70,9 +79,9 @@ export function setupRoutes(server: FastifyInstance, services: Services): void {
       // Guesses of strangers elsewhere must not lock out the operator, so each network is counted by itself.
       const network = networkOf(address);
       const attempt = { userId: `setup ${network}`, address: network };
-      const isProved = await guard.attempt(attempt, async () => ((await proves(code)) ? true : undefined));
-      if (isProved === undefined) throw unauthorized("Wrong set-up code: the start of the server shows it in its log");
-      const account = await accounts.create({ userId, password, powers: { role: "admin" } });
+      const giveBack = await guard.attempt(attempt, () => redeem(code));
+      if (giveBack === undefined) throw unauthorized("Wrong set-up code: the start of the server shows it in its log");
+      const account = await addAdmin(userId, password, giveBack);
       await setupCode.discard();
       audit.record({ ...entry, outcome: "role admin" });
       stats.add("tokens_minted");

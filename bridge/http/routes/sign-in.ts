@@ -2,10 +2,17 @@ import { createHash } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { SIGN_IN_FRAGMENT, type SignInReason } from "../../../contract/sign-in.ts";
+import type { Account } from "../../auth/accounts.ts";
 import { OIDC_CALLBACK_PATH } from "../../auth/oidc-config.ts";
-import { createSignInValues, FLOW_TTL_SECONDS, HANDOVER_TTL_SECONDS, SignInError } from "../../auth/sign-in.ts";
+import {
+  createSignInValues,
+  FLOW_TTL_SECONDS,
+  HANDOVER_TTL_SECONDS,
+  type Handover,
+  SignInError,
+} from "../../auth/sign-in.ts";
 import { isProvided } from "../../auth/tokens.ts";
-import { cookieOf, cookieText } from "../cookies.ts";
+import { cookieNames, cookieOf, cookieText } from "../cookies.ts";
 import { notFound, toHttp, unauthorized } from "../errors.ts";
 import { perMinute } from "../protection.ts";
 import { MAX_STRANGER_BODY_BYTES } from "../request-body.ts";
@@ -14,8 +21,14 @@ import type { Services } from "../services.ts";
 import { loggedInSchema, responseOf, sessionOf } from "./auth.ts";
 
 const FLOW_COOKIE = "skylapse_sign_in_";
+const IS_FLOW_COOKIE = /^skylapse_sign_in_[0-9a-f]{12}$/;
 const HANDOVER_COOKIE = "skylapse_signed_in";
 const COOKIE_PATH = "/auth/oidc";
+/**
+ * The unfinished sign-ins of one browser. A page of another site can begin any number of them, and with some 40 cookies
+ * Node.js refuses the headers of every later sign-in.
+ */
+const MAX_FLOWS = 8;
 
 const methodsSchema = z.object({
   password: z.boolean().describe("Whether an account with a password exists"),
@@ -52,7 +65,7 @@ const SESSION: RouteDescription = {
  */
 export function signInRoutes(server: FastifyInstance, services: Services): void {
   const { signIn, authority, audit, stats, http, addressOf } = services;
-  const { accounts, sessions } = authority;
+  const { accounts, revocations, sessions } = authority;
   const limited = perMinute(http.maxTokenRequestsPerMinute);
 
   server.get("/auth/methods", described(METHODS), async (_request, reply) => {
@@ -91,7 +104,13 @@ export function signInRoutes(server: FastifyInstance, services: Services): void 
     try {
       const { url, flow } = await signIn.begin();
       const options = { ...cookie, maxAgeSeconds: FLOW_TTL_SECONDS, sameSite: "Lax" } as const;
-      reply.header("set-cookie", cookieText(flowCookie(flow.state), flows.seal(flow), options));
+      const begun = cookieText(flowCookie(flow.state), flows.seal(flow), options);
+      // A browser sends the oldest cookie first (RFC 6265, section 5.4).
+      const ended = cookieNames(request, IS_FLOW_COOKIE).slice(0, 1 - MAX_FLOWS);
+      reply.header("set-cookie", [
+        ...ended.map((name) => cookieText(name, "", { ...options, maxAgeSeconds: 0 })),
+        begun,
+      ]);
       return reply.redirect(url.href, 303);
     } catch (error) {
       const reason = failureOf(error, request);
@@ -112,7 +131,11 @@ export function signInRoutes(server: FastifyInstance, services: Services): void 
       const options = { ...cookie, maxAgeSeconds: HANDOVER_TTL_SECONDS, sameSite: "Strict" } as const;
       reply.header("set-cookie", [
         cookieText(name, "", { ...cookie, maxAgeSeconds: 0, sameSite: "Lax" }),
-        cookieText(HANDOVER_COOKIE, handovers.seal({ userId, generation }), options),
+        cookieText(
+          HANDOVER_COOKIE,
+          handovers.seal({ userId, generation, issuedAt: revocations.issueTime(userId) }),
+          options,
+        ),
       ]);
       return sendToPage(reply, page, "done");
     } catch (error) {
@@ -122,14 +145,21 @@ export function signInRoutes(server: FastifyInstance, services: Services): void 
     }
   });
 
+  /** Undefined if the user was removed or disabled since the sign-in, or the user's tokens were revoked. */
+  function currentAccount({ userId, generation, issuedAt }: Handover): Account | undefined {
+    const account = accounts.get(userId);
+    const isRevoked = revocations.covers({ userId, tokenId: undefined, sessionId: undefined, issuedAt });
+    return account?.enabled === true && account.generation === generation && !isRevoked ? account : undefined;
+  }
+
   const sessionOptions = { ...limited, bodyLimit: Math.min(MAX_STRANGER_BODY_BYTES, http.maxBodyBytes) };
   server.post("/auth/oidc/session", described(SESSION, sessionOptions), async (request, reply) => {
     const { signIn, cookie } = provider();
     reply.header("cache-control", "no-store");
     reply.header("set-cookie", cookieText(HANDOVER_COOKIE, "", { ...cookie, maxAgeSeconds: 0, sameSite: "Strict" }));
     const handover = handovers.open(cookieOf(request, HANDOVER_COOKIE) ?? "");
-    const account = accounts.get(handover?.userId ?? "");
-    if (account === undefined || !account.enabled || account.generation !== handover?.generation)
+    const account = handover === undefined ? undefined : currentAccount(handover);
+    if (account === undefined)
       throw unauthorized("This browser did not sign in with the identity provider in the last minute: sign in again");
     const address = addressOf(request.raw);
     const origin = { address, userAgent: request.headers["user-agent"] };

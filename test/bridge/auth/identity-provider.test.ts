@@ -105,6 +105,20 @@ async function identify({ authority }: TestBridge, token: string): Promise<strin
 }
 
 describe("a token of the identity provider", () => {
+  it("is refused when an admin has limited its user to groups of cameras, which the token does not name", async () => {
+    const scene = await start();
+    const { authority, port } = scene;
+    const token = await sign(await newKey("one"));
+    const client = await connect(`ws://127.0.0.1:${port}/ws`, token);
+    await authority.cameraGroups.add({ id: "alps", name: "Alps", cameras: ["north"] });
+    const powers = { permissions: ["dashboard:read"] };
+    await authority.accounts.keepProvided({ userId: "idp:alice", name: undefined, powers });
+    expect(await identify(scene, token)).toBe("idp:alice");
+    await authority.accounts.update("idp:alice", { cameraGroups: ["alps"] });
+    await expect(identify(scene, token)).rejects.toThrow("limited to groups of cameras");
+    expect((await client.closed).code).toBe(4005);
+  });
+
   it.each(["RS256", "PS384", "ES256"])(
     "is accepted by the WebSocket server and the HTTP server when signed with %s",
     async (alg) => {

@@ -51,6 +51,22 @@ describe("a user narrowed to one camera", () => {
     expect(seen()).not.toContain("south");
   });
 
+  it("does not learn from /stats which channels of other cameras are watched", async () => {
+    const socket = await bridge.connect("dashboard:read", "camera:read");
+    sockets.push(socket);
+    const subscribed: string[] = [];
+    socket.on("message", (message) => subscribed.push(String(message)));
+    for (const camera of ["north", "south"])
+      socket.send(JSON.stringify({ type: "subscribe", channel: `camera:${camera}` }));
+    await expect.poll(() => subscribed.join()).toContain('"caught_up","channel":"camera:south"');
+    const stats = async (...permissions: string[]) =>
+      (await bridge.call("/stats", { token: bridge.mint("system:read", ...permissions) })).text;
+    expect(await stats("camera:read")).toContain("camera:south");
+    const seen = await stats(...NARROWED);
+    expect(seen).toContain("camera:north");
+    expect(seen).not.toContain("camera:south");
+  });
+
   it("gets no state of another camera when it subscribes", async () => {
     await bridge.say("processing/stacker/jobs/k-south", { job: "k-south", status: "queued", camera: "south" }, true);
     await bridge.say("processing/stacker/jobs/k-north", { job: "k-north", status: "queued", camera: "north" }, true);

@@ -218,6 +218,24 @@ describe("a failed sign-in", () => {
     expect(outcomeOf((await victim.open(back.url.href, {}, isPage)).url)).toBe("expired");
   });
 
+  it("gives no login to a user whose tokens were revoked after the sign-in", async () => {
+    const scene = await start();
+    const browser = new CookieBrowser();
+    await signIn(scene, "bob", browser);
+    await scene.bridge.authority.revocations.add({ kind: "user", id: "idp:bob" });
+    expect((await takeSession(scene, browser)).status).toBe(401);
+    expect(await signIn(scene, "bob", browser)).toBe("done");
+    expect((await takeSession(scene, browser)).status).toBe(200);
+  });
+
+  it("keeps few cookies in a browser that another site lets begin one sign-in after the other", async () => {
+    const { origin } = await start();
+    const browser = new CookieBrowser();
+    for (let count = 0; count < 20; count++) await browser.fetch(new URL(`${origin}/auth/oidc/start`));
+    expect(browser.cookiesFor(new URL(`${origin}/auth/oidc/start`)).split("; ")).toHaveLength(8);
+    expect(await signIn({ origin }, "bob", browser)).toBe("done");
+  });
+
   it("accepts a code only once", async () => {
     const scene = await start();
     const browser = new CookieBrowser();

@@ -52,6 +52,22 @@ describe("POST /setup/admin", () => {
     expect([again.status, again.body.error.code]).toEqual([409, "conflict"]);
   });
 
+  it("accepts the code once, also from two people at the same time", async () => {
+    const bridge = await start();
+    const code = await codeOf(bridge);
+    const both = await Promise.all(["ada", "eve"].map((user_id) => addAdmin(bridge, code, { ...ADMIN, user_id })));
+    expect(both.map(({ status }) => status).sort()).toEqual([201, 401]);
+    expect(bridge.authority.accounts.list()).toHaveLength(1);
+  });
+
+  it("accepts the code again when the user id was in use", async () => {
+    const bridge = await start();
+    await bridge.authority.accounts.create({ userId: "ada", password: ADMIN.password, powers: { role: "viewer" } });
+    const code = await codeOf(bridge);
+    expect((await addAdmin(bridge, code)).body.error.code).toBe("user_exists");
+    expect((await addAdmin(bridge, code, { ...ADMIN, user_id: "eve" })).status).toBe(201);
+  });
+
   it("accepts the operator key in place of the code", async () => {
     expect((await addAdmin(await start(), OPERATOR_KEY)).status).toBe(201);
   });

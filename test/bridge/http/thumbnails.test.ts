@@ -135,6 +135,28 @@ describe("the maker of thumbnails", () => {
     await Promise.all(greedy);
   });
 
+  it("lets a user pass another user who asked for the same picture after many others", async () => {
+    const thumbnails = new Thumbnails();
+    const picture = await noisyPicture(1);
+    const done: string[] = [];
+    const ask = async (user: string, name: string) => {
+      await thumbnails.of(user, { etag: `"${name}"`, read: async () => picture }, 160);
+      done.push(user);
+    };
+    const greedy = Array.from({ length: 20 }, (_, index) => ask("user:greedy", `picture ${index}`));
+    await ask("user:modest", "picture 19");
+    expect(done.length).toBeLessThan(6);
+    await Promise.all(greedy);
+  });
+
+  it("does not decode a picture with many scans of many pixels, which would take a second and 100 MB", async () => {
+    const create = { width: 4096, height: 4096, channels: 3, background: "gray" } as const;
+    const ofScans = async (progressive: boolean) => await sharp({ create }).jpeg({ progressive }).toBuffer();
+    const [one, many] = [await ofScans(false), await ofScans(true)];
+    expect(await new Thumbnails().of("user:a", counted(many), 160)).toBe(many);
+    expect((await new Thumbnails().of("user:a", counted(one), 160))?.length).toBeLessThan(1_000);
+  });
+
   it("refuses a user who asks for too many at a time", async () => {
     const thumbnails = new Thumbnails();
     const ask = (index: number) => thumbnails.of("user:a", { etag: `"${index}"`, read: async () => undefined }, 160);
