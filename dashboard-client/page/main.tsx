@@ -1,13 +1,14 @@
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { createClient } from "../client/client.ts";
 import { RealTimeProvider } from "../react/real-time-provider.tsx";
+import { createSharedClient } from "../shared/shared-client.ts";
 import { browserStorage } from "../state/dashboard-store.ts";
 import { Access } from "./access.ts";
 import { ApiClient } from "./api/api-client.ts";
 import { App } from "./app.tsx";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
 import { FilmLinks } from "./film-links.ts";
+import { deleteKeptData } from "./offline/kept-data.ts";
 import { Pictures } from "./pictures.ts";
 import { applyTheme } from "./preferences.ts";
 import { reloadOnce } from "./reload-once.ts";
@@ -27,7 +28,11 @@ async function fetchWithClock(...request: Parameters<typeof fetch>): Promise<Res
 }
 
 const access = new Access({ base, fetch: fetchWithClock, storage: browserStorage() ?? undefined });
-const client = createClient({ url: socketUrl.href, getToken: () => access.fresh() });
+const client = createSharedClient({
+  url: socketUrl.href,
+  getToken: () => access.fresh(),
+  onRestart: () => void restartTab(),
+});
 const services = {
   ...{ base, access, client },
   api: new ApiClient(base, access),
@@ -35,8 +40,15 @@ const services = {
   films: new FilmLinks(base, access),
 };
 
+/** The user has changed: nothing of the user before may remain, in any tab. */
 function restart(): void {
+  client.restartTabs();
+  void restartTab();
+}
+
+async function restartTab(): Promise<void> {
   client.close();
+  await deleteKeptData();
   location.reload();
 }
 

@@ -27,10 +27,12 @@ export function browserStateStorage(): StateStorage | null {
   }
 }
 
-/** Deletes the cached state of all channels and users. For a sign-out. */
+let isDeleted = false;
+
+/** Deletes the cached state of all channels and users. This page caches nothing from now on. For a sign-out. */
 export async function deleteCachedState(): Promise<void> {
-  if (browserStateStorage() === null) return;
-  await new IndexedDbStorage().clear();
+  isDeleted = true;
+  if (browserStateStorage() !== null) await new IndexedDbStorage().clear();
 }
 
 /** One database, whose keys are `[scope, row]`. */
@@ -47,7 +49,9 @@ class IndexedDbStorage implements StateStorage {
   }
 
   async update(scope: string, head: string, change: (value: unknown) => StorageChange | undefined): Promise<void> {
-    const transaction = (await this.#open()).transaction(ROWS, "readwrite");
+    const database = await this.#open();
+    if (isDeleted) return;
+    const transaction = database.transaction(ROWS, "readwrite");
     const done = endOf(transaction);
     const rows = transaction.objectStore(ROWS);
     // All requests are made within the callback, because a transaction without requests ends by itself.

@@ -12,7 +12,7 @@ const FLOORS: Record<string, readonly string[]> = {
   ],
   broker: [".", "mqtt5", "listeners", "sessions", "access", "cluster", "aedes"],
   device: [".", "status", "simulator", "commands", "capture", "link", "outbox", "cameras", "host"],
-  "dashboard-client": ["page", "react", ".", "state", "client"],
+  "dashboard-client": ["page", "react", ".", "state", "shared", "client"],
 };
 
 /** Rooms with a door: files outside the room may import only the listed files of the room. */

@@ -5,6 +5,7 @@ import { build } from "vite";
 export interface BundleSize {
   bytes: number;
   gzipBytes: number;
+  code: string;
   /** The modules in the bundle, absolute paths. */
   modules: string[];
 }
@@ -33,6 +34,7 @@ export async function bundleSize(entry: string, external: string[] = []): Promis
   return {
     bytes: Buffer.byteLength(code),
     gzipBytes: gzipSync(code).length,
+    code,
     modules: chunks.flatMap((chunk) => chunk.moduleIds),
   };
 }
