@@ -7,6 +7,7 @@ import type { RealTimeData } from "../state/dashboard-store.ts";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
 import { SignIn } from "./components/sign-in.tsx";
 import { useHashPath, useHashSearch } from "./hash-location.ts";
+import { UpdateOffer } from "./offline/update-offer.tsx";
 import { PLACES } from "./places.tsx";
 import { usePreferences } from "./preferences.ts";
 import { useServices } from "./services.tsx";
@@ -108,6 +109,7 @@ function Page({ onRestart, dialog: [dialogOpen, setDialogOpen] }: PageProps): Re
           <Navigation />
           <div className="page-content">
             <ErrorBoundary part="Skylapse">
+              <UpdateOffer />
               <OfflineBanner />
             </ErrorBoundary>
             <main id="content" tabIndex={-1}>

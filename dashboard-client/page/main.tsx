@@ -9,6 +9,7 @@ import { App } from "./app.tsx";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
 import { FilmLinks } from "./film-links.ts";
 import { deleteKeptData } from "./offline/kept-data.ts";
+import { keepPageInstalled } from "./offline/updates.ts";
 import { Pictures } from "./pictures.ts";
 import { applyTheme } from "./preferences.ts";
 import { reloadOnce } from "./reload-once.ts";
@@ -39,6 +40,11 @@ const services = {
   pictures: new Pictures(base, access),
   films: new FilmLinks(base, access),
 };
+
+// After the page has got its data: on a slow link, the files of other places would delay the data.
+client.onState(({ status }) => {
+  if (status === "connected") void keepPageInstalled();
+});
 
 /** The user has changed: nothing of the user before may remain, in any tab. */
 function restart(): void {

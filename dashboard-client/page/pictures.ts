@@ -2,6 +2,7 @@ import type { PreviewList } from "../../contract/events.ts";
 import { checked } from "../../contract/guards.ts";
 import { isPreviewList } from "../../contract/state-guards.ts";
 import type { Access } from "./access.ts";
+import { keepPicture, keptPicture } from "./offline/picture-cache.ts";
 import type { PictureWidth } from "./picture-width.ts";
 
 /** A picture in the memory of this page. Call `release` when the picture disappears. */
@@ -34,7 +35,7 @@ export class Pictures {
 
   /** The latest picture, already decoded, so that it appears without flicker. */
   latest(camera: string, signal: AbortSignal, width?: PictureWidth): Promise<Picture> {
-    return this.#picture(["cameras", camera, "latest.jpg"], signal, width);
+    return this.#picture(["cameras", camera, "latest.jpg"], signal, width, true);
   }
 
   frame(camera: string, capture: string, signal: AbortSignal, width?: PictureWidth): Promise<Picture> {
@@ -49,10 +50,17 @@ export class Pictures {
     return checked(isPreviewList, await response.json());
   }
 
-  async #picture(path: readonly string[], signal: AbortSignal, width: PictureWidth | undefined): Promise<Picture> {
+  /** @param isKept for a start without a connection */
+  async #picture(
+    path: readonly string[],
+    signal: AbortSignal,
+    width: PictureWidth | undefined,
+    isKept = false,
+  ): Promise<Picture> {
     const url = this.#address(path);
     if (width !== undefined) url.searchParams.set("width", String(width));
     const response = await this.#get(url, signal);
+    if (isKept) void keepPicture(url, response.clone());
     const src = URL.createObjectURL(await response.blob());
     const release = (): void => URL.revokeObjectURL(src);
     try {
@@ -89,13 +97,15 @@ export class Pictures {
     return response;
   }
 
-  /** Uses the browser's cache if the network fails. */
+  /** Uses a kept picture if the network fails. */
   async #fetch(url: URL, signal: AbortSignal): Promise<Response> {
     try {
       return await this.#access.get(url, signal);
     } catch (error) {
       if (signal.aborted) throw error;
-      const kept = await fetch(url, { cache: "only-if-cached", mode: "same-origin", signal }).catch(() => undefined);
+      const inBrowser = () =>
+        fetch(url, { cache: "only-if-cached", mode: "same-origin", signal }).catch(() => undefined);
+      const kept = (await keptPicture(url)) ?? (await inBrowser());
       if (kept?.ok) return kept;
       throw error;
     }

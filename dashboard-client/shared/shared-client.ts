@@ -10,6 +10,7 @@ import { Election } from "./election.ts";
 import { Leader } from "./leader.ts";
 import { type FromLeader, MESSAGES_VERSION, type TabMessage, type ToLeader } from "./messages.ts";
 import { PendingCommands } from "./pending-commands.ts";
+import { watchTab } from "./tab-life.ts";
 import { TabStatus } from "./tab-status.ts";
 import { TabSubscription } from "./tab-subscription.ts";
 
@@ -84,18 +85,10 @@ class TabClient implements SharedClient {
     this.#election.enter();
     this.#askTimer = setInterval(() => this.#ask(), ASK_INTERVAL_MS);
     const stopPage = watchPage(options.page ?? browserSignals(), { onAwake: () => this.#awake() });
-    const leave = (): void => this.#leave();
-    const enter = ({ persisted }: PageTransitionEvent): void => {
-      if (!persisted) return;
-      this.#election.enter();
-      for (const subscription of this.#subscriptions.values()) subscription.join();
-    };
-    globalThis.addEventListener("pagehide", leave);
-    globalThis.addEventListener("pageshow", enter);
+    const stopTab = watchTab({ onLeave: () => this.#leave(), onReturn: () => this.#return() });
     this.#stopWatching = () => {
       stopPage();
-      globalThis.removeEventListener("pagehide", leave);
-      globalThis.removeEventListener("pageshow", enter);
+      stopTab();
     };
     this.#send({ tab: this.#id, type: "ask" });
   }
@@ -223,6 +216,11 @@ class TabClient implements SharedClient {
   #leave(): void {
     this.#stopLeading();
     this.#election.leave();
+  }
+
+  #return(): void {
+    this.#election.enter();
+    for (const subscription of this.#subscriptions.values()) subscription.join();
   }
 
   #send(message: ToLeader): void {

@@ -51,7 +51,8 @@ describe("contract", () => {
 
   it.each(["contract", "dashboard-client"])("%s imports no module of Node.js", (part) => {
     const strays = sourceFiles(part).filter(
-      ({ path, packages }) => packages.some((name) => name.startsWith("node:")) && !path.endsWith("vite.config.ts"),
+      ({ path, packages }) =>
+        packages.some((name) => name.startsWith("node:")) && !/(vite\.config|-plugin)\.ts$/.test(path),
     );
     expect(strays.map(({ path }) => path)).toEqual([]);
   });
