@@ -2,6 +2,7 @@ import { memo, type ReactNode } from "react";
 import type { DashboardEvent } from "../../../contract/socket-messages.ts";
 import { eventText } from "../text/event-text.ts";
 import { formatTime } from "../text/format.ts";
+import { t } from "../text/i18n.ts";
 import { Row } from "./row.tsx";
 
 interface EventRowProps {
@@ -15,8 +16,8 @@ interface EventRowProps {
 export const EventRow = memo(function EventRow({ event, cameraName, timeZone, minute }: EventRowProps): ReactNode {
   const { detail, ...shape } = eventText(event, { timeZone, now: minute });
   const late = event.historical === true && (
-    <span className="tag" title="The camera sent this later, after it had reconnected">
-      late
+    <span className="tag" title={t("eventDetail.lateWhy")}>
+      {t("eventDetail.late")}
     </span>
   );
   return (

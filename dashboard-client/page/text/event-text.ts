@@ -1,10 +1,10 @@
 import { object, text } from "../../../contract/guards.ts";
 import type { DashboardEvent } from "../../../contract/socket-messages.ts";
-import { isAlert, isCaptureCompleted, isJob, isLinkGap } from "../../../contract/state-guards.ts";
+import { isAlert, isAlertNote, isCaptureCompleted, isJob, isLinkGap } from "../../../contract/state-guards.ts";
 import type { IconName } from "../components/icon.tsx";
-import { alertName } from "./alert-text.ts";
+import { alertName, personName } from "./alert-text.ts";
 import type { Tone } from "./camera-status.ts";
-import { formatBytes, lowerFirst } from "./format.ts";
+import { formatBytes, formatMinute, lowerFirst } from "./format.ts";
 import { gapSpan, gapTitle } from "./gap-text.ts";
 import { t, textOf } from "./i18n.ts";
 
@@ -45,6 +45,8 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["environmental.update", { icon: "sun", tone: "quiet" }],
   ["resource.update", { icon: "chip", tone: "quiet" }],
   ["system.status", { icon: "chip", tone: "quiet" }],
+  ["state.updated", { icon: "chip", tone: "quiet" }],
+  ["state.cleared", { icon: "chip", tone: "quiet" }],
   ["service.link", { icon: "film", tone: "quiet" }],
   ["error.occurred", { icon: "alert", tone: "bad" }],
   ["publication.refused", { icon: "alert", tone: "warn" }],
@@ -52,11 +54,15 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["outbox.dropped", { icon: "gap", tone: "warn" }],
 ]);
 
+/** The names of the events that have texts. */
+export const EVENT_NAMES: readonly string[] = [...SHAPES.keys()];
+
 export interface Reader {
   timeZone: string | undefined;
   now: number;
 }
 
+const NOTES: ReadonlySet<string> = new Set(["alert.acknowledged", "alert.muted", "alert.unmuted"]);
 const ALERT_TONES = { critical: "bad", warning: "warn", info: "quiet" } as const;
 const isCleared = object<{ alert: string }>({ alert: text() });
 
@@ -75,6 +81,8 @@ function special({ event, data }: DashboardEvent): Partial<EventText> {
   if (event === "alert.raised" && isAlert(data)) return { title: data.message, tone: ALERT_TONES[data.severity] };
   if (event === "alert.cleared" && isCleared(data))
     return { title: t("eventDetail.ended", { alert: lowerFirst(alertName(data.alert)) }) };
+  if (NOTES.has(event) && isAlertNote(data))
+    return { title: textOf("eventDetail", event, { alert: lowerFirst(alertName(data.alert)) }) ?? event };
   if (event === "link.gap" && isLinkGap(data))
     return { title: gapTitle(data), tone: data.filled === true ? "good" : "warn" };
   return {};
@@ -88,6 +96,13 @@ function detail({ event, data }: DashboardEvent, { timeZone, now }: Reader): str
     if (data.status === "failed") return data.error ?? "";
     if (data.status === "processing") return `${Math.round(data.progress)} %`;
     return data.simulated === true ? t("eventDetail.simulated") : (data.outputs?.join(", ") ?? "");
+  }
+  // The address and the etag of the picture say nothing to a person.
+  if (event === "preview.updated" || event === "capture.progress") return "";
+  if (NOTES.has(event) && isAlertNote(data)) {
+    const by = personName(data.by);
+    if (event !== "alert.muted" || data.until === undefined) return by;
+    return t("eventDetail.until", { by, time: formatMinute(data.until, timeZone, now) });
   }
   if (event.startsWith("alert.") || event.startsWith("camera.")) return "";
   return plain(data);

@@ -61,6 +61,12 @@ export function formatTime(at: string | number, timeZone: string | undefined, no
   return format(isSameDay(moment, now, timeZone) ? "time" : "date", timeZone).format(moment);
 }
 
+/** The day of a heading: `Thursday, 12 March 2026`. */
+export function formatDay(at: string | number, timeZone: string | undefined): string {
+  const moment = momentOf(at);
+  return Number.isNaN(moment) ? t("time.unknown") : format("heading", timeZone).format(moment);
+}
+
 /** Like {@link formatTime}, without seconds: `14:02 CET`. */
 export function formatMinute(at: string | number, timeZone: string | undefined, now: number): string {
   const moment = momentOf(at);
@@ -97,6 +103,7 @@ const MINUTES = { hour: "2-digit", minute: "2-digit", timeZoneName: "short" } as
 const DATE = { day: "numeric", month: "short" } as const;
 const SHAPES = {
   day: { year: "numeric", month: "2-digit", day: "2-digit" },
+  heading: { weekday: "long", day: "numeric", month: "long", year: "numeric" },
   time: { ...MINUTES, second: "2-digit" },
   minute: MINUTES,
   dateMinute: { ...DATE, ...MINUTES },

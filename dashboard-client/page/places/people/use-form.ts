@@ -1,0 +1,17 @@
+import { type FormEvent, useState } from "react";
+
+/** Sends a form once. @param send rejects with a message for the user, which `problem` then has */
+export function useForm<Result>(send: () => Promise<Result>, onDone: (result: Result) => void) {
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<string>();
+  const onSubmit = (event: FormEvent): void => {
+    event.preventDefault();
+    setBusy(true);
+    setProblem(undefined);
+    send().then(onDone, (error: unknown) => {
+      setBusy(false);
+      setProblem(error instanceof Error ? error.message : String(error));
+    });
+  };
+  return { busy, problem, onSubmit };
+}
