@@ -72,7 +72,16 @@ export async function readSeries(source: SeriesSource, query: SeriesQuery, now: 
         ? connectedShares(statuses, { from, to: Math.min(to, now), bucketMs })
         : pointsOf(sums.get(field) ?? new Map(), { from, bucketMs }),
     );
-  return { bucketMs, points: found, gaps };
+  return { bucketMs, points: found, gaps: withoutBacklog(gaps, found) };
+}
+
+/** A backlog has measurements from before the first event that the archive accepted. */
+function withoutBacklog(gaps: readonly SeriesGap[], points: ReadonlyMap<SeriesField, SeriesPoint[]>): SeriesGap[] {
+  const first = Math.min(...[...points.values()].map((each) => each[0]?.at ?? Number.POSITIVE_INFINITY));
+  return gaps.flatMap((gap) => {
+    if (gap.reason !== "not_kept" || first >= (gap.to ?? Number.POSITIVE_INFINITY)) return gap;
+    return first > gap.from ? { ...gap, to: first } : [];
+  });
 }
 
 function addTo(sums: Map<SeriesField, Map<number, Omit<Bucket, "field" | "bucket">>>, found: Bucket): void {

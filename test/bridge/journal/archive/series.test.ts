@@ -219,6 +219,12 @@ describe.each(PLACES)("a series in %s", (_name, createPlace) => {
     ]);
   });
 
+  test("ends the time before the first event at the first measurement of a backlog", async () => {
+    await append([environment(START + 9 * HOUR, 1, { sentAt: START + 5 * HOUR })]);
+    const { gaps } = await read(["temperature"]);
+    expect(gaps).toContainEqual({ from: START, to: START + 5 * HOUR, reason: "not_kept" });
+  });
+
   test("of a camera without events is one gap", async () => {
     const { points, gaps } = await read(["temperature", "link_quality"]);
     expect([...points]).toEqual([
