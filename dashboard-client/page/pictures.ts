@@ -1,6 +1,3 @@
-import type { PreviewList } from "../../contract/events.ts";
-import { checked } from "../../contract/guards.ts";
-import { isPreviewList } from "../../contract/state-guards.ts";
 import type { Access } from "./access.ts";
 import { keepPicture, keptPicture } from "./offline/picture-cache.ts";
 import type { PictureWidth } from "./picture-width.ts";
@@ -40,14 +37,6 @@ export class Pictures {
 
   frame(camera: string, capture: string, signal: AbortSignal, width?: PictureWidth): Promise<Picture> {
     return this.#picture(["cameras", camera, "previews", `${capture}.jpg`], signal, width);
-  }
-
-  /** At most `frames` pictures, spread over the last 48 hours, newest first. */
-  async film(camera: string, frames: number, signal: AbortSignal): Promise<PreviewList> {
-    const url = this.#address(["cameras", camera, "previews"]);
-    url.searchParams.set("frames", String(frames));
-    const response = await this.#get(url, signal);
-    return checked(isPreviewList, await response.json());
   }
 
   /** @param isKept for a start without a connection */

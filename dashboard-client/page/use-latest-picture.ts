@@ -17,21 +17,26 @@ const NOTHING: LatestPicture = { picture: undefined, status: "loading" };
 /**
  * The latest picture of a camera, loaded at the start, after a reconnect, and when `version` (the etag of the latest
  * preview) changes. At most two pictures of a camera are in memory.
- * @param width of a thumbnail; the first value stays. Default: the picture itself
+ * @param options.width of a thumbnail; the first value stays. Default: the picture itself
+ * @param options.lostAt when events were lost last, so that the newest one may have been missed
  */
 export function useLatestPicture(
   pictures: Pictures,
   camera: string,
   version: string | undefined,
   live: boolean,
-  width?: PictureWidth,
+  { width, lostAt }: { width?: PictureWidth | undefined; lostAt?: number | undefined } = {},
 ): LatestPicture {
   const [shown, setShown] = useState<LatestPicture>(NOTHING);
   const held = useRef<LatestPicture>(NOTHING);
+  const complete = useRef(lostAt);
   const [size] = useState(width);
 
   useEffect(() => {
-    if (version !== undefined && version === held.current.picture?.etag) return;
+    const { picture } = held.current;
+    if (version !== undefined && version === picture?.etag) return;
+    // No event has named another picture, and no event was lost.
+    if (version === undefined && picture !== undefined && lostAt === complete.current) return;
     const ending = new AbortController();
     let retry: ReturnType<typeof setTimeout> | undefined;
     const show = (next: LatestPicture): void => {
@@ -41,6 +46,7 @@ export function useLatestPicture(
     const load = async (): Promise<void> => {
       try {
         show(replaced(held.current, await pictures.latest(camera, ending.signal, size)));
+        complete.current = lostAt;
       } catch (error) {
         if (ending.signal.aborted) return;
         // While there is no connection, an earlier answer that there is no picture remains valid.
@@ -55,7 +61,7 @@ export function useLatestPicture(
       clearTimeout(retry);
       ending.abort();
     };
-  }, [pictures, camera, version, live, size]);
+  }, [pictures, camera, version, live, size, lostAt]);
 
   useEffect(
     () => () => {

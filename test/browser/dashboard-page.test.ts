@@ -149,38 +149,6 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     expect(faults).toEqual([]);
   });
 
-  it("shows earlier pictures of a camera, by mouse and by keyboard", async () => {
-    await page.goto(`${skylapse.http}/#/cameras/north`);
-    await connected();
-    const frames = page.getByTestId("film-frame");
-    await until(async () => (await frames.count()) >= 3);
-    // The Tab key moves the focus to one frame, and the arrow keys move the focus to other frames.
-    expect(await page.locator('[data-testid="film-frame"][tabindex="0"]').count()).toBe(1);
-    await frames.first().focus();
-    const focused = () => page.evaluate(() => document.activeElement?.getAttribute("data-capture"));
-    const first = await focused();
-    const captures = await frames.evaluateAll((all) => all.map((frame) => frame.getAttribute("data-capture")));
-    await page.keyboard.press("ArrowLeft");
-    const second = await focused();
-    expect(second).toBe(captures[captures.indexOf(first ?? null) + 1]);
-    await page.keyboard.press("Enter");
-    await shown("back-to-now");
-    expect(await page.locator('[data-testid="film-frame"][aria-pressed="true"]').getAttribute("data-capture")).toBe(
-      second,
-    );
-    const back = await text("picture-time-north");
-    expect(back).toMatch(/^Taken/);
-    // The chosen picture stays when new pictures arrive.
-    const source = await pictureSource("north");
-    const count = await frames.count();
-    await until(async () => (await frames.count()) > count);
-    expect(await pictureSource("north")).toBe(source);
-    await page.keyboard.press("Escape");
-    await page.getByTestId("back-to-now").waitFor({ state: "detached" });
-    await until(async () => (await pictureSource("north")) !== source);
-    expect(faults).toEqual([]);
-  });
-
   it("shows missing events, and an alert until its end", async () => {
     const west = await device("west");
     await page.goto(`${skylapse.http}/#/alerts`);

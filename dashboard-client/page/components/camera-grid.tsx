@@ -13,7 +13,7 @@ export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: P
     <section className="cameras" aria-label={t("fleet.title")}>
       {cameras.map((camera) => (
         <ErrorBoundary key={camera.id} part={camera.id}>
-          <CameraCard camera={camera} data={data} pictures={pictures} featured={false} />
+          <CameraCard camera={camera} data={data} pictures={pictures} />
         </ErrorBoundary>
       ))}
     </section>

@@ -8,15 +8,12 @@ interface LivePictureProps {
   camera: string;
   alt: string;
   latest: LatestPicture;
-  /** Whether the card has the aspect ratio of the picture. */
-  whole: boolean;
 }
 
 /** A picture that fades into the next picture. The box keeps the aspect ratio, so that the layout does not shift. */
-export function LivePicture({ camera, alt, latest: { picture, before, status }, whole }: LivePictureProps): ReactNode {
-  const style = picture === undefined || !whole ? undefined : { aspectRatio: `${picture.width} / ${picture.height}` };
+export function LivePicture({ camera, alt, latest: { picture, before, status } }: LivePictureProps): ReactNode {
   return (
-    <div className="picture" data-testid={`live-picture-${camera}`} data-status={status} style={style}>
+    <div className="picture" data-testid={`live-picture-${camera}`} data-status={status}>
       {before !== undefined && <img src={before.src} alt="" />}
       {picture !== undefined && <img key={picture.src} className="picture-now" src={picture.src} alt={alt} />}
       {picture === undefined && (

@@ -1,6 +1,6 @@
 import { renderToStaticMarkup } from "react-dom/server";
 import { expect, it } from "vitest";
-import { CameraFacts } from "../../../dashboard-client/page/components/camera-facts.tsx";
+import { CameraFacts } from "../../../dashboard-client/page/places/camera/overview/camera-facts.tsx";
 import type { CameraState } from "../../../dashboard-client/state/camera-state.ts";
 
 const minutesAgo = (minutes: number): string => new Date(Date.now() - minutes * 60_000).toISOString();

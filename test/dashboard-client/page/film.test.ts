@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { Film } from "../../../dashboard-client/page/film.ts";
 import type { Picture } from "../../../dashboard-client/page/pictures.ts";
+import { Film } from "../../../dashboard-client/page/places/camera/overview/film.ts";
 
 /** Pictures that finish loading when the test says so. */
 function slowPictures() {

@@ -1,12 +1,21 @@
-import type { ReactNode } from "react";
-import { useRealTimeData } from "../../../../react/use-real-time-data.ts";
-import { CameraCard } from "../../../components/camera-card.tsx";
-import { useServices } from "../../../services.tsx";
+import { type ReactNode, useCallback } from "react";
+import type { RealTimeData } from "../../../../state/dashboard-store.ts";
+import { CameraGaps } from "../../../components/camera-gaps.tsx";
+import { useDashboard } from "../../../use-dashboard.ts";
 import type { CameraTabProps } from "../camera-tabs.tsx";
+import { CameraFacts } from "./camera-facts.tsx";
+import { PicturePlayer } from "./picture-player.tsx";
 
 export default function OverviewTab({ camera: id }: CameraTabProps): ReactNode {
-  const data = useRealTimeData();
-  const { pictures } = useServices();
-  const camera = data.cameras.get(id);
-  return camera && <CameraCard camera={camera} data={data} pictures={pictures} featured />;
+  const { camera, live, lostAt } = useDashboard(
+    useCallback(({ cameras, live, gap }: RealTimeData) => ({ camera: cameras.get(id), live, lostAt: gap?.at }), [id]),
+  );
+  if (camera === undefined) return null;
+  return (
+    <>
+      <PicturePlayer camera={camera} live={live} lostAt={lostAt} />
+      <CameraGaps camera={camera} />
+      <CameraFacts camera={camera} live={live} />
+    </>
+  );
 }

@@ -1,4 +1,4 @@
-import type { Picture, Pictures } from "./pictures.ts";
+import type { Picture, Pictures } from "../../../pictures.ts";
 
 /** The most concurrent loads. More loads would delay the live picture on a slow link. */
 const MAX_LOADS = 3;

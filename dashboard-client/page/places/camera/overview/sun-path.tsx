@@ -29,8 +29,9 @@ function heightOf(elevation: number): number {
   return ((HIGHEST_DEGREES - elevation) / (HIGHEST_DEGREES - LOWEST_DEGREES)) * HEIGHT;
 }
 
-export function lightOf(elevation: number): string {
-  if (elevation < -12) return "Night";
-  if (elevation < -6) return "Blue hour";
-  return elevation < 6 ? "Golden hour" : "Daylight";
+/** The text `camera.light.{name}` names the light. */
+export function lightOf(elevation: number): "night" | "blue" | "golden" | "day" {
+  if (elevation < -12) return "night";
+  if (elevation < -6) return "blue";
+  return elevation < 6 ? "golden" : "day";
 }

@@ -1,14 +1,28 @@
 import type { ReactNode } from "react";
-import type { CameraState } from "../../state/camera-state.ts";
-import { formatAge, formatAzimuth, formatBytes, formatDuration, formatExposure, formatMinute } from "../text/format.ts";
-import { useNow } from "../use-now.ts";
-import { Icon, type IconName } from "./icon.tsx";
+import type { CameraState } from "../../../../state/camera-state.ts";
+import { Icon, type IconName } from "../../../components/icon.tsx";
+import { zoneFor } from "../../../preferences.ts";
+import {
+  formatAge,
+  formatAzimuth,
+  formatBytes,
+  formatDuration,
+  formatExposure,
+  formatMinute,
+  formatNumber,
+} from "../../../text/format.ts";
+import { t, textOf } from "../../../text/i18n.ts";
+import { useNow } from "../../../use-now.ts";
 import { lightOf, SunPath } from "./sun-path.tsx";
 
 export function CameraFacts({ camera, live }: { camera: CameraState; live: boolean }): ReactNode {
   const { environment, storage, power, progress, settings, lastCapture } = camera;
   const shot = lastCapture?.value.settings ?? settings?.value;
-  const exposure = [shot?.iso && `ISO ${shot.iso}`, shot?.white_balance, shot?.hdr && "HDR"];
+  const exposure = [
+    shot?.iso && `ISO ${shot.iso}`,
+    shot?.white_balance && textOf("camera.whiteBalance", shot.white_balance),
+    shot?.hdr && "HDR",
+  ];
   if (!environment && !storage && !power && !progress && !shot) return null;
   return (
     <dl className="facts">
@@ -16,8 +30,8 @@ export function CameraFacts({ camera, live }: { camera: CameraState; live: boole
       <Weather camera={camera} />
       <Capturing camera={camera} live={live} />
       {shot !== undefined && (
-        <Fact icon="sliders" label="Exposure" at={lastCapture?.value.settings && lastCapture.at}>
-          <b>{shot.exposure_s === undefined ? "Auto" : formatExposure(shot.exposure_s)}</b>
+        <Fact icon="sliders" label={t("camera.fact.exposure")} at={lastCapture?.value.settings && lastCapture.at}>
+          <b>{shot.exposure_s === undefined ? t("camera.fact.auto") : formatExposure(shot.exposure_s)}</b>
           <span>{exposure.filter(Boolean).join(" · ")}</span>
         </Fact>
       )}
@@ -32,13 +46,18 @@ function Light({ camera: { environment, about } }: { camera: CameraState }): Rea
   const { sun_elevation, sun_azimuth, next_golden_hour } = environment.value;
   const untilGolden = next_golden_hour === undefined ? undefined : Date.parse(next_golden_hour) - now;
   return (
-    <Fact icon="sun" label="Light" at={environment.at}>
-      <b>{lightOf(sun_elevation)}</b>
-      <span>{`Sun ${sun_elevation.toFixed(1).replace("-", "−")}° · ${formatAzimuth(sun_azimuth)}`}</span>
+    <Fact icon="sun" label={t("camera.fact.light")} at={environment.at}>
+      <b>{t(`camera.light.${lightOf(sun_elevation)}`)}</b>
+      <span>
+        {t("camera.fact.sun", { height: formatNumber(sun_elevation, 1), direction: formatAzimuth(sun_azimuth) })}
+      </span>
       <SunPath elevation={sun_elevation} azimuth={sun_azimuth} />
       {untilGolden !== undefined && untilGolden > 0 && (
         <span>
-          {`Next golden hour ${formatMinute(next_golden_hour ?? "", about?.value.location.timezone, now)}, in ${formatDuration(untilGolden)}`}
+          {t("camera.fact.nextGolden", {
+            time: formatMinute(next_golden_hour ?? "", zoneFor(about?.value.location.timezone), now),
+            duration: formatDuration(untilGolden),
+          })}
         </span>
       )}
     </Fact>
@@ -49,14 +68,14 @@ function Weather({ camera: { environment } }: { camera: CameraState }): ReactNod
   if (environment === undefined) return null;
   const { temperature_c, humidity_percent, cloud_percent, wind_ms } = environment.value;
   const more = [
-    cloud_percent !== undefined && `${Math.round(cloud_percent)} % cloud`,
-    wind_ms !== undefined && `wind ${wind_ms.toFixed(1)} m/s`,
-    humidity_percent !== undefined && `${Math.round(humidity_percent)} % humidity`,
+    cloud_percent !== undefined && t("camera.fact.cloud", { percent: Math.round(cloud_percent) }),
+    wind_ms !== undefined && t("camera.fact.wind", { speed: formatNumber(wind_ms, 1) }),
+    humidity_percent !== undefined && t("camera.fact.humidity", { percent: Math.round(humidity_percent) }),
   ].filter((part) => part !== false);
   if (temperature_c === undefined && more.length === 0) return null;
   return (
-    <Fact icon="wind" label="Weather" at={environment.at}>
-      {temperature_c !== undefined && <b>{`${temperature_c.toFixed(1).replace("-", "−")} °C`}</b>}
+    <Fact icon="wind" label={t("camera.fact.weather")} at={environment.at}>
+      {temperature_c !== undefined && <b>{`${formatNumber(temperature_c, 1)} °C`}</b>}
       {more.map((part) => (
         <span key={part}>{part}</span>
       ))}
@@ -69,17 +88,21 @@ function Capturing({ camera: { progress, about }, live }: { camera: CameraState;
   if (progress === undefined) return null;
   const { active, next_capture_at, captures_completed, captures_total } = progress.value;
   const untilNext = next_capture_at === undefined ? undefined : Date.parse(next_capture_at) - now;
-  const count = captures_completed.toLocaleString("en-GB");
+  const [count, number] = [captures_total ?? captures_completed, formatNumber(captures_completed)];
   return (
-    <Fact icon="clock" label="Schedule" at={progress.at}>
-      <b>{active ? "Capturing" : "Paused"}</b>
+    <Fact icon="clock" label={t("camera.fact.schedule")} at={progress.at}>
+      <b>{t(active ? "camera.fact.capturing" : "camera.fact.paused")}</b>
       {live && untilNext !== undefined && untilNext > 0 && (
-        <span>{`Next picture in ${formatDuration(untilNext)}`}</span>
+        <span>{t("camera.fact.nextPicture", { duration: formatDuration(untilNext) })}</span>
       )}
       <span>
-        {`${captures_total === undefined ? count : `${count} of ${captures_total}`} ${(captures_total ?? captures_completed) === 1 ? "picture" : "pictures"}`}
+        {captures_total === undefined
+          ? t("camera.fact.pictures", { count, number })
+          : t("camera.fact.picturesOf", { count, number, total: formatNumber(captures_total) })}
       </span>
-      {about !== undefined && <span>{`Every ${formatDuration(about.value.capture_interval_s * 1000)}`}</span>}
+      {about !== undefined && (
+        <span>{t("camera.fact.every", { duration: formatDuration(about.value.capture_interval_s * 1000) })}</span>
+      )}
     </Fact>
   );
 }
@@ -88,18 +111,18 @@ function StorageAndPower({ camera: { storage, power } }: { camera: CameraState }
   if (storage === undefined && power === undefined) return null;
   const used = storage === undefined ? 0 : 1 - storage.value.free_bytes / storage.value.total_bytes;
   return (
-    <Fact icon={storage === undefined ? "power" : "disk"} label="Storage" at={(storage ?? power)?.at}>
+    <Fact icon={storage === undefined ? "power" : "disk"} label={t("camera.fact.storage")} at={(storage ?? power)?.at}>
       {storage !== undefined && (
         <>
-          <b>{`${formatBytes(storage.value.free_bytes)} free`}</b>
-          <span>{`of ${formatBytes(storage.value.total_bytes)}`}</span>
-          <meter className="bar" min={0} max={1} high={0.8} value={used} aria-label="Storage used" />
+          <b>{t("camera.fact.free", { size: formatBytes(storage.value.free_bytes) })}</b>
+          <span>{t("camera.fact.of", { size: formatBytes(storage.value.total_bytes) })}</span>
+          <meter className="bar" min={0} max={1} high={0.8} value={used} aria-label={t("camera.fact.used")} />
         </>
       )}
       {power !== undefined && (
         <span>
           {[
-            { mains: "Mains power", battery: "On battery", solar: "Solar power" }[power.value.source],
+            t(`camera.power.${power.value.source}`),
             ...(power.value.battery_percent === undefined ? [] : [`${Math.round(power.value.battery_percent)} %`]),
           ].join(" · ")}
         </span>
@@ -133,7 +156,7 @@ function Fact({ icon, label, at, children }: FactProps): ReactNode {
       </dt>
       <dd>
         {children}
-        {old && <span className="fact-age">{`measured ${formatAge(at, now)}`}</span>}
+        {old && <span className="fact-age">{t("camera.fact.measured", { age: formatAge(at, now) })}</span>}
       </dd>
     </div>
   );
