@@ -1,5 +1,5 @@
 import { Tabs as Base } from "@base-ui/react/tabs";
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect, useRef } from "react";
 
 interface TabsProps<Name extends string> {
   /** For screen readers. */
@@ -11,11 +11,15 @@ interface TabsProps<Name extends string> {
 
 /** Tabs with arrow keys. Only the content of the chosen tab is rendered. Keep the chosen tab in the address. */
 export function Tabs<Name extends string>({ label, value, onChange, tabs }: TabsProps<Name>): ReactNode {
+  const chosen = useRef<HTMLElement>(null);
+  // On a phone, the list is wider than the screen.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another tab is chosen.
+  useEffect(() => chosen.current?.scrollIntoView({ block: "nearest", inline: "nearest" }), [value]);
   return (
     <Base.Root value={value} onValueChange={(next: Name) => onChange(next)} className="tabs">
       <Base.List className="tab-list" aria-label={label}>
         {tabs.map(({ name, title }) => (
-          <Base.Tab key={name} value={name} className="tab">
+          <Base.Tab key={name} value={name} className="tab" ref={name === value ? chosen : undefined}>
             {title}
           </Base.Tab>
         ))}

@@ -1,10 +1,8 @@
 import { type ComponentType, lazy } from "react";
 import type { Grants } from "../../../../contract/permissions.ts";
+import type { CameraTabProps } from "./camera-tab-props.ts";
 
-export interface CameraTabProps {
-  /** The id of the camera, which the page knows. */
-  camera: string;
-}
+export type { CameraTabProps };
 
 export type CameraTabName = "overview" | "charts" | "history" | "schedule" | "settings" | "commands" | "manage";
 

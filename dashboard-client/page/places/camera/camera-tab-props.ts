@@ -1,0 +1,4 @@
+export interface CameraTabProps {
+  /** The id of the camera, which the page knows. */
+  camera: string;
+}
