@@ -167,6 +167,14 @@ export function createSessions(options: SessionsOptions): Sessions {
     return isCurrent && !revocations.covers(identity) ? account : undefined;
   }
 
+  /** The sessions that belong to the current generation of the account: no others can be refreshed. */
+  async function sessionsOf({ userId, generation }: Account): Promise<{ key: string; session: Session }[]> {
+    return (await documents.list(COLLECTION, `${generation}-`)).flatMap(({ key, value }) => {
+      const session = documentSchema.safeParse(value).data;
+      return session?.userId === userId ? [{ key, session }] : [];
+    });
+  }
+
   /** Revokes the access tokens first: if the second write fails, the client can retry with its refresh token. */
   async function revoke(sessionId: string): Promise<void> {
     await revocations.add({ kind: "session", id: sessionId });
@@ -229,11 +237,11 @@ export function createSessions(options: SessionsOptions): Sessions {
     },
 
     async list(userId) {
-      const sessions = (await documents.list(COLLECTION)).flatMap(({ key, value }) => {
-        const session = documentSchema.safeParse(value).data;
-        return session?.userId === userId && accountOf(key, session) !== undefined ? [infoOf(key, session)] : [];
-      });
-      return sessions.sort((one, other) => other.usedAt - one.usedAt);
+      const account = accounts.get(userId);
+      const sessions = account === undefined ? [] : await sessionsOf(account);
+      return sessions
+        .flatMap(({ key, session }) => (accountOf(key, session) === undefined ? [] : [infoOf(key, session)]))
+        .sort((one, other) => other.usedAt - one.usedAt);
     },
 
     revoke,

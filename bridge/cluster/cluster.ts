@@ -75,7 +75,8 @@ export interface Documents {
    * {@link LeaseLostError} when this node does not hold the lease.
    */
   get(collection: string, key: string): Promise<StoredDocument | undefined>;
-  list(collection: string): Promise<readonly (StoredDocument & { key: string })[]>;
+  /** @param prefix only keys that begin with this ASCII text. Default: all */
+  list(collection: string, prefix?: string): Promise<readonly (StoredDocument & { key: string })[]>;
   /** @returns the new version; undefined when `ifVersion` does not match */
   put(collection: string, key: string, value: Json, options?: PutOptions): Promise<string | undefined>;
   /** @returns false when the document does not exist, or has another version */

@@ -81,7 +81,7 @@ export function documentsFor({ fence, lose }: Lease, documents: Documents): Docu
   }
   return {
     get: (collection, key) => documents.get(collection, key),
-    list: (collection) => documents.list(collection),
+    list: (collection, prefix) => documents.list(collection, prefix),
     watch: (collection, onChange) => documents.watch(collection, onChange),
     put: (collection, key, value, options) => fenced(documents.put(collection, key, value, { ...options, fence })),
     delete: (collection, key, options) => fenced(documents.delete(collection, key, { ...options, fence })),

@@ -97,9 +97,11 @@ export class LocalDocuments implements Documents {
     return row === undefined || this.#expired(row) ? undefined : { value: row.value, version: row.version };
   }
 
-  async list(collection: string): Promise<readonly (StoredDocument & { key: string })[]> {
+  async list(collection: string, prefix = ""): Promise<readonly (StoredDocument & { key: string })[]> {
     const first = rowKeyOf(collection, "-").slice(0, -1);
-    const rows = await this.#store.read((db) => db.iterator({ gt: first, lt: `${first.slice(0, -1)}"` }).all());
+    const from = first + prefix;
+    const until = from.slice(0, -1) + String.fromCharCode(from.charCodeAt(from.length - 1) + 1);
+    const rows = await this.#store.read((db) => db.iterator({ gte: from, lt: until }).all());
     const documents: (StoredDocument & { key: string })[] = [];
     for (const [rowKey, text] of rows) {
       const row = this.#parse(rowKey, this.#before.has(rowKey) ? this.#before.get(rowKey) : text);

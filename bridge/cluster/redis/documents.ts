@@ -62,12 +62,12 @@ export class RedisDocuments implements Documents {
     }
   }
 
-  async list(collection: string): Promise<readonly (StoredDocument & { key: string })[]> {
+  async list(collection: string, prefix = ""): Promise<readonly (StoredDocument & { key: string })[]> {
     const hash = this.#hashOf(collection);
     for (;;) {
-      const stored = await this.#options.link.readHash(hash, SCAN_COUNT);
+      const stored = await this.#options.link.readHash(hash, SCAN_COUNT, prefix);
       if (this.#cache.isCached(collection) && !(await this.#cache.isSameStore())) continue;
-      this.#cache.listed(collection, stored);
+      if (prefix === "") this.#cache.listed(collection, stored);
       return [...stored].flatMap(([key, text]) => {
         const document = this.#parse(hash, key, text);
         return document === undefined ? [] : [{ key, ...document }];

@@ -35,14 +35,18 @@ export class Link {
     return await this.redis.commands.do(command);
   }
 
-  /** Reads all fields of a hash, about `count` in each step, so that Redis is never blocked for long. */
-  async readHash(key: string, count: number): Promise<Map<string, string>> {
+  /**
+   * Reads the fields of a hash whose names begin with `prefix`, about `count` in each step, so that Redis is never blocked
+   * for long.
+   */
+  async readHash(key: string, count: number, prefix = ""): Promise<Map<string, string>> {
+    const pattern = `${prefix.replace(/[*?[\]\\]/g, "\\$&")}*`;
     // HSCAN may return a field twice when the hash changes meanwhile: the map holds it once.
     const found = new Map<string, string>();
     let cursor = "0";
     do {
       const from = cursor;
-      const [next, fields] = await this.do((redis) => redis.hscan(key, from, "COUNT", count));
+      const [next, fields] = await this.do((redis) => redis.hscan(key, from, "MATCH", pattern, "COUNT", count));
       for (let index = 0; index < fields.length; index += 2) found.set(fields[index] ?? "", fields[index + 1] ?? "");
       cursor = next;
     } while (cursor !== "0");

@@ -45,6 +45,12 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
           expect(await cluster.documents.get("devices", key)).toEqual({ value, version });
         }
         expect(await cluster.documents.list("nothing")).toEqual([]);
+        for (const key of ["a-1", "a-2", "ab-1", "*", "*-1"]) await cluster.documents.put("prefixed", key, key);
+        const below = async (prefix: string) =>
+          (await cluster.documents.list("prefixed", prefix)).map(({ key }) => key).sort();
+        expect(await below("a-")).toEqual(["a-1", "a-2"]);
+        expect(await below("*")).toEqual(["*", "*-1"]);
+        expect(await below("b")).toEqual([]);
       });
 
       test("are written only if the given version is the stored version", async () => {
