@@ -3,7 +3,10 @@ import { TokenRefusedError } from "../client/errors.ts";
 import type { TextStorage } from "../state/offline-cache.ts";
 
 /** Without a sign-in, the page asks for a token that may read everything and send commands to cameras. */
-const OPEN_REQUEST = { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control"] };
+const OPEN_REQUEST = {
+  user_id: "dashboard",
+  permissions: ["dashboard:read", "camera:read", "camera:control", "system:read"],
+};
 const LOGIN_NAME = "skylapse:login";
 /** A token that expires within this time is replaced. */
 const EXPIRY_MARGIN_MS = 30_000;
@@ -30,6 +33,21 @@ const isLogin = object<Token & { user_id: string; refresh_token: string }>({
 });
 const isRefusal = object<{ error: { message: string } }>({ error: object<{ message: string }>({ message: text() }) });
 const isKept = object<KeptLogin>({ userId: text(), refreshToken: optional(text()) });
+
+/** The server refused a sign-in. */
+export class SignInRefusedError extends Error {
+  override name = "SignInRefusedError";
+  readonly status: number;
+  /** Seconds until the next attempt may succeed; undefined if waiting does not help. */
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(message: string, { status, headers }: Response) {
+    super(message);
+    this.status = status;
+    const wait = Number(headers.get("retry-after"));
+    this.retryAfterSeconds = status === 429 && wait > 0 ? wait : undefined;
+  }
+}
 
 interface AccessOptions {
   /** The address of the server, such as `location.href`. */
@@ -88,8 +106,24 @@ export class Access {
   /** @throws {Error} with a message for the user */
   async signIn(userId: string, password: string): Promise<void> {
     const answer = await this.#post("auth/login", { user_id: userId, password });
-    if (!answer.ok) throw new Error(await reasonOf(answer));
+    if (!answer.ok) throw new SignInRefusedError(await reasonOf(answer), answer);
     await this.#logIn(answer);
+  }
+
+  /** Adds the first admin of a new server, and signs in. @throws {Error} with a message for the user */
+  async addFirstAdmin(code: string, userId: string, password: string): Promise<void> {
+    const answer = await this.#post("setup/admin", { code, user_id: userId, password });
+    if (!answer.ok) throw new SignInRefusedError(await reasonOf(answer), answer);
+    await this.#logIn(answer);
+  }
+
+  /** Begins the session of a user after the sign-in with the identity provider. All other requests wait for it. */
+  async takeProvidedLogin(): Promise<void> {
+    this.#pending = this.#provided().finally(() => {
+      this.#pending = undefined;
+    });
+    // The next request for a token reports a failure.
+    await this.#pending.catch(() => {});
   }
 
   /** The last user, also after the session has ended. */
@@ -119,6 +153,12 @@ export class Access {
     if (this.#login()?.refreshToken !== login.refreshToken) return this.#renew();
     this.#keep({ userId: login.userId });
     throw new TokenRefusedError("Your session has ended: sign in again");
+  }
+
+  async #provided(): Promise<string> {
+    const answer = await this.#post("auth/oidc/session", {});
+    if (!answer.ok) throw new TokenRefusedError(await reasonOf(answer));
+    return this.#logIn(answer);
   }
 
   async #open(): Promise<string> {

@@ -5,7 +5,6 @@ import { CloseCode } from "../../contract/codes.ts";
 import { useDashboardStore } from "../react/real-time-provider.tsx";
 import type { RealTimeData } from "../state/dashboard-store.ts";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
-import { SignIn } from "./components/sign-in.tsx";
 import { useHashPath, useHashSearch } from "./hash-location.ts";
 import { UpdateOffer } from "./offline/update-offer.tsx";
 import { PLACES } from "./places.tsx";
@@ -19,6 +18,7 @@ import { useShortcuts } from "./shell/shortcuts.ts";
 import { preferredLanguage, setLanguage, t } from "./text/i18n.ts";
 import { useDashboard } from "./use-dashboard.ts";
 
+const SignInPlace = lazy(() => import("./places/sign-in/sign-in-place.tsx"));
 const PreferencesDialog = lazy(() => import("./shell/preferences-dialog.tsx"));
 
 interface AppProps {
@@ -53,7 +53,7 @@ export function App({ onRestart }: AppProps): ReactNode {
 const pagePart = ({ live, connection: { stopped, cause } }: RealTimeData) => ({
   live,
   mustSignIn: stopped && (cause?.code === CloseCode.authInvalid || cause?.code === CloseCode.revoked),
-  reason: cause?.reason,
+  revoked: cause?.code === CloseCode.revoked,
 });
 
 interface PageProps extends AppProps {
@@ -64,19 +64,15 @@ interface PageProps extends AppProps {
 function Page({ onRestart, dialog: [dialogOpen, setDialogOpen] }: PageProps): ReactNode {
   const { access, client } = useServices();
   const store = useDashboardStore(DASHBOARD);
-  const { live, mustSignIn, reason } = useDashboard(pagePart);
-  const [signedIn, setSignedIn] = useState(access.signedIn);
+  const { live, mustSignIn, revoked } = useDashboard(pagePart);
   useShortcuts(useVisiblePlaces(), () => setDialogOpen(true));
 
-  const signIn = async (userId: string, password: string): Promise<void> => {
-    const before = access.userId;
-    await access.signIn(userId, password);
+  const afterSignIn = (before: string | undefined): void => {
     if (before !== undefined && before !== access.userId) {
       store.forget();
       onRestart();
       return;
     }
-    setSignedIn(true);
     client.connect();
   };
 
@@ -93,7 +89,7 @@ function Page({ onRestart, dialog: [dialogOpen, setDialogOpen] }: PageProps): Re
       <ErrorBoundary part="Skylapse">
         <PageHeader
           mustSignIn={mustSignIn}
-          onSignOut={signedIn && !mustSignIn ? signOut : undefined}
+          onSignOut={access.signedIn && !mustSignIn ? signOut : undefined}
           onPreferences={() => setDialogOpen(true)}
         />
       </ErrorBoundary>
@@ -103,7 +99,9 @@ function Page({ onRestart, dialog: [dialogOpen, setDialogOpen] }: PageProps): Re
         </Suspense>
       )}
       {mustSignIn ? (
-        <SignIn onSignIn={signIn} userId={access.userId} reason={reason} />
+        <Suspense fallback={<p className="place-loading">{t("common.loading")}</p>}>
+          <SignInPlace revoked={revoked} onSignedIn={afterSignIn} />
+        </Suspense>
       ) : (
         <div className="page-frame">
           <Navigation />

@@ -12,6 +12,7 @@ import { deleteKeptData } from "./offline/kept-data.ts";
 import { keepPageInstalled } from "./offline/updates.ts";
 import { Pictures } from "./pictures.ts";
 import { applyTheme } from "./preferences.ts";
+import { takeSignInOutcome } from "./provider-sign-in.ts";
 import { reloadOnce } from "./reload-once.ts";
 import { noteServerTime } from "./server-time.ts";
 import { ServicesProvider } from "./services.tsx";
@@ -34,6 +35,8 @@ const client = createSharedClient({
   getToken: () => access.fresh(),
   onRestart: () => void restartTab(),
 });
+// The client may have stopped in another tab, which waits for a sign-in too.
+if (takeSignInOutcome() === "done") void access.takeProvidedLogin().then(() => client.connect());
 const services = {
   ...{ base, access, client },
   api: new ApiClient(base, access),

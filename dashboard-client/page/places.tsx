@@ -20,7 +20,7 @@ function later(load: Loader): ComponentType {
 
 export interface Place {
   /** The text `place.{name}` is its title. */
-  name: "fleet" | "alerts" | "jobs" | "events" | "system" | "people" | "camera";
+  name: "fleet" | "alerts" | "jobs" | "events" | "system" | "people" | "camera" | "firstRun";
   /** A route of wouter, behind the `#` of the address. */
   path: string;
   icon: IconName;
@@ -57,5 +57,10 @@ export const PLACES: readonly Place[] = [
     ...{ name: "people", path: "/people/*?", icon: "key", key: "p" },
     isAllowed: (grants) => grants.admin,
     Page: later(() => import("./places/people/people-place.tsx")),
+  },
+  {
+    ...{ name: "firstRun", path: "/first-run", icon: "camera", key: undefined },
+    isAllowed: (grants) => grants.admin,
+    Page: later(() => import("./places/first-run/first-run-place.tsx")),
   },
 ];

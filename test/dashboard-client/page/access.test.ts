@@ -82,7 +82,7 @@ describe("the access of the page", () => {
     expect(await access.fresh()).toBe("token-2");
     expect(asked[0]).toEqual({
       path: "/auth/token",
-      body: { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control"] },
+      body: { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control", "system:read"] },
     });
     expect(access.signedIn).toBe(false);
     await access.get(new URL("cameras", base), AbortSignal.timeout(5_000));

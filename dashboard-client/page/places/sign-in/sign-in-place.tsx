@@ -1,0 +1,103 @@
+import { type ReactNode, useState } from "react";
+import { isFlag, list, object, oneOf, optional, text } from "../../../../contract/guards.ts";
+import { SETUP_NEEDS, type SetupNeed } from "../../../../contract/setup.ts";
+import { SignInRefusedError } from "../../access.ts";
+import { Icon } from "../../components/icon.tsx";
+import { signInFailure } from "../../provider-sign-in.ts";
+import { useServices } from "../../services.tsx";
+import { usePlaceTitle } from "../../shell/page-title.ts";
+import { t, textOf } from "../../text/i18n.ts";
+import { FirstAdminForm, type RunSignIn } from "../first-run/first-admin-form.tsx";
+import { ProxyProblems } from "../first-run/proxy-problems.tsx";
+import { useOpenRequest } from "./open-request.ts";
+import { PasswordForm } from "./password-form.tsx";
+import { ProviderButton } from "./provider-button.tsx";
+
+const isMethods = object<{ password: boolean; oidc?: { name: string } }>({
+  password: isFlag,
+  oidc: optional(object<{ name: string }>({ name: text() })),
+});
+const isSetup = object<{ needs: SetupNeed[]; trial: boolean }>({
+  needs: list(oneOf(...SETUP_NEEDS), SETUP_NEEDS.length),
+  trial: isFlag,
+});
+
+interface SignInPlaceProps {
+  /** An admin has ended the session. */
+  revoked: boolean;
+  /** @param before the user who was signed in before */
+  onSignedIn: (before: string | undefined) => void;
+}
+
+/** Asks who the user is, or for the first admin of a new server. */
+export default function SignInPlace({ revoked, onSignedIn }: SignInPlaceProps): ReactNode {
+  const { access, base } = useServices();
+  const methods = useOpenRequest(`${base}auth/methods`, isMethods);
+  const setup = useOpenRequest(`${base}setup`, isSetup);
+  const [hasAccount, setHasAccount] = useState(false);
+  const isNew = setup.value?.needs.includes("admin") === true && !hasAccount;
+  usePlaceTitle(t(isNew ? "firstRun.title" : "signIn.title"));
+
+  const run: RunSignIn = async (work, refusal) => {
+    const before = access.userId;
+    await work().catch((problem: unknown) => {
+      throw new Error(wordsOf(problem, refusal));
+    });
+    onSignedIn(before);
+  };
+
+  if (methods.value === undefined && !methods.failed) return <p className="place-loading">{t("common.loading")}</p>;
+  const { oidc, password = true } = methods.value ?? {};
+  const failure = signInFailure();
+  return (
+    <main className="sign-in-page" id="content" tabIndex={-1}>
+      <ProxyProblems onlyBlocking={!isNew} />
+      <section className="sign-in" data-testid="sign-in" data-new={isNew}>
+        <span className="sign-in-icon">
+          <Icon name="key" />
+        </span>
+        {isNew ? (
+          <FirstAdminForm run={run} onHasAccount={() => setHasAccount(true)} />
+        ) : (
+          <>
+            <h1>{t("signIn.title")}</h1>
+            <p>
+              {t(revoked ? "signIn.revoked" : access.userId === undefined ? "signIn.intro" : "signIn.sessionEnded")}
+            </p>
+            {failure !== undefined && (
+              <p className="sign-in-error" role="alert">
+                {textOf("signIn.reason", failure) ?? t("signIn.reason.failed")}
+              </p>
+            )}
+            {oidc !== undefined && <ProviderButton name={oidc.name} />}
+            {oidc !== undefined && password && <p className="sign-in-or">{t("signIn.or")}</p>}
+            {(password || oidc === undefined) && (
+              <PasswordForm
+                userId={access.userId}
+                isMain={oidc === undefined}
+                onSubmit={(userId, secret) => run(() => access.signIn(userId, secret), t("signIn.wrong"))}
+              />
+            )}
+            {setup.value?.needs.includes("admin") === true && (
+              <button type="button" className="text-button" onClick={() => setHasAccount(false)}>
+                {t("signIn.setUp")}
+              </button>
+            )}
+          </>
+        )}
+      </section>
+    </main>
+  );
+}
+
+/** The server's own words are English, so the usual refusals have texts here. */
+function wordsOf(problem: unknown, refusal: string): string {
+  if (problem instanceof SignInRefusedError) {
+    const { status, retryAfterSeconds } = problem;
+    if (retryAfterSeconds !== undefined) return t("signIn.tooMany", { count: retryAfterSeconds });
+    return status === 401 ? refusal : problem.message;
+  }
+  // `fetch` reports every failure of the network as a TypeError.
+  if (problem instanceof TypeError) return t("signIn.unreachable");
+  return problem instanceof Error ? problem.message : t("signIn.failed");
+}
