@@ -145,7 +145,7 @@ describe("the place Alerts", () => {
 });
 
 describe("the place Jobs", () => {
-  it("shows what runs and what was made, and downloads a film", { timeout: 120_000 }, async () => {
+  it("shows what runs and what was made, with films to play and download", { timeout: 120_000 }, async () => {
     const film = {
       ...{ output: "1080p", url: "https://films.example.org/a.mp4", size_bytes: 24_000_000, width: 1920, height: 1080 },
       ...{ frames: 300, duration_s: 12 },
