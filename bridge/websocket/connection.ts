@@ -2,6 +2,7 @@ import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { CloseCode } from "../../contract/codes.ts";
 import type { ServerMessage } from "../../contract/socket-messages.ts";
+import { SendProgress } from "../../platform/send-progress.ts";
 import type { FrameSink } from "../delivery/frame-sink.ts";
 import { messageFrame } from "../delivery/frames.ts";
 
@@ -28,20 +29,18 @@ export class Connection implements FrameSink {
   unansweredPings = 0;
   /** The code with which this side closed. */
   closedWith: CloseCode | undefined;
-  /** When the queue last became shorter. */
-  #progressAt = 0;
-  /** The length of the queue at the last call of {@link Connection.stalledMs}. */
-  #lastQueuedBytes = 0;
+  readonly #progress: SendProgress;
 
   constructor(
     id: string,
     { ws, socket, address }: { ws: WebSocket; socket: Duplex; address: string },
-    { openedAt, maxQueuedBytes }: { openedAt: number; maxQueuedBytes: number },
+    { openedAt, maxQueuedBytes, drainTimeoutMs }: { openedAt: number; maxQueuedBytes: number; drainTimeoutMs: number },
   ) {
     this.id = id;
     this.ws = ws;
     this.socket = socket;
     this.address = address;
+    this.#progress = new SendProgress(socket, drainTimeoutMs);
     this.openedAt = openedAt;
     this.heardAt = openedAt;
     this.#maxQueuedBytes = maxQueuedBytes;
@@ -94,13 +93,6 @@ export class Connection implements FrameSink {
 
   /** How long the client has read nothing from the queue, milliseconds; 0 when nothing is queued. */
   stalledMs(now: number): number {
-    if (!this.blocked) {
-      this.#lastQueuedBytes = 0;
-      return 0;
-    }
-    const { queuedBytes } = this;
-    if (this.#lastQueuedBytes === 0 || queuedBytes < this.#lastQueuedBytes) this.#progressAt = now;
-    this.#lastQueuedBytes = queuedBytes;
-    return now - this.#progressAt;
+    return this.#progress.stalledMs(now);
   }
 }

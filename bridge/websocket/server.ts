@@ -202,8 +202,7 @@ class SocketServer implements Sockets {
 
   #open(ws: WebSocket, socket: Duplex, address: string): void {
     const openedAt = performance.now();
-    const { maxQueuedBytes } = this.#config;
-    const connection = new Connection(randomUUID(), { ws, socket, address }, { openedAt, maxQueuedBytes });
+    const connection = new Connection(randomUUID(), { ws, socket, address }, { openedAt, ...this.#config });
     const peer = new Peer(connection);
     this.#registry.add(peer);
     this.#admission.enter(socket, address);

@@ -4,6 +4,7 @@ import type { Client } from "aedes";
 import type { Admission, Origin } from "../access/admission.ts";
 import type { BrokerClient } from "../access/broker-client.ts";
 import type { ClientRegistry } from "../access/client-registry.ts";
+import { DrainWatch } from "./drain-watch.ts";
 import { MQTT_5, type PacketLimits, type PacketProblem } from "./packet-meter.ts";
 import { ProtocolChoice } from "./protocol-choice.ts";
 import { throttleReading } from "./throttled-reading.ts";
@@ -25,6 +26,8 @@ interface ConnectionsOptions {
   handleMqtt5(connection: Duplex): OpenedClient;
   limits: PacketLimits;
   connectTimeoutMs: number;
+  /** A client that reads nothing for this long is disconnected. */
+  drainTimeoutMs: number;
 }
 
 /** A connection of a client, as its listener sees it. */
@@ -45,9 +48,11 @@ export class Connections {
   readonly #options: ConnectionsOptions;
   readonly #origins = new WeakMap<Duplex, Origin>();
   readonly #unauthenticated = new WeakMap<Duplex, Unauthenticated>();
+  readonly #drains: DrainWatch;
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
+    this.#drains = new DrainWatch(options);
   }
 
   originOf(client: BrokerClient): Origin {
@@ -61,11 +66,13 @@ export class Connections {
       return;
     }
     this.#origins.set(connection, origin);
+    const socket = request?.socket ?? connection;
+    this.#drains.add(connection, socket);
     const deadline = this.#startDeadline(connection);
     let opened: OpenedClient | undefined;
     const choice = new ProtocolChoice(connection);
     const throttle = throttleReading(connection, {
-      socket: request?.socket ?? connection,
+      socket,
       limits,
       clientOf: () => opened && registry.get(opened.client),
       onProblem: (problem) => {

@@ -19,6 +19,11 @@ const ACKNOWLEDGEMENTS_PER_PACKET = 8;
  * three connections that sent PINGREQs took 40 % of the event loop and 120 MB.
  */
 const MAX_READ_BYTES = 65_536;
+/**
+ * Packets that are read while the client's link is full. Then nothing is read until the link has drained. Each answer
+ * that waits takes some 300 bytes, and a client that reads slowly is never disconnected.
+ */
+const MAX_PACKETS_BEHIND = 4_096;
 /** Bytes on the wire per byte of a CONNECT: a WebSocket frame with two bytes of payload has a header of six. */
 const FRAMING_FACTOR = 4;
 
@@ -104,6 +109,8 @@ class ThrottledReading implements PacketCharges {
   /** Whether Aedes must be made to read again in the next turn. */
   #hasMoreToRead = false;
   #hasEnded = false;
+  /** Packets, except expected acknowledgements, since the client's link is full. */
+  #packetsBehind = 0;
   #givenBack: Buffer | undefined;
 
   constructor(connection: Duplex, meter: PacketMeter, options: ThrottledReadingOptions) {
@@ -116,6 +123,11 @@ class ThrottledReading implements PacketCharges {
   begin(): void {
     // Node.js itself calls `read(0)` to fill the buffer without reading from it.
     this.#connection.read = (size) => (size === 0 ? this.#read(0) : this.#next());
+    this.#connection.on("drain", () => {
+      const hasWaited = this.#packetsBehind >= MAX_PACKETS_BEHIND;
+      this.#packetsBehind = 0;
+      if (hasWaited) this.#connection.emit("readable");
+    });
   }
 
   giveBack(bytes: Buffer): void {
@@ -134,6 +146,7 @@ class ThrottledReading implements PacketCharges {
     const isExpected = isAcknowledgement && this.#client !== undefined && this.#client.expectedAcks > 0;
     this.#packets += isExpected ? 1 / ACKNOWLEDGEMENTS_PER_PACKET : 1;
     if (this.#client === undefined) return;
+    if (!isExpected && this.#connection.writableNeedDrain) this.#packetsBehind++;
     if (isExpected) this.#client.expectedAcks--;
     else this.#client.rateLimiter.spend(1, 0);
   }
@@ -152,7 +165,7 @@ class ThrottledReading implements PacketCharges {
       this.#givenBack = undefined;
       return bytes;
     }
-    if (this.#hasEnded || this.#isThrottled) return null;
+    if (this.#hasEnded || this.#isThrottled || this.#packetsBehind >= MAX_PACKETS_BEHIND) return null;
     if (this.#isTurnOver) {
       // Aedes may call `read` again in this turn, while its parser still works on the last portion.
       this.#hasMoreToRead = true;

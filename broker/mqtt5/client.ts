@@ -32,7 +32,6 @@ export interface ClientHandlers {
   /** The client's input or link has failed. */
   failed(client: Mqtt5Client, error: Error): void;
   closed(client: Mqtt5Client): void;
-  readonly drainTimeoutMs: number;
 }
 
 /**
@@ -69,11 +68,7 @@ export class Mqtt5Client implements BrokerClient {
   constructor(conn: Duplex, handlers: ClientHandlers) {
     this.conn = conn;
     this.#handlers = handlers;
-    this.output = new Output(conn, {
-      drainTimeoutMs: handlers.drainTimeoutMs,
-      onDrained: () => this.deliveries?.wake(),
-      onStuck: () => conn.destroy(new Error("drain timeout")),
-    });
+    this.output = new Output(conn, { onDrained: () => this.deliveries?.wake() });
   }
 
   /** Begins to read. */
@@ -205,7 +200,6 @@ export class Mqtt5Client implements BrokerClient {
     clearTimeout(this.#keepaliveTimer);
     this.#handlers.closed(this);
     this.output.flush();
-    this.output.stop();
     const { conn } = this;
     if (!isPolite || conn.destroyed) conn.destroy();
     else {

@@ -60,7 +60,6 @@ export class Mqtt5 {
       packet: (client, type, flags, body) => this.#handle(client, type, flags, body),
       failed: (client, error) => options.lifecycle.failed(client, error),
       closed: (client) => this.#closed(client),
-      drainTimeoutMs: options.drainTimeoutMs,
     };
   }
 

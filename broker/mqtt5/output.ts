@@ -4,11 +4,8 @@ import type { Duplex } from "node:stream";
 const MAX_JOINED_BYTES = 65_536;
 
 interface OutputOptions {
-  /** The connection ends when the client has read nothing for this long. */
-  drainTimeoutMs: number;
   /** The client reads again. */
   onDrained(): void;
-  onStuck(): void;
 }
 
 const waiting: Output[] = [];
@@ -20,21 +17,14 @@ function flushAll(): void {
 /** Writes all packets to a client in one turn of the event loop with one system call. */
 export class Output {
   readonly #connection: Duplex;
-  readonly #options: OutputOptions;
   #packets: Uint8Array[] = [];
   #bytes = 0;
   #onWritten: (() => void)[] = [];
   #isScheduled = false;
-  #drainTimer: NodeJS.Timeout | undefined;
 
-  constructor(connection: Duplex, options: OutputOptions) {
+  constructor(connection: Duplex, { onDrained }: OutputOptions) {
     this.#connection = connection;
-    this.#options = options;
-    connection.on("drain", () => {
-      clearTimeout(this.#drainTimer);
-      this.#drainTimer = undefined;
-      options.onDrained();
-    });
+    connection.on("drain", onDrained);
   }
 
   /** Bytes that the client's link has not taken yet. */
@@ -67,10 +57,6 @@ export class Output {
     for (const written of onWritten) written();
   }
 
-  stop(): void {
-    clearTimeout(this.#drainTimer);
-  }
-
   #write(packets: readonly Uint8Array[], bytes: number): void {
     const [first] = packets;
     if (packets.length === 1) this.#connection.write(first);
@@ -80,8 +66,6 @@ export class Output {
       for (const packet of packets) this.#connection.write(packet);
       this.#connection.uncork();
     }
-    if (!this.#connection.writableNeedDrain) return;
-    this.#drainTimer ??= setTimeout(() => this.#options.onStuck(), this.#options.drainTimeoutMs).unref();
   }
 
   #schedule(): void {

@@ -33,7 +33,6 @@ export interface Mqtt5Options extends DeliveryLimits {
   maxKeepaliveSeconds: number;
   /** The longest session expiry interval. */
   sessionHours: number;
-  drainTimeoutMs: number;
   /** Milliseconds since 1970, by the clock of sessions and message expiry. */
   now: () => number;
   logger: Logger;

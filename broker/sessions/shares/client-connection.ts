@@ -14,12 +14,10 @@ const FULL_BYTES = 256 * 1024;
 interface SharingClient extends Session {
   conn: Duplex;
   close(): void;
-  /** Aedes disconnects a client that takes nothing for long. */
-  waitForDrain(done: () => void): void;
 }
 
 export function isSharingClient(client: Session): client is SharingClient {
-  return "conn" in client && "waitForDrain" in client && "close" in client;
+  return "conn" in client && "close" in client;
 }
 
 export interface ClientConnectionOptions {
@@ -65,12 +63,10 @@ export class ClientConnection implements ShareConnection {
     const packet: Packet = { cmd: "publish", topic, payload, qos, retain: false, dup, messageId };
     batch.hold(conn);
     this.#options.onSent(this.#client, qos);
-    if (!writeToStream(packet, conn)) this.#client.waitForDrain(nothing);
+    writeToStream(packet, conn);
   }
 
   close(): void {
     this.#client.close();
   }
 }
-
-function nothing(): void {}

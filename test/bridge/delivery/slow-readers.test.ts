@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { clientFrame, SlowReader, upgradeRequest } from "../../support/slow-reader.ts";
 import { recordingLogger } from "../support/recording-logger.ts";
 import { connect } from "../websocket/client.ts";
 import { startRealtime } from "../websocket/server.ts";
@@ -53,6 +54,24 @@ it("the server disconnects a client that reads nothing for too long, and destroy
   expect(accepted[0]?.destroyed).toBe(true);
   expect(sockets.connections()).toEqual([]);
   expect(sockets.channelCounts()).toEqual({});
+});
+
+it("a client that reads slowly keeps its connection, although its queue takes longer than DRAIN_TIMEOUT_MS", async () => {
+  const { url, token, event, sockets } = await startRealtime({ drainTimeoutMs: 3_000 });
+  const requests = [
+    { type: "auth", token: token("slow") },
+    { type: "subscribe", channel: "dashboard" },
+  ].map((request) => clientFrame(Buffer.from(JSON.stringify(request)), true));
+  const { port, pathname } = new URL(url);
+  const first = Buffer.concat([upgradeRequest(pathname), ...requests]);
+  // 256 KiB take eight seconds.
+  const slow = new SlowReader(Number(port), { first, bytesPerSecond: 32_768 });
+  await expect.poll(() => sockets.stats().healthy).toBe(1);
+  while (sockets.stats().lagging === 0) await event("north", BIG.slice(0, 4_000));
+  const queued = slow.received + 262_144;
+  await expect.poll(() => slow.isClosed || slow.received > queued).toBe(true);
+  expect(slow.isClosed).toBe(false);
+  expect(sockets.stats().closes).toEqual({});
 });
 
 it("the server queues at most one page for a resuming client that does not read, and sends the rest later", async () => {

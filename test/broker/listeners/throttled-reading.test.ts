@@ -58,6 +58,35 @@ it("throttled reading buffers no more of a flood than the stream's own buffer, h
   expect(most).toBeLessThan(300_000);
 });
 
+it("throttled reading stops at a client whose link is full, and goes on when the link has drained", async () => {
+  const { near, far } = await connectionPair();
+  const client = { rateLimiter: new RateLimiter(unlimited), expectedAcks: 0, disconnectReason: undefined };
+  let received = 0;
+  near.on("readable", () => {
+    for (let bytes = near.read(); bytes !== null; bytes = near.read()) received += bytes.length;
+  });
+  const { stopCounting: letIn } = throttleReading(near, {
+    socket: near,
+    limits,
+    clientOf: () => client,
+    onProblem: (problem) => {
+      throw new Error(problem.why);
+    },
+  });
+  letIn();
+  far.pause();
+  near.write(Buffer.alloc(48_000_000));
+  expect(near.writableNeedDrain).toBe(true);
+  const pings = Buffer.concat(Array.from({ length: 20_000 }, () => generate({ cmd: "pingreq" })));
+  far.write(Buffer.concat([connectPacket, pings]));
+  await expect.poll(() => received).toBeGreaterThanOrEqual(8_192);
+  for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+  // 4,096 packets, and the rest of a turn.
+  expect(received).toBeLessThan(connectPacket.length + 8_192 + 64);
+  far.resume();
+  await expect.poll(() => received).toBe(connectPacket.length + pings.length);
+});
+
 it("throttled reading passes on a complete packet that is longer than one read", async () => {
   const connection = new PassThrough({ highWaterMark: 1_000_000 });
   const client = { rateLimiter: new RateLimiter(unlimited), expectedAcks: 0, disconnectReason: undefined };
