@@ -364,7 +364,7 @@ it("uses full-size pictures from a folder, bounds its queue, and keeps a bounded
   await expect.poll(() => reportsOf("hour").at(-1)?.progress, { interval: 20 }).toBe(40);
   await request({ job: "next-hour", ...hour });
   await request({ job: "too-much", ...hour });
-  expect((await endOf("too-much")).error).toMatch(/^the queue of the service is full: 1 jobs wait/);
+  expect((await endOf("too-much")).error).toMatch(/^the queue of the service is full: 1 job waits/);
   rmSync(gate);
   const [first] = (await endOf("hour")).films ?? [];
   // 2000 × 1500 fits into 1920 × 1080 as 1440 × 1080.

@@ -128,9 +128,9 @@ class ProcessingService:
         if change.knows(request.job):
             return
         if change.queued() >= self._settings.max_queued_jobs:
-            reason = (
-                f"the queue of the service is full: {self._settings.max_queued_jobs} jobs wait. Request a new job later"
-            )
+            limit = self._settings.max_queued_jobs
+            waiting = "1 job waits" if limit == 1 else f"{limit} jobs wait"
+            reason = f"the queue of the service is full: {waiting}. Request a new job later"
             change.add_job(request.job, request.to_json(), failed=True)
             self._report(change, request, "failed", 0, error=reason)
             return
