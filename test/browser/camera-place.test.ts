@@ -26,6 +26,7 @@ beforeAll(async () => {
   env = {
     JWT_SECRET,
     SIMULATOR: "1",
+    ARCHIVE: "on",
     CAPTURE_INTERVAL_S: "3600",
     WS_PORT: String(await freePort()),
     MQTT_PORT: String(await freePort()),

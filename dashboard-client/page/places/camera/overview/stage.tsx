@@ -94,7 +94,7 @@ export function Stage({ camera, alt, picture, empty, notice, corner, children }:
           <button
             type="button"
             className="stage-scale"
-            aria-label={t("camera.zoomReset")}
+            aria-label={t("camera.zoomReset", { scale: Math.round(view.scale * 100) })}
             disabled={!isZoomed}
             onClick={reset}
             data-testid="zoom-scale"
