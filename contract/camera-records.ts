@@ -37,7 +37,11 @@ export const groupNameSchema = lineSchema(MAX_GROUP_NAME_LENGTH);
 export const groupCamerasSchema = z.array(idSchema).max(MAX_CAMERAS_PER_GROUP);
 
 /** A camera's state `record`: what operators wrote about the camera, and the groups that contain it, sorted by id. */
-export const cameraRecordSchema = cameraNoteSchema.extend({
+export const cameraRecordSchema = z.object({
+  name: z.string().optional(),
+  notes: z.string().optional(),
+  location: z.object({ lat: z.number().min(-90).max(90), lon: z.number().min(-180).max(180) }).optional(),
+  tags: z.array(z.string()),
   groups: z.array(z.object({ id: idSchema, name: z.string() })),
 });
 export type CameraRecord = z.infer<typeof cameraRecordSchema>;

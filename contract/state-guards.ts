@@ -1,6 +1,7 @@
 // Checks the states and events that a dashboard keeps without zod, which would be most of the hooks for React. Each guard
 // accepts the same values as the schema that its comment names: test/contract/state-guards.test.ts compares them.
 
+import type { CameraRecord } from "./camera-records.ts";
 import type { Schedule, WantedSettings } from "./commands.ts";
 import type { DesiredState } from "./desired.ts";
 import type * as events from "./events.ts";
@@ -94,6 +95,15 @@ export const isReportCause: Guard<events.ReportCause> = object({
   kind: oneOf("restart", "reconnect", "command"),
   command_id: optional(text(64)),
   by: optional(text(256)),
+});
+
+/** `cameraRecordSchema` */
+export const isCameraRecord: Guard<CameraRecord> = object({
+  name: optional(text()),
+  notes: optional(text()),
+  location: optional(object({ lat: number(-90, 90), lon: number(-180, 180) })),
+  tags: list(text(), Number.POSITIVE_INFINITY),
+  groups: list(object({ id: isIdText, name: text() }), Number.POSITIVE_INFINITY),
 });
 
 /** `captureCompletedSchema` */

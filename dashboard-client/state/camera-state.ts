@@ -2,7 +2,7 @@ import type { CameraAbout } from "../../contract/events.ts";
 import type { Guard } from "../../contract/guards.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import * as guards from "../../contract/state-guards.ts";
-import { DESIRED_STATE, GAPS_STATE, PRESENCE_STATE } from "../../contract/topics.ts";
+import { DESIRED_STATE, GAPS_STATE, PRESENCE_STATE, RECORD_STATE } from "../../contract/topics.ts";
 
 /** A value and the time when its sender sent it. */
 export interface Known<Value> {
@@ -22,6 +22,7 @@ const READERS = {
   settings: withoutCause(guards.isCameraSettings),
   schedule: withoutCause(guards.isSchedule),
   desired: guarded(guards.isDesiredState),
+  record: guarded(guards.isCameraRecord),
   progress: guarded(guards.isCaptureProgress),
   gaps: guarded(guards.isLinkGaps),
   preview: guarded(guards.isPreviewUpdated),
@@ -65,6 +66,7 @@ const STATE_FIELDS: ReadonlyMap<string, Field> = new Map<string, Field>([
   [PRESENCE_STATE, "presence"],
   [GAPS_STATE, "gaps"],
   [DESIRED_STATE, "desired"],
+  [RECORD_STATE, "record"],
   ["environment", "environment"],
   ["storage", "storage"],
   ["power", "power"],

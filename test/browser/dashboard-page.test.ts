@@ -206,7 +206,7 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     // The text instead of a picture does not overlap the name of the camera.
     const boxes = await page
       .getByTestId("camera-card-b-1")
-      .locator(".picture-empty span, .camera-name")
+      .locator(".picture-empty span, .fleet-name")
       .evaluateAll((all) => all.map((one) => one.getBoundingClientRect()).map(({ top, bottom }) => [top, bottom]));
     expect(boxes).toHaveLength(2);
     expect(boxes[0]?.[1]).toBeLessThanOrEqual(boxes[1]?.[0] ?? 0);
@@ -215,11 +215,11 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     const focused = () => page.evaluate(() => document.activeElement?.className ?? "");
     await until(async () => {
       await page.keyboard.press("Tab");
-      return (await focused()).includes("camera-choose");
+      return (await focused()).includes("fleet-open");
     });
     const outline = await page.evaluate(() => {
-      const view = document.activeElement?.closest(".camera-view");
-      return view === null || view === undefined ? "" : getComputedStyle(view).outlineStyle;
+      const card = document.activeElement?.closest(".fleet-card");
+      return card === null || card === undefined ? "" : getComputedStyle(card).outlineStyle;
     });
     expect(outline).toBe("solid");
     await page.keyboard.press("Enter");
@@ -228,6 +228,8 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     await shown("camera-card-b-2");
 
     await say("annex", "state/storage", { total_bytes: 100, free_bytes: 4 });
+    await page.getByTestId("camera-card-annex").locator(".fleet-alert").waitFor();
+    await page.getByRole("link", { name: "Alerts" }).click();
     await shown("alert-row");
     // The beginning of the alert is visible, even after a long name.
     const detail = page.getByTestId("alert-row").locator(".row-detail");

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { z } from "zod";
+import { cameraRecordSchema } from "../../contract/camera-records.ts";
 import { scheduleSchema } from "../../contract/commands.ts";
 import { desiredStateSchema } from "../../contract/desired.ts";
 import * as events from "../../contract/events.ts";
@@ -41,6 +42,13 @@ const PAIRS: Record<string, [guard: Guard<unknown>, schema: z.ZodType, full: obj
     {
       ...{ model: "a", firmware: "b", name: "c", location: { lat: 1, lon: 2, timezone: "UTC" } },
       ...{ capture_interval_s: 30, capabilities: { commands: [] } },
+    },
+  ],
+  "camera's record": [
+    ...([guards.isCameraRecord, cameraRecordSchema] as const),
+    {
+      ...{ name: "a", notes: "b", location: { lat: 1, lon: 2 }, tags: ["c"] },
+      groups: [{ id: "d", name: "e" }],
     },
   ],
   capabilities: [

@@ -10,7 +10,7 @@ import { useFirst } from "./row.tsx";
 const SHOWN_MS = 48 * 3_600_000;
 const SHOWN_AT_FIRST = 2;
 
-export function recentGaps({ gaps }: CameraState, now: number): readonly LinkGap[] {
+export function recentGaps({ gaps }: Pick<CameraState, "gaps">, now: number): readonly LinkGap[] {
   return (gaps?.value.gaps ?? [])
     .filter(({ to }) => now - Date.parse(to) < SHOWN_MS)
     .sort((one, other) => Date.parse(other.to) - Date.parse(one.to));

@@ -1,36 +1,9 @@
-import { type ReactNode, useEffect, useRef, useState } from "react";
-import type { RealTimeData } from "../../state/dashboard-store.ts";
-import { type CommandText, captureFailure, captureProgress, captureRequested } from "../text/command-status.ts";
+import type { ReactNode } from "react";
+import { useCapture } from "../use-capture.ts";
 import { Icon } from "./icon.tsx";
 
-/** How long an outcome is shown, milliseconds. */
-const SHOWN_MS = 12_000;
-
-export function CaptureNow({ camera, name, data }: { camera: string; name: string; data: RealTimeData }): ReactNode {
-  const [progress, setProgress] = useState<CommandText>();
-  const run = useRef(0);
-
-  useEffect(() => {
-    if (progress === undefined || progress.tone === "busy") return;
-    const timer = setTimeout(() => setProgress(undefined), SHOWN_MS);
-    return () => clearTimeout(timer);
-  }, [progress]);
-
-  const capture = (): void => {
-    const mine = ++run.current;
-    const show = (next: CommandText): void => {
-      if (mine === run.current) setProgress(next);
-    };
-    setProgress(captureRequested(data.cameras.get(camera)?.presence?.value.status));
-    data
-      .command(camera, "capture.now", {}, { onProgress: (step) => show(captureProgress(step)) })
-      .then((result) => show(captureProgress(result)))
-      .catch((error: unknown) => show(captureFailure(error)));
-  };
-
-  const busy = progress?.tone === "busy";
-  const offline = data.connection.status !== "connected";
-  const allowed = data.canCommand(camera);
+export function CaptureNow({ camera, name }: { camera: string; name: string }): ReactNode {
+  const { progress, connected, allowed, capture } = useCapture(camera);
   return (
     <div className="capture">
       <output
@@ -41,14 +14,14 @@ export function CaptureNow({ camera, name, data }: { camera: string; name: strin
       >
         {progress?.text}
       </output>
-      {(allowed || offline) && (
+      {(allowed || !connected) && (
         <button
           type="button"
           className="button capture-button"
           data-testid={`capture-now-${camera}`}
           aria-label={`Capture now with ${name}`}
-          disabled={busy || offline}
-          title={offline ? "Not connected" : undefined}
+          disabled={progress?.tone === "busy" || !connected}
+          title={connected ? undefined : "Not connected"}
           onClick={capture}
         >
           <Icon name="aperture" />

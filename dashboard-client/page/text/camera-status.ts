@@ -14,22 +14,27 @@ interface StatusText {
 }
 
 export function nameOf({ cameras }: RealTimeData, camera: string | undefined): string | undefined {
-  return camera === undefined ? undefined : (cameras.get(camera)?.about?.value.name ?? camera);
+  if (camera === undefined) return undefined;
+  const { record, about } = cameras.get(camera) ?? {};
+  // What an admin wrote replaces what the camera sends.
+  return record?.value.name ?? about?.value.name ?? camera;
 }
 
 export function zoneOf({ cameras }: RealTimeData, camera: string | undefined): string | undefined {
   return camera === undefined ? undefined : cameras.get(camera)?.about?.value.location.timezone;
 }
 
+type StatusSource = { [Field in "about" | "presence"]?: CameraState[Field] | undefined };
+
 /** The status of a camera in words, with times by the clock that the user chose. Without a connection, the last known status. */
-export function cameraStatus(camera: CameraState, live: boolean, now: number): StatusText {
+export function cameraStatus(camera: StatusSource, live: boolean, now: number): StatusText {
   const status = currentStatus(camera, now);
   return live
     ? status
     : { ...status, label: t("presence.lastKnown", { status: lowerFirst(status.label) }), tone: "quiet" };
 }
 
-function currentStatus(camera: CameraState, now: number): StatusText {
+function currentStatus(camera: StatusSource, now: number): StatusText {
   const zone = zoneFor(camera.about?.value.location.timezone);
   const presence = camera.presence?.value;
   const since = presence === undefined ? "" : t("presence.since", { time: formatMinute(presence.since, zone, now) });

@@ -24,6 +24,7 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["capture.failed", { icon: "aperture", tone: "bad" }],
   ["preview.updated", { icon: "picture", tone: "quiet" }],
   ["camera.about", { icon: "camera", tone: "quiet" }],
+  ["camera.record", { icon: "camera", tone: "quiet" }],
   ["camera.online", { icon: "link", tone: "good" }],
   ["camera.offline", { icon: "link", tone: "bad" }],
   ["camera.sleeping", { icon: "moon", tone: "rest" }],

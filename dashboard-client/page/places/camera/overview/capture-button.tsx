@@ -1,8 +1,7 @@
 import type { ReactNode } from "react";
-import { useRealTimeData } from "../../../../react/use-real-time-data.ts";
 import { CaptureNow } from "../../../components/capture-now.tsx";
 
-/** Rendered at each event, apart from the large picture. */
+/** Apart from the large picture, which need not be rendered for the outcome of a command. */
 export function CaptureButton({ camera, name }: { camera: string; name: string }): ReactNode {
-  return <CaptureNow camera={camera} name={name} data={useRealTimeData()} />;
+  return <CaptureNow camera={camera} name={name} />;
 }
