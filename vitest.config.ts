@@ -1,6 +1,8 @@
 import { defineConfig } from "vitest/config";
+import { firstTexts } from "./dashboard-client/page/text/first-texts-plugin.ts";
 
 export default defineConfig({
+  plugins: [firstTexts()],
   test: {
     include: ["test/**/*.test.ts", "test/**/*.test.tsx"],
     globalSetup: ["test/support/prepare.ts"],

@@ -15,10 +15,13 @@ import { NotFound } from "./shell/not-found.tsx";
 import { OfflineBanner } from "./shell/offline-banner.tsx";
 import { PageHeader } from "./shell/page-header.tsx";
 import { useShortcuts } from "./shell/shortcuts.ts";
-import { preferredLanguage, setLanguage, t } from "./text/i18n.ts";
+import { loadAllTexts, preferredLanguage, setLanguage, t } from "./text/i18n.ts";
 import { useDashboard } from "./use-dashboard.ts";
 
-const SignInPlace = lazy(() => import("./places/sign-in/sign-in-place.tsx"));
+const SignInPlace = lazy(async () => {
+  const [place] = await Promise.all([import("./places/sign-in/sign-in-place.tsx"), loadAllTexts()]);
+  return place;
+});
 const PreferencesDialog = lazy(() => import("./shell/preferences-dialog.tsx"));
 
 interface AppProps {

@@ -1,5 +1,5 @@
 import i18next from "i18next";
-import en from "../locales/en.json" with { type: "json" };
+import firstEnglish from "../locales/en.json?first";
 
 /** The languages of the page. Each has one file in `locales/`. A test compares the files. */
 export const LANGUAGES = { en: "English", de: "Deutsch" } as const;
@@ -8,27 +8,36 @@ export type Language = keyof typeof LANGUAGES;
 /** The locale of numbers and times, if the browser prefers no locale of the language. */
 const LOCALES: Record<Language, string> = { en: "en-GB", de: "de-DE" };
 
-/** English is part of the first script, the other languages are loaded when they are chosen. */
-const LOADERS: Record<Exclude<Language, "en">, () => Promise<{ default: unknown }>> = {
-  de: () => import("../locales/de.json", { with: { type: "json" } }),
+type Texts = () => Promise<{ default: object }>;
+
+/** The texts of the first screen. The English ones are part of the first script. */
+const FIRST: Record<Language, Texts> = {
+  en: async () => ({ default: firstEnglish }),
+  de: () => import("../locales/de.json?first"),
 };
+const ALL = {
+  en: () => import("../locales/en.json", { with: { type: "json" } }),
+  de: () => import("../locales/de.json", { with: { type: "json" } }),
+} satisfies Record<Language, Texts>;
 
 type Leaves<Tree> = {
   [Name in keyof Tree & string]: Tree[Name] extends string ? Name : `${Name}.${Leaves<Tree[Name]>}`;
 }[keyof Tree & string];
+type English = Awaited<ReturnType<typeof ALL.en>>["default"];
 type WithoutPlural<Name extends string> = Name extends `${infer Stem}_${"one" | "other"}` ? Stem : Name;
 
 /** The name of a text, such as `shell.live`. A text with the forms `…_one` and `…_other` needs the value `count`. */
-export type TextKey = WithoutPlural<Leaves<typeof en>>;
+export type TextKey = WithoutPlural<Leaves<English>>;
 
 let language: Language = "en";
+let needsAll = false;
 let locale = LOCALES.en;
 
 void i18next.init({
   lng: "en",
   fallbackLng: "en",
   initAsync: false,
-  resources: { en: { translation: en } },
+  resources: { en: { translation: firstEnglish } },
   // React escapes all texts.
   interpolation: { escapeValue: false },
 });
@@ -48,6 +57,17 @@ export function textOf(group: string, name: string, values: Record<string, strin
   return i18next.exists(key) ? i18next.t(key, values) : undefined;
 }
 
+/** Loads the texts of all places. A place that is loaded later calls it before it is shown. */
+export async function loadAllTexts(): Promise<void> {
+  needsAll = true;
+  await load(language);
+}
+
+async function load(next: Language): Promise<void> {
+  const { default: texts } = await (needsAll ? ALL : FIRST)[next]();
+  i18next.addResourceBundle(next, "translation", texts);
+}
+
 export function currentLanguage(): Language {
   return language;
 }
@@ -59,10 +79,7 @@ export function currentLocale(): string {
 
 /** Loads the texts of a language, and uses them from now on. The caller mounts the page again. */
 export async function setLanguage(next: Language, preferred: readonly string[] = browserLanguages()): Promise<void> {
-  if (next !== "en" && !i18next.hasResourceBundle(next, "translation")) {
-    const { default: texts } = await LOADERS[next]();
-    i18next.addResourceBundle(next, "translation", texts);
-  }
+  await load(next);
   await i18next.changeLanguage(next);
   language = next;
   locale = preferred.find((each) => each === next || each.startsWith(`${next}-`)) ?? LOCALES[next];

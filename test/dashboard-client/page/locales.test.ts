@@ -1,6 +1,10 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import de from "../../../dashboard-client/page/locales/de.json" with { type: "json" };
 import en from "../../../dashboard-client/page/locales/en.json" with { type: "json" };
+import { FIRST_TEXTS } from "../../../dashboard-client/page/text/first-texts.ts";
 import { formatBytes, formatDuration, formatTime } from "../../../dashboard-client/page/text/format.ts";
 import { currentLocale, preferredLanguage, setLanguage, t } from "../../../dashboard-client/page/text/i18n.ts";
 
@@ -32,6 +36,31 @@ describe("the languages of the page", () => {
         expect([key, text.trim()]).not.toEqual([key, ""]);
         if (key.endsWith("_one")) expect(texts.has(key.replace(/_one$/, "_other"))).toBe(true);
       }
+  });
+});
+
+describe("the texts of the first screen", () => {
+  const PAGE = fileURLToPath(new URL("../../../dashboard-client/page/", import.meta.url));
+
+  /** The files that the first script contains: those that `main.tsx` imports, directly or through others. */
+  function filesOfFirstScript(path = `${PAGE}main.tsx`, found = new Map<string, string>()): Map<string, string> {
+    if (found.has(path)) return found;
+    const code = readFileSync(path, "utf8");
+    found.set(path, code);
+    for (const [, from = ""] of code.matchAll(/^(?:import|export) (?!type )[^;]*?from "(\..+\.tsx?)";/gm))
+      filesOfFirstScript(resolve(path, "..", from), found);
+    return found;
+  }
+
+  it("are all in the first script", () => {
+    const parts = Object.keys(en).join("|");
+    // The client and the contract contain names of events, which look like names of texts.
+    const used = [...filesOfFirstScript()]
+      .filter(([path]) => path.startsWith(PAGE))
+      .flatMap(([, code]) => [...code.matchAll(new RegExp(`["\`](${parts})\\.[\\w$]|textOf\\("(${parts})"`, "g"))])
+      .map(([, key, group]) => key ?? group);
+    expect(used).toContain("shell");
+    expect([...new Set(used)].filter((part) => part !== undefined && !FIRST_TEXTS.includes(part))).toEqual([]);
   });
 });
 

@@ -1,60 +1,55 @@
-import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { lazy, type ReactNode, type RefObject, Suspense, useLayoutEffect, useRef, useState } from "react";
 import { ErrorBoundary } from "../../components/error-boundary.tsx";
 import { t } from "../../text/i18n.ts";
 import { FleetCard, FleetRow } from "./fleet-card.tsx";
-import { ScrollingContext } from "./fleet-picture.tsx";
 import type { FleetView } from "./fleet-query.ts";
+import type { Line } from "./virtual-lines.tsx";
 
 /** The sizes of `fleet.css`, pixels: the rows of the list are positioned by them. */
 const GRID = { minCardWidth: 250, maxCardWidth: 620, gap: 16, pictureRatio: 0.625, bodyHeight: 106, maxColumns: 8 };
 const LIST = { rowHeight: 72, phoneRowHeight: 108, phoneWidth: 700, gap: 6 };
-/** Rows that are rendered above and below the window. */
-const OVERSCAN = 3;
+/** Up to this number of cameras, all are rendered. More need code that the first screen does not load. */
+const ALL_RENDERED = 40;
 
-/** The cameras. Only the rows near the window are rendered, so that 500 cameras scroll like 50. */
+const VirtualLines = lazy(() => import("./virtual-lines.tsx"));
+
+/** The cameras. Of many, only the rows near the window are rendered, so that 500 cameras scroll like 50. */
 export function FleetList({ ids, view }: { ids: readonly string[]; view: FleetView }): ReactNode {
   const box = useRef<HTMLDivElement>(null);
   const { width, top } = useBox(box);
   const { columns, rowHeight, gap } = layoutOf(view, width, ids.length);
-  const rows = useWindowVirtualizer({
-    ...{ count: width === 0 ? 0 : Math.ceil(ids.length / columns), overscan: OVERSCAN, scrollMargin: top },
-    estimateSize: () => rowHeight + gap,
-    // Renders with React's next frame. A synchronous rendering in each scroll event costs frames.
-    useFlushSync: false,
-  });
-  useEffect(() => {
-    if (rowHeight > 0) rows.measure();
-  }, [rows, rowHeight]);
+  const count = width === 0 ? 0 : Math.ceil(ids.length / columns);
+  const size = rowHeight + gap;
   const Item = view === "grid" ? FleetCard : FleetRow;
-  return (
+  const renderLine = ({ index, start }: Line): ReactNode => (
     <div
-      ref={box}
-      className="fleet-list"
-      role="feed"
-      aria-label={t("fleet.title")}
-      style={{ height: rows.getTotalSize() }}
+      key={index}
+      className={`fleet-line fleet-line-${view}`}
+      role="presentation"
+      style={{
+        transform: `translateY(${start}px)`,
+        height: rowHeight,
+        gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
+      }}
     >
-      <ScrollingContext value={rows.isScrolling}>
-        {rows.getVirtualItems().map(({ index, start }) => (
-          <div
-            key={index}
-            className={`fleet-line fleet-line-${view}`}
-            role="presentation"
-            style={{
-              transform: `translateY(${start - top}px)`,
-              height: rowHeight,
-              gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
-            }}
-          >
-            {ids.slice(index * columns, (index + 1) * columns).map((id, column) => (
-              <ErrorBoundary key={id} part={id}>
-                <Item id={id} position={index * columns + column + 1} size={ids.length} />
-              </ErrorBoundary>
-            ))}
-          </div>
-        ))}
-      </ScrollingContext>
+      {ids.slice(index * columns, (index + 1) * columns).map((id, column) => (
+        <ErrorBoundary key={id} part={id}>
+          <Item id={id} position={index * columns + column + 1} size={ids.length} />
+        </ErrorBoundary>
+      ))}
+    </div>
+  );
+  return (
+    <div ref={box} className="fleet-list" role="feed" aria-label={t("fleet.title")} style={{ height: count * size }}>
+      {ids.length <= ALL_RENDERED ? (
+        Array.from({ length: count }, (_, index) => renderLine({ index, start: index * size }))
+      ) : (
+        <Suspense>
+          <VirtualLines count={count} size={size} top={top}>
+            {renderLine}
+          </VirtualLines>
+        </Suspense>
+      )}
     </div>
   );
 }
