@@ -202,9 +202,12 @@ describe("the fleet", { timeout: 240_000 }, () => {
     await dialog.getByRole("button", { name: "Save" }).click();
     await dialog.getByRole("button", { name: "Remove Süd-Hang" }).click();
     await expect.poll(names).toEqual(["Ridge 20", "Ridge 21"]);
-    await dialog.getByRole("button", { name: "Delete" }).click();
+    await dialog.getByRole("button", { name: "Remove", exact: true }).click();
+    await dialog.getByRole("button", { name: "New group" }).waitFor();
     await expect.poll(() => dialog.getByRole("button", { name: "Edit Süd-Hang" }).count()).toBe(0);
+    expect(await seriousFindings(page)).toEqual([]);
     await page.keyboard.press("Escape");
+    await dialog.waitFor({ state: "detached" });
     await page.getByText("No camera matches these filters.").waitFor();
   });
 
@@ -220,7 +223,7 @@ describe("the fleet", { timeout: 240_000 }, () => {
     console.info(`fleet: ${sent} events in 4 s to 50 cards: ${described(frames)}`);
     // Only the ages of states and pictures change.
     expect(await changes()).toBeLessThan(sent / 10);
-    expect(frames.busyMs / 4_000).toBeLessThan(1 - RENDERING_PART);
+    expect(frames.busyMs / 4_000).toBeLessThan(MAX_BUSY_PART);
   });
 
   it("scrolls through 500 cameras, of which only those near the window are rendered", async () => {
@@ -243,8 +246,8 @@ describe("the fleet", { timeout: 240_000 }, () => {
 
 /** The time for a frame at 50 frames a second. */
 const FRAME_MS = 20;
-/** The part of the time that stays for drawing 50 frames a second. */
-const RENDERING_PART = 0.5;
+/** The events and the frames that were drawn leave a quarter of the time of the main thread. */
+const MAX_BUSY_PART = 0.75;
 
 interface Frames {
   count: number;

@@ -50,7 +50,7 @@ afterEach(() => letClose(page));
 async function openPage(): Promise<void> {
   await page.goto(skylapse.http);
   await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
-  await page.getByTestId("camera-status-north").waitFor();
+  await page.locator(".fleet-card").first().waitFor();
 }
 
 /** Publishes retained messages below `cameras/`, like several cameras. */
@@ -156,6 +156,8 @@ it("shows the alert of each of sixteen cameras on its card", async () => {
 });
 
 it("shows an offline camera first, and counts offline cameras in the title and in red on the page", async () => {
+  // High enough for all cards: only those near the window are rendered.
+  await page.setViewportSize({ width: 1280, height: 6000 });
   await openPage();
   const camera = await connectAsync(skylapse.mqtt, {
     ...{ clientId: "zulu", username: "zulu", password: signToken("zulu", ["device:zulu"]) },
@@ -181,8 +183,6 @@ it("shows an offline camera first, and counts offline cameras in the title and i
     (getComputedStyle(element).color.match(/\d+/g) ?? []).map(Number),
   );
   expect(red).toBeGreaterThan(green + 50);
-  // High enough for all cards: only those near the window are rendered.
-  await page.setViewportSize({ width: 1280, height: 6000 });
   await page.reload();
   await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
   // The offline camera is the first of the list, and the online camera is the last. Cameras that never connected are
@@ -239,5 +239,5 @@ it("shows 600 cameras with nine retained topics each, and the server's count of 
   await gateway.endAsync();
   await page.goto(server.http);
   await expect.poll(() => page.locator(".page-summary").textContent()).toBe("601 cameras, all online");
-  expect(await page.locator(".fleet-card").first().getAttribute("aria-setsize")).toBe("601");
+  await expect.poll(() => page.locator(".fleet-card").first().getAttribute("aria-setsize")).toBe("601");
 });

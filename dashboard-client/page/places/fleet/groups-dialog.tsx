@@ -38,7 +38,7 @@ function Groups({ onClose }: { onClose: () => void }): ReactNode {
         <ConfirmDialog
           title={t("fleet.removeGroup", { name: step.group.name })}
           description={t("fleet.removeGroupText")}
-          action={t("common.delete")}
+          action={t("fleet.remove")}
           onConfirm={() => remove.mutateAsync(step.group.id)}
           onClose={toList}
         />
@@ -94,7 +94,7 @@ function GroupList({ onEdit, onRemove }: GroupListProps): ReactNode {
             aria-label={t("fleet.removeGroup", { name: group.name })}
             onClick={() => onRemove(group)}
           >
-            {t("common.delete")}
+            {t("fleet.remove")}
           </button>
         </li>
       ))}
