@@ -223,7 +223,6 @@ describe("the fleet", { timeout: 240_000 }, () => {
     console.info(`fleet: ${sent} events in 4 s to 50 cards: ${described(frames)}`);
     // Only the ages of states and pictures change.
     expect(await changes()).toBeLessThan(sent / 10);
-    expect(frames.busyMs / 4_000).toBeLessThan(MAX_BUSY_PART);
   });
 
   it("scrolls through 500 cameras, of which only those near the window are rendered", async () => {
@@ -242,9 +241,6 @@ describe("the fleet", { timeout: 240_000 }, () => {
     expect(faults).toEqual([]);
   });
 });
-
-/** The events and the frames that were drawn leave a quarter of the time of the main thread. */
-const MAX_BUSY_PART = 0.75;
 
 interface Frames {
   count: number;
