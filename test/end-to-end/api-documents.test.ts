@@ -125,13 +125,36 @@ const captured = async () => {
   return id;
 };
 
+/** Publishes an alert, and waits until the server knows it. */
+async function raiseAlert(topic: string): Promise<void> {
+  const dashboard = await openDashboard(skylapse.socket, signToken("watcher", ["admin"]));
+  dashboard.send({ type: "subscribe", channel: "alerts" });
+  const timestamp = new Date().toISOString();
+  const data = { alert: "lens", severity: "warning", message: "The lens is frozen", since: timestamp };
+  const envelope = { v: 1, id: topic.replaceAll("/", "-"), timestamp, event: "alert.raised", data };
+  await watcher.publishAsync(`${ROOT}${topic}`, JSON.stringify(envelope), { qos: 1, retain: true });
+  await dashboard.next("dashboard_event", ({ event }) => event === "alert.raised");
+  await dashboard.close();
+}
+
 describe("the HTTP API", () => {
   it("answers valid requests as the document says", async () => {
+    for (const path of ["/setup", `/setup/proxy?origin=${skylapse.http}`, "/auth/methods"])
+      await call(`GET ${path}`, { token: "" });
+    const root = { user_id: "root", password: "correct horse battery" };
+    await call("POST /setup/admin", { body: { code: OPERATOR_KEY, ...root }, token: "" });
     const carol = { user_id: "carol", password: "correct horse battery" };
     await call("POST /users", { body: { ...carol, role: "viewer" } });
     await call("PUT /users/carol", { body: { enabled: true, permissions: ["dashboard:read"] } });
     const login = await call("POST /auth/login", { body: carol, token: "" });
     const { refresh_token } = login.json as { refresh_token: string };
+    const { sessions } = (await call("GET /users/carol/sessions")).json as { sessions: { session_id: string }[] };
+    await call("POST /auth/login", { body: carol, token: "" });
+    const others = (await call("GET /users/carol/sessions")).json as { sessions: { session_id: string }[] };
+    await call(
+      `DELETE /users/carol/sessions/${others.sessions.find(({ session_id }) => session_id !== sessions[0]?.session_id)?.session_id}`,
+    );
+    for (const path of ["/auth/me", "/audit"]) await call(`GET ${path}`);
     const { json } = await call("POST /auth/refresh", { body: { refresh_token }, token: "" });
     await call("POST /auth/logout", {
       body: { refresh_token: (json as { refresh_token: string }).refresh_token },
@@ -148,6 +171,18 @@ describe("the HTTP API", () => {
     await call("POST /broadcast", { body: { event: "weather.warning" } });
     await call(`GET /events/${await captured()}/trace`);
     await call("GET /socket.io/?EIO=4&transport=polling");
+    await call("PUT /cameras/north", { body: { name: "North ridge", tags: ["ridge"] } });
+    await call("POST /camera-groups", { body: { id: "ridge", name: "Ridge", cameras: ["north"] } });
+    await call("GET /camera-groups");
+    await call("PUT /camera-groups/ridge", { body: { name: "The ridge" } });
+    await call("DELETE /camera-groups/ridge");
+    await call("GET /cameras/north/series?fields=temperature");
+    for (const owner of ["cameras/north", "processing/films"]) {
+      await raiseAlert(`${owner}/alerts/lens`);
+      await call(`POST /${owner}/alerts/lens/acknowledge`);
+      await call(`POST /${owner}/alerts/lens/mute`, { body: { minutes: 5 } });
+      await call(`DELETE /${owner}/alerts/lens/mute`);
+    }
     const always = { kind: "clock", start: "00:00", end: "00:00", interval_s: 10 };
     await call("PUT /cameras/north/schedule", { body: { entries: [always] } });
     await call("PUT /cameras/north/settings", { body: { iso: null } });
@@ -191,10 +226,9 @@ describe("the HTTP API", () => {
     const silent = Object.entries(http.paths)
       .flatMap(([path, item]) => Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`))
       .filter((name) => ![...(answered.get(name) ?? [])].some((status) => status < 300));
-    expect(silent.filter((name) => !/archive|^GET \/(events|alerts|jobs|commands)$/.test(name)).sort()).toEqual([
-      "GET /ws",
-      "POST /socket.io/",
-    ]);
+    // The test of the sign-in with an identity provider calls its routes.
+    const elsewhere = /archive|^GET \/(events|alerts|jobs|commands)$|\/auth\/oidc\//;
+    expect(silent.filter((name) => !elsewhere.test(name)).sort()).toEqual(["GET /ws", "POST /socket.io/"]);
   });
 
   it("refuses invalid requests as the document says", async () => {
@@ -246,10 +280,12 @@ describe("the HTTP API", () => {
     for (const [path, item] of Object.entries(http.paths))
       for (const [method, { security }] of Object.entries(item)) {
         if (security.length === 0) continue;
-        const route = `${method.toUpperCase()} ${path.replace("{file}", "a.jpg").replace("{film}", "north.a.mp4").replace("{id}", "north")}`;
+        const route = `${method.toUpperCase()} ${path.replace("{file}", "a.jpg").replace("{film}", "north.a.mp4").replace("{id}", "north").replace("{name}", "lens").replace("{session}", "s")}`;
         const body = ["post", "put"].includes(method) ? { body: {} } : {};
         expect([route, (await call(route, { ...body, token: "wrong.wrong.wrong" })).status]).toEqual([route, 401]);
         const other = signToken("frank", ["nothing:read"]);
+        // Every token may ask who it belongs to.
+        if (path === "/auth/me") continue;
         expect([route, (await call(route, { ...body, token: other })).status]).toEqual([route, 403]);
       }
   });
