@@ -177,10 +177,6 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await alert.waitFor();
     await say("state/storage", { total_bytes: 64e9, free_bytes: 32e9 }, true);
     await until(async () => (await alert.count()) === 0);
-    // The fleet shows for a while that an alert has ended.
-    await page.goto(`${skylapse.http}/#/`);
-    await shown("ended-alert-row");
-    expect(await text("ended-alert-row")).toMatch(/Ended: storage nearly full.*lasted/);
     await west.endAsync();
     expect(faults).toEqual([]);
   });
@@ -231,10 +227,7 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     await page.getByTestId("camera-card-annex").locator(".fleet-alert").waitFor();
     await page.getByRole("link", { name: "Alerts" }).click();
     await shown("alert-row");
-    // The beginning of the alert is visible, even after a long name.
-    const detail = page.getByTestId("alert-row").locator(".row-detail");
-    expect(await detail.evaluate((row) => row.scrollWidth <= row.clientWidth)).toBe(true);
-    await detail.getByRole("link").click();
+    await page.getByTestId("alert-row").getByRole("link").click();
     await until(async () => page.url().endsWith("#/cameras/annex"));
 
     // After a failed request, the card does not report a broken picture, because there was no picture.
