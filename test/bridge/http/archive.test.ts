@@ -90,7 +90,8 @@ describe.each(PLACES)("the history in %s", (_name, createPlace) => {
     expect(await names("/alerts", "alerts:read")).toEqual(["alert.raised"]);
     expect(await names("/jobs?job=film-1", "jobs:read")).toEqual(["job.completed"]);
     expect(await names("/jobs?job=film-2", "jobs:read")).toEqual([]);
-    expect(await names("/commands?command=cmd-1", "camera:south:control")).toHaveLength(1);
+    // The command, and the outcome that the server recorded.
+    expect(await names("/commands?command=cmd-1", "camera:south:control")).toEqual(["command.ended", "state.updated"]);
     expect(await names("/events?text=almost", "dashboard:read")).toEqual(["alert.raised"]);
     expect(await names(`/events?to=${FAR}`, "dashboard:read")).toEqual([]);
     expect(await names("/events?kind=system&limit=1", "system:read")).toHaveLength(1);
