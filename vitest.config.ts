@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 import { firstTexts } from "./dashboard-client/page/text/first-texts-plugin.ts";
 
 export default defineConfig({
-  plugins: [firstTexts()],
+  plugins: [firstTexts("all")],
   test: {
     include: ["test/**/*.test.ts", "test/**/*.test.tsx"],
     globalSetup: ["test/support/prepare.ts"],
