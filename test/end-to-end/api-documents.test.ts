@@ -130,7 +130,7 @@ async function raiseAlert(topic: string): Promise<void> {
   const dashboard = await openDashboard(skylapse.socket, signToken("watcher", ["admin"]));
   dashboard.send({ type: "subscribe", channel: "alerts" });
   const timestamp = new Date().toISOString();
-  const data = { alert: "lens", severity: "warning", message: "The lens is frozen", since: timestamp };
+  const data = { alert: "lens", severity: "warning", message: "The lens is frozen" };
   const envelope = { v: 1, id: topic.replaceAll("/", "-"), timestamp, event: "alert.raised", data };
   await watcher.publishAsync(`${ROOT}${topic}`, JSON.stringify(envelope), { qos: 1, retain: true });
   await dashboard.next("dashboard_event", ({ event }) => event === "alert.raised");

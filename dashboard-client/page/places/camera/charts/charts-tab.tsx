@@ -11,7 +11,7 @@ import { Choice } from "../../../ui/choice.tsx";
 import { useDashboard } from "../../../use-dashboard.ts";
 import { useNow } from "../../../use-now.ts";
 import { ArchiveProblem, retryArchive } from "../archive-problem.tsx";
-import type { CameraTabProps } from "../camera-tabs.tsx";
+import type { CameraTabProps } from "../camera-tab-props.ts";
 import { Chart } from "./chart.tsx";
 import { type CameraSeries, type Gap, requestSeries } from "./series.ts";
 

@@ -14,7 +14,7 @@ import { TextField } from "../../../ui/text-field.tsx";
 import { useDashboard } from "../../../use-dashboard.ts";
 import { useNow } from "../../../use-now.ts";
 import { ArchiveProblem, retryArchive } from "../archive-problem.tsx";
-import type { CameraTabProps } from "../camera-tabs.tsx";
+import type { CameraTabProps } from "../camera-tab-props.ts";
 
 const MINUTE_MS = 60_000;
 const PAGE_EVENTS = 50;

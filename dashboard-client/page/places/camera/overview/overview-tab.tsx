@@ -2,7 +2,7 @@ import { type ReactNode, useCallback } from "react";
 import type { RealTimeData } from "../../../../state/dashboard-store.ts";
 import { CameraGaps } from "../../../components/camera-gaps.tsx";
 import { useDashboard } from "../../../use-dashboard.ts";
-import type { CameraTabProps } from "../camera-tabs.tsx";
+import type { CameraTabProps } from "../camera-tab-props.ts";
 import { CameraFacts } from "./camera-facts.tsx";
 import { PicturePlayer } from "./picture-player.tsx";
 
