@@ -2,6 +2,7 @@ import type { ReactNode } from "react";
 import type { LinkGap } from "../../../contract/events.ts";
 import type { CameraState } from "../../state/camera-state.ts";
 import { gapReason, gapSpan, gapTitle } from "../text/gap-text.ts";
+import { t } from "../text/i18n.ts";
 import { useNow } from "../use-now.ts";
 import { Icon } from "./icon.tsx";
 import { useFirst } from "./row.tsx";
@@ -23,7 +24,7 @@ export function CameraGaps({ camera }: { camera: CameraState }): ReactNode {
   if (gaps.length === 0) return null;
   const zone = camera.about?.value.location.timezone;
   return (
-    <section className="gaps" aria-label="Missing events" data-testid={`gaps-${camera.id}`}>
+    <section className="gaps" aria-label={t("gap.label")} data-testid={`gaps-${camera.id}`}>
       <ul>
         {shown.map((gap) => (
           <li key={`${gap.from} ${gap.to} ${gap.first_seq ?? ""}`} className="gap" title={gapReason(gap)}>

@@ -1,4 +1,5 @@
 import type { ReactNode } from "react";
+import { t } from "../text/i18n.ts";
 import { useCapture } from "../use-capture.ts";
 import { Icon } from "./icon.tsx";
 
@@ -19,13 +20,13 @@ export function CaptureNow({ camera, name }: { camera: string; name: string }): 
           type="button"
           className="button capture-button"
           data-testid={`capture-now-${camera}`}
-          aria-label={`Capture now with ${name}`}
+          aria-label={t("command.captureWith", { name })}
           disabled={progress?.tone === "busy" || !connected}
-          title={connected ? undefined : "Not connected"}
+          title={connected ? undefined : t("banner.notConnected")}
           onClick={capture}
         >
           <Icon name="aperture" />
-          <span>Capture now</span>
+          <span>{t("command.capture")}</span>
         </button>
       )}
     </div>

@@ -1,8 +1,12 @@
 import type { ReactNode } from "react";
+import { t } from "../text/i18n.ts";
 import type { LatestPicture } from "../use-latest-picture.ts";
 import { Icon } from "./icon.tsx";
 
-const EMPTY = { loading: "", shown: "", none: "No picture yet", failed: "The picture could not be loaded" };
+/** What stands in place of a picture. */
+function emptyText(status: LatestPicture["status"]): string {
+  return status === "none" || status === "failed" ? t(`picture.${status}`) : "";
+}
 
 interface LivePictureProps {
   camera: string;
@@ -19,7 +23,7 @@ export function LivePicture({ camera, alt, latest: { picture, before, status } }
       {picture === undefined && (
         <div className={status === "loading" ? "picture-empty skeleton" : "picture-empty"}>
           {status !== "loading" && <Icon name="picture" />}
-          <span>{EMPTY[status]}</span>
+          <span>{emptyText(status)}</span>
         </div>
       )}
     </div>

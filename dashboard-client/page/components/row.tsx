@@ -1,4 +1,5 @@
 import { type ReactNode, useState } from "react";
+import { t } from "../text/i18n.ts";
 import { Icon, type IconName } from "./icon.tsx";
 
 interface RowProps {
@@ -34,7 +35,7 @@ export function useFirst<Item>(items: readonly Item[], count: number): [shown: r
   const hidden = items.length - count;
   const button = hidden > 0 && (
     <button type="button" className="text-button" aria-expanded={all} onClick={() => setAll(!all)}>
-      {all ? "Show fewer" : `${hidden} more`}
+      {all ? t("common.fewer") : t("common.moreCount", { count: hidden })}
     </button>
   );
   return [all ? items : items.slice(0, count), button];

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
@@ -7,6 +7,8 @@ import en from "../../../dashboard-client/page/locales/en.json" with { type: "js
 import { FIRST_TEXTS } from "../../../dashboard-client/page/text/first-texts.ts";
 import { formatBytes, formatDuration, formatTime } from "../../../dashboard-client/page/text/format.ts";
 import { currentLocale, preferredLanguage, setLanguage, t } from "../../../dashboard-client/page/text/i18n.ts";
+
+const PAGE = fileURLToPath(new URL("../../../dashboard-client/page/", import.meta.url));
 
 type Tree = { [name: string]: string | Tree };
 
@@ -40,8 +42,6 @@ describe("the languages of the page", () => {
 });
 
 describe("the texts of the first screen", () => {
-  const PAGE = fileURLToPath(new URL("../../../dashboard-client/page/", import.meta.url));
-
   /** The files that the first script contains: those that `main.tsx` imports, directly or through others. */
   function filesOfFirstScript(path = `${PAGE}main.tsx`, found = new Map<string, string>()): Map<string, string> {
     if (found.has(path)) return found;
@@ -62,6 +62,20 @@ describe("the texts of the first screen", () => {
     expect(used).toContain("shell");
     expect([...new Set(used)].filter((part) => part !== undefined && !FIRST_TEXTS.includes(part))).toEqual([]);
   });
+});
+
+it("no component contains a text of its own", () => {
+  // A text between tags, or in an attribute that people read or hear. The name of the product is no text.
+  const text = />\s*[A-Z][a-z]+(?: [^<>{}]*)?<\/|(?:aria-label|title|alt|placeholder)=\{?["`][A-Z]/;
+  const files = readdirSync(PAGE, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".tsx"));
+  expect(files.length).toBeGreaterThan(50);
+  const found = files.flatMap((path) =>
+    readFileSync(`${PAGE}${path}`, "utf8")
+      .split("\n")
+      .filter((line) => text.test(line) && !line.includes("<span>Skylapse</span>"))
+      .map((line) => `${path}: ${line.trim()}`),
+  );
+  expect(found).toEqual([]);
 });
 
 describe("the language of the page", () => {

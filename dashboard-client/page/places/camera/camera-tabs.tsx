@@ -2,8 +2,6 @@ import { type ComponentType, lazy } from "react";
 import type { Grants } from "../../../../contract/permissions.ts";
 import type { CameraTabProps } from "./camera-tab-props.ts";
 
-export type { CameraTabProps };
-
 export type CameraTabName = "overview" | "charts" | "history" | "schedule" | "settings" | "commands" | "manage";
 
 export interface CameraTab {

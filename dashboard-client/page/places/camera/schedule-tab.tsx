@@ -5,6 +5,7 @@ import { formatDuration } from "../../text/format.ts";
 import { t } from "../../text/i18n.ts";
 import type { CameraTabProps } from "./camera-tab-props.ts";
 import { DesiredStatus } from "./desired-status.tsx";
+import { SaveRow } from "./save-row.tsx";
 import { draftOf, type Entry, isValid, MAX_ENTRIES, NEW_ENTRY, textOfEntries } from "./schedule/draft.ts";
 import { EntryEditor } from "./schedule/entry-editor.tsx";
 import { Forecast } from "./schedule/forecast.tsx";
@@ -99,27 +100,13 @@ export default function ScheduleTab({ camera }: CameraTabProps): ReactNode {
               </button>
             </div>
           </fieldset>
-          <div className="button-row">
-            <button
-              type="submit"
-              className="button primary"
-              disabled={why !== undefined || save.isPending}
-              aria-describedby={whyId}
-            >
-              {t("schedule.save")}
-            </button>
-            {isChanged && (
-              <button type="button" className="button" onClick={reset}>
-                {t("manage.discard")}
-              </button>
-            )}
-            <span id={whyId} className="field-note" data-testid="why-not">
-              {why}
-            </span>
-          </div>
-          <output className="save-outcome" aria-live="polite">
-            {save.isError && <span className="form-problem">{save.error.message}</span>}
-          </output>
+          <SaveRow
+            action={t("schedule.save")}
+            save={save}
+            why={why}
+            whyId={whyId}
+            onDiscard={isChanged ? reset : undefined}
+          />
         </form>
         {location === undefined ? (
           <p className="panel notice">{t("schedule.noLocation")}</p>

@@ -6,6 +6,7 @@ import { useServices } from "../../services.tsx";
 import { t } from "../../text/i18n.ts";
 import type { CameraTabProps } from "./camera-tab-props.ts";
 import { DesiredStatus } from "./desired-status.tsx";
+import { SaveRow } from "./save-row.tsx";
 import {
   fieldText,
   isFieldRight,
@@ -79,27 +80,13 @@ export default function SettingsTab({ camera }: CameraTabProps): ReactNode {
               />
             ))}
           </fieldset>
-          <div className="button-row">
-            <button
-              type="submit"
-              className="button primary"
-              disabled={why !== undefined || save.isPending}
-              aria-describedby={whyId}
-            >
-              {t("settings.save")}
-            </button>
-            {changed.length > 0 && (
-              <button type="button" className="button" onClick={() => setChanges({})}>
-                {t("manage.discard")}
-              </button>
-            )}
-            <span id={whyId} className="field-note" data-testid="why-not">
-              {why}
-            </span>
-          </div>
-          <output className="save-outcome" aria-live="polite">
-            {save.isError && <span className="form-problem">{save.error.message}</span>}
-          </output>
+          <SaveRow
+            action={t("settings.save")}
+            save={save}
+            why={why}
+            whyId={whyId}
+            onDiscard={changed.length > 0 ? () => setChanges({}) : undefined}
+          />
         </form>
       )}
     </div>

@@ -9,7 +9,7 @@ export function CaptureButton({ camera }: { camera: FleetCamera }): ReactNode {
   const { progress, connected, allowed, capture } = useCapture(camera.id);
   if (!allowed && connected) return null;
   const refusal = whyNot(camera, connected);
-  const title = refusal ?? t("fleet.captureNow", { name: camera.name });
+  const title = refusal ?? t("command.captureWith", { name: camera.name });
   return (
     <>
       <output className="fleet-outcome" data-testid={`command-status-${camera.id}`} data-tone={progress?.tone}>
@@ -19,7 +19,7 @@ export function CaptureButton({ camera }: { camera: FleetCamera }): ReactNode {
         type="button"
         className="icon-button fleet-capture"
         data-testid={`capture-now-${camera.id}`}
-        aria-label={t("fleet.captureNow", { name: camera.name })}
+        aria-label={t("command.captureWith", { name: camera.name })}
         aria-description={refusal}
         title={title}
         disabled={refusal !== undefined || progress?.tone === "busy"}

@@ -3,6 +3,7 @@ import { type ReactNode, useId, useState } from "react";
 import { useServices } from "../../../services.tsx";
 import { t } from "../../../text/i18n.ts";
 import { TextField } from "../../../ui/text-field.tsx";
+import { SaveRow } from "../save-row.tsx";
 
 export interface RecordTexts {
   name: string;
@@ -88,23 +89,7 @@ export function RecordForm({ camera, record, own, forbidden }: RecordFormProps):
         />
       </div>
       <p className="field-note">{t("manage.placeHint")}</p>
-      <div className="button-row">
-        <button
-          type="submit"
-          className="button primary"
-          disabled={why !== undefined || save.isPending}
-          aria-describedby={whyId}
-        >
-          {t("common.save")}
-        </button>
-        <span id={whyId} className="field-note">
-          {why}
-        </span>
-      </div>
-      <output className="save-outcome" aria-live="polite">
-        {save.isError && <span className="form-problem">{save.error.message}</span>}
-        {save.isSuccess && !isChanged && <span>{t("manage.saved")}</span>}
-      </output>
+      <SaveRow action={t("common.save")} save={save} why={why} whyId={whyId} isSaved={save.isSuccess && !isChanged} />
     </form>
   );
 }
