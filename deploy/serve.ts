@@ -12,15 +12,11 @@ import { greetingJson, greetingText } from "./greeting.ts";
 import { logFormatOf, openLog } from "./logger.ts";
 
 /**
- * A stop that takes longer than this, plus SHUTDOWN_SPREAD_MS, is cut short: the person who pressed Ctrl-C is waiting.
- * Time in which the machine was suspended does not count.
+ * A stop that takes longer than this, plus SHUTDOWN_SPREAD_MS, is cut short. It takes less than 0.5 s on an idle machine,
+ * and several seconds on a busy one or while a part recovers its data. Docker kills a container after 10 s. Time in which
+ * the machine was suspended does not count.
  */
-const STOP_TIMEOUT_MS = 1900;
-/**
- * A stop during the start may take this long, because a part may be recovering its data. Docker kills a container after
- * 10 s.
- */
-const START_TIMEOUT_MS = 8_000;
+const STOP_TIMEOUT_MS = 8_000;
 
 /**
  * Starts the server and runs it until `stopSignal` is aborted, which may happen during the start. Then exits with 0, or
@@ -34,14 +30,12 @@ export async function serve(stopSignal: AbortSignal): Promise<void> {
     const logger = await openLog({ level: config.bridge.logLevel, format });
     // A closed standard output must not end the server.
     process.stdout.on("error", () => logger.debug("standard output is closed"));
-    let isStarting = true;
     whenAborted(stopSignal, () => {
       logger.info({ signal: stopSignal.reason }, "stopping");
-      exitAfter(isStarting ? START_TIMEOUT_MS : STOP_TIMEOUT_MS + config.bridge.shutdownSpreadMs, logger);
+      exitAfter(STOP_TIMEOUT_MS + config.bridge.shutdownSpreadMs, logger);
     });
     const pagePath = join(packageRoot, "dist", "page");
     const backend = await startBackend({ config, version, pagePath, logger, stopSignal });
-    isStarting = false;
     whenAborted(stopSignal, async () => {
       await backend.stop();
       logger.info("stopped");

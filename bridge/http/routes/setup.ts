@@ -29,6 +29,7 @@ const SETUP: RouteDescription = {
         needs: z
           .array(z.enum(SETUP_NEEDS))
           .describe("`admin`: no account may do everything; `camera`: no camera is registered. Empty in trial mode"),
+        has_accounts: z.boolean().describe("Whether anyone can log in with a password"),
         trial: z.boolean().describe("Whether simulated cameras run and this machine needs no token"),
       }),
     },
@@ -51,7 +52,11 @@ export function setupRoutes(server: FastifyInstance, services: Services): void {
     const hasCamera = devices.list().some(({ kind }) => kind === "camera");
     const lacks: Record<SetupNeed, boolean> = { admin: setupCode.isNeeded, camera: !hasCamera };
     const trial = isTrial();
-    return { needs: trial ? [] : SETUP_NEEDS.filter((need) => lacks[need]), trial };
+    return {
+      needs: trial ? [] : SETUP_NEEDS.filter((need) => lacks[need]),
+      has_accounts: accounts.list().length > 0,
+      trial,
+    };
   });
 
   /** @returns undefined for a wrong code; otherwise what makes the code valid again */

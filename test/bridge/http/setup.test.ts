@@ -25,16 +25,26 @@ const addAdmin = (bridge: TestBridge, code: string, user: object = ADMIN) =>
 describe("GET /setup", () => {
   it("names what the server lacks, to everybody", async () => {
     const bridge = await start();
-    expect((await bridge.call("/setup")).body).toEqual({ needs: ["admin", "camera"], trial: false });
+    expect((await bridge.call("/setup")).body).toEqual({
+      needs: ["admin", "camera"],
+      has_accounts: false,
+      trial: false,
+    });
     await bridge.authority.devices.add({ id: "north", kind: "camera", credential: {} });
     expect((await bridge.call("/setup")).body.needs).toEqual(["admin"]);
     await addAdmin(bridge, await codeOf(bridge));
     expect((await bridge.call("/setup")).body.needs).toEqual([]);
   });
 
+  it("says that an account which is no admin can log in", async () => {
+    const bridge = await start();
+    await bridge.authority.accounts.create({ userId: "vera", password: ADMIN.password, powers: { role: "viewer" } });
+    expect((await bridge.call("/setup")).body).toMatchObject({ needs: ["admin", "camera"], has_accounts: true });
+  });
+
   it("names nothing in trial mode", async () => {
     const bridge = await start({ simulated: ["north"] });
-    expect((await bridge.call("/setup")).body).toEqual({ needs: [], trial: true });
+    expect((await bridge.call("/setup")).body).toEqual({ needs: [], has_accounts: false, trial: true });
   });
 });
 

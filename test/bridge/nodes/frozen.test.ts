@@ -11,8 +11,8 @@ import type { NodeMessage, NodeOptions, Said } from "./node-child.ts";
 const FAST = { heartbeatMs: 200, deadAfterMs: 1_500, leaseMs: 1_000 };
 const ENV = { PRESENCE_GRACE_MS: "1000", LINK_GAP_SETTLE_SECONDS: "1", SHUTDOWN_SPREAD_MS: "0" };
 const CONNECTED = ["device:north"];
-/** Presence, duplicate devices, link gaps, alerts, removed devices, system status. */
-const TASKS = 7;
+/** Presence, duplicate devices, link gaps, alerts, names in Home Assistant, removed devices, records, desired states, system status. */
+const TASKS = 9;
 const BEGUN = "node runs the task";
 const LOST = "node has lost the task to another node, or to a pause of Redis";
 

@@ -10,9 +10,17 @@ import { SERVER_PARTS } from "../../docs/configuration-page.ts";
 import { startRedis } from "../../support/redis.ts";
 import { joinNodes } from "../../support/redis-journal.ts";
 
-const PROVIDER = { JWKS_URL: "https://id.example.org/keys", JWT_ISSUER: "issuer", JWT_AUDIENCE: "audience" };
+const PROVIDER = {
+  JWKS_URL: "https://id.example.org/keys",
+  JWT_ISSUER: "https://id.example.org",
+  JWT_AUDIENCE: "audience",
+};
 const BASE: Readonly<Record<string, string>> = {
   ...PROVIDER,
+  OIDC_ISSUER: "https://id.example.org",
+  OIDC_CLIENT_ID: "skylapse",
+  OIDC_REDIRECT_URL: "https://sky.example.org/auth/oidc/callback",
+  OIDC_GROUP_ROLES: "*=viewer",
   JWT_SECRET: "a-secret-of-more-than-thirty-two-characters",
   OPERATOR_KEY: "the-key-of-the-operator",
   // Otherwise, another limit follows from MAX_LOGIN_FAILURES.
@@ -26,7 +34,15 @@ const OTHERWISE: Readonly<Record<string, string>> = {
   JWT_SECRET: "another-secret-of-more-than-thirty-two-characters",
   OPERATOR_KEY: "another-key-of-the-operator",
   JWKS_URL: "https://other.example.org/keys",
-  JWT_ISSUER: "other",
+  // The same issuer as OIDC_ISSUER, in other words.
+  JWT_ISSUER: "https://id.example.org/",
+  OIDC_ISSUER: "https://id.example.org/",
+  OIDC_CLIENT_ID: "other",
+  OIDC_CLIENT_SECRET: "a-secret-of-this-server",
+  OIDC_REDIRECT_URL: "https://other.example.org/auth/oidc/callback",
+  OIDC_SCOPES: "openid groups",
+  OIDC_GROUPS_CLAIM: "roles",
+  OIDC_GROUP_ROLES: "*=admin",
   JWT_AUDIENCE: "other",
   MAX_LOGIN_FAILURES_PER_ADDRESS: "101",
   MQTT_ACCOUNT_LOGIN: "on",

@@ -17,9 +17,9 @@ const isMethods = object<{ password: boolean; oidc?: { name: string } }>({
   password: isFlag,
   oidc: optional(object<{ name: string }>({ name: text() })),
 });
-const isSetup = object<{ needs: SetupNeed[]; trial: boolean }>({
+const isSetup = object<{ needs: SetupNeed[]; has_accounts: boolean }>({
   needs: list(oneOf(...SETUP_NEEDS), SETUP_NEEDS.length),
-  trial: isFlag,
+  has_accounts: isFlag,
 });
 
 interface SignInPlaceProps {
@@ -34,8 +34,9 @@ export default function SignInPlace({ revoked, onSignedIn }: SignInPlaceProps): 
   const { access, base } = useServices();
   const methods = useOpenRequest(`${base}auth/methods`, isMethods);
   const setup = useOpenRequest(`${base}setup`, isSetup);
-  const [hasAccount, setHasAccount] = useState(false);
-  const isNew = setup.value?.needs.includes("admin") === true && !hasAccount;
+  const [choice, setChoice] = useState<"set up" | "sign in">();
+  const lacksAdmin = setup.value?.needs.includes("admin") === true;
+  const isNew = lacksAdmin && (choice ?? (setup.value?.has_accounts === true ? "sign in" : "set up")) === "set up";
   usePlaceTitle(t(isNew ? "firstRun.title" : "signIn.title"));
 
   const run: RunSignIn = async (work, refusal) => {
@@ -57,7 +58,7 @@ export default function SignInPlace({ revoked, onSignedIn }: SignInPlaceProps): 
           <Icon name="key" />
         </span>
         {isNew ? (
-          <FirstAdminForm run={run} onHasAccount={() => setHasAccount(true)} />
+          <FirstAdminForm run={run} onHasAccount={() => setChoice("sign in")} />
         ) : (
           <>
             <h1>{t("signIn.title")}</h1>
@@ -78,8 +79,8 @@ export default function SignInPlace({ revoked, onSignedIn }: SignInPlaceProps): 
                 onSubmit={(userId, secret) => run(() => access.signIn(userId, secret), t("signIn.wrong"))}
               />
             )}
-            {setup.value?.needs.includes("admin") === true && (
-              <button type="button" className="text-button" onClick={() => setHasAccount(false)}>
+            {lacksAdmin && (
+              <button type="button" className="text-button" onClick={() => setChoice("set up")}>
                 {t("signIn.setUp")}
               </button>
             )}
