@@ -35,4 +35,14 @@ export class FilmLinks {
     address.searchParams.set("token", checked(isLink, await answer.json()).token);
     return address.href;
   }
+
+  /**
+   * An address that saves the film as a file. The attribute `download` works only for films of the server's own origin,
+   * so the address asks the service for a download. @throws {Error} with a message for the user
+   */
+  async openDownload(camera: string | undefined, url: string): Promise<string> {
+    const address = new URL(await this.open(camera, url));
+    if (address.searchParams.has("token")) address.searchParams.set("download", "1");
+    return address.href;
+  }
 }

@@ -42,7 +42,9 @@ export function FilmLink({ film, camera, films }: FilmLinkProps): ReactNode {
     event.preventDefault();
     attempt(async () => {
       const link = document.createElement("a");
-      link.href = await films.open(camera, url);
+      link.href = await films.openDownload(camera, url);
+      // A film of a service that knows nothing of downloads must not replace the page.
+      link.target = "_blank";
       link.download = new URL(films.plain(url)).pathname.split("/").at(-1) ?? "";
       link.rel = "noreferrer";
       link.click();

@@ -1,8 +1,6 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFile } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { connectAsync } from "mqtt";
 import sharp from "sharp";
@@ -13,11 +11,11 @@ import { type Job, jobSchema, linkSchema } from "../../../contract/events.ts";
 import { createClient } from "../../../dashboard-client/index.ts";
 import { JWT_SECRET, signToken } from "../../support/dashboard.ts";
 import { freePort } from "../../support/ports.ts";
+import { PROCESSING, type ProcessingService, startProcessingService } from "../../support/processing-service.ts";
 import { PYTHON } from "../../support/programs.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../../support/skylapse.ts";
 
 const run = promisify(execFile);
-const EXAMPLE = fileURLToPath(new URL("../../../deploy/examples/processing", import.meta.url));
 const OPERATOR_KEY = "the-operator-key-of-this-test-long-enough";
 const SERVICE_SECRET = "the-secret-of-all-devices-of-this-test";
 const PASSWORD = "correct horse battery";
@@ -35,13 +33,6 @@ const gate = join(folder, "gate");
 const ffmpegPid = join(folder, "ffmpeg.pid");
 const SLOW_FFMPEG = join(folder, "slow-ffmpeg");
 
-interface Service {
-  process: ChildProcess;
-  /** Lines of the log with this message. */
-  logged(message: string): Record<string, unknown>[];
-  end(signal: NodeJS.Signals): Promise<number | null>;
-}
-
 interface Seen {
   event: string;
   data: unknown;
@@ -49,7 +40,7 @@ interface Seen {
 
 let ports: { WS_PORT: string; MQTT_PORT: string };
 let skylapse: Skylapse;
-const services: Service[] = [];
+const services: ProcessingService[] = [];
 /** The events of the channel `jobs`, each once and in order. */
 const seen: Seen[] = [];
 const client = () =>
@@ -120,41 +111,14 @@ afterAll(async () => {
   removeDataPath(folder);
 });
 
-async function startService(env: Record<string, string> = {}): Promise<Service> {
-  const child = spawn(PYTHON, ["-m", "skylapse_processing"], {
-    cwd: EXAMPLE,
-    env: {
-      PATH: process.env.PATH,
-      PYTHONDONTWRITEBYTECODE: "1",
-      ...{ SERVICE_ID: "films", SERVICE_SECRET, MQTT_URL: skylapse.mqtt, SKYLAPSE_URL: skylapse.http },
-      ...{ SKYLAPSE_USER: "films", SKYLAPSE_PASSWORD: PASSWORD },
-      ...{ DATA_PATH: join(folder, "service"), FILM_PORT: "0", FFMPEG: SLOW_FFMPEG, MIN_FREE_BYTES: "0" },
-      ...env,
-    },
-    stdio: ["ignore", "pipe", "inherit"],
+async function startService(env: Record<string, string> = {}): Promise<ProcessingService> {
+  const service = await startProcessingService({
+    ...{ SERVICE_ID: "films", SERVICE_SECRET, MQTT_URL: skylapse.mqtt, SKYLAPSE_URL: skylapse.http },
+    ...{ SKYLAPSE_USER: "films", SKYLAPSE_PASSWORD: PASSWORD },
+    ...{ DATA_PATH: join(folder, "service"), FFMPEG: SLOW_FFMPEG },
+    ...env,
   });
-  let output = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    output += text;
-  });
-  const service: Service = {
-    process: child,
-    logged: (message) =>
-      output
-        .split("\n")
-        .filter((line) => line.endsWith("}"))
-        .map((line) => JSON.parse(line) as Record<string, unknown>)
-        .filter(({ msg }) => msg === message),
-    end: async (signal) => {
-      if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
-      child.kill(signal);
-      await once(child, "close");
-      return child.exitCode;
-    },
-  };
   services.push(service);
-  // The server keeps requests for the service only after the service has connected once.
-  await expect.poll(() => service.logged("connected to the server").length, { interval: 20 }).toBe(1);
   return service;
 }
 
@@ -164,7 +128,7 @@ async function request(data: object): Promise<void> {
     PYTHON,
     ["-m", "skylapse_processing.broadcast", "--channel", "jobs", "job.requested", JSON.stringify(data)],
     {
-      cwd: EXAMPLE,
+      cwd: PROCESSING,
       env: {
         PYTHONDONTWRITEBYTECODE: "1",
         SKYLAPSE_URL: skylapse.http,
@@ -244,7 +208,10 @@ it("makes a film of a requested time range, reports its progress in order, and s
   // A browser that plays a film sends its token in the address.
   const name = url.split("/").at(-1);
   const link = await post(`/cameras/north/films/${name}/link`);
-  expect((await fetch(`${url}?token=${link.token}`)).status).toBe(200);
+  const shown = await fetch(`${url}?token=${link.token}`);
+  expect([shown.status, shown.headers.get("content-disposition")]).toEqual([200, null]);
+  const saved = await fetch(`${url}?token=${link.token}&download=1`);
+  expect(saved.headers.get("content-disposition")).toBe(`attachment; filename="${name}"`);
   expect((await fetch(`${url.replace(/-\w+\.mp4/, "-other.mp4")}?token=${link.token}`)).status).toBe(403);
   const base = new URL(url).origin;
   for (const path of ["/films/..%2fservice.sqlite3", "/films/%2e%2e/service.sqlite3", "/films/", "/films", "/x"])

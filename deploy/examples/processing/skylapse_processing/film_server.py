@@ -1,7 +1,8 @@
 """Serves the films over HTTP, with ranges (RFC 9110), so that a browser can play and seek.
 
 A film is for those who may see the pictures of its camera. The Skylapse server decides that for each request, by the
-token in `Authorization` or, because a browser that plays a film sends no such header, in the query: `?token=`.
+token in `Authorization` or, because a browser that plays a film sends no such header, in the query: `?token=`. With
+`download=1` in the query, a browser saves the film instead of playing it.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(HTTPStatus.NOT_FOUND, "This film does not exist or was deleted")
             return
         with file:
-            self._film(file, os.fstat(file.fileno()), name)
+            self._film(file, os.fstat(file.fileno()), name, is_download="download" in urllib.parse.parse_qs(query))
 
     do_HEAD = do_GET
 
@@ -146,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._error(HTTPStatus.SERVICE_UNAVAILABLE, "The server that checks tokens does not answer: try again")
         return False
 
-    def _film(self, file: BinaryIO, about: os.stat_result, name: str) -> None:
+    def _film(self, file: BinaryIO, about: os.stat_result, name: str, *, is_download: bool) -> None:
         etag = f'"{name.removesuffix(".mp4")}"'
         if etag in (self.headers.get("If-None-Match") or ""):
             self.send_response(HTTPStatus.NOT_MODIFIED)
@@ -166,6 +167,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{first + length - 1}/{about.st_size}")
         self.send_header("Content-Type", "video/mp4")
         self.send_header("Content-Length", str(length))
+        if is_download:
+            # The name needs no quoting: FILM_NAME.
+            self.send_header("Content-Disposition", f'attachment; filename="{name}"')
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("ETag", etag)
         self.send_header("Last-Modified", formatdate(about.st_mtime, usegmt=True))
