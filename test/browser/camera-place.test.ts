@@ -1,5 +1,5 @@
 import { connectAsync, type MqttClient } from "mqtt";
-import type { Page, Request } from "playwright-core";
+import type { BrowserContext, Page, Request } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
@@ -17,11 +17,16 @@ let skylapse: Skylapse;
 let dataPath: string;
 let env: Record<string, string>;
 let camera: MqttClient;
+let context: BrowserContext;
 let page: Page;
 let faults: string[];
 
 beforeAll(async () => {
   browser = await launchBrowser();
+  context = await browser.browser.newContext({
+    ...{ viewport: { width: 1280, height: 800 }, locale: "en-GB", reducedMotion: "reduce" },
+  });
+  context.setDefaultTimeout(TIMEOUT_MS);
   dataPath = makeDataPath();
   env = {
     JWT_SECRET,
@@ -82,9 +87,7 @@ async function sendReadings(): Promise<void> {
 
 beforeEach(async () => {
   letClose(page);
-  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 }, locale: "en-GB" });
-  page.setDefaultTimeout(TIMEOUT_MS);
-  await page.emulateMedia({ reducedMotion: "reduce" });
+  page = await context.newPage();
   faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
 });

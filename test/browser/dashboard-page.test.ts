@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { connectAsync, type MqttClient } from "mqtt";
-import type { Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
@@ -19,6 +19,8 @@ const BROWSER_TIMEOUT_MS = 40_000;
 
 let browser: OwnBrowser;
 let skylapse: Skylapse;
+/** With the cache of the scripts, which the pages of all tests share. */
+let context: BrowserContext;
 let page: Page;
 let dataPath: string;
 let env: Record<string, string>;
@@ -27,6 +29,8 @@ let faults: string[];
 beforeAll(async () => {
   mkdirSync(SCREENSHOTS, { recursive: true });
   browser = await launchBrowser();
+  context = await browser.browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-GB" });
+  context.setDefaultTimeout(BROWSER_TIMEOUT_MS);
 });
 
 afterAll(() => browser.end());
@@ -45,8 +49,8 @@ async function stopServing(): Promise<void> {
 }
 
 async function openPage(options: { reducedMotion?: "reduce" } = {}): Promise<void> {
-  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 }, locale: "en-GB", ...options });
-  page.setDefaultTimeout(BROWSER_TIMEOUT_MS);
+  page = await context.newPage();
+  await page.emulateMedia(options);
   faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
 }

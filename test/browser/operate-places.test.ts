@@ -13,9 +13,10 @@ const TIMEOUT_MS = 40_000;
 let browser: OwnBrowser;
 let skylapse: Skylapse;
 let device: MqttClient;
-let context: BrowserContext;
 let page: Page;
-let faults: string[];
+let faults: string[] = [];
+/** The browser of each user who has signed in. */
+const contexts = new Map<string, BrowserContext>();
 
 beforeAll(async () => {
   [browser, skylapse] = await Promise.all([
@@ -35,21 +36,9 @@ afterAll(async () => {
   await skylapse.end("SIGKILL");
   removeDataPath(skylapse.dataPath);
 });
-beforeEach(async () => {
-  // A client behind a proxy must sign in, because the server assumes another machine.
-  const headers = { "x-forwarded-for": "192.0.2.7" };
-  context = await browser.browser.newContext({
-    ...{ extraHTTPHeaders: headers, locale: "en-GB", reducedMotion: "reduce", acceptDownloads: true },
-    viewport: { width: 1280, height: 800 },
-  });
-  context.setDefaultTimeout(TIMEOUT_MS);
-  page = await context.newPage();
-  faults = [];
-  page.on("pageerror", (error) => faults.push(error.message));
-});
 afterEach(() => {
+  letClose(page);
   expect(faults).toEqual([]);
-  letClose(context);
 });
 
 async function operator(method: string, path: string, body?: object): Promise<unknown> {
@@ -65,11 +54,31 @@ async function operator(method: string, path: string, body?: object): Promise<un
 const publish = (topic: string, data: unknown) =>
   device.publishAsync(`skylapse/v1/${topic}`, data === null ? "" : JSON.stringify(data), { qos: 1, retain: true });
 
-async function signIn(user: string, place: string): Promise<void> {
+async function newContext(): Promise<BrowserContext> {
+  // A client behind a proxy must sign in, because the server assumes another machine.
+  const headers = { "x-forwarded-for": "192.0.2.7" };
+  const context = await browser.browser.newContext({
+    ...{ extraHTTPHeaders: headers, locale: "en-GB", reducedMotion: "reduce", acceptDownloads: true },
+    viewport: { width: 1280, height: 800 },
+  });
+  context.setDefaultTimeout(TIMEOUT_MS);
+  return context;
+}
+
+/** Opens a place as a user. The first time, the user signs in. */
+async function openAs(user: string, place: string): Promise<void> {
+  const known = contexts.get(user);
+  const context = known ?? (await newContext());
+  contexts.set(user, context);
+  page = await context.newPage();
+  faults = [];
+  page.on("pageerror", (error) => faults.push(error.message));
   await page.goto(`${skylapse.http}/#${place}`);
-  await page.getByLabel("User").fill(user);
-  await page.getByLabel("Password").fill(PASSWORD);
-  await page.getByRole("button", { name: "Sign in" }).click();
+  if (known === undefined) {
+    await page.getByLabel("User").fill(user);
+    await page.getByLabel("Password").fill(PASSWORD);
+    await page.getByRole("button", { name: "Sign in" }).click();
+  }
   await page.locator('.app[data-live="true"]').waitFor();
 }
 
@@ -90,7 +99,7 @@ describe("the place Alerts", () => {
     timeout: 120_000,
   }, async () => {
     await publish("cameras/north/alerts/lens", { alert: "lens", severity: "critical", message: "The lens is frozen" });
-    await signIn("ada", "/alerts");
+    await openAs("ada", "/alerts");
     await heater().waitFor();
     // The most severe alert is the first one.
     expect(await page.getByTestId("alert-row").first().textContent()).toContain("The lens is frozen");
@@ -132,7 +141,7 @@ describe("the place Alerts", () => {
   });
 
   it("says to a viewer why the buttons are off, in German too", { timeout: 90_000 }, async () => {
-    await signIn("vera", "/alerts");
+    await openAs("vera", "/alerts");
     await heater().waitFor();
     const acknowledge = heater().getByRole("button", { name: "Acknowledge" });
     expect(await acknowledge.isDisabled()).toBe(true);
@@ -141,6 +150,7 @@ describe("the place Alerts", () => {
     await page.reload();
     await heater().getByRole("button", { name: "Bestätigen" }).waitFor();
     await page.getByText("Sie dürfen diese Kamera nicht steuern.").first().waitFor();
+    await page.evaluate(() => localStorage.removeItem("skylapse:preferences"));
   });
 });
 
@@ -161,7 +171,7 @@ describe("the place Jobs", () => {
       progress: 3,
       error: "no pictures",
     });
-    await signIn("vera", "/jobs");
+    await openAs("vera", "/jobs");
     const running = page.getByTestId("job-row").filter({ hasText: "42 %" });
     await running.waitFor();
     expect(await running.getByRole("progressbar").getAttribute("aria-valuenow")).toBe("42");
@@ -193,7 +203,7 @@ describe("the place Events", () => {
           qos: 1,
         },
       );
-    await signIn("vera", "/events");
+    await openAs("vera", "/events");
     await page.getByRole("tab", { name: "Search" }).click();
     await page.getByTestId("past-event").first().waitFor();
     expect(page.url()).toContain("#/events/search");
@@ -236,7 +246,7 @@ describe("the place People and integrations", () => {
     timeout: 120_000,
   }, async () => {
     await operator("POST", "/camera-groups", { id: "alps", name: "Alps", cameras: ["north"] });
-    await signIn("ada", "/people");
+    await openAs("ada", "/people");
     await record("account", "vera").waitFor();
     // Nobody locks out themselves.
     const own = record("account", "ada").getByRole("button", { name: "Remove: ada" });
@@ -276,7 +286,7 @@ describe("the place People and integrations", () => {
   });
 
   it("shows a new secret once, and says what the server refuses", { timeout: 120_000 }, async () => {
-    await signIn("ada", "/people/integrations");
+    await openAs("ada", "/people/integrations");
     await button("Add an integration").click();
     await dialog().getByLabel("Name").fill("grafana");
     await dialog().getByLabel("May").selectOption({ label: "Own list of permissions" });
@@ -317,7 +327,7 @@ describe("the place People and integrations", () => {
   });
 
   it("is not shown to a viewer", { timeout: 60_000 }, async () => {
-    await signIn("vera", "/people");
+    await openAs("vera", "/people");
     await page.getByText("Only admins may see this.").waitFor();
     expect(await page.getByRole("navigation").getByRole("link", { name: "People" }).count()).toBe(0);
   });

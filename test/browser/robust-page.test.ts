@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { connectAsync } from "mqtt";
-import type { Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, onTestFinished } from "vitest";
 import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
@@ -13,6 +13,7 @@ const dataPath = makeDataPath();
 let browser: OwnBrowser;
 /** All tests except the test of 600 cameras share this server with its cameras and alerts, so their order matters. */
 let skylapse: Skylapse;
+let context: BrowserContext;
 let page: Page;
 let faults: string[];
 let env: Record<string, string>;
@@ -27,6 +28,11 @@ beforeAll(async () => {
     PRESENCE_GRACE_MS: "1000",
   };
   [browser, skylapse] = await Promise.all([launchBrowser(), startSkylapse({ dataPath, env })]);
+  // Without animations, because software rendering of animations costs much CPU time.
+  context = await browser.browser.newContext({
+    ...{ viewport: { width: 1280, height: 800 }, locale: "en-GB", reducedMotion: "reduce" },
+  });
+  context.setDefaultTimeout(60_000);
 });
 
 afterAll(async () => {
@@ -36,11 +42,7 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  // Without animations, because software rendering of animations costs much CPU time.
-  page = await browser.browser.newPage({
-    ...{ viewport: { width: 1280, height: 800 }, locale: "en-GB", reducedMotion: "reduce" },
-  });
-  page.setDefaultTimeout(60_000);
+  page = await context.newPage();
   faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
 });

@@ -3,36 +3,48 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { Page } from "playwright-core";
 import { expect } from "vitest";
+import { LONG } from "./long-form.ts";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta.url));
 
-const SIZES = [
-  { width: 390, height: 844 },
-  { width: 1280, height: 800 },
-  { width: 2560, height: 1440 },
-];
-const SCHEMES = ["light", "dark"] as const;
+const PHONE = { width: 390, height: 844 };
+const LAPTOP = { width: 1280, height: 800 };
+const LARGE = { width: 2560, height: 1440 };
+
+interface Look {
+  scheme: "light" | "dark";
+  size: { width: number; height: number };
+}
+
+/** Rendering without a graphics card takes most of the time, so only the long form renders each place six times. */
+const IS_LONG = LONG || process.env.KEEP_SCREENSHOTS !== undefined;
+const LOOKS: readonly Look[] = IS_LONG
+  ? (["light", "dark"] as const).flatMap((scheme) => [PHONE, LAPTOP, LARGE].map((size) => ({ scheme, size })))
+  : [
+      { scheme: "light", size: PHONE },
+      { scheme: "dark", size: LAPTOP },
+      { scheme: "dark", size: LARGE },
+    ];
 
 /**
  * Checks the shown place on a phone, a laptop and a large screen, light and dark: nothing is wider than the window, axe
- * finds nothing serious, and a translator can replace all texts. Writes screenshots to `dist/screenshots`.
+ * finds nothing serious, and a translator can replace all texts. The long form looks at each screen in both schemes, and
+ * writes screenshots to `dist/screenshots`.
  * @param name of the screenshots, such as `alerts`: `alerts-390-light.png`
  */
 export async function expectGoodLooks(page: Page, name: string): Promise<void> {
   mkdirSync(SCREENSHOTS, { recursive: true });
   expect(await textsBesideNodes(page)).toEqual([]);
-  for (const colorScheme of SCHEMES) {
-    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    await page.locator(`html[data-theme="${colorScheme}"]`).waitFor();
-    for (const size of SIZES) {
-      await page.setViewportSize(size);
-      const label = `${name}-${size.width}-${colorScheme}`;
-      await page.screenshot({ path: `${SCREENSHOTS}${label}.png` });
-      expect([label, await widthOutside(page)]).toEqual([label, 0]);
-      // The rules do not depend on the width, except for the two forms of the navigation.
-      if (size.width <= 1280) expect([label, await seriousFindings(page)]).toEqual([label, []]);
-    }
+  for (const { scheme, size } of LOOKS) {
+    await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
+    await page.locator(`html[data-theme="${scheme}"]`).waitFor();
+    await page.setViewportSize(size);
+    const label = `${name}-${size.width}-${scheme}`;
+    if (IS_LONG) await page.screenshot({ path: `${SCREENSHOTS}${label}.png` });
+    expect([label, await widthOutside(page)]).toEqual([label, 0]);
+    // The rules do not depend on the width, except for the two forms of the navigation.
+    if (size !== LARGE) expect([label, await seriousFindings(page)]).toEqual([label, []]);
   }
 }
 
