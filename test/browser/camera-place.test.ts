@@ -5,11 +5,11 @@ import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts"
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { expectGoodLooks } from "../support/page-looks.ts";
 import { sendPastPictures } from "../support/past-pictures.ts";
+import { sendPastReadings } from "../support/past-readings.ts";
 import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 const TIMEOUT_MS = 20_000;
-const HOUR_MS = 3_600_000;
 const location = { lat: 46, lon: 8, timezone: "Europe/Zurich" };
 
 let browser: OwnBrowser;
@@ -39,7 +39,7 @@ beforeAll(async () => {
   skylapse = await startSkylapse({ dataPath, env });
   await connectCamera();
   await publish("about", { model: "IMX519", firmware: "1", name: "West wall", location, capture_interval_s: 3600 });
-  await sendReadings();
+  await sendPastReadings(publish);
   await sendPastPictures({
     ...{ broker: skylapse.mqtt, token: signToken("west", ["device:west"]), camera: "west", location },
     ...{ hours: 30, everyMinutes: 60, without: { from: 20, to: 14 } },
@@ -60,30 +60,6 @@ async function connectCamera(): Promise<void> {
 
 const publish = (topic: string, payload: object) =>
   camera.publishAsync(`skylapse/v1/cameras/west/${topic}`, JSON.stringify(payload), { qos: 1, retain: true });
-
-let readings = 0;
-
-/** The measurements of a day, as a camera sends them after an outage. */
-async function sendReadings(): Promise<void> {
-  const now = Date.now();
-  const send = async (topic: string, event: string, hoursAgo: number, data: object): Promise<void> => {
-    const timestamp = new Date(now - hoursAgo * HOUR_MS).toISOString();
-    const envelope = { v: 1, id: `reading-${++readings}`, timestamp, event, data, historical: hoursAgo > 0 };
-    await publish(topic, envelope);
-  };
-  for (let hour = 23; hour >= 0; hour--) {
-    const warmth = Math.sin((hour / 24) * 2 * Math.PI);
-    const environment = { sun_elevation: 20 * warmth, sun_azimuth: hour * 15, temperature_c: 4 + 9 * warmth };
-    await send("state/environment", "environmental.update", hour, { ...environment, humidity_percent: 60 });
-    const power = { source: hour % 3 === 0 ? "solar" : "battery", battery_percent: 60 + 30 * warmth };
-    await send("state/power", "resource.update", hour, power);
-    await send("state/storage", "resource.update", hour, { total_bytes: 64e9, free_bytes: 40e9 - hour * 1e8 });
-    const settings = { exposure_s: 1 / (60 + 50 * hour), iso: 100, white_balance: "daylight" };
-    const size = { width: 4656, height: 3496, size_bytes: 4_100_000 };
-    await send("events/capture.completed", "capture.completed", hour, { capture: `c${hour}`, ...size, settings });
-  }
-  await send("events/error.occurred", "error.occurred", 2, { source: "shutter", error: "the shutter is frozen" });
-}
 
 beforeEach(async () => {
   letClose(page);

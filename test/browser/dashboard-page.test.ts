@@ -5,16 +5,10 @@ import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
-import { sendPastPictures } from "../support/past-pictures.ts";
 import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta.url));
-/** `npm run screenshots` writes the pictures of the README. */
-const KEEPS_SCREENSHOTS = Boolean(process.env.KEEP_SCREENSHOTS);
-const README_SCREENSHOTS = KEEPS_SCREENSHOTS ? fileURLToPath(new URL("screenshots/", import.meta.url)) : SCREENSHOTS;
-/** The pictures for the README are large. Rendering them takes most of the time of such a run. */
-const PICTURES = KEEPS_SCREENSHOTS ? { width: "1280", everyMinutes: 45 } : { width: "320", everyMinutes: 180 };
 const BROWSER_TIMEOUT_MS = 40_000;
 
 let browser: OwnBrowser;
@@ -83,15 +77,6 @@ const pictureSource = (camera: string) =>
 async function until(condition: () => Promise<boolean>): Promise<void> {
   await expect.poll(condition, { timeout: BROWSER_TIMEOUT_MS, interval: 50 }).toBe(true);
 }
-
-/** Resolves when all pictures have faded in. */
-const transitionsOver = () =>
-  page.evaluate(async () => {
-    const running = document
-      .getAnimations()
-      .filter((animation) => animation.effect?.getComputedTiming().iterations !== Number.POSITIVE_INFINITY);
-    await Promise.allSettled(running.map((animation) => animation.finished));
-  });
 
 function device(camera: string): Promise<MqttClient> {
   const password = signToken(camera, [`device:${camera}`]);
@@ -246,53 +231,5 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     expect(await text("live-picture-annex")).toBe("No picture yet");
     await gateway.endAsync(true);
     expect(faults).toEqual([]);
-  });
-});
-
-describe("the dashboard page of two cameras", { timeout: 300_000 }, () => {
-  beforeAll(() => serve({ SIMULATOR: "2", CAPTURE_INTERVAL_S: "4", SIMULATOR_WIDTH: PICTURES.width }));
-  afterAll(stopServing);
-  beforeEach(() => openPage());
-  afterEach(() => letClose(page));
-
-  it("fits the screens of a desktop and a phone, and makes the screenshots for the README", async () => {
-    const location = { lat: 46, lon: Number(env.LOCATION_LON), timezone: env.TIMEZONE ?? "UTC" };
-    for (const camera of ["north", "south"]) {
-      const token = signToken("past", [`device:${camera}`]);
-      const without = camera === "north" ? { from: 9, to: 6.5 } : undefined;
-      await sendPastPictures({
-        ...{
-          broker: skylapse.mqtt,
-          token,
-          camera,
-          location,
-          hours: camera === "north" ? 46 : 2,
-          everyMinutes: PICTURES.everyMinutes,
-        },
-        ...(without === undefined ? {} : { without }),
-      });
-    }
-    const north = await device("north");
-    const at = (hours: number) => new Date(Date.now() - hours * 3_600_000).toISOString();
-    const dropped = { count: 12, from: at(8.8), to: at(6.7) };
-    await north.publishAsync("skylapse/v1/cameras/north/events/outbox.dropped", JSON.stringify(dropped), { qos: 1 });
-    await north.endAsync();
-    await page.goto(skylapse.http);
-    await connected();
-    await pictureShown();
-    // Rendering two days of pictures has delayed the cameras. The screenshot must show normal operation.
-    await until(async () => /^online/i.test(await text("camera-status-north")));
-    for (const [width, height] of [
-      [1280, 960],
-      [390, 844],
-    ] as const) {
-      await page.setViewportSize({ width, height });
-      const overflow = await page.evaluate(
-        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      );
-      expect(overflow).toBe(0);
-      await transitionsOver();
-      await page.screenshot({ path: `${README_SCREENSHOTS}dashboard-${width}.png` });
-    }
   });
 });

@@ -18,8 +18,7 @@ interface Look {
 }
 
 /** Rendering without a graphics card takes most of the time, so only the long form renders each place six times. */
-const IS_LONG = LONG || process.env.KEEP_SCREENSHOTS !== undefined;
-const LOOKS: readonly Look[] = IS_LONG
+const LOOKS: readonly Look[] = LONG
   ? (["light", "dark"] as const).flatMap((scheme) => [PHONE, LAPTOP, LARGE].map((size) => ({ scheme, size })))
   : [
       { scheme: "light", size: PHONE },
@@ -41,7 +40,7 @@ export async function expectGoodLooks(page: Page, name: string): Promise<void> {
     await page.locator(`html[data-theme="${scheme}"]`).waitFor();
     await page.setViewportSize(size);
     const label = `${name}-${size.width}-${scheme}`;
-    if (IS_LONG) await page.screenshot({ path: `${SCREENSHOTS}${label}.png` });
+    if (LONG) await page.screenshot({ path: `${SCREENSHOTS}${label}.png` });
     expect([label, await widthOutside(page)]).toEqual([label, 0]);
     // The rules do not depend on the width, except for the two forms of the navigation.
     if (size !== LARGE) expect([label, await seriousFindings(page)]).toEqual([label, []]);

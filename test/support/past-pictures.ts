@@ -13,17 +13,21 @@ export interface PastPicturesOptions {
   /** The age of the oldest picture, and the interval between pictures. */
   hours: number;
   everyMinutes: number;
+  /** The age of the newest picture, hours. Default 0. */
+  until?: number;
+  /** Of a picture, pixels. The height is three quarters of it. Default 400. */
+  width?: number;
   /** Begin and end of an outage without pictures, in hours before now. */
   without?: { from: number; to: number };
 }
 
 /** Sends the pictures of a simulated camera for the last hours, like a backlog. */
 export async function sendPastPictures(options: PastPicturesOptions): Promise<void> {
-  const { broker, token, camera, location, hours, everyMinutes, without } = options;
-  const driver = new SimulatedCamera({ location, seed: camera, width: 400, height: 300 });
+  const { broker, token, camera, location, hours, everyMinutes, until = 0, width = 400, without } = options;
+  const driver = new SimulatedCamera({ location, seed: camera, width, height: (width * 3) / 4 });
   const client = await connectAsync(broker, { username: "past", password: token, clientId: `past-${camera}` });
   const now = Date.now();
-  for (let minutes = hours * 60; minutes > 0; minutes -= everyMinutes) {
+  for (let minutes = hours * 60; minutes > until * 60; minutes -= everyMinutes) {
     if (without !== undefined && minutes / 60 <= without.from && minutes / 60 >= without.to) continue;
     const at = now - minutes * 60_000;
     const { jpeg } = await driver.capture({}, new Date(at));
