@@ -7,6 +7,7 @@ import type { RealTimeData } from "../state/dashboard-store.ts";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
 import { useHashPath, useHashSearch } from "./hash-location.ts";
 import { UpdateOffer } from "./offline/update-offer.tsx";
+import { keepPageInstalled } from "./offline/updates.ts";
 import { PLACES } from "./places.tsx";
 import { usePreferences } from "./preferences.ts";
 import { useServices } from "./services.tsx";
@@ -15,11 +16,12 @@ import { NotFound } from "./shell/not-found.tsx";
 import { OfflineBanner } from "./shell/offline-banner.tsx";
 import { PageHeader } from "./shell/page-header.tsx";
 import { useShortcuts } from "./shell/shortcuts.ts";
+import { loadAllStyles } from "./styles/load-all-styles.ts";
 import { loadAllTexts, preferredLanguage, setLanguage, t } from "./text/i18n.ts";
 import { useDashboard } from "./use-dashboard.ts";
 
 const SignInPlace = lazy(async () => {
-  const [place] = await Promise.all([import("./places/sign-in/sign-in-place.tsx"), loadAllTexts()]);
+  const [place] = await Promise.all([import("./places/sign-in/sign-in-place.tsx"), loadAllTexts(), loadAllStyles()]);
   return place;
 });
 const PreferencesDialog = lazy(() => import("./shell/preferences-dialog.tsx"));
@@ -53,8 +55,9 @@ export function App({ onRestart }: AppProps): ReactNode {
   );
 }
 
-const pagePart = ({ live, connection: { stopped, cause } }: RealTimeData) => ({
+const pagePart = ({ live, loaded, connection: { stopped, cause } }: RealTimeData) => ({
   live,
+  complete: live && loaded,
   mustSignIn: stopped && (cause?.code === CloseCode.authInvalid || cause?.code === CloseCode.revoked),
   revoked: cause?.code === CloseCode.revoked,
 });
@@ -65,10 +68,15 @@ interface PageProps extends AppProps {
 }
 
 function Page({ onRestart, dialog: [dialogOpen, setDialogOpen] }: PageProps): ReactNode {
-  const { access, client } = useServices();
+  const { access, client, pictures } = useServices();
   const store = useDashboardStore(DASHBOARD);
-  const { live, mustSignIn, revoked } = useDashboard(pagePart);
+  const { live, complete, mustSignIn, revoked } = useDashboard(pagePart);
   useShortcuts(useVisiblePlaces(), () => setDialogOpen(true));
+
+  // On a slow link, the files of all places would delay the cameras and their pictures.
+  useEffect(() => {
+    if (complete) void pictures.settled().then(keepPageInstalled);
+  }, [complete, pictures]);
 
   const afterSignIn = (before: string | undefined): void => {
     if (before !== undefined && before !== access.userId) {

@@ -24,6 +24,8 @@ export class NoPictureYetError extends Error {
 export class Pictures {
   readonly #base: string;
   readonly #access: Access;
+  /** The requests under way. */
+  readonly #loading = new Set<Promise<unknown>>();
 
   constructor(base: string, access: Access) {
     this.#base = base;
@@ -32,11 +34,22 @@ export class Pictures {
 
   /** The latest picture, already decoded, so that it appears without flicker. */
   latest(camera: string, signal: AbortSignal, width?: PictureWidth): Promise<Picture> {
-    return this.#picture(["cameras", camera, "latest.jpg"], signal, width, true);
+    return this.#counted(this.#picture(["cameras", camera, "latest.jpg"], signal, width, true));
   }
 
   frame(camera: string, capture: string, signal: AbortSignal, width?: PictureWidth): Promise<Picture> {
-    return this.#picture(["cameras", camera, "previews", `${capture}.jpg`], signal, width);
+    return this.#counted(this.#picture(["cameras", camera, "previews", `${capture}.jpg`], signal, width));
+  }
+
+  /** Resolves once all pictures are loaded that are wanted now, or have failed. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#loading);
+  }
+
+  #counted(picture: Promise<Picture>): Promise<Picture> {
+    const counted = picture.finally(() => this.#loading.delete(counted));
+    this.#loading.add(counted);
+    return counted;
   }
 
   /** @param isKept for a start without a connection */

@@ -2,17 +2,19 @@ import { type ComponentType, lazy } from "react";
 import type { Grants } from "../../contract/permissions.ts";
 import type { IconName } from "./components/icon.tsx";
 import { FleetPlace } from "./places/fleet/fleet-place.tsx";
+import { loadAllStyles } from "./styles/load-all-styles.ts";
 import { loadAllTexts } from "./text/i18n.ts";
 
 type Loader = () => Promise<{ default: ComponentType }>;
 
-/** A place that is loaded when somebody goes there, together with its texts and the cache of HTTP answers. */
+/** A place that is loaded when somebody goes there, together with its texts, its styles and the cache of HTTP answers. */
 function later(load: Loader): ComponentType {
   return lazy(async () => {
     const [{ ApiProvider }, { default: Place }] = await Promise.all([
       import("./api/api-provider.tsx"),
       load(),
       loadAllTexts(),
+      loadAllStyles(),
     ]);
     const WithApi = () => (
       <ApiProvider>

@@ -1,16 +1,19 @@
 import { fileURLToPath } from "node:url";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
+import { firstScripts } from "./first-scripts-plugin.ts";
 import { serviceWorker } from "./offline/service-worker-plugin.ts";
 import { firstTexts } from "./text/first-texts-plugin.ts";
 
+const pathOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
 export default defineConfig({
-  root: fileURLToPath(new URL(".", import.meta.url)),
+  root: pathOf("."),
   // Relative addresses work below any path of a reverse proxy.
   base: "./",
-  plugins: [firstTexts(), react(), serviceWorker()],
+  plugins: [firstTexts(), react(), firstScripts(), serviceWorker()],
   build: {
-    outDir: fileURLToPath(new URL("../../dist/page", import.meta.url)),
+    outDir: pathOf("../../dist/page"),
     emptyOutDir: true,
     // The content security policy of the page forbids inline assets.
     assetsInlineLimit: 0,

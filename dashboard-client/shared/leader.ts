@@ -119,7 +119,11 @@ export class Leader {
     else if (!shared.recent.isStarted && call.kind !== "event") shared.recent.start(cursor);
     else if (call.kind === "event" && call.event.snapshot !== true && cursor !== undefined)
       shared.recent.add(call.event, cursor);
-    this.#options.post({ leader: this.#options.id, type: "call", channel, call, cursor, number: ++shared.calls });
+    // Copying an event for other tabs costs more time than all else that happens with it.
+    const [first] = shared.tabs;
+    const to = shared.tabs.size === 1 && first !== undefined ? { to: first } : {};
+    const { id: leader, post } = this.#options;
+    post({ leader, ...to, type: "call", channel, call, cursor, number: ++shared.calls });
   }
 
   #leave(tab: string, channel: string): void {

@@ -14,6 +14,9 @@ import { idleMemory } from "./idle-memory.ts";
 import { ingestArchive, ingestMqtt5, ingestQos1 } from "./ingest-qos1.ts";
 import { mqtt5FanOut, mqttFanOut } from "./mqtt-fan-out.ts";
 import { packageSizes } from "./package-sizes.ts";
+import { pageFrames } from "./page-frames.ts";
+import { pageHeap } from "./page-heap.ts";
+import { pageLoad } from "./page-load.ts";
 import { persistentSubscribers } from "./persistent-subscribers.ts";
 import { redisFanOut, redisIngest, redisNodes, redisReplica } from "./redis.ts";
 import { figureResults, type RowResult, renderRow, type SideResult } from "./report.ts";
@@ -49,13 +52,16 @@ const ROWS: readonly Row[] = [
   agent,
   cameraData,
   packageSizes,
+  pageFrames,
+  pageHeap,
+  pageLoad,
 ];
 
 const USAGE = `Measures this system beside its peers, each round on new servers, in turn.
 
   npm run bench -- [options]
     --quick         shorter and fewer rounds
-    --only name     one row; again for more: ${ROWS.map(({ name }) => name).join(", ")}
+    --only name     a row, or all whose names begin with it, such as "page"; again for more: ${ROWS.map(({ name }) => name).join(", ")}
     --rounds n      default 5, quick 2
     --json file     write every value as JSON
     --profile dir   let servers on Node write CPU profiles there; figures are then too high
@@ -85,7 +91,7 @@ async function run(): Promise<void> {
     seconds: quick ? 2 : 5,
     profileTo: flags.profile === undefined ? undefined : resolve(flags.profile),
   };
-  const unknown = only.filter((name) => !ROWS.some((row) => row.name === name));
+  const unknown = only.filter((name) => !ROWS.some((row) => isNamed(row, name)));
   if (unknown.length > 0 || !(options.rounds >= 1)) {
     process.stderr.write(`${unknown.length > 0 ? `no row "${unknown}"` : "--rounds must be at least 1"}\n\n${USAGE}`);
     process.exitCode = 2;
@@ -96,7 +102,7 @@ async function run(): Promise<void> {
   const environment = describeEnvironment();
   process.stdout.write(`${Object.values(environment).join(" · ")}\n`);
   const results: RowResult[] = [];
-  for (const row of ROWS.filter(({ name }) => only.length === 0 || only.includes(name))) {
+  for (const row of ROWS.filter((one) => only.length === 0 || only.some((name) => isNamed(one, name)))) {
     const result = await measure(row, options);
     process.stdout.write(renderRow(result));
     results.push(result);
@@ -105,6 +111,11 @@ async function run(): Promise<void> {
     writeFileSync(flags.json, `${JSON.stringify(toJson(results, options), undefined, 2)}\n`);
   // A missed target is a result, but a missing delivery makes the run fail.
   if (results.some(({ failure }) => failure !== undefined)) process.exitCode = 1;
+}
+
+/** @param name the whole name, or its first words, such as `page` */
+function isNamed(row: Row, name: string): boolean {
+  return row.name === name || row.name.startsWith(`${name}-`);
 }
 
 /** Alternates between our server and its peer, so that other load on the machine affects both servers. */
@@ -117,9 +128,10 @@ async function measure(row: Row, options: BenchOptions): Promise<RowResult> {
     sides: sides.map(({ name }, index): SideResult => ({ name, samples: samples[index] ?? [] })),
     failure,
   });
-  for (let round = 1; round <= options.rounds; round++) {
+  const rounds = Math.min(options.rounds, row.maxRounds ?? options.rounds);
+  for (let round = 1; round <= rounds; round++) {
     for (const [index, { name, measure: measureSide }] of sides.entries()) {
-      process.stderr.write(`${row.name}: round ${round} of ${options.rounds}, ${name}\n`);
+      process.stderr.write(`${row.name}: round ${round} of ${rounds}, ${name}\n`);
       try {
         samples[index]?.push(await measureSide());
       } catch (error) {

@@ -6,7 +6,7 @@ import { packageVersion } from "./servers/package-version.ts";
 const OURS = fileURLToPath(new URL("../../dashboard-client/client/index.js", import.meta.url));
 
 export const packageSizes: Row = {
-  name: "page",
+  name: "page-sizes",
   title: "what a web page downloads for its client library",
   method: () =>
     "Every export of the library, bundled and minified by Vite, then compressed by gzip (level 6). The library of Skylapse " +

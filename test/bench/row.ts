@@ -36,6 +36,8 @@ export interface Row {
   /** What is measured, and how fair the comparison is. */
   method: (options: BenchOptions) => string;
   figures: readonly Figure[];
+  /** Of a row that takes long. Default: as many as the options say. */
+  maxRounds?: number;
   /** Our server alone, or our server and its peer. */
   sides: (options: BenchOptions) => readonly Side[];
 }

@@ -3,6 +3,8 @@ import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { launchBrowser, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { announceCamera, fleetCameraId as idOf, publishState, sendEvents } from "../support/fleet-stream.ts";
+import { describeFrames, measureFrames, scrollFor } from "../support/page-frames.ts";
 import { expectGoodLooks, seriousFindings } from "../support/page-looks.ts";
 import { removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
@@ -59,12 +61,10 @@ async function presenceOf(camera: string): Promise<string | undefined> {
   return ((await answer.json()) as { presence?: { status: string } }).presence?.status;
 }
 
-const say = (camera: string, topic: string, data: unknown) =>
-  gateway.publishAsync(`skylapse/v1/cameras/${camera}/${topic}`, JSON.stringify(data), { qos: 1, retain: true });
+const say = (camera: string, topic: string, data: unknown) => publishState(gateway, camera, topic, data);
 
 /** A camera for each state, and then cameras that are online. */
 const STATES = ["offline", "stale", "sleeping", "overslept", "unknown", "never_seen", "gap", "online"];
-const idOf = (index: number) => `cam-${String(index).padStart(3, "0")}`;
 
 /** Publishes the cameras from one number to another, as their states say. */
 async function addCameras(from: number, to: number): Promise<void> {
@@ -73,10 +73,7 @@ async function addCameras(from: number, to: number): Promise<void> {
   const states: Promise<unknown>[] = [];
   for (const index of added.filter((one) => STATES[one] !== "never_seen")) {
     const id = idOf(index);
-    const about = { model: "m", firmware: "f", name: `Ridge ${index}`, capture_interval_s: 60 };
-    states.push(say(id, "about", { ...about, location: { lat: 46, lon: 8, timezone: "Europe/Zurich" } }));
-    states.push(say(id, "state/storage", { total_bytes: 1000, free_bytes: 1000 - ((index * 7) % 80) * 10 }));
-    states.push(say(id, "state/power", { source: "battery", battery_percent: 20 + ((index * 13) % 80) }));
+    states.push(announceCamera(gateway, index));
     if (STATES[index] === "gap")
       states.push(say(id, "state/gaps", { gaps: [{ reason: "missing", count: 12, from: since, to: since }] }));
   }
@@ -217,10 +214,10 @@ describe("the fleet", { timeout: 240_000 }, () => {
     await expect.poll(() => cards().count()).toBeGreaterThan(40);
     const changes = await countChanges();
     let sent = 0;
-    const frames = await measured(4_000, async () => {
-      sent = await sendEvents({ perSecond: 2_000, seconds: 4, cameras: 50 });
+    const frames = await measureFrames(page, 4_000, async () => {
+      sent = await sendEvents(gateway, { perSecond: 2_000, seconds: 4, cameras: 50 });
     });
-    console.info(`fleet: ${sent} events in 4 s to 50 cards: ${described(frames)}`);
+    console.info(`fleet: ${sent} events in 4 s to 50 cards: ${describeFrames(frames)}`);
     // Only the ages of states and pictures change.
     expect(await changes()).toBeLessThan(sent / 10);
   });
@@ -232,8 +229,8 @@ describe("the fleet", { timeout: 240_000 }, () => {
     await expect.poll(() => page.locator(".fleet-filter").first().textContent(), { timeout: 60_000 }).toBe("All500");
     expect(await cards().count()).toBeLessThan(60);
     expect(await cards().first().getAttribute("aria-setsize")).toBe("500");
-    const frames = await measured(4_000, () => scrollFor(4_000));
-    console.info(`fleet: scrolled 500 cards: ${described(frames)}`);
+    const frames = await measureFrames(page, 4_000, () => scrollFor(page, 4_000));
+    console.info(`fleet: scrolled 500 cards: ${describeFrames(frames)}`);
     await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
     await expect.poll(names).toContain("Ridge 499");
     await page.evaluate(() => scrollTo(0, 0));
@@ -241,76 +238,6 @@ describe("the fleet", { timeout: 240_000 }, () => {
     expect(faults).toEqual([]);
   });
 });
-
-interface Frames {
-  count: number;
-  perSecond: number;
-  /** Milliseconds between two frames. */
-  p50: number;
-  p95: number;
-  /**
-   * The processor's time of the page's main thread, milliseconds. Unlike the time between frames, it does not depend on
-   * other programs of the machine.
-   */
-  busyMs: number;
-}
-
-/** The frames of the page while `work` runs, for at least some milliseconds. */
-async function measured(ms: number, work: () => Promise<unknown>): Promise<Frames> {
-  const debug = await context.newCDPSession(page);
-  await debug.send("Performance.enable", { timeDomain: "threadTicks" });
-  const busyMs = async (): Promise<number> => {
-    const { metrics } = await debug.send("Performance.getMetrics");
-    return (metrics.find(({ name }) => name === "TaskDuration")?.value ?? 0) * 1000;
-  };
-  const before = await busyMs();
-  const [frames] = await Promise.all([framesDuring(ms), work()]);
-  const after = await busyMs();
-  await debug.detach();
-  return { ...frames, busyMs: after - before };
-}
-
-function framesDuring(ms: number): Promise<Omit<Frames, "busyMs">> {
-  return page.evaluate(
-    (duration) =>
-      new Promise<Omit<Frames, "busyMs">>((resolve) => {
-        const times: number[] = [];
-        const begin = performance.now();
-        let last = begin;
-        const frame = (now: number): void => {
-          times.push(now - last);
-          last = now;
-          if (now - begin < duration) return void requestAnimationFrame(frame);
-          const sorted = times.slice(1).sort((one, other) => one - other);
-          const at = (part: number): number => sorted[Math.floor(part * (sorted.length - 1))] ?? 0;
-          const { length: count } = times;
-          resolve({ count, perSecond: (count * 1000) / (now - begin), p50: at(0.5), p95: at(0.95) });
-        };
-        requestAnimationFrame(frame);
-      }),
-    ms,
-  );
-}
-
-/** Scrolls down by 40 pixels in each frame, and back up from the end. */
-function scrollFor(ms: number): Promise<void> {
-  return page.evaluate(
-    (duration) =>
-      new Promise<void>((resolve) => {
-        const begin = performance.now();
-        let step = 40;
-        const frame = (now: number): void => {
-          const before = scrollY;
-          scrollBy(0, step);
-          if (scrollY === before) step = -step;
-          if (now - begin < duration) requestAnimationFrame(frame);
-          else resolve();
-        };
-        requestAnimationFrame(frame);
-      }),
-    ms,
-  );
-}
 
 /** Counts the changes of the cards in the document from now on. @returns reads the count */
 async function countChanges(): Promise<() => Promise<number>> {
@@ -325,32 +252,4 @@ async function countChanges(): Promise<() => Promise<number>> {
     return count;
   });
   return () => counter.evaluate(({ changes }) => changes);
-}
-
-function described({ count, perSecond, p50, p95, busyMs }: Frames): string {
-  const frames = `${perSecond.toFixed(1)} frames/s, p50 ${p50.toFixed(1)} ms, p95 ${p95.toFixed(1)} ms`;
-  return `${frames}; main thread busy ${busyMs.toFixed(0)} ms, ${(busyMs / count).toFixed(1)} ms for each frame`;
-}
-
-/** Publishes events and states of all cameras in turn. @returns how many were sent */
-async function sendEvents(rate: { perSecond: number; seconds: number; cameras: number }): Promise<number> {
-  const begin = performance.now();
-  let sent = 0;
-  // Many publications wait for the socket at the same time.
-  gateway.stream.setMaxListeners(0);
-  while (sent < rate.perSecond * rate.seconds) {
-    const due = Math.min(rate.perSecond * rate.seconds, ((performance.now() - begin) / 1000) * rate.perSecond);
-    const last: Promise<unknown>[] = [];
-    for (; sent < due; sent++) {
-      const id = idOf(sent % rate.cameras);
-      last.push(
-        sent % 4 === 0
-          ? say(id, "state/environment", { sun_elevation: sent % 90, sun_azimuth: 10 })
-          : gateway.publishAsync(`skylapse/v1/cameras/${id}/events/tick`, JSON.stringify({ n: sent }), { qos: 0 }),
-      );
-    }
-    await Promise.all(last);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return sent;
 }

@@ -12,6 +12,16 @@ const PAGE: RouteDescription = {
   errors: ["404 not_found"],
 };
 
+/**
+ * Browsers ignore these headers of scripts, styles and pictures. Without them, such a response is 0.7 KB smaller, which is a
+ * tenth of a second on a link of 6 KiB/s.
+ */
+const HEADERS_OF_DOCUMENTS = [
+  ...["content-security-policy", "cross-origin-opener-policy", "origin-agent-cluster", "referrer-policy"],
+  ...["x-dns-prefetch-control", "x-download-options", "x-frame-options", "x-permitted-cross-domain-policies"],
+  ...["x-xss-protection", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"],
+];
+
 export async function pageRoutes(server: FastifyInstance, pagePath: string | undefined): Promise<void> {
   if (pagePath === undefined || !existsSync(join(pagePath, "index.html"))) {
     server.get("/", described(PAGE), async (_request, reply) =>
@@ -34,6 +44,7 @@ export async function pageRoutes(server: FastifyInstance, pagePath: string | und
       // Each file name below assets/ contains a hash of the content. All other files may change with the next build.
       const isNamedByContent = path.startsWith(join(pagePath, "assets/"));
       reply.header("cache-control", isNamedByContent ? "public, max-age=31536000, immutable" : "no-cache");
+      if (isNamedByContent) for (const name of HEADERS_OF_DOCUMENTS) reply.removeHeader(name);
     },
   });
 }

@@ -127,8 +127,17 @@ function format(shape: keyof typeof SHAPES, timeZone = localZone()): Intl.DateTi
   return created;
 }
 
+/** Asking for the zone takes 0.1 ms: as much as to render a camera. */
+const ZONE_KEPT_MS = 60_000;
+let zone = "";
+let zoneKeptUntil = 0;
+
 function localZone(): string {
-  return Intl.DateTimeFormat().resolvedOptions().timeZone;
+  // Somebody who travels gets another zone.
+  if (performance.now() < zoneKeptUntil) return zone;
+  zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  zoneKeptUntil = performance.now() + ZONE_KEPT_MS;
+  return zone;
 }
 
 function momentOf(at: string | number): number {

@@ -17,7 +17,6 @@ interface WhenProps {
 export function When({ at, cameraZone, form = "time" }: WhenProps): ReactNode {
   const now = useNow();
   const zone = zoneFor(cameraZone);
-  const time = (form === "time" ? formatTime : formatMinute)(at, zone, now);
   const atCamera = cameraZone === undefined ? undefined : formatTime(at, cameraZone, now);
   const tooltip = [
     form === "age" && formatTime(at, zone, now),
@@ -29,7 +28,7 @@ export function When({ at, cameraZone, form = "time" }: WhenProps): ReactNode {
       dateTime={Number.isNaN(date.getTime()) ? undefined : date.toISOString()}
       title={tooltip.filter(Boolean).join(" · ") || undefined}
     >
-      {form === "age" ? formatAge(at, now) : time}
+      {form === "age" ? formatAge(at, now) : (form === "time" ? formatTime : formatMinute)(at, zone, now)}
     </time>
   );
 }

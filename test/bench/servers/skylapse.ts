@@ -12,7 +12,7 @@ export function benchTopic(camera = "bench"): string {
 }
 
 /** The folder of the build to measure. Default: `dist`. */
-const DIST = process.env.SERVER_DIST ?? fileURLToPath(new URL("../../..", import.meta.url));
+export const DIST = process.env.SERVER_DIST ?? fileURLToPath(new URL("../../..", import.meta.url));
 
 export interface SkylapseOptions {
   env?: Record<string, string>;

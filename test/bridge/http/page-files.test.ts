@@ -68,6 +68,19 @@ describe("the files of the page", () => {
     expect([again.status, again.bytes.length]).toEqual([304, 0]);
   });
 
+  it("have the headers of a document only if they are one", async () => {
+    const [page, script] = [await get("/"), await get("/assets/index-abc.js")];
+    for (const name of ["content-security-policy", "x-frame-options", "referrer-policy", "x-ratelimit-limit"]) {
+      expect(page.headers).toHaveProperty(name);
+      expect(script.headers).not.toHaveProperty(name);
+    }
+    for (const { headers } of [page, script])
+      expect(headers).toMatchObject({
+        "x-content-type-options": "nosniff",
+        "cross-origin-resource-policy": "same-origin",
+      });
+  });
+
   it("are never stale: a new build has another ETag", async () => {
     const accept = { "accept-encoding": "br" };
     const { etag } = (await get("/", accept)).headers;
