@@ -20,9 +20,18 @@ export function formatBytes(bytes: number): string {
  * @param decimals the number of decimal places
  */
 export function formatNumber(value: number, decimals = 0): string {
-  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
-  return value.toLocaleString(currentLocale(), digits).replace("-", "−");
+  const locale = currentLocale();
+  const key = `${locale} ${decimals}`;
+  let format = numberFormats.get(key);
+  if (format === undefined) {
+    // `toLocaleString` makes one for each number, which takes as long as to render the number.
+    format = new Intl.NumberFormat(locale, { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+    numberFormats.set(key, format);
+  }
+  return format.format(value).replace("-", "−");
 }
+
+const numberFormats = new Map<string, Intl.NumberFormat>();
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;

@@ -21,7 +21,7 @@ export function FleetPicture({ camera, pixels }: FleetPictureProps): ReactNode {
   if (!wanted && !scrolling) setWanted(true);
   // A camera that never came has no picture to ask for.
   if (camera.state === "never_seen" && camera.preview === undefined) return <NoPicture id={camera.id} />;
-  return wanted ? <Latest camera={camera} pixels={pixels} /> : <div className="picture skeleton" />;
+  return wanted ? <Latest camera={camera} pixels={pixels} /> : <div className="picture" />;
 }
 
 function Latest({ camera: { id, name, preview, live, lostAt }, pixels }: FleetPictureProps): ReactNode {
