@@ -59,6 +59,12 @@ export interface AccountChange {
 export interface Accounts {
   /** Reads from memory, so the method works while the store is unavailable. */
   get(userId: string): Account | undefined;
+  /**
+   * Reads an account again, because another node may have changed it a moment ago. Resolves when memory is at least as
+   * recent as this call.
+   * @param userId default: all accounts are read @throws {StoreUnavailableError}
+   */
+  refresh(userId?: string): Promise<void>;
   /** Sorted by user id. */
   list(): Account[];
   /**
@@ -154,6 +160,13 @@ export async function openAccounts({ documents, groups, logger, now = Date.now }
     return document === undefined ? undefined : accountOf(userId, document);
   }
 
+  /** @throws {TooManyHashesError} */
+  async function verified(userId: string, document: AccountDocument | undefined, password: string) {
+    const matches = await passwords.matches(password, passwordHashSchema.safeParse(document).data);
+    // If the account changed while the hash was computed, the new session has the old generation and is refused.
+    return matches && document?.enabled ? accountOf(userId, document) : undefined;
+  }
+
   /** @throws {TooManyAccountsError} */
   function assertRoom(): void {
     if (collection.size >= MAX_ACCOUNTS)
@@ -169,12 +182,16 @@ export async function openAccounts({ documents, groups, logger, now = Date.now }
 
   return {
     get,
+    refresh: (userId) => collection.refresh(userId),
     list: () => [...collection.keys()].sort().flatMap((userId) => get(userId) ?? []),
     async verify(userId, password) {
       const document = collection.get(userId);
-      const matches = await passwords.matches(password, passwordHashSchema.safeParse(document).data);
-      // If the account changed while the hash was computed, the new session has the old generation and is refused.
-      return matches && document?.enabled ? accountOf(userId, document) : undefined;
+      const account = await verified(userId, document, password);
+      if (account !== undefined) return account;
+      // Another node may have made the account or changed the password a moment ago.
+      await collection.refresh(userId).catch(() => undefined);
+      const current = collection.get(userId);
+      return current === document ? undefined : await verified(userId, current, password);
     },
     async create({ userId, password, powers, cameraGroups }) {
       assertRoom();

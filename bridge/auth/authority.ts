@@ -9,7 +9,7 @@ import { type Integrations, isOfIntegration, openIntegrations } from "./integrat
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { createSetupCode, type SetupCode } from "./setup-code.ts";
-import { InvalidTokenError, isProvided, type Tokens } from "./tokens.ts";
+import { claimedSession, InvalidTokenError, isProvided, type Tokens } from "./tokens.ts";
 
 class RevokedTokenError extends InvalidTokenError {
   override name = "RevokedTokenError";
@@ -116,9 +116,29 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       if (isProvided(userId) && account !== undefined) checkProvided(account);
       return identity;
     }
-    if (account === undefined || !account.enabled || !sessionId.startsWith(`${account.generation}-`))
+    if (account === undefined || !isCurrent(account, sessionId))
       throw new RevokedTokenError("The session has ended: log in again");
     return withCurrent(identity, { permissions: account.permissions, expiresAt: identity.expiresAt });
+  }
+
+  const isCurrent = (account: Account | undefined, sessionId: string) =>
+    account?.enabled === true && sessionId.startsWith(`${account.generation}-`);
+
+  /**
+   * Reads the account of a session that is unknown here. A user who has logged in at another node may be faster than the
+   * notice of the new account or password, and would be told to log in again.
+   */
+  function learn(token: string): Promise<void> | undefined {
+    const claimed = claimedSession(token);
+    if (claimed === undefined || isCurrent(accounts.get(claimed.userId), claimed.sessionId)) return undefined;
+    try {
+      tokens.verify(token);
+    } catch {
+      // Strangers must not make this node read.
+      return undefined;
+    }
+    // If the store is unavailable, the account in memory decides.
+    return accounts.refresh(claimed.userId).catch(() => undefined);
   }
 
   function identityOf(token: string): TokenIdentity {
@@ -130,7 +150,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 
   return {
     now,
-    prepare: (token) => (token.startsWith(INTEGRATION_SECRET_PREFIX) ? undefined : tokens.prepare(token)),
+    prepare: (token) =>
+      token.startsWith(INTEGRATION_SECRET_PREFIX) ? undefined : (tokens.prepare(token) ?? learn(token)),
     verify: (token) => review(identityOf(token)),
     mint: ({ trial = false, ...grant }) =>
       tokens.mint({
@@ -151,7 +172,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     sessions: createSessions({ documents, accounts, revocations, tokens, config, now }),
     devices,
     integrations,
-    setupCode: createSetupCode({ documents, accounts }),
+    setupCode: createSetupCode({ documents, accounts, now }),
     get trialMode() {
       return isTrial();
     },

@@ -29,6 +29,8 @@ export class CachedCollection<Value> {
   readonly #options: CachedCollectionOptions<Value>;
   readonly #listeners = new Set<(keys: readonly string[] | undefined) => void>();
   #values = new Map<string, Value>();
+  /** The versions of the documents, as they were last read. */
+  #versions = new Map<string, string>();
   #changedKeys = new Set<string>();
   #allChanged = false;
   #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = [];
@@ -71,7 +73,8 @@ export class CachedCollection<Value> {
   }
 
   /**
-   * Calls back with the keys of changed documents; undefined when any document may have changed. @returns unsubscribes
+   * Calls back with the keys of changed documents; undefined when any document may have changed. A document that was read
+   * again and has not changed calls nobody back. @returns unsubscribes
    */
   onChange(listener: (keys: readonly string[] | undefined) => void): () => void {
     this.#listeners.add(listener);
@@ -80,9 +83,10 @@ export class CachedCollection<Value> {
 
   /**
    * Reads the document again. Resolves when memory is at least as recent as this call.
+   * @param key default: all documents are read
    * @throws {StoreUnavailableError} the document could not be read; the collection keeps retrying in the background
    */
-  refresh(key: string): Promise<void> {
+  refresh(key?: string): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
       this.#scheduleRead(key);
@@ -91,7 +95,11 @@ export class CachedCollection<Value> {
 
   /** Removes expired values from memory. Listeners are not notified, because each value says when it expires. */
   evict(isExpired: (value: Value) => boolean): void {
-    for (const [key, value] of this.#values) if (isExpired(value)) this.#values.delete(key);
+    for (const [key, value] of this.#values)
+      if (isExpired(value)) {
+        this.#values.delete(key);
+        this.#versions.delete(key);
+      }
   }
 
   stop(): void {
@@ -138,21 +146,39 @@ export class CachedCollection<Value> {
   async #read(keys: readonly string[] | undefined): Promise<void> {
     const { documents, collection } = this.#options;
     if (keys === undefined) {
-      const values = new Map<string, Value>();
-      for (const { key, ...document } of await documents.list(collection)) this.#put(values, key, document);
-      this.#values = values;
-    } else {
-      for (const key of keys) this.#put(this.#values, key, await documents.get(collection, key));
+      const listed = await documents.list(collection);
+      this.#values = new Map();
+      this.#versions = new Map();
+      for (const { key, ...document } of listed) this.#put(key, document);
+      this.#notify(undefined);
+      return;
     }
+    const changed: string[] = [];
+    try {
+      for (const key of keys) {
+        const document = await documents.get(collection, key);
+        if (document?.version === this.#versions.get(key)) continue;
+        this.#put(key, document);
+        changed.push(key);
+      }
+    } finally {
+      // Also when a later document could not be read: the next attempt finds these ones unchanged.
+      if (changed.length > 0) this.#notify(changed);
+    }
+  }
+
+  #notify(keys: readonly string[] | undefined): void {
     for (const listener of this.#listeners) listener(keys);
   }
 
-  #put(values: Map<string, Value>, key: string, document: StoredDocument | undefined): void {
+  #put(key: string, document: StoredDocument | undefined): void {
     const { schema, collection, logger } = this.#options;
     const read = document === undefined ? undefined : schema.safeParse(document.value);
     if (read?.success === false)
       logger.error({ collection, key, reason: read.error.message }, "damaged document ignored");
-    if (read?.success) values.set(key, read.data);
-    else values.delete(key);
+    if (document === undefined) this.#versions.delete(key);
+    else this.#versions.set(key, document.version);
+    if (read?.success) this.#values.set(key, read.data);
+    else this.#values.delete(key);
   }
 }

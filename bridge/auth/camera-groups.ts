@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { z } from "zod";
 import { groupCamerasSchema, groupNameSchema } from "../../contract/camera-records.ts";
 import type { Json } from "../cluster/cluster.ts";
@@ -24,16 +25,22 @@ export interface CameraGroups {
   /** Sorted by id. */
   list(): CameraGroup[];
   get(id: string): CameraGroup | undefined;
+  /** Reads all groups again, because another node may have changed them a moment ago. @throws {StoreUnavailableError} */
+  refresh(): Promise<void>;
   /** The groups that contain the camera, sorted by id. */
   of(camera: string): readonly CameraGroup[];
   /** The cameras in any group. */
   cameras(): Iterable<string>;
   /** @throws {CameraGroupError} the id is in use, or there are too many groups */
   add(group: CameraGroup): Promise<CameraGroup>;
-  /** Open connections of limited accounts get and lose cameras at once. @throws {UnknownCameraGroupError} */
+  /**
+   * Open connections of limited accounts get and lose cameras at once.
+   * @param change.version the {@link versionOf} of the group that the caller has read. Default: any version is changed
+   * @throws {UnknownCameraGroupError} @throws {CameraGroupError} the group has another version now
+   */
   update(
     id: string,
-    change: { name?: string | undefined; cameras?: readonly string[] | undefined },
+    change: { name?: string | undefined; cameras?: readonly string[] | undefined; version?: string | undefined },
   ): Promise<CameraGroup>;
   /** @throws {UnknownCameraGroupError} */
   remove(id: string): Promise<void>;
@@ -96,6 +103,7 @@ export async function openCameraGroups({ documents, logger }: StoreOptions): Pro
   return {
     list,
     get,
+    refresh: () => collection.refresh(),
     of: (camera) => byCamera.get(camera) ?? [],
     cameras: () => byCamera.keys(),
     async add({ id, ...document }) {
@@ -107,13 +115,19 @@ export async function openCameraGroups({ documents, logger }: StoreOptions): Pro
         );
       return await refreshed(id);
     },
-    update: (id, { name, cameras }) =>
-      change(id, (before) => ({ name: name ?? before.name, cameras: [...(cameras ?? before.cameras)] })),
+    update: (id, { name, cameras, version }) =>
+      change(id, (before) => {
+        if (version !== undefined && version !== versionOf(before))
+          throw new CameraGroupError("Somebody else has changed the group meanwhile: read it again");
+        return { name: name ?? before.name, cameras: [...(cameras ?? before.cameras)] };
+      }),
     async remove(id) {
       if (!(await documents.delete(COLLECTION, id))) throw unknown(id);
       await collection.refresh(id);
     },
     async removeCamera(camera) {
+      // Another node may have added the camera to a group a moment ago.
+      await collection.refresh();
       for (const { id } of byCamera.get(camera) ?? [])
         await change(id, ({ name, cameras }) => ({ name, cameras: cameras.filter((other) => other !== camera) })).catch(
           (error: unknown) => {
@@ -125,6 +139,14 @@ export async function openCameraGroups({ documents, logger }: StoreOptions): Pro
     onChange: (listener) => collection.onChange(() => listener()),
     stop: () => collection.stop(),
   };
+}
+
+/** Names the content of a group: every change of the name or of the cameras gives another version. */
+export function versionOf({ name, cameras }: Pick<CameraGroup, "name" | "cameras">): string {
+  return createHash("sha256")
+    .update(JSON.stringify([name, cameras]))
+    .digest("base64url")
+    .slice(0, 16);
 }
 
 const json = ({ name, cameras }: Pick<CameraGroup, "name" | "cameras">): Json => ({

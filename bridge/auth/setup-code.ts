@@ -12,7 +12,19 @@ const ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ";
 const GROUPS = 3;
 const GROUP_CHARS = 4;
 
-const documentSchema = z.object({ code: z.string() });
+/** How long a request may take that adds the admin. After this, the code is accepted again: the node may have died. */
+const REDEEM_MS = 30_000;
+
+const documentSchema = z.object({
+  code: z.string(),
+  /** A request has used the code, and adds the admin until then. Milliseconds since 1970. */
+  takenUntil: z.number().optional(),
+});
+
+/** Another request with the right code adds the first admin now. */
+export class SetupCodeTakenError extends Error {
+  override name = "SetupCodeTakenError";
+}
 
 /**
  * The code that proves access to the server's machine when the first admin is added: the lines of the start show it. The
@@ -24,10 +36,11 @@ export interface SetupCode {
   /** The code; undefined when it is not needed. @throws {StoreUnavailableError} */
   current(): Promise<string | undefined>;
   /**
-   * Uses the code up, so that of two requests with the right code, at any nodes, one succeeds.
+   * Takes the code, so that of two requests with the right code, at any nodes, one succeeds. If the node dies before
+   * {@link discard}, the code is valid again after {@link REDEEM_MS}.
    * @returns undefined for a wrong or used code; otherwise a function that makes the code valid again, for an admin who
    * could not be added
-   * @throws {StoreUnavailableError}
+   * @throws {SetupCodeTakenError} @throws {StoreUnavailableError}
    */
   redeem(code: string): Promise<(() => Promise<void>) | undefined>;
   /** The next use needs another code. @throws {StoreUnavailableError} */
@@ -37,18 +50,24 @@ export interface SetupCode {
 interface SetupCodeOptions {
   documents: Pick<Documents, "get" | "put" | "delete">;
   accounts: Pick<Accounts, "list">;
+  /** The clock that all nodes share, milliseconds since 1970. */
+  now: () => number;
 }
 
-export function createSetupCode({ documents, accounts }: SetupCodeOptions): SetupCode {
+export function createSetupCode({ documents, accounts, now }: SetupCodeOptions): SetupCode {
   const isNeeded = () => accounts.list().every(({ permissions }) => !permissions.includes("admin"));
   const stored = async () => {
     const found = await documents.get(COLLECTION, KEY);
-    const code = documentSchema.safeParse(found?.value).data?.code;
-    return found === undefined || code === undefined ? undefined : { code, version: found.version };
+    const read = documentSchema.safeParse(found?.value).data;
+    return found === undefined || read === undefined ? undefined : { ...read, version: found.version };
   };
 
   async function current() {
-    if (!isNeeded()) return undefined;
+    if (!isNeeded()) {
+      // The node that added the admin may have died before it discarded the code.
+      await documents.delete(COLLECTION, KEY);
+      return undefined;
+    }
     const found = await stored();
     if (found !== undefined) return found;
     await documents.put(COLLECTION, KEY, { code: newCode() }, { ifVersion: null });
@@ -62,11 +81,15 @@ export function createSetupCode({ documents, accounts }: SetupCodeOptions): Setu
     },
     current: async () => (await current())?.code,
     async redeem(given) {
-      const found = await current();
+      const found = isNeeded() ? await stored() : undefined;
       if (found === undefined || !sameSecret(normalCode(given), normalCode(found.code))) return undefined;
-      const { code, version } = found;
-      if (!(await documents.delete(COLLECTION, KEY, { ifVersion: version }))) return undefined;
-      return async () => void (await documents.put(COLLECTION, KEY, { code }, { ifVersion: null }));
+      const { code, version, takenUntil = 0 } = found;
+      const taken = { code, takenUntil: now() + REDEEM_MS };
+      const ifVersion =
+        takenUntil > now() ? undefined : await documents.put(COLLECTION, KEY, taken, { ifVersion: version });
+      if (ifVersion === undefined)
+        throw new SetupCodeTakenError("Another request with this code adds the first admin now");
+      return async () => void (await documents.put(COLLECTION, KEY, { code }, { ifVersion }));
     },
     async discard() {
       await documents.delete(COLLECTION, KEY);

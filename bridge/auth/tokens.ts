@@ -9,8 +9,9 @@ export interface Tokens {
   /** The clock that issues and judges tokens, milliseconds since 1970. Nodes that share a Redis share this clock. */
   now(): number;
   /**
-   * Fetches the identity provider's key, if needed. Await the result before {@link verify}.
-   * @returns undefined when no key is needed
+   * Fetches what the verification needs: the identity provider's key, or an account that another node has just changed.
+   * Await the result before {@link verify}.
+   * @returns undefined when nothing is needed
    * @throws {ProviderUnavailableError}
    */
   prepare(token: string): Promise<void> | undefined;
@@ -179,6 +180,13 @@ export function createTokens({ secrets, provider, audience, now = Date.now }: To
   }
 
   return { now, prepare: (token) => provider?.prepare(token), verify, mint };
+}
+
+/** The user and the session that a token claims to be of. Nothing is verified. Undefined for a token without a session. */
+export function claimedSession(token: string): { userId: string; sessionId: string } | undefined {
+  if (token.length > MAX_TOKEN_LENGTH) return undefined;
+  const claims = z.object({ sub: z.string(), sid: z.string() }).safeParse(jsonwebtoken.decode(token)).data;
+  return claims === undefined ? undefined : { userId: claims.sub, sessionId: claims.sid };
 }
 
 function invalid({ issues: [issue] }: z.ZodError): InvalidTokenError {

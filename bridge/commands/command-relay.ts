@@ -16,7 +16,7 @@ import { dataOf } from "../journal/entry-body.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
 import { argsProblem, commandText, idOf, outcomeOf, tooFast, tooMany } from "./command-text.ts";
 import { COMMAND_DEFAULTS } from "./config.ts";
-import { type CommandUpdate, type Pending, PendingCommands } from "./pending-commands.ts";
+import { type CommandUpdate, callToo, type Pending, PendingCommands } from "./pending-commands.ts";
 import type { QueuedCommand, SharedCommandQueue, TakenCommand } from "./shared-command-queue.ts";
 
 export interface CommandRunner {
@@ -34,7 +34,7 @@ interface IssuedCommand extends CommandRequest {
   argsText?: string | undefined;
   /** The sender reads the outcome on the camera's replies topic. Default false. */
   isMqtt?: boolean;
-  /** Default: a new id. A command whose id is already waiting or in flight is a duplicate and is ignored. */
+  /** Default: a new id. A command whose id is already waiting or in flight is not sent again; both callers get its updates. */
   id?: string;
 }
 
@@ -254,7 +254,8 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         report({ onUpdate }, { command_id: id, camera, status, code, error });
 
       if (stopped) return refuse("failed", ReplyCode.internal, "the server is stopping");
-      if (given !== undefined && commands.find(camera, given) !== undefined) return;
+      const same = given === undefined ? undefined : commands.find(camera, given);
+      if (same !== undefined) return isMqtt ? undefined : callToo(same, onUpdate);
       if (issuedBy.add(from.who) > maxPerMinute) return refuse("failed", ReplyCode.rateLimited, tooFast(maxPerMinute));
       const problem = argsProblem(name, args);
       if (problem !== undefined) return refuse("rejected", ReplyCode.badRequest, problem);

@@ -34,6 +34,15 @@ export interface Pending {
   isFirst: boolean;
 }
 
+/** From now on, `onUpdate` is also called. */
+export function callToo(pending: Pending, onUpdate: Pending["onUpdate"]): void {
+  const { onUpdate: first } = pending;
+  pending.onUpdate = (update) => {
+    first(update);
+    onUpdate(update);
+  };
+}
+
 /** One command is in flight at a time, so that the camera runs the commands in the order in which they were issued. */
 interface CameraCommands {
   inFlight: Pending | undefined;

@@ -9,7 +9,7 @@ export const ERRORS = {
   "408 request_timeout": "The request was not complete in time",
   "409 user_exists": "There is an account with this id",
   "409 conflict":
-    "The id or the certificate name is already registered, there are too many of a kind, accounts use the camera group, or there is an admin already",
+    "The id or the certificate name is already registered, there are too many of a kind, accounts use the camera group, somebody else has just changed it, or there is an admin already",
   "409 limit": "There are too many accounts, revocations or camera records, or notes about the alerts of a camera",
   "409 device_offline": "The camera is not connected",
   "410 socket_io": "This server does not speak Socket.IO",

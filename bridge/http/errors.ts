@@ -8,6 +8,7 @@ import { TooManyHashesError } from "../auth/passwords.ts";
 import { ProviderUnavailableError } from "../auth/provider.ts";
 import { TooManyRevocationsError } from "../auth/revocations.ts";
 import { RefreshRefusedError } from "../auth/sessions.ts";
+import { SetupCodeTakenError } from "../auth/setup-code.ts";
 import { InvalidTokenError } from "../auth/tokens.ts";
 import { TooManyCameraRecordsError } from "../cameras/camera-records.ts";
 import { ArchiveUnavailableError } from "../journal/archive/archive.ts";
@@ -67,6 +68,7 @@ const NAMED = [
   [TooManyCameraRecordsError, 409, "limit"],
   [UnknownIntegrationError, 404, "not_found"],
   [IntegrationError, 409, "conflict"],
+  [SetupCodeTakenError, 409, "conflict"],
   [RefreshRefusedError, 401, "unauthorized"],
 ] as const;
 

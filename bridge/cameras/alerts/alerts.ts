@@ -12,7 +12,7 @@ import { startCheckpointedWatcher, type Watcher } from "../watcher.ts";
 import type { CheckpointedRules } from "../watcher-rules.ts";
 import { type CameraFacts, type Moment, noteCamera, restoreCamera, saveCamera, unknownCamera } from "./camera-facts.ts";
 import { type AlertThresholds, DEFAULT_ALERT_THRESHOLDS } from "./config.ts";
-import { isAlertNote, NoteEnds } from "./note-ends.ts";
+import { alertOf, isAlertNote, NoteEnds } from "./note-ends.ts";
 import { CAMERA_RULES, SERVICE_RULES, type Verdict } from "./rules.ts";
 import { noteService, restoreService, type ServiceFacts, saveService, unknownService } from "./service-facts.ts";
 
@@ -106,7 +106,7 @@ class AlertRules implements CheckpointedRules {
     if (topic === "other") return;
     // People write these, so they say nothing about the camera or the service.
     if (isAlertNote(topic)) {
-      this.#notes.apply(topic, entry);
+      this.#notes.apply(topic, entry, this.#raised.has(alertKey(alertOf(topic))));
       return;
     }
     if (isAlert(topic)) {

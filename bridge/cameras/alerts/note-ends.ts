@@ -45,9 +45,13 @@ export class NoteEnds {
       this.#end(entry.topic, { topic, position: entry.position });
   }
 
-  apply(topic: NoteTopic, entry: Entry): void {
-    if (entry.state === "set") this.#noteMute(topic, entry);
-    else if (entry.state === "clear") this.#mutes.delete(entry.topic);
+  /** @param isRaised whether the alert is raised at this entry */
+  apply(topic: NoteTopic, entry: Entry, isRaised: boolean): void {
+    if (entry.state === "set") {
+      this.#noteMute(topic, entry);
+      // Somebody acknowledged the alert while it was cleared, perhaps at another node.
+      if (topic.note === "acknowledgement" && !isRaised) this.#end(entry.topic, { topic, position: entry.position });
+    } else if (entry.state === "clear") this.#mutes.delete(entry.topic);
   }
 
   alertCleared(alert: AlertTopic, { position }: Entry): void {
@@ -103,7 +107,7 @@ export function isAlertNote(topic: Topic): topic is NoteTopic {
 }
 
 /** The alert that a note is about. */
-function alertOf(topic: NoteTopic): AlertTopic {
+export function alertOf(topic: NoteTopic): AlertTopic {
   const { name } = topic;
   return topic.kind === "camera-alert-note"
     ? { kind: "camera-alert", camera: topic.camera, name }

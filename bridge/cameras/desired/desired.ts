@@ -49,6 +49,8 @@ const CHECK_INTERVAL_MS = 1_000;
 const EXPIRES_IN = 60;
 /** The pause after a command without a known outcome, and after the last sign of a command under way, milliseconds. */
 const RETRY_MS = 75_000;
+/** The pause after a command that this server has not sent, milliseconds. */
+const NOT_SENT_RETRY_MS = 10_000;
 
 /** On one node of the cluster at a time: brings each camera to the state that people want it to have. */
 export function startDesiredStates(
@@ -96,6 +98,8 @@ class DesiredRules implements WatcherRules {
   readonly #differsSince = new Map<string, number>();
   /** Parts that are not sent before this time, by camera and name: a command is under way, or has failed. */
   readonly #waitUntil = new Map<string, number>();
+  /** The ids of the commands whose outcome will be known. */
+  readonly #running = new Set<string>();
   #isStopped = false;
 
   constructor(options: DesiredOptions, collection: CachedCollection<DesiredDocument>) {
@@ -120,6 +124,8 @@ class DesiredRules implements WatcherRules {
     const topic = this.#options.tree.parse(entry.topic);
     if (topic?.kind === "camera-link" && linkIn(entry)?.status === "online") {
       this.#settling.set(camera, Date.now() + (this.#options.settleMs ?? SETTLE_MS));
+      // What failed over the last connection is sent over this one.
+      for (const name of DESIRED_NAMES) this.#waitUntil.delete(`${camera} ${name}`);
     } else if (topic?.kind === "camera-state") {
       if (topic.name === PRESENCE_STATE && entry.state === "clear") this.#forget(camera);
       else if (topic.name === PRESENCE_STATE || isDesiredName(topic.name)) this.#review(camera);
@@ -178,10 +184,11 @@ class DesiredRules implements WatcherRules {
 
   #send(camera: string, name: DesiredName, part: DesiredPart, session: string | undefined): void {
     const key = `${camera} ${name}`;
-    if (this.#settling.has(camera) || this.#waitUntil.has(key)) return;
-    this.#waitUntil.set(key, Date.now() + RETRY_MS);
     const { version, at, attempt, by, value } = part;
     const id = `${DESIRED_COMMAND}${name}.${version}.${at.toString(36)}.${attempt}`;
+    if (this.#settling.has(camera) || this.#waitUntil.has(key) || this.#running.has(id)) return;
+    this.#waitUntil.set(key, Date.now() + RETRY_MS);
+    this.#running.add(id);
     const args = Object.fromEntries(Object.entries(value));
     const request = {
       camera,
@@ -193,8 +200,10 @@ class DesiredRules implements WatcherRules {
     };
     this.#options.run(request, (update) => {
       if (!FINAL_COMMAND_STATUSES.has(update.status) || this.#isStopped) return;
+      this.#running.delete(id);
       const outcome = outcomeOf(update, session);
-      this.#waitUntil.set(key, outcome === undefined ? Date.now() + RETRY_MS : 0);
+      const pauseMs = NOT_SENT.has(update.code) ? NOT_SENT_RETRY_MS : RETRY_MS;
+      this.#waitUntil.set(key, outcome === undefined ? Date.now() + pauseMs : 0);
       if (outcome !== undefined) this.#note(camera, name, part, { ...outcome, attempt: attempt + 1 });
     });
   }
@@ -262,6 +271,11 @@ class DesiredRules implements WatcherRules {
 function isDesiredName(name: string): name is DesiredName {
   return name === "schedule" || name === "settings";
 }
+
+/** The reasons for which a command does not leave the server. */
+const NOT_SENT: ReadonlySet<ReplyCode | undefined> = new Set([
+  ...[ReplyCode.deviceOffline, ReplyCode.storeUnavailable, ReplyCode.limit, ReplyCode.rateLimited, ReplyCode.internal],
+]);
 
 /** Undefined while the outcome is unknown: the same command may be sent again. */
 function outcomeOf({ status, error, code }: CommandUpdate, session: string | undefined) {

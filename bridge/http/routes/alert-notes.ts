@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { cameraChannel, JOBS } from "../../../contract/channels.ts";
@@ -20,6 +21,8 @@ import type { Services } from "../services.ts";
 
 /** The longest mute, minutes: 30 days. A mute that nobody remembers would hide an alert for ever. */
 export const MAX_MUTE_MINUTES = 43_200;
+/** How long a request waits for the acknowledgement that somebody else has just written at another node, milliseconds. */
+const OTHERS_NOTE_MS = 2_000;
 /** The most acknowledgements and mutes of one camera or service: each is a retained message. */
 export const MAX_ALERT_NOTES = 200;
 
@@ -139,9 +142,31 @@ export function alertNoteRoutes(server: FastifyInstance, services: Services): vo
       ...(until === undefined ? {} : { until: timeOf(until) }),
       ...(camera === undefined ? {} : { camera }),
     };
-    await publish({ topic, event: EVENTS[action], data, retain: true, sender: who });
+    const event = { topic, event: EVENTS[action], data, retain: true };
+    if (action === "acknowledge") {
+      // Of two people at two nodes, the first one has acknowledged the alert, so both events have the same id and sender.
+      const id = `acknowledged.${journal.epoch}.${raised?.position}`;
+      const { position } = await publish({ ...event, id });
+      if (position === undefined) return await othersNote(topic);
+    } else await publish({ ...event, sender: who });
     audit.record({ action: `alert.${action}`, who, address, target: `${owner} ${alert.name}`, outcome: "done" });
     return data;
+  }
+
+  /** @throws {RequestError} 404 the alert was cleared meanwhile, and its acknowledgement with it */
+  async function othersNote(topic: NoteTopic): Promise<AlertNoteData> {
+    const name = tree.build(topic);
+    if (noteAt(topic) === undefined) {
+      const read = new AbortController();
+      const unfollow = journal.follow((entries) => {
+        if (entries.some((entry) => entry.topic === name)) read.abort();
+      });
+      await setTimeout(OTHERS_NOTE_MS, undefined, { signal: read.signal, ref: false }).catch(() => undefined);
+      unfollow();
+    }
+    const note = noteAt(topic);
+    if (note === undefined) throw notFound("The alert is not raised");
+    return note;
   }
 
   function countNotes(alert: AlertTopic): number {

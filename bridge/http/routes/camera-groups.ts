@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { groupCamerasSchema, groupNameSchema } from "../../../contract/camera-records.ts";
 import { idSchema } from "../../../contract/ids.ts";
-import type { CameraGroup } from "../../auth/camera-groups.ts";
+import { type CameraGroup, versionOf } from "../../auth/camera-groups.ts";
 import { auditedAdmin, demand } from "../callers.ts";
 import { badRequest, RequestError } from "../errors.ts";
 import { readBody, readPath } from "../request-body.ts";
@@ -12,8 +12,19 @@ import { READS_SOME_CAMERA, readsSomeCamera } from "./cameras.ts";
 
 const paramsSchema = z.object({ id: idSchema });
 const newSchema = z.strictObject({ id: idSchema, name: groupNameSchema, cameras: groupCamerasSchema.default([]) });
-const changeSchema = z.strictObject({ name: groupNameSchema.optional(), cameras: groupCamerasSchema.optional() });
-const groupSchema = z.object({ id: idSchema, name: z.string(), cameras: z.array(idSchema) });
+const changeSchema = z.strictObject({
+  name: groupNameSchema.optional(),
+  cameras: groupCamerasSchema.optional(),
+  version: z
+    .string()
+    .max(64)
+    .optional()
+    .describe("Of the group that was read. Another version now: 409. Absent: the change replaces any version"),
+});
+const groupSchema = z.object({
+  ...{ id: idSchema, name: z.string(), cameras: z.array(idSchema) },
+  version: z.string().optional().describe("Another one after each change. Only for admins"),
+});
 
 const group = "Camera groups";
 const LIST: RouteDescription = {
@@ -33,7 +44,7 @@ const CREATE: RouteDescription = {
 const CHANGE: RouteDescription = {
   ...{ group, summary: "Changes a group of cameras", permissions: ["admin"], path: paramsSchema, body: changeSchema },
   responses: { 200: { is: "The changed group", json: groupSchema } },
-  errors: ["404 not_found"],
+  errors: ["404 not_found", "409 conflict"],
 };
 const REMOVE: RouteDescription = {
   ...{ group, summary: "Removes a group of cameras", permissions: ["admin"], path: paramsSchema },
@@ -49,16 +60,22 @@ export function cameraGroupRoutes(server: FastifyInstance, services: OperatorSer
   server.get("/camera-groups", described(LIST), async (request) => {
     const { grants } = callers.of(request);
     demand(readsSomeCamera(grants), READS_SOME_CAMERA.join(", "));
-    const groups = cameraGroups.list().map((one) => ({ ...one, cameras: one.cameras.filter(grants.seesCamera) }));
+    const groups = cameraGroups.list().map((one) => {
+      // The version is a hash of all cameras, from which others could guess the cameras that they may not see.
+      const shown = grants.admin ? versioned(one) : one;
+      return { ...shown, cameras: one.cameras.filter(grants.seesCamera) };
+    });
     // The name of a group of others may say something about their cameras.
     return { groups: grants.onlyCameras === undefined ? groups : groups.filter(({ cameras }) => cameras.length > 0) };
   });
 
   server.post("/camera-groups", described(CREATE), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
-    const made = await cameraGroups.add(readBody(newSchema, request.body));
+    const asked = readBody(newSchema, request.body);
+    await checkUnused(asked.id);
+    const made = await cameraGroups.add(asked);
     record("camera-group.create", `camera-group:${made.id}`, camerasText(made));
-    return reply.code(201).send(made);
+    return reply.code(201).send(versioned(made));
   });
 
   server.put("/camera-groups/:id", described(CHANGE), async (request) => {
@@ -69,30 +86,33 @@ export function cameraGroupRoutes(server: FastifyInstance, services: OperatorSer
       throw badRequest("The body must name `name` or `cameras`");
     const changed = await cameraGroups.update(id, change);
     record("camera-group.update", `camera-group:${id}`, camerasText(changed));
-    return changed;
+    return versioned(changed);
   });
 
   server.delete("/camera-groups/:id", described(REMOVE), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
     const { id } = readPath(paramsSchema, request);
-    const limited = accounts
-      .list()
-      .flatMap(({ userId, cameraGroups = [] }) => (cameraGroups.includes(id) ? userId : []));
-    // Otherwise a later group with the same id would let these users see its cameras.
-    if (limited.length > 0)
-      throw new RequestError(
-        409,
-        "conflict",
-        `Accounts are limited to this group: ${limited.join(", ")}. Change them first`,
-        {
-          users: limited,
-        },
-      );
+    await checkUnused(id);
     await cameraGroups.remove(id);
     record("camera-group.remove", `camera-group:${id}`);
     return reply.code(204).send();
   });
+
+  /**
+   * A new group must not let the users see its cameras who were limited to an earlier group with its id: another node may
+   * have limited a user to the group while this node removed it.
+   * @throws {RequestError} 409 accounts are limited to the group @throws {StoreUnavailableError}
+   */
+  async function checkUnused(id: string): Promise<void> {
+    await accounts.refresh();
+    const users = accounts.list().flatMap(({ userId, cameraGroups = [] }) => (cameraGroups.includes(id) ? userId : []));
+    if (users.length === 0) return;
+    const message = `Accounts are limited to the group ${JSON.stringify(id)}: ${users.join(", ")}. Change them first`;
+    throw new RequestError(409, "conflict", message, { users });
+  }
 }
+
+const versioned = (group: CameraGroup) => ({ ...group, version: versionOf(group) });
 
 /** For the audit log: who sees which camera depends on the groups. */
 const camerasText = ({ cameras }: CameraGroup) => `cameras ${cameras.join(" ")}`;

@@ -80,12 +80,17 @@ export function setupRoutes(server: FastifyInstance, services: Services): void {
     const address = addressOf(request.raw);
     const entry = { action: "user.create", who: "setup", address, target: `user:${userId}` } as const;
     try {
-      if (!setupCode.isNeeded) throw new RequestError(409, "conflict", "There is an admin already: log in");
+      if (!setupCode.isNeeded) throw adminExists();
       // Guesses of strangers elsewhere must not lock out the operator, so each network is counted by itself.
       const network = networkOf(address);
       const attempt = { userId: `setup ${network}`, address: network };
       const giveBack = await guard.attempt(attempt, () => redeem(code));
-      if (giveBack === undefined) throw unauthorized("Wrong set-up code: the start of the server shows it in its log");
+      if (giveBack === undefined) {
+        // Another node may have added the admin a moment ago.
+        await accounts.refresh();
+        if (!setupCode.isNeeded) throw adminExists();
+        throw unauthorized("Wrong set-up code: the start of the server shows it in its log");
+      }
       const account = await addAdmin(userId, password, giveBack);
       await setupCode.discard();
       audit.record({ ...entry, outcome: "role admin" });
@@ -99,3 +104,5 @@ export function setupRoutes(server: FastifyInstance, services: Services): void {
     }
   });
 }
+
+const adminExists = () => new RequestError(409, "conflict", "There is an admin already: log in");

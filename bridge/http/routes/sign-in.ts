@@ -146,7 +146,9 @@ export function signInRoutes(server: FastifyInstance, services: Services): void 
   });
 
   /** Undefined if the user was removed or disabled since the sign-in, or the user's tokens were revoked. */
-  function currentAccount({ userId, generation, issuedAt }: Handover): Account | undefined {
+  async function currentAccount({ userId, generation, issuedAt }: Handover): Promise<Account | undefined> {
+    // Another node may have served the callback, and made the account a moment ago.
+    if (accounts.get(userId)?.generation !== generation) await accounts.refresh(userId);
     const account = accounts.get(userId);
     const isRevoked = revocations.covers({ userId, tokenId: undefined, sessionId: undefined, issuedAt });
     return account?.enabled === true && account.generation === generation && !isRevoked ? account : undefined;
@@ -158,7 +160,7 @@ export function signInRoutes(server: FastifyInstance, services: Services): void 
     reply.header("cache-control", "no-store");
     reply.header("set-cookie", cookieText(HANDOVER_COOKIE, "", { ...cookie, maxAgeSeconds: 0, sameSite: "Strict" }));
     const handover = handovers.open(cookieOf(request, HANDOVER_COOKIE) ?? "");
-    const account = handover === undefined ? undefined : currentAccount(handover);
+    const account = handover === undefined ? undefined : await currentAccount(handover);
     if (account === undefined)
       throw unauthorized("This browser did not sign in with the identity provider in the last minute: sign in again");
     const address = addressOf(request.raw);

@@ -84,7 +84,8 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     const { user_id: userId, password, camera_groups, ...asked } = readBody(newSchema, request.body);
     const powers = powersOf(asked, channels);
     if (powers === undefined) throw badRequest("`role` or `permissions` is missing: what the user may do");
-    checkLimit(camera_groups, powers, cameraGroups);
+    checkLimit(camera_groups, powers);
+    await checkGroups(camera_groups, cameraGroups);
     if (integrations.get(userId) !== undefined)
       throw badRequest(`There is an integration ${JSON.stringify(userId)}: choose another user id`);
     const account = await accounts.create({ userId, password, powers, cameraGroups: camera_groups });
@@ -99,11 +100,11 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     const powers = powersOf(asked, channels);
     if ([password, enabled, powers, camera_groups].every((given) => given === undefined))
       throw badRequest("The body must name `password`, `role`, `permissions`, `camera_groups` or `enabled`");
-    const before = accounts.get(userId);
-    if (before === undefined) throw unknown(userId);
+    const before = await known(userId);
     if (isProvided(userId) && (password ?? powers) !== undefined) throw badRequest(IS_PROVIDED);
     const groupsAfter = camera_groups === undefined ? before.cameraGroups : (camera_groups ?? undefined);
-    checkLimit(groupsAfter, powers ?? { role: before.role, permissions: before.granted }, cameraGroups);
+    checkLimit(groupsAfter, powers ?? { role: before.role, permissions: before.granted });
+    await checkGroups(camera_groups ?? undefined, cameraGroups);
     if (password !== undefined || enabled === false) await endTokens(userId);
     const account = await accounts.update(userId, { password, enabled, powers, cameraGroups: camera_groups });
     const changes = [
@@ -118,12 +119,20 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
   server.delete("/users/:id", described(REMOVE, limited), async (request, reply) => {
     const { record } = auditedAdmin(services, request);
     const { id: userId } = readPath(paramsSchema, request);
-    if (accounts.get(userId) === undefined) throw unknown(userId);
+    await known(userId);
     await endTokens(userId);
     await accounts.remove(userId);
     record("user.remove", `user:${userId}`);
     return reply.code(204).send();
   });
+
+  /** Another node may have made the account a moment ago. @throws {RequestError} 404 @throws {StoreUnavailableError} */
+  async function known(userId: string): Promise<Account> {
+    if (accounts.get(userId) === undefined) await accounts.refresh(userId);
+    const account = accounts.get(userId);
+    if (account === undefined) throw unknown(userId);
+    return account;
+  }
 
   /** Revokes the user's tokens. Called before the account is changed, so that a failed revocation can be retried. */
   async function endTokens(userId: string): Promise<void> {
@@ -146,15 +155,23 @@ export function powersOf({ role, permissions }: AskedPowers, channels: CustomCha
   return { permissions };
 }
 
-/** @throws {RequestError} 400 there is no such group, or an admin is limited: an admin could remove the limit */
+/**
+ * Another node may have made a group a moment ago.
+ * @throws {RequestError} 400 there is no such group @throws {StoreUnavailableError}
+ */
+async function checkGroups(ids: readonly string[] = [], groups: Pick<CameraGroups, "get" | "refresh">): Promise<void> {
+  const findUnknown = () => ids.find((id) => groups.get(id) === undefined);
+  if (findUnknown() !== undefined) await groups.refresh();
+  const unknownId = findUnknown();
+  if (unknownId !== undefined) throw badRequest(`There is no camera group ${JSON.stringify(unknownId)}`);
+}
+
+/** @throws {RequestError} 400 an admin is limited: an admin could remove the limit */
 function checkLimit(
   ids: readonly string[] | undefined,
   { role, permissions }: { role?: Account["role"]; permissions?: readonly string[] },
-  groups: Pick<CameraGroups, "get">,
 ): void {
   if (ids === undefined) return;
-  const unknownId = ids.find((id) => groups.get(id) === undefined);
-  if (unknownId !== undefined) throw badRequest(`There is no camera group ${JSON.stringify(unknownId)}`);
   if (role === "admin" || (role === undefined && permissions?.includes("admin")))
     throw badRequest("`camera_groups` cannot limit an admin: choose the role viewer, or permissions without admin");
 }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { MAX_ALERT_NOTES, MAX_MUTE_MINUTES } from "../../../bridge/http/routes/alert-notes.ts";
+import { topicTree } from "../../../contract/topics.ts";
 import { auditText } from "../../support/audit.ts";
 import { makeDataPath, removeDataPath } from "../../support/skylapse.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
@@ -52,6 +53,19 @@ describe("POST /cameras/{id}/alerts/{name}/acknowledge", () => {
     later.send({ type: "subscribe", channel: "dashboard" });
     expect(await later.next("dashboard_event", isAcknowledged)).toMatchObject({ snapshot: true, data: body });
     expect(auditText(dataPath)).toContain(`"action":"alert.acknowledge","who":"user:alice"`);
+  });
+
+  it("ends an acknowledgement that was written while another node cleared the alert", async () => {
+    await clear();
+    const topic = { kind: "camera-alert-note", camera, name: "disk", note: "acknowledgement" } as const;
+    const name = topicTree().build(topic);
+    const event = { alert: "disk", by: "user:alice", at: new Date().toISOString() };
+    await bridge.journal.append({
+      ...{ topic: name, channels: [`camera:${camera}`], camera, state: "set", publish: undefined },
+      body: `"event":"alert.acknowledged","data":${JSON.stringify(event)},"timestamp":"${event.at}","topic":"${name}"`,
+      origin: { sender: "backend", id: `late-${camera}`, session: undefined, seq: undefined },
+    });
+    await expect.poll(() => notes()).not.toHaveProperty("disk");
   });
 
   it("keeps the first acknowledgement, until the alert is cleared", async () => {

@@ -29,7 +29,10 @@ afterEach(async () => {
 
 const call = (method: string, path: string, body?: object, token = OPERATOR_KEY) =>
   bridge.call(path, { method, token, ...(body === undefined ? {} : { body }) });
-const groups = async (token?: string) => (await call("GET", "/camera-groups", undefined, token)).body.groups;
+const listed = async (token?: string) => (await call("GET", "/camera-groups", undefined, token)).body.groups;
+/** Without their versions. */
+const groups = async (token?: string) =>
+  (await listed(token)).map(({ version: _, ...group }: { version?: string }) => group);
 const createUser = (more: object) => call("POST", "/users", { user_id: "alice", password: PASSWORD, ...more });
 const changeUser = (body: object) => call("PUT", "/users/alice", body);
 const login = async () =>
@@ -42,7 +45,7 @@ describe("/camera-groups", () => {
   it("makes, changes and removes a group, and audits each change", async () => {
     expect(await groups()).toEqual([ALPS]);
     const changed = await call("PUT", "/camera-groups/alps", { name: "High Alps" });
-    expect([changed.status, changed.body]).toEqual([200, { ...ALPS, name: "High Alps" }]);
+    expect([changed.status, changed.body]).toMatchObject([200, { ...ALPS, name: "High Alps" }]);
     expect((await call("PUT", "/camera-groups/alps", { cameras: ["south", "south"] })).body.cameras).toEqual(["south"]);
     expect((await call("DELETE", "/camera-groups/alps")).status).toBe(204);
     expect(await groups()).toEqual([]);
@@ -60,6 +63,21 @@ describe("/camera-groups", () => {
     await bridge.stop();
     bridge = await startTestBridge({ dataPath });
     expect(await groups()).toEqual([ALPS]);
+  });
+
+  it("refuses a change of a version that somebody else has replaced", async () => {
+    const [{ version }] = await listed();
+    const first = await call("PUT", "/camera-groups/alps", { version, cameras: ["north"] });
+    expect(first.body.version).not.toBe(version);
+    const late = await call("PUT", "/camera-groups/alps", { version, cameras: ["south"] });
+    expect([late.status, late.body.error.code]).toEqual([409, "conflict"]);
+    expect(await listed()).toEqual([first.body]);
+    expect((await call("PUT", "/camera-groups/alps", { version: first.body.version, name: "Peaks" })).status).toBe(200);
+    expect((await call("PUT", "/camera-groups/alps", { cameras: [] })).status).toBe(200);
+  });
+
+  it("shows the version to admins only: others could guess hidden cameras from it", async () => {
+    expect(await listed(bridge.mint("dashboard:read"))).toEqual([ALPS]);
   });
 
   it("shows a narrowed reader only its cameras, and no group without them", async () => {
@@ -105,6 +123,17 @@ describe("/camera-groups", () => {
     await changeUser({ camera_groups: null });
     expect((await call("DELETE", "/camera-groups/alps")).status).toBe(204);
   });
+});
+
+it("makes no group with the id of an earlier group that accounts are still limited to", async () => {
+  await createUser({ role: "viewer", camera_groups: ["alps"] });
+  // As if another node had removed the group at the same time.
+  await bridge.authority.cameraGroups.remove("alps");
+  const answer = await call("POST", "/camera-groups", ALPS);
+  expect([answer.status, answer.body.error.message]).toEqual([409, expect.stringContaining("alice")]);
+  expect((await changeUser({ enabled: false })).status).toBe(200);
+  expect((await changeUser({ camera_groups: null })).status).toBe(200);
+  expect((await call("POST", "/camera-groups", ALPS)).status).toBe(201);
 });
 
 describe("an account that is limited to a group", () => {

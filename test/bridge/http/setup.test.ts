@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, onTestFinished } from "vitest";
+import { createSetupCode, SetupCodeTakenError } from "../../../bridge/auth/setup-code.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge, type TestBridgeOptions } from "../support/test-bridge.ts";
 
 const ADMIN = { user_id: "ada", password: "correct horse battery" };
@@ -66,8 +67,27 @@ describe("POST /setup/admin", () => {
     const bridge = await start();
     const code = await codeOf(bridge);
     const both = await Promise.all(["ada", "eve"].map((user_id) => addAdmin(bridge, code, { ...ADMIN, user_id })));
-    expect(both.map(({ status }) => status).sort()).toEqual([201, 401]);
+    expect(both.map(({ status }) => status).sort()).toEqual([201, 409]);
     expect(bridge.authority.accounts.list()).toHaveLength(1);
+  });
+
+  it("accepts the code again a while after a node died while it added the admin, and not after that admin", async () => {
+    const bridge = await start();
+    const { documents } = bridge.cluster;
+    let now = Date.now();
+    const setupCode = createSetupCode({ documents, accounts: bridge.authority.accounts, now: () => now });
+    const code = (await setupCode.current()) ?? "";
+    expect(await setupCode.redeem(code)).toBeDefined();
+    await expect(setupCode.redeem(code)).rejects.toThrow(SetupCodeTakenError);
+    expect((await addAdmin(bridge, code)).body.error).toMatchObject({ code: "conflict" });
+    now += 31_000;
+    expect(await setupCode.redeem(code)).toBeDefined();
+    // The node dies after it has added the admin, and before it discards the code.
+    await bridge.authority.accounts.create({ userId: "ada", password: ADMIN.password, powers: { role: "admin" } });
+    expect(await setupCode.current()).toBeUndefined();
+    await bridge.authority.accounts.remove("ada");
+    now += 31_000;
+    expect(await setupCode.redeem(code)).toBeUndefined();
   });
 
   it("accepts the code again when the user id was in use", async () => {

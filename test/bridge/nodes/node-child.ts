@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { openRedis } from "../../../platform/redis/connections.ts";
 import { startTestBridge, type TestBridgeOptions } from "../support/test-bridge.ts";
 
-export interface NodeOptions extends Pick<TestBridgeOptions, "env"> {
+export interface NodeOptions extends Pick<TestBridgeOptions, "env" | "simulated"> {
   url: string;
   prefix: string;
   cluster: { heartbeatMs: number; deadAfterMs: number; leaseMs: number };
@@ -16,29 +16,43 @@ export interface Said {
   retain: boolean;
 }
 
+/** An MQTT client connects to this node. */
+export interface ClientConnected {
+  connected: string;
+}
+
 export type NodeMessage =
-  | { kind: "ready"; port: number; token: string }
+  | { kind: "ready"; port: number; token: string; setupCode: string | undefined }
   | { kind: "said" }
-  | { kind: "logged"; message: string }
+  | { kind: "logged"; message: string; task: string | undefined }
   /** Published to MQTT clients by this node. */
-  | { kind: "published"; topic: string; id: string };
+  | { kind: "published"; topic: string; id: string; text: string };
 
 // A node that tests can suspend and kill.
-const { url, prefix, cluster, connected, env = {} }: NodeOptions = JSON.parse(process.argv.at(-1) ?? "{}");
+const { url, prefix, cluster, connected, ...options }: NodeOptions = JSON.parse(process.argv.at(-1) ?? "{}");
 const say = (message: NodeMessage) => process.send?.(message);
 const bridge = await startTestBridge({
-  env,
+  ...options,
   redis: { access: openRedis({ url, prefix, logger: pino({ level: "silent" }) }), cluster },
-  log: ({ msg }) => void say({ kind: "logged", message: String(msg) }),
+  log: ({ msg, task }) =>
+    void say({ kind: "logged", message: String(msg), task: typeof task === "string" ? task : undefined }),
 });
 for (const identity of connected) bridge.link.connections.add(identity);
 const { publish } = bridge.link;
 bridge.link.publish = async (publication) => {
-  say({ kind: "published", topic: publication.topic, id: JSON.parse(String(publication.payload)).id });
+  const text = String(publication.payload);
+  // An empty publication clears a retained topic.
+  say({ kind: "published", topic: publication.topic, id: text === "" ? "" : JSON.parse(text).id, text });
   await publish(publication);
 };
-process.on("message", ({ topic, payload, retain }: Said) => {
+process.on("message", (message: Said | ClientConnected) => {
+  if ("connected" in message) {
+    bridge.link.connections.add(message.connected);
+    return;
+  }
+  const { topic, payload, retain } = message;
   void bridge.say(topic, payload, retain).then(() => say({ kind: "said" }));
 });
 process.once("disconnect", () => process.exit());
-say({ kind: "ready", port: bridge.port, token: bridge.mint("camera:control", "dashboard:read") });
+const token = bridge.mint("camera:control", "dashboard:read");
+say({ kind: "ready", port: bridge.port, token, setupCode: await bridge.authority.setupCode.current() });

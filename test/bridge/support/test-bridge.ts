@@ -201,7 +201,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
 }
 
 /** Uses node:http, because tests set Host, Origin and other headers that fetch forbids. */
-async function call(
+export async function call(
   port: number,
   path: string,
   { method = "GET", body, token, headers = {} }: CallOptions = {},

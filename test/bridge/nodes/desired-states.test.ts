@@ -1,0 +1,138 @@
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { LONG, TIMEOUT_MS } from "../../support/long-form.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { type NodeProcess, startNode, startTwoNodes, untilAccepted } from "./two-nodes.ts";
+
+const KILLS = LONG ? 20 : 1;
+const TASK = "desired-states";
+
+let redis: RedisServer;
+let prefixes = 0;
+beforeAll(async () => {
+  redis = await startRedis();
+});
+afterAll(() => redis.remove());
+
+const scheduleOf = (interval_s: number) => ({
+  entries: [{ kind: "clock", start: "06:00", end: "09:00", interval_s }],
+});
+
+/** A camera that remembers the commands that it has carried out. It reports nothing, so only its replies confirm. */
+class Camera {
+  /** By command id: how often it arrived, and the schedule. */
+  readonly received = new Map<string, { times: number; schedule: unknown }>();
+  readonly #seen = new Map<NodeProcess, number>();
+
+  /** Carries out what the nodes have published since the last call, and replies at the first node. */
+  async serve(nodes: readonly NodeProcess[], isAnswering = true): Promise<void> {
+    for (const node of nodes) {
+      const all = node.commands();
+      const fresh = all.slice(this.#seen.get(node) ?? 0);
+      this.#seen.set(node, all.length);
+      for (const { id, text } of fresh) {
+        const times = (this.received.get(id)?.times ?? 0) + 1;
+        this.received.set(id, { times, schedule: JSON.parse(text).args });
+        if (!isAnswering) continue;
+        await nodes[0]?.say("cameras/north/replies/schedule.set", { command_id: id, status: "succeeded" });
+      }
+    }
+  }
+}
+
+async function arrive(node: NodeProcess): Promise<void> {
+  await node.say("cameras/north/link", { status: "online", session: "s1" }, true);
+  await vi.waitUntil(async () => (await node.call("GET", "/cameras/north")).body?.presence?.status === "online");
+}
+
+const shownAt = async (node: NodeProcess) =>
+  (await node.call("GET", "/cameras/north")).body.states?.desired?.data.schedule;
+
+/** The camera answers until the node shows the version as applied. @returns the milliseconds that this took */
+async function untilApplied(nodes: readonly NodeProcess[], camera: Camera, version: number): Promise<number> {
+  const began = performance.now();
+  const [node] = nodes;
+  if (node === undefined) throw new Error("no node");
+  await vi.waitUntil(
+    async () => {
+      await camera.serve(nodes);
+      const shown = await shownAt(node);
+      return shown?.version === version && shown.status === "applied";
+    },
+    { timeout: 300_000, interval: 50 },
+  );
+  return performance.now() - began;
+}
+
+it("a schedule under way when its node is killed is finished by the other node, with the same command", {
+  timeout: TIMEOUT_MS,
+}, async () => {
+  const given = {
+    ...{ redisUrl: redis.url, prefix: `desired-${prefixes++}`, connected: ["device:north"] },
+    env: { PRESENCE_GRACE_MS: "60000" },
+  };
+  let [holder, other] = await startTwoNodes(given);
+  await arrive(holder);
+  const camera = new Camera();
+  let slowestMs = 0;
+  for (let run = 1; run <= KILLS; run++) {
+    const wanted = scheduleOf(60 + run);
+    const { body } = await other.call("PUT", "/cameras/north/schedule", wanted);
+    expect(body.version).toBe(run);
+    // The camera gets the command, and the node dies before the answer.
+    await vi.waitUntil(() => holder.commands().some(({ text }) => text.includes(`"interval_s":${60 + run}`)));
+    await camera.serve([holder], false);
+    await holder.kill();
+    slowestMs = Math.max(slowestMs, await untilApplied([other], camera, run));
+    const ofRun = [...camera.received.values()].filter(
+      ({ schedule }) => JSON.stringify(schedule) === JSON.stringify(wanted),
+    );
+    // One command, which arrived at least twice: the camera answers the repetition from its memory.
+    expect(ofRun).toHaveLength(1);
+    expect(ofRun[0]?.times).toBeGreaterThan(1);
+    if (run === KILLS) break;
+    holder = other;
+    await holder.runs(TASK);
+    other = await startNode(given);
+  }
+  expect(camera.received.size).toBe(KILLS);
+  if (LONG) console.info("kill -9 of the node that sends a schedule", { kills: KILLS, slowestMs });
+});
+
+it("a schedule that was wished while the camera was cut off is sent when the camera is back", async () => {
+  const nodes = await startTwoNodes({
+    ...{ redisUrl: redis.url, prefix: `desired-${prefixes++}` },
+    env: { PRESENCE_GRACE_MS: "60000" },
+  });
+  const [holder, other] = nodes;
+  // The link of the camera has just failed: the camera is still called online, and is not connected.
+  await arrive(holder);
+  expect((await other.call("PUT", "/cameras/north/schedule", scheduleOf(60))).body.version).toBe(1);
+  const refusals = async () => {
+    const { lines } = (await holder.call("GET", "/audit?log=traffic")).body;
+    return lines.filter(({ outcome }: { outcome: string }) => outcome === "failed").length;
+  };
+  await vi.waitUntil(async () => (await refusals()) > 0);
+  for (const node of nodes) node.connectClient("device:north");
+  await other.say("cameras/north/link", { status: "online", session: "s2" }, true);
+  await untilApplied([other, holder], new Camera(), 1);
+  expect(await refusals()).toBeLessThan(3);
+});
+
+it("a schedule under way when Redis is killed ends as applied", { timeout: TIMEOUT_MS }, async () => {
+  const nodes = await startTwoNodes({
+    ...{ redisUrl: redis.url, prefix: `desired-${prefixes++}`, connected: ["device:north"] },
+    env: { PRESENCE_GRACE_MS: "60000" },
+  });
+  const [holder, other] = nodes;
+  await arrive(holder);
+  const camera = new Camera();
+  let slowestMs = 0;
+  for (let run = 1; run <= KILLS; run++) {
+    const { body } = await untilAccepted(() => other.call("PUT", "/cameras/north/schedule", scheduleOf(60 + run)));
+    expect(body.version).toBe(run);
+    await redis.stop("SIGKILL");
+    await redis.start();
+    slowestMs = Math.max(slowestMs, await untilApplied([other, holder], camera, run));
+  }
+  if (LONG) console.info("kill -9 of Redis while a schedule is under way", { kills: KILLS, slowestMs });
+});
