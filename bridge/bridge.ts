@@ -22,6 +22,7 @@ import type { Publish } from "./broker-link/publish.ts";
 import { openCameraRecords } from "./cameras/camera-records.ts";
 import { startDesiredStates } from "./cameras/desired/desired.ts";
 import { desiredStates } from "./cameras/desired/desired-store.ts";
+import { seenCameras } from "./cameras/seen-cameras.ts";
 import { startWatchers } from "./cameras/watchers.ts";
 import { type ServerClock, SYSTEM_CLOCK } from "./clock/server-clock.ts";
 import type { Cluster } from "./cluster/cluster.ts";
@@ -33,6 +34,7 @@ import { startHttpServer } from "./http/server.ts";
 import { type BridgeIngest, channelNotices } from "./ingest.ts";
 import { type ArchiveStatus, startArchive } from "./journal/archive/archive.ts";
 import type { Journal } from "./journal/journal.ts";
+import { followLatestPreviews } from "./latest-previews.ts";
 import type { Previews } from "./previews/previews.ts";
 import { startAcceptedCounter } from "./stats/accepted-counter.ts";
 import { lastBackupAt } from "./stats/last-backup.ts";
@@ -174,11 +176,18 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         logger: partLogger("desired-states"),
       }),
     );
+    const latestPreviews = parts.add(
+      await followLatestPreviews({
+        ...{ journal, previews, tree, channels, logger: partLogger("previews") },
+        seenCameras: () => seenCameras(journal),
+      }),
+    );
     const sockets = parts.add(
       startSockets({
         config: { ...config.sockets, origins, addressOf: addresses.of, isTrustedProxy },
         ...{ journal, tokens: authority, grantsOf: grants, channels, audit, register: cluster.connections, commands },
         review: (identity) => authority.review(identity),
+        latest: (channel) => latestPreviews.of(channel),
         onDelivered: (seconds) => latencies.journalToSocket.observe(seconds),
         store: { shared: cluster.shared, unavailableReason: storeUnavailableReason },
         logger: partLogger("sockets"),

@@ -5,13 +5,15 @@ import { Backfill } from "./backfill.ts";
 import { FanOut, type FanOutOptions } from "./fan-out.ts";
 import type { FlushLog, LiveDelivery } from "./flush-log.ts";
 import type { FrameSink } from "./frame-sink.ts";
-import { PageCache } from "./page-cache.ts";
+import { type LatestEvents, PageCache } from "./page-cache.ts";
 import { Subscriber, type SubscriberContext } from "./subscriber.ts";
 
 export interface DeliveryOptions extends FanOutOptions {
   journal: Journal;
   /** Whether subscribers wait for an unavailable store. If not, they are disconnected. */
   waitsForStore: boolean;
+  /** Default: none. */
+  latest?: LatestEvents | undefined;
 }
 
 /** Delivers the journal to subscribers: live to subscribers at its head, by backfill to the others. */
@@ -29,7 +31,7 @@ export class Delivery {
     const { journal, waitsForStore, logger } = options;
     this.#options = options;
     this.#fanOut = new FanOut(options);
-    this.#pageCache = new PageCache(journal, this.#fanOut.recentEntries);
+    this.#pageCache = new PageCache(journal, this.#fanOut.recentEntries, options.latest);
     this.#backfill = new Backfill(this.#pageCache, { waitsForStore, logger });
     this.#context = {
       ...{ journal, fanOut: this.#fanOut, backfill: this.#backfill, pageCache: this.#pageCache },

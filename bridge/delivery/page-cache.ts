@@ -50,6 +50,9 @@ export interface Lost extends Omit<Extract<Recovery, { complete: false }>, "comp
   channel: string;
 }
 
+/** The events that are not retained, but belong to the state of a channel. */
+export type LatestEvents = (channel: string) => readonly StateEntry[];
+
 /** A channel's state at one moment, in order of position. */
 export interface Snapshot {
   entries: readonly StateEntry[];
@@ -60,14 +63,16 @@ export interface Snapshot {
 export class PageCache {
   readonly #journal: Journal;
   readonly #recentEntries: RecentEntries;
+  readonly #latest: LatestEvents;
   /** By the key of the request, the least recently used first. */
   readonly #cache = new Map<string, Page>();
   #cachedBytes = 0;
   readonly #snapshots = new Map<string, { head: number; entries: readonly StateEntry[] }>();
 
-  constructor(journal: Journal, recentEntries: RecentEntries) {
+  constructor(journal: Journal, recentEntries: RecentEntries, latest: LatestEvents = () => []) {
     this.#journal = journal;
     this.#recentEntries = recentEntries;
+    this.#latest = latest;
   }
 
   /** @returns undefined when the page must be read from the store */
@@ -102,8 +107,7 @@ export class PageCache {
     const entries =
       kept?.head === head
         ? kept.entries
-        : this.#journal
-            .snapshot(channel)
+        : [...this.#journal.snapshot(channel), ...this.#latest(channel)]
             .filter((entry) => shows(channel, onlyCameras, entry))
             .sort((one, other) => one.position - other.position);
     this.#snapshots.delete(key);

@@ -1,10 +1,10 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry } from "prom-client";
 import type { OutsideBrokerStats } from "../broker-link/outside/outside-broker.ts";
 import type { PresenceService } from "../cameras/presence.ts";
+import { countByStatus, seenCameras } from "../cameras/seen-cameras.ts";
 import type { ArchiveStatus } from "../journal/archive/archive.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { SocketsStats } from "../websocket/sockets.ts";
-import { countByStatus, seenCameras } from "./seen-cameras.ts";
 
 /** The state of the server's parts at one moment. */
 export interface MetricsSource {

@@ -34,6 +34,8 @@ export interface SocketsOptions
   review?: AuthenticationOptions["review"];
   /** As {@link DeliveryOptions.onDelivered}. */
   onDelivered?: DeliveryOptions["onDelivered"];
+  /** As {@link DeliveryOptions.latest}. */
+  latest?: DeliveryOptions["latest"];
   logger: Logger;
 }
 
@@ -78,9 +80,9 @@ class SocketServer implements Sockets {
     this.#admission = new Admission(config);
     this.#outage = new OutageNotice(store.unavailableReason);
     const { maxQueuedBytes, flushIntervalMs } = config;
-    const { onDelivered } = options;
+    const { onDelivered, latest } = options;
     this.#delivery = new Delivery({
-      ...{ journal, waitsForStore: store.shared, flushIntervalMs, maxQueuedBytes, onDelivered, logger },
+      ...{ journal, waitsForStore: store.shared, flushIntervalMs, maxQueuedBytes, onDelivered, latest, logger },
     });
     this.#authentication = new Authentication({
       ...{ tokens, register, audit, admission: this.#admission, outage: this.#outage, limits: config, logger },

@@ -22,6 +22,7 @@ const DOORS: Record<string, readonly string[]> = {
     "presence.ts",
     "camera-links.ts",
     "camera-records.ts",
+    "seen-cameras.ts",
     "sender-clocks.ts",
     "config.ts",
     "alerts/config.ts",

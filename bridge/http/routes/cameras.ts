@@ -7,6 +7,7 @@ import { alertNoteSchema, presenceSchema, timestampSchema } from "../../../contr
 import { idSchema, isId } from "../../../contract/ids.ts";
 import type { Grants } from "../../../contract/permissions.ts";
 import { PRESENCE_STATE, RECORD_STATE } from "../../../contract/topics.ts";
+import { countByStatus, seenCameras } from "../../cameras/seen-cameras.ts";
 import { dataTextOf, eventNameOf } from "../../delivery/frames.ts";
 import { endOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";
@@ -16,7 +17,6 @@ import { demand } from "../callers.ts";
 import { notFound } from "../errors.ts";
 import { readPath, readQuery } from "../request-body.ts";
 import { described, type RouteDescription } from "../route-description.ts";
-import { countByStatus, seenCameras } from "../seen-cameras.ts";
 import type { Services } from "../services.ts";
 
 /** A page of the list ends early after this many characters, which take a few milliseconds of work. */

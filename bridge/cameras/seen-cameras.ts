@@ -1,6 +1,6 @@
 import { DASHBOARD } from "../../contract/channels.ts";
-import type { PresenceService } from "../cameras/presence.ts";
 import type { Journal } from "../journal/journal.ts";
+import type { PresenceService } from "./presence.ts";
 
 /** The ids of the cameras that have sent something. */
 export function seenCameras(journal: Pick<Journal, "snapshot">): Set<string> {
