@@ -14,6 +14,7 @@ export type AuditAction =
   | "user.update"
   | "user.remove"
   | "session.end"
+  | "password.change"
   | "connection.close"
   | "clock.accept"
   | "log.level"

@@ -58,6 +58,8 @@ interface AuthorityOptions {
     refreshTokenTtlSeconds: number;
     /** The longest lifetime of a token that is minted without a login. */
     tokenTtlSeconds: number;
+    /** A login beyond it ends the session that was not used for the longest time. */
+    maxSessionsPerUser: number;
   };
   /** Ids of the running simulated cameras and services. Default: none. */
   simulated?: readonly string[];

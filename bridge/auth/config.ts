@@ -49,6 +49,11 @@ export const authSettings = {
     positiveVariable.default(604_800),
     { mustAgree: true },
   ),
+  MAX_SESSIONS_PER_USER: setting(
+    "Sessions of one user. A login beyond it ends the session that was not used for the longest time.",
+    positiveVariable.default(50),
+    { mustAgree: true },
+  ),
   JWKS_URL: setting(
     "Keys of an identity provider whose tokens are accepted too: an `https:` URL, or `http:` on loopback.",
     z.string().superRefine(checkKeysUrl).optional(),
@@ -126,6 +131,7 @@ export function authConfig(read: ValuesOf<typeof authSettings & typeof oidcSetti
       accessTokenTtlSeconds: read.ACCESS_TOKEN_TTL_SECONDS,
       refreshTokenTtlSeconds: read.REFRESH_TOKEN_TTL_SECONDS,
       tokenTtlSeconds: read.TOKEN_TTL_SECONDS,
+      maxSessionsPerUser: read.MAX_SESSIONS_PER_USER,
     },
     /** Whether accounts may connect over MQTT with their passwords. */
     mqttAccountLogin: read.MQTT_ACCOUNT_LOGIN === "on",

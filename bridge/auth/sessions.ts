@@ -14,6 +14,8 @@ import type { Tokens } from "./tokens.ts";
 export const REFRESH_GRACE_MS = 30_000;
 /** The most sessions of one user that `GET /users/{id}/sessions` lists. */
 export const MAX_LISTED_SESSIONS = 200;
+/** The most surplus sessions that one login ends, each by a revocation. There are more only after the limit was lowered. */
+const MAX_ENDED_AT_LOGIN = 20;
 /** Characters. */
 const MAX_USER_AGENT_LENGTH = 200;
 const COLLECTION = "refresh";
@@ -80,6 +82,7 @@ export class RefreshReusedError extends RefreshRefusedError {
  */
 export interface Sessions {
   /**
+   * Beyond the most sessions of one user, ends those that were not used for the longest time.
    * @param maxSeconds the session ends after this time, however often it is refreshed. Default: no such end
    * @throws {StoreUnavailableError}
    */
@@ -102,7 +105,7 @@ interface SessionsOptions {
   accounts: Pick<Accounts, "get">;
   revocations: Pick<Revocations, "add" | "covers" | "issueTime">;
   tokens: Pick<Tokens, "mint">;
-  config: { accessTokenTtlSeconds: number; refreshTokenTtlSeconds: number };
+  config: { accessTokenTtlSeconds: number; refreshTokenTtlSeconds: number; maxSessionsPerUser: number };
   now: () => number;
 }
 
@@ -134,7 +137,7 @@ interface Granted {
 
 export function createSessions(options: SessionsOptions): Sessions {
   const { documents, accounts, revocations, tokens, config, now } = options;
-  const { accessTokenTtlSeconds, refreshTokenTtlSeconds } = config;
+  const { accessTokenTtlSeconds, refreshTokenTtlSeconds, maxSessionsPerUser } = config;
   /** Seconds until the refresh token expires. */
   const refreshLife = (endsAt = Number.POSITIVE_INFINITY) =>
     Math.max(0, Math.min(refreshTokenTtlSeconds, Math.floor((endsAt - now()) / 1000)));
@@ -181,8 +184,18 @@ export function createSessions(options: SessionsOptions): Sessions {
     await documents.delete(COLLECTION, sessionId);
   }
 
+  /** Makes room for one more session. */
+  async function endSurplus(account: Account): Promise<void> {
+    const sessions = await sessionsOf(account);
+    const surplus = sessions.length + 1 - maxSessionsPerUser;
+    if (surplus <= 0) return;
+    sessions.sort((one, other) => one.session.rotatedAt - other.session.rotatedAt);
+    await Promise.all(sessions.slice(0, Math.min(surplus, MAX_ENDED_AT_LOGIN)).map(({ key }) => revoke(key)));
+  }
+
   return {
     async open(account, origin = {}, maxSeconds) {
+      await endSurplus(account);
       const sessionId = `${account.generation}-${randomBytes(SESSION_BYTES).toString("hex")}`;
       const seed = randomBytes(SEED_BYTES).toString("base64url");
       const secret = tagged(randomBytes(HALF_SECRET_BYTES), seed);

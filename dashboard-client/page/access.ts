@@ -117,6 +117,17 @@ export class Access {
     await this.#logIn(answer);
   }
 
+  /**
+   * Changes the user's password. All sessions of the user end, and this browser gets a new one.
+   * @throws {Error} with a message for the user
+   */
+  async changePassword(current: string, password: string): Promise<void> {
+    const url = new URL("auth/password", this.#options.base);
+    const answer = await this.request(url, jsonPost({ current_password: current, password }));
+    if (!answer.ok) throw new SignInRefusedError(await reasonOf(answer), answer);
+    await this.#logIn(answer);
+  }
+
   /** Begins the session of a user after the sign-in with the identity provider. All other requests wait for it. */
   async takeProvidedLogin(): Promise<void> {
     this.#pending = this.#provided().finally(() => {
@@ -181,12 +192,7 @@ export class Access {
   }
 
   #post(path: string, body: object): Promise<Response> {
-    return this.#options.fetch(new URL(path, this.#options.base), {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
+    return this.#options.fetch(new URL(path, this.#options.base), jsonPost(body));
   }
 
   /** Reads the storage each time, because another tab may have changed the login. */
@@ -219,6 +225,15 @@ export class Access {
       return undefined;
     }
   }
+}
+
+function jsonPost(body: object): RequestInit & { headers: Record<string, string> } {
+  return {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  };
 }
 
 async function reasonOf(answer: Response): Promise<string> {

@@ -1,4 +1,4 @@
-import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { Route, Router, Switch } from "wouter";
 import { DASHBOARD } from "../../contract/channels.ts";
 import { CloseCode } from "../../contract/codes.ts";
@@ -8,7 +8,7 @@ import { ErrorBoundary } from "./components/error-boundary.tsx";
 import { useHashPath, useHashSearch } from "./hash-location.ts";
 import { UpdateOffer } from "./offline/update-offer.tsx";
 import { keepPageInstalled } from "./offline/updates.ts";
-import { PLACES } from "./places.tsx";
+import { later, PLACES } from "./places.tsx";
 import { usePreferences } from "./preferences.ts";
 import { useServices } from "./services.tsx";
 import { Navigation, useVisiblePlaces } from "./shell/navigation.tsx";
@@ -24,6 +24,7 @@ const SignInPlace = lazy(async () => {
   const [place] = await Promise.all([import("./places/sign-in/sign-in-place.tsx"), loadAllTexts(), loadAllStyles()]);
   return place;
 });
+const AccountDialog = later(() => import("./places/account/account-dialog.tsx"));
 const PreferencesDialog = lazy(() => import("./shell/preferences-dialog.tsx"));
 
 interface AppProps {
@@ -71,6 +72,7 @@ function Page({ onRestart, dialog: [dialogOpen, setDialogOpen] }: PageProps): Re
   const { access, client, pictures } = useServices();
   const store = useDashboardStore(DASHBOARD);
   const { live, complete, mustSignIn, revoked } = useDashboard(pagePart);
+  const [accountOpen, setAccountOpen] = useState(false);
   useShortcuts(useVisiblePlaces(), () => setDialogOpen(true));
 
   // On a slow link, the files of all places would delay the cameras and their pictures.
@@ -87,6 +89,18 @@ function Page({ onRestart, dialog: [dialogOpen, setDialogOpen] }: PageProps): Re
     client.connect();
   };
 
+  // A new password ends the connection, before or after the answer with the new session.
+  const isRenewed = useRef(false);
+  const afterPasswordChange = (): void => {
+    isRenewed.current = !mustSignIn;
+    client.connect();
+  };
+  useEffect(() => {
+    if (!mustSignIn || !isRenewed.current) return;
+    isRenewed.current = false;
+    client.connect();
+  }, [mustSignIn, client]);
+
   const signOut = (): void => {
     store.forget();
     void access.signOut().finally(onRestart);
@@ -102,8 +116,19 @@ function Page({ onRestart, dialog: [dialogOpen, setDialogOpen] }: PageProps): Re
           mustSignIn={mustSignIn}
           onSignOut={access.signedIn && !mustSignIn ? signOut : undefined}
           onPreferences={() => setDialogOpen(true)}
+          onAccount={() => setAccountOpen(true)}
         />
       </ErrorBoundary>
+      {accountOpen && access.userId !== undefined && (
+        <Suspense>
+          <AccountDialog
+            userId={access.userId}
+            onPasswordChanged={afterPasswordChange}
+            onSignOut={signOut}
+            onClose={() => setAccountOpen(false)}
+          />
+        </Suspense>
+      )}
       {dialogOpen && (
         <Suspense>
           <PreferencesDialog onClose={() => setDialogOpen(false)} />

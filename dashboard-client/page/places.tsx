@@ -5,10 +5,10 @@ import { FleetPlace } from "./places/fleet/fleet-place.tsx";
 import { loadAllStyles } from "./styles/load-all-styles.ts";
 import { loadAllTexts } from "./text/i18n.ts";
 
-type Loader = () => Promise<{ default: ComponentType }>;
-
-/** A place that is loaded when somebody goes there, together with its texts, its styles and the cache of HTTP answers. */
-function later(load: Loader): ComponentType {
+/** A part that is loaded when somebody goes there, together with all texts and styles, and the cache of HTTP answers. */
+export function later<Props extends object>(
+  load: () => Promise<{ default: ComponentType<Props> }>,
+): ComponentType<Props> {
   return lazy(async () => {
     const [{ ApiProvider }, { default: Place }] = await Promise.all([
       import("./api/api-provider.tsx"),
@@ -16,9 +16,9 @@ function later(load: Loader): ComponentType {
       loadAllTexts(),
       loadAllStyles(),
     ]);
-    const WithApi = () => (
+    const WithApi = (props: Props) => (
       <ApiProvider>
-        <Place />
+        <Place {...props} />
       </ApiProvider>
     );
     return { default: WithApi };

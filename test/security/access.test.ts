@@ -46,8 +46,11 @@ const RULES: Record<string, Rule> = {
   "POST /auth/token": "the key",
   "POST /auth/revoke": ADMIN,
   "GET /auth/me": "a token",
+  // Also needs the current password, and a token of a login: bridge/http/own-account.test.ts.
+  "POST /auth/password": "a token",
   "GET /audit": ADMIN,
   "GET /users/:id/sessions": ADMIN,
+  "DELETE /users/:id/sessions": ADMIN,
   "DELETE /users/:id/sessions/:session": ADMIN,
   "GET /users": ADMIN,
   "POST /users": ADMIN,

@@ -9,6 +9,7 @@ const BODIES: Record<string, Record<string, unknown>> = {
   "POST /auth/login": { user_id: "alice", password: "a mountain at dawn" },
   "POST /auth/refresh": { refresh_token: "x" },
   "POST /auth/logout": { refresh_token: "x" },
+  "POST /auth/password": { current_password: "a mountain at dawn", password: "a mountain at dusk" },
   "POST /auth/revoke": { user_id: "alice", issued_before: "2026-01-01T00:00:00Z", token_id: "a", session_id: "a" },
   "POST /users": { user_id: "alice", password: "a mountain at dawn", role: "viewer", permissions: ["a:read"] },
   "PUT /users/:id": { password: "a mountain at dawn", role: "viewer", permissions: ["a:read"], enabled: true },

@@ -1,17 +1,26 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { timestampSchema } from "../../../contract/events.ts";
+import { networkOf } from "../../../platform/addresses.ts";
+import { MAX_PASSWORD_LENGTH, passwordSchema } from "../../auth/passwords.ts";
 import { MAX_LISTED_SESSIONS } from "../../auth/sessions.ts";
-import { SESSION_ID, userIdSchema } from "../../auth/tokens.ts";
+import { isProvided, SESSION_ID, userIdSchema } from "../../auth/tokens.ts";
 import { type Caller, demand } from "../callers.ts";
-import { notFound } from "../errors.ts";
-import { readPath } from "../request-body.ts";
+import { badRequest, forbidden, notFound } from "../errors.ts";
+import { perMinute } from "../protection.ts";
+import { readBody, readPath } from "../request-body.ts";
 import { described, type RouteDescription } from "../route-description.ts";
 import type { Services } from "../services.ts";
+import { loggedInSchema, responseOf } from "./auth.ts";
 
 const paramsSchema = z.object({ id: userIdSchema });
 const sessionParamsSchema = paramsSchema.extend({
   session: z.string().regex(SESSION_ID, "must be the session_id of a session"),
+});
+const passwordChangeSchema = z.strictObject({
+  // A short password is simply wrong, as at a login.
+  current_password: z.string().max(MAX_PASSWORD_LENGTH, `must have at most ${MAX_PASSWORD_LENGTH} characters`),
+  password: passwordSchema,
 });
 const sessionSchema = z.object({
   session_id: z.string(),
@@ -34,6 +43,10 @@ const WHO: RouteDescription = {
         permissions: z.array(z.string()),
         session_id: z.string().optional().describe("Absent unless the token is from a login"),
         role: z.string().optional().describe("The role of the account"),
+        has_password: z
+          .boolean()
+          .optional()
+          .describe("Whether the user signs in here, and not at the identity provider; only for a token of a login"),
       }),
     },
   },
@@ -53,10 +66,24 @@ const END: RouteDescription = {
   errors: ["404 not_found", "409 limit"],
 };
 
-/** `GET /auth/me`, and `GET /users/{id}/sessions` and `DELETE /users/{id}/sessions/{session}`: for admins and the user. */
+const END_OTHERS: RouteDescription = {
+  ...{ group, summary: "Ends all other sessions of a user", path: paramsSchema, permissions: ["admin"] },
+  responses: { 204: { is: "All sessions but that of the request have ended, and their connections are closed" } },
+  errors: ["409 limit"],
+};
+const CHANGE_PASSWORD: RouteDescription = {
+  ...{ group, summary: "Changes the user's own password", needsToken: true, body: passwordChangeSchema },
+  responses: { 200: { is: "The tokens of a new session: all earlier sessions have ended", json: loggedInSchema } },
+  errors: ["403 permission_denied", "409 limit", "429 too_many_failures"],
+};
+
+/**
+ * `GET /auth/me` and `POST /auth/password`; and for admins and the user: `GET /users/{id}/sessions`, `DELETE
+ * /users/{id}/sessions` and `DELETE /users/{id}/sessions/{session}`.
+ */
 export function ownAccountRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, authority, audit, addressOf } = services;
-  const { accounts, sessions } = authority;
+  const { callers, authority, audit, guard, http, stats, addressOf } = services;
+  const { accounts, revocations, sessions } = authority;
 
   server.get("/auth/me", described(WHO), async (request) => {
     const { kind, userId, sessionId, grants } = callers.of(request);
@@ -67,8 +94,36 @@ export function ownAccountRoutes(server: FastifyInstance, services: Services): v
       permissions: grants.permissions,
       ...(sessionId === undefined ? {} : { session_id: sessionId }),
       ...(role === undefined ? {} : { role }),
+      ...(sessionId === undefined || userId === undefined ? {} : { has_password: !isProvided(userId) }),
     };
   });
+
+  server.post(
+    "/auth/password",
+    described(CHANGE_PASSWORD, perMinute(http.maxTokenRequestsPerMinute)),
+    async (request) => {
+      const { name: who, userId, sessionId } = callers.of(request);
+      const { current_password, password } = readBody(passwordChangeSchema, request.body);
+      if (userId === undefined || sessionId === undefined) throw forbidden("This needs a token of a login");
+      if (isProvided(userId)) throw badRequest("The identity provider has the user's password: change it there");
+      const address = addressOf(request.raw);
+      const entry = { action: "password.change", who, address, target: `user:${userId}` } as const;
+      // A stolen token must not help to guess the password, so a wrong one counts as a failed login.
+      const attempt = { userId, address: networkOf(address) };
+      const verified = await guard.attempt(attempt, () => accounts.verify(userId, current_password));
+      if (verified === undefined) {
+        audit.record({ ...entry, outcome: "refused" });
+        throw forbidden("The current password is wrong");
+      }
+      // First, so that a failed revocation can be retried with the current password.
+      await revocations.add({ kind: "user", id: userId });
+      const account = await accounts.update(userId, { password });
+      const login = await sessions.open(account, { address, userAgent: request.headers["user-agent"] });
+      audit.record({ ...entry, outcome: "done" });
+      stats.add("tokens_minted");
+      return responseOf(login);
+    },
+  );
 
   server.get("/users/:id/sessions", described(LIST), async (request) => {
     const { caller, userId } = ownerOrAdmin(request);
@@ -89,11 +144,22 @@ export function ownAccountRoutes(server: FastifyInstance, services: Services): v
     const { session } = readPath(sessionParamsSchema, request);
     if (!(await sessions.list(userId)).some(({ sessionId }) => sessionId === session))
       throw notFound(`There is no session ${session} of ${JSON.stringify(userId)}`);
-    await sessions.revoke(session);
-    const address = addressOf(request.raw);
-    audit.record({ action: "session.end", who: caller.name, address, target: `session:${session}`, outcome: "done" });
+    await end(session, caller, request);
     return reply.code(204).send();
   });
+
+  server.delete("/users/:id/sessions", described(END_OTHERS), async (request, reply) => {
+    const { caller, userId } = ownerOrAdmin(request);
+    for (const { sessionId } of await sessions.list(userId))
+      if (sessionId !== caller.sessionId) await end(sessionId, caller, request);
+    return reply.code(204).send();
+  });
+
+  async function end(session: string, { name: who }: Caller, request: FastifyRequest): Promise<void> {
+    await sessions.revoke(session);
+    const address = addressOf(request.raw);
+    audit.record({ action: "session.end", who, address, target: `session:${session}`, outcome: "done" });
+  }
 
   /** A token that an operator minted in a user's name does not count as the user. @throws {RequestError} 401, 403 */
   function ownerOrAdmin(request: FastifyRequest): { caller: Caller; userId: string } {

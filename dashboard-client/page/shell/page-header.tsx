@@ -14,9 +14,10 @@ interface PageHeaderProps {
   mustSignIn: boolean;
   onSignOut: (() => void) | undefined;
   onPreferences: () => void;
+  onAccount: () => void;
 }
 
-export function PageHeader({ mustSignIn, onSignOut, onPreferences }: PageHeaderProps): ReactNode {
+export function PageHeader({ mustSignIn, onSignOut, onPreferences, onAccount }: PageHeaderProps): ReactNode {
   const { access } = useServices();
   return (
     <header className="page-header">
@@ -39,6 +40,19 @@ export function PageHeader({ mustSignIn, onSignOut, onPreferences }: PageHeaderP
       >
         <Icon name="sliders" />
       </button>
+      {onSignOut !== undefined && (
+        <button
+          type="button"
+          className="icon-button header-user"
+          aria-label={t("shell.account", { user: access.userId ?? "" })}
+          title={t("shell.account", { user: access.userId ?? "" })}
+          data-testid="account"
+          onClick={onAccount}
+        >
+          <Icon name="person" />
+          <span translate="no">{access.userId}</span>
+        </button>
+      )}
       {onSignOut !== undefined && (
         <button
           type="button"

@@ -19,7 +19,12 @@ async function logIn() {
   const now = () => clock.now;
   const { accounts, sessions, stop } = await openAuthority({
     ...{ tokens: createTokens({ secrets: [JWT_SECRET], now }), documents: cluster.documents, logger, now },
-    config: { accessTokenTtlSeconds: 900, refreshTokenTtlSeconds: 604_800, tokenTtlSeconds: 86_400 },
+    config: {
+      maxSessionsPerUser: 50,
+      accessTokenTtlSeconds: 900,
+      refreshTokenTtlSeconds: 604_800,
+      tokenTtlSeconds: 86_400,
+    },
   });
   onTestFinished(stop);
   const powers = { role: "viewer" } as const;

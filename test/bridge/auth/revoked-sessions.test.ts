@@ -26,7 +26,12 @@ async function logIn() {
   const now = () => clock.now;
   const authority = await openAuthority({
     ...{ tokens: createTokens({ secrets: [JWT_SECRET], now }), documents: cluster.documents, logger, now },
-    config: { accessTokenTtlSeconds: 900, refreshTokenTtlSeconds: 90 * DAY_S, tokenTtlSeconds: DAY_S },
+    config: {
+      maxSessionsPerUser: 50,
+      accessTokenTtlSeconds: 900,
+      refreshTokenTtlSeconds: 90 * DAY_S,
+      tokenTtlSeconds: DAY_S,
+    },
   });
   const { accounts, revocations, sessions } = authority;
   onTestFinished(() => authority.stop());

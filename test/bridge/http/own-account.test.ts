@@ -9,7 +9,7 @@ let user = "";
 let users = 0;
 
 beforeAll(async () => {
-  bridge = await startTestBridge({ env: { MAX_TOKEN_REQUESTS_PER_MINUTE: "0" } });
+  bridge = await startTestBridge({ env: { MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_LOGIN_FAILURES: "3" } });
 });
 afterAll(() => bridge.stop());
 beforeEach(async () => {
@@ -31,7 +31,8 @@ describe("GET /auth/me", () => {
     const { token, permissions } = await login();
     const { status, body } = await bridge.call("/auth/me", { token });
     const session_id = expect.stringMatching(/^[0-9a-f]{12}-[0-9a-f]{24}$/);
-    expect([status, body]).toEqual([200, { kind: "user", user_id: user, permissions, session_id, role: "viewer" }]);
+    const account = { user_id: user, permissions, session_id, role: "viewer", has_password: true };
+    expect([status, body]).toEqual([200, { kind: "user", ...account }]);
   });
 
   it("says of other tokens only what they are", async () => {
@@ -121,5 +122,84 @@ describe("DELETE /users/{id}/sessions/{session}", () => {
     expect((await end("nonsense", OPERATOR_KEY)).status).toBe(400);
     expect((await end(session, token)).status).toBe(403);
     expect((await bridge.call("/auth/me", { token })).status).toBe(200);
+  });
+});
+
+describe("DELETE /users/{id}/sessions", () => {
+  const endOthers = (token: string, id = user) => bridge.call(pathOf(id), { method: "DELETE", token });
+
+  it("ends all sessions of the user but that of the request, and all of them for an admin", async () => {
+    const [here, there, elsewhere] = [await login("Firefox"), await login("Safari"), await login("Chrome")];
+    const ended = await connect(`ws://127.0.0.1:${bridge.port}/ws`, there.token);
+    const session = await sessionOf(there.token);
+    expect((await endOthers(here.token)).status).toBe(204);
+    expect((await ended.closed).code).toBe(4005);
+    for (const { token } of [there, elsewhere]) expect((await bridge.call("/auth/me", { token })).status).toBe(401);
+    expect((await listed(here.token)).map(({ current }: { current: boolean }) => current)).toEqual([true]);
+    const line = `"action":"session.end","who":"user:${user}","address":"127.0.0.1","target":"session:${session}"`;
+    expect(auditText(bridge.dataPath)).toContain(line);
+    expect((await endOthers(OPERATOR_KEY)).status).toBe(204);
+    expect((await bridge.call("/auth/me", { token: here.token })).status).toBe(401);
+  });
+
+  it("refuses other users, and tokens that were minted in the user's name", async () => {
+    const other = (await login("Firefox", `user ${users}`)).token;
+    await post("/users", { user_id: `${user}b`, password: PASSWORD, role: "viewer" }, { token: OPERATOR_KEY });
+    const { token } = await login("Safari", `${user}b`);
+    expect((await endOthers(other, `${user}b`)).status).toBe(403);
+    expect((await endOthers(bridge.mint("dashboard:read"), "alice")).status).toBe(403);
+    expect((await bridge.call("/auth/me", { token })).status).toBe(200);
+  });
+});
+
+describe("POST /auth/password", () => {
+  const NEXT = "a mountain at dusk";
+  const change = (token: string | undefined, current_password = PASSWORD, password = NEXT) =>
+    bridge.call("/auth/password", {
+      ...{ method: "POST", body: { current_password, password } },
+      ...(token === undefined ? {} : { token }),
+    });
+  const lines = () =>
+    auditText(bridge.dataPath)
+      .split("\n")
+      .filter((line) => line.includes(`"user:${user}"`));
+
+  it("changes the password, ends all sessions with their connections, and begins a new one", async () => {
+    const [here, there] = [await login("Firefox"), await login("Safari")];
+    const ended = await connect(`ws://127.0.0.1:${bridge.port}/ws`, there.token);
+    const { status, body } = await change(here.token);
+    expect([status, body.user_id]).toEqual([200, user]);
+    expect((await ended.closed).code).toBe(4005);
+    for (const { token } of [here, there]) expect((await bridge.call("/auth/me", { token })).status).toBe(401);
+    expect(await listed(body.token)).toMatchObject([{ session_id: await sessionOf(body.token), current: true }]);
+    expect((await post("/auth/refresh", { refresh_token: body.refresh_token })).user_id).toBe(user);
+    expect((await login()).error.code).toBe("unauthorized");
+    expect((await post("/auth/login", { user_id: user, password: NEXT })).user_id).toBe(user);
+    expect(lines().some((line) => line.includes('"password.change"') && line.includes('"done"'))).toBe(true);
+    expect(auditText(bridge.dataPath)).not.toContain(NEXT);
+  });
+
+  it("counts a wrong current password as a failed login, and changes nothing", async () => {
+    const { token } = await login();
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const { status, body } = await change(token, "a guess");
+      expect([status, body.error.message]).toEqual([403, "The current password is wrong"]);
+    }
+    expect((await change(token)).body.error.code).toBe("too_many_failures");
+    expect((await bridge.call("/auth/me", { token })).status).toBe(200);
+    expect(lines().filter((line) => line.includes('"password.change"') && line.includes('"refused"'))).toHaveLength(3);
+  });
+
+  it("refuses tokens that are from no login, short passwords, and users of the identity provider", async () => {
+    expect((await change(undefined)).status).toBe(401);
+    expect((await change(OPERATOR_KEY)).status).toBe(403);
+    expect((await change(bridge.mint("admin"))).status).toBe(403);
+    const { token } = await login();
+    expect((await change(token, PASSWORD, "short")).status).toBe(400);
+    const provided = { userId: "idp:7", name: "Eve", powers: { role: "viewer" } } as const;
+    const eve = await bridge.authority.sessions.open(await bridge.authority.accounts.keepProvided(provided));
+    expect((await bridge.call("/auth/me", { token: eve.token })).body.has_password).toBe(false);
+    const { status, body } = await change(eve.token);
+    expect([status, body.error.message]).toEqual([400, expect.stringContaining("identity provider")]);
   });
 });

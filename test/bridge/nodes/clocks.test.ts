@@ -14,7 +14,12 @@ const logger = pino({ level: "silent" });
 async function openNode(url: string, errorMs: number) {
   const redis = openRedis({ url, prefix: "clocks", logger });
   const cluster = await openRedisCluster({ redis, logger, wall: () => Date.now() + errorMs });
-  const config = { accessTokenTtlSeconds: 900, refreshTokenTtlSeconds: 3_600, tokenTtlSeconds: 86_400 };
+  const config = {
+    maxSessionsPerUser: 50,
+    accessTokenTtlSeconds: 900,
+    refreshTokenTtlSeconds: 3_600,
+    tokenTtlSeconds: 86_400,
+  };
   const tokens = createTokens({ secrets: [SECRET], now: () => cluster.now() });
   const authority = await openAuthority({ tokens, documents: cluster.documents, config, logger });
   onTestFinished(async () => {

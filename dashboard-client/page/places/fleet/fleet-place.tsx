@@ -1,5 +1,5 @@
 import { type ReactNode, useCallback, useMemo, useSyncExternalStore } from "react";
-import { useSearch } from "wouter";
+import { Link, useSearch } from "wouter";
 import type { RealTimeData } from "../../../state/dashboard-store.ts";
 import { navigate } from "../../hash-location.ts";
 import { usePlaceTitle } from "../../shell/page-title.ts";
@@ -18,6 +18,7 @@ const MAX_NARROW_CARDS = 4;
 const narrow = matchMedia("(max-width: 700px)");
 
 const isLoaded = ({ loaded }: RealTimeData): boolean => loaded;
+const isAdmin = ({ grants }: RealTimeData): boolean => grants.admin;
 
 export function FleetPlace(): ReactNode {
   const search = useSearch();
@@ -72,6 +73,7 @@ function LoadingCameras(): ReactNode {
 }
 
 function NoCameras(): ReactNode {
+  const mayAdd = useDashboard(isAdmin);
   return (
     <section className="cameras" aria-label={t("fleet.title")}>
       <div className="empty">
@@ -81,6 +83,11 @@ function NoCameras(): ReactNode {
         </svg>
         <h1>{t("fleet.none")}</h1>
         <p>{t("fleet.noneHint")}</p>
+        {mayAdd && (
+          <Link href="/first-run" className="button primary">
+            {t("fleet.addFirst")}
+          </Link>
+        )}
       </div>
     </section>
   );

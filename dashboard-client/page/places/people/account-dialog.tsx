@@ -5,7 +5,7 @@ import { FormDialog } from "./form-dialog.tsx";
 import { type Account, type CameraGroup, useChange } from "./people-api.ts";
 import { PowersFields, powersOf, requestOf, VIEWER } from "./powers-fields.tsx";
 
-const MIN_PASSWORD_LENGTH = 10;
+export const MIN_PASSWORD_LENGTH = 10;
 
 interface AccountDialogProps {
   /** Undefined: a new account. */

@@ -8,10 +8,9 @@ export function useForm<Result>(send: () => Promise<Result>, onDone: (result: Re
     event.preventDefault();
     setBusy(true);
     setProblem(undefined);
-    send().then(onDone, (error: unknown) => {
-      setBusy(false);
-      setProblem(error instanceof Error ? error.message : String(error));
-    });
+    send()
+      .then(onDone, (error: unknown) => setProblem(error instanceof Error ? error.message : String(error)))
+      .finally(() => setBusy(false));
   };
   return { busy, problem, onSubmit };
 }

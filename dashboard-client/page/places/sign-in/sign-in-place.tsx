@@ -1,7 +1,6 @@
 import { type ReactNode, useState } from "react";
 import { isFlag, list, object, oneOf, optional, text } from "../../../../contract/guards.ts";
 import { SETUP_NEEDS, type SetupNeed } from "../../../../contract/setup.ts";
-import { SignInRefusedError } from "../../access.ts";
 import { Icon } from "../../components/icon.tsx";
 import { signInFailure } from "../../provider-sign-in.ts";
 import { useServices } from "../../services.tsx";
@@ -12,6 +11,7 @@ import { ProxyProblems } from "../first-run/proxy-problems.tsx";
 import { useOpenRequest } from "./open-request.ts";
 import { PasswordForm } from "./password-form.tsx";
 import { ProviderButton } from "./provider-button.tsx";
+import { refusalText } from "./refusal-text.ts";
 
 const isMethods = object<{ password: boolean; oidc?: { name: string } }>({
   password: isFlag,
@@ -42,7 +42,7 @@ export default function SignInPlace({ revoked, onSignedIn }: SignInPlaceProps): 
   const run: RunSignIn = async (work, refusal) => {
     const before = access.userId;
     await work().catch((problem: unknown) => {
-      throw new Error(wordsOf(problem, refusal));
+      throw new Error(refusalText(problem, 401, refusal));
     });
     onSignedIn(before);
   };
@@ -89,16 +89,4 @@ export default function SignInPlace({ revoked, onSignedIn }: SignInPlaceProps): 
       </section>
     </main>
   );
-}
-
-/** The server's own words are English, so the usual refusals have texts here. */
-function wordsOf(problem: unknown, refusal: string): string {
-  if (problem instanceof SignInRefusedError) {
-    const { status, retryAfterSeconds } = problem;
-    if (retryAfterSeconds !== undefined) return t("signIn.tooMany", { count: retryAfterSeconds });
-    return status === 401 ? refusal : problem.message;
-  }
-  // `fetch` reports every failure of the network as a TypeError.
-  if (problem instanceof TypeError) return t("signIn.unreachable");
-  return problem instanceof Error ? problem.message : t("signIn.failed");
 }
