@@ -1,6 +1,7 @@
 import { checked, isPositive, object, optional, text } from "../../contract/guards.ts";
 import { TokenRefusedError } from "../client/errors.ts";
 import type { TextStorage } from "../state/offline-cache.ts";
+import { t } from "./text/i18n.ts";
 
 /** Without a sign-in, the page asks for a token that may read everything and send commands to cameras. */
 const OPEN_REQUEST = {
@@ -163,7 +164,7 @@ export class Access {
     // Another tab may have signed in during the request.
     if (this.#login()?.refreshToken !== login.refreshToken) return this.#renew();
     this.#keep({ userId: login.userId });
-    throw new TokenRefusedError("Your session has ended: sign in again");
+    throw new TokenRefusedError(t("shell.sessionEnded"));
   }
 
   async #provided(): Promise<string> {
@@ -174,7 +175,7 @@ export class Access {
 
   async #open(): Promise<string> {
     const answer = await this.#post("auth/token", OPEN_REQUEST);
-    if (answer.status === 401 || answer.status === 403) throw new TokenRefusedError("Sign in to see the cameras");
+    if (answer.status === 401 || answer.status === 403) throw new TokenRefusedError(t("shell.mustSignIn"));
     if (!answer.ok) throw new Error(await reasonOf(answer));
     return this.#take(checked(isToken, await answer.json()));
   }
@@ -238,5 +239,5 @@ function jsonPost(body: object): RequestInit & { headers: Record<string, string>
 
 async function reasonOf(answer: Response): Promise<string> {
   const said: unknown = await answer.json().catch(() => undefined);
-  return isRefusal(said) ? said.error.message : `The server did not issue a token (HTTP ${answer.status})`;
+  return isRefusal(said) ? said.error.message : t("shell.noToken", { status: answer.status });
 }

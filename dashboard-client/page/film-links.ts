@@ -1,5 +1,6 @@
 import { checked, object, text } from "../../contract/guards.ts";
 import type { Access } from "./access.ts";
+import { t } from "./text/i18n.ts";
 
 const isLink = object<{ token: string }>({ token: text() });
 
@@ -31,7 +32,7 @@ export class FilmLinks {
     // A service that asks the server who may watch its films begins their names with the camera's id.
     if (camera === undefined || !film.startsWith(`${camera}.`)) return address.href;
     const answer = await this.#access.post(["cameras", camera, "films", film, "link"].join("/"));
-    if (!answer.ok) throw new Error(`The film could not be opened (HTTP ${answer.status})`);
+    if (!answer.ok) throw new Error(t("shell.filmNotOpened", { status: answer.status }));
     address.searchParams.set("token", checked(isLink, await answer.json()).token);
     return address.href;
   }

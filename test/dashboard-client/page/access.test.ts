@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { TokenRefusedError } from "../../../dashboard-client/client/errors.ts";
 import { Access } from "../../../dashboard-client/page/access.ts";
+import { setLanguage } from "../../../dashboard-client/page/text/i18n.ts";
 import type { TextStorage } from "../../../dashboard-client/state/offline-cache.ts";
 import { afterTest } from "../support/harness.ts";
 
@@ -101,9 +102,20 @@ describe("the access of the page", () => {
   it("says that the user must sign in, and why signing in failed", async () => {
     const { base } = await startTokenServer();
     const access = new Access({ base, fetch, storage: browser() });
-    await expect(access.fresh()).rejects.toThrow(new TokenRefusedError("Sign in to see the cameras"));
+    await expect(access.fresh()).rejects.toThrow(new TokenRefusedError("Sign in to see the cameras."));
     await expect(access.signIn("alice", "wrong")).rejects.toThrow("Wrong user name or password");
     expect([access.signedIn, access.userId]).toEqual([false, undefined]);
+  });
+
+  it("says in the language of the page that the user must sign in", async () => {
+    const tokenServer = await startTokenServer();
+    const access = new Access({ base: tokenServer.base, fetch, storage: browser() });
+    afterTest(() => setLanguage("en", []));
+    await setLanguage("de", []);
+    await expect(access.fresh()).rejects.toThrow("Melden Sie sich an, um die Kameras zu sehen.");
+    await access.signIn("alice", PASSWORD);
+    tokenServer.good = "another";
+    await expect(access.fresh()).rejects.toThrow("Ihre Sitzung ist beendet. Melden Sie sich erneut an.");
   });
 
   it("keeps the login across a reload and for other tabs, which all use the newest refresh token", async () => {
@@ -145,7 +157,7 @@ describe("the access of the page", () => {
     const access = new Access({ base: tokenServer.base, fetch, storage: browser() });
     await access.signIn("alice", PASSWORD);
     tokenServer.good = "another";
-    await expect(access.fresh()).rejects.toThrow(new TokenRefusedError("Your session has ended: sign in again"));
+    await expect(access.fresh()).rejects.toThrow(new TokenRefusedError("Your session has ended. Sign in again."));
     expect([access.signedIn, access.userId]).toEqual([false, "alice"]);
   });
 

@@ -63,7 +63,7 @@ export default function SignInPlace({ revoked, onSignedIn }: SignInPlaceProps): 
           <>
             <h1>{t("signIn.title")}</h1>
             <p>
-              {t(revoked ? "signIn.revoked" : access.userId === undefined ? "signIn.intro" : "signIn.sessionEnded")}
+              {t(revoked ? "signIn.revoked" : access.userId === undefined ? "shell.mustSignIn" : "shell.sessionEnded")}
             </p>
             {failure !== undefined && (
               <p className="sign-in-error" role="alert">
