@@ -175,7 +175,11 @@ export class Access {
 
   async #open(): Promise<string> {
     const answer = await this.#post("auth/token", OPEN_REQUEST);
-    if (answer.status === 401 || answer.status === 403) throw new TokenRefusedError(t("shell.mustSignIn"));
+    if (answer.status === 401 || answer.status === 403) {
+      // The user may have signed in during the request, in this tab or in another one.
+      if (this.signedIn) return this.#renew();
+      throw new TokenRefusedError(t("shell.mustSignIn"));
+    }
     if (!answer.ok) throw new Error(await reasonOf(answer));
     return this.#take(checked(isToken, await answer.json()));
   }

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { JWT_SECRET } from "../support/dashboard.ts";
+import { seriousFindings } from "../support/page-looks.ts";
 import { PageProxy } from "../support/page-proxy.ts";
 import { CHROMIUM } from "../support/programs.ts";
 import { removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
@@ -157,6 +158,7 @@ it("offers a new build, loads it in all tabs once it is accepted, and never mixe
   await proxy.stop();
   await proxy.start();
   await page.getByTestId("update-offer").waitFor();
+  expect(await seriousFindings(page)).toEqual([]);
   await page.screenshot({ path: `${SCREENSHOTS}update-1280.png` });
   const builds = async () => [
     await page.locator("html").getAttribute("data-build"),

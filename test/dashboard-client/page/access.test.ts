@@ -161,6 +161,17 @@ describe("the access of the page", () => {
     expect([access.signedIn, access.userId]).toEqual([false, "alice"]);
   });
 
+  it("uses a login that began while the page asked for a token without one", async () => {
+    const tokenServer = await startTokenServer();
+    const storage = browser();
+    await new Access({ base: tokenServer.base, fetch, storage }).signIn("alice", PASSWORD);
+    let reads = 0;
+    const late = { ...storage, getItem: (name: string) => (reads++ === 0 ? null : storage.getItem(name)) };
+    const access = new Access({ base: tokenServer.base, fetch, storage: late });
+    expect(await access.fresh()).toMatch(/^token-/);
+    expect(tokenServer.asked.map(({ path }) => path)).toEqual(["/auth/login", "/auth/token", "/auth/refresh"]);
+  });
+
   it("uses the login of another tab that signed in during the request", async () => {
     const tokenServer = await startTokenServer();
     const storage = browser();
