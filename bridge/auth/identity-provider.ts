@@ -3,6 +3,7 @@ import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors } from "
 import type { Logger } from "pino";
 import type { GroupRoles } from "./oidc-config.ts";
 import { type IdentityProvider, PROVIDER_ALGORITHMS, ProviderUnavailableError } from "./provider.ts";
+import { fetchLimited } from "./provider-fetch.ts";
 import { permissionsOfToken } from "./provider-permissions.ts";
 
 /** Bits (RFC 7518, sections 3.3 and 3.5). */
@@ -10,8 +11,6 @@ const MIN_RSA_BITS = 2_048;
 const KEYS_TIMEOUT_MS = 5_000;
 /** Keys are fetched again after this time. Until then, a key that the provider has withdrawn is still accepted. */
 const KEYS_MAX_AGE_MS = 600_000;
-/** One key with its certificate takes about 2 KiB. */
-export const MAX_KEYS_BYTES = 1024 * 1024;
 /** The shortest interval between two requests for unknown keys, however many tokens name such keys. */
 const KEYS_COOL_DOWN_MS = 30_000;
 /** Anybody can send a token that causes a log line about unavailable keys. */
@@ -38,7 +37,7 @@ export function createIdentityProvider(options: IdentityProviderOptions): Identi
     timeoutDuration: KEYS_TIMEOUT_MS,
     cacheMaxAge: KEYS_MAX_AGE_MS,
     cooldownDuration: coolDownMs,
-    [customFetch]: async (address, init) => limited(await fetch(address, init)),
+    [customFetch]: fetchLimited,
   });
   /** By algorithm and key id. Only keys that the provider has, so tokens with invented key ids do not fill the map. */
   const keys = new Map<string, KeyObject>();
@@ -75,21 +74,6 @@ export function createIdentityProvider(options: IdentityProviderOptions): Identi
       return keyName === undefined ? undefined : keys.get(mapKey(keyName));
     },
   };
-}
-
-/** Limits the body: reading more than {@link MAX_KEYS_BYTES} fails. */
-function limited(response: Response): Response {
-  let size = 0;
-  const body = response.body?.pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
-      transform(chunk, controller) {
-        size += chunk.length;
-        if (size > MAX_KEYS_BYTES) controller.error(new Error(`the key set has more than ${MAX_KEYS_BYTES} bytes`));
-        else controller.enqueue(chunk);
-      },
-    }),
-  );
-  return new Response(body, response);
 }
 
 /** @returns undefined for a token that a provider cannot have signed */

@@ -4,6 +4,7 @@ import { LimitedLog } from "../../platform/limited-log.ts";
 import type { Account, Accounts } from "./accounts.ts";
 import type { OidcConfig } from "./oidc-config.ts";
 import { adviceOf, reasonOf } from "./oidc-errors.ts";
+import { fetchLimited } from "./provider-fetch.ts";
 import { powersOfClaims } from "./provider-permissions.ts";
 import { type Flow, type SignIn, SignInError } from "./sign-in.ts";
 import { CLOCK_SKEW_SECONDS, providedUserId } from "./tokens.ts";
@@ -133,6 +134,7 @@ async function discover(issuer: URL, clientId: string, clientSecret: string | un
   return await oidc.discovery(issuer, clientId, metadata, authentication, {
     timeout: REQUEST_TIMEOUT_SECONDS,
     execute,
+    [oidc.customFetch]: (url, options) => fetchLimited(url, options as RequestInit),
   });
 }
 

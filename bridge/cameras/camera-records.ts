@@ -51,16 +51,17 @@ export async function openCameraRecords(
     get(camera) {
       const note = collection.get(camera) ?? { tags: [] };
       const inGroups = groups.of(camera).map(({ id, name }) => ({ id, name }));
-      const isEmpty = Object.keys(note).length === 1 && note.tags.length === 0 && inGroups.length === 0;
-      return isEmpty ? undefined : { ...note, groups: inGroups };
+      return isEmpty(note) && inGroups.length === 0 ? undefined : { ...note, groups: inGroups };
     },
     cameras: () => new Set([...collection.keys(), ...groups.cameras()]),
     async update(camera, change) {
       if (collection.get(camera) === undefined && collection.size >= MAX_CAMERA_RECORDS)
         throw new TooManyCameraRecordsError(`There are ${MAX_CAMERA_RECORDS} camera records already: clear one first`);
-      await changeDocument(documents, { collection: COLLECTION, key: camera }, (stored) => ({
-        value: json(changed(documentSchema.safeParse(stored?.value).data ?? { tags: [] }, change)),
-      }));
+      await changeDocument(documents, { collection: COLLECTION, key: camera }, (stored) => {
+        const value = json(changed(documentSchema.safeParse(stored?.value).data ?? { tags: [] }, change));
+        // A cleared record must not count towards MAX_CAMERA_RECORDS.
+        return isEmpty(value) ? undefined : { value };
+      });
       await collection.refresh(camera);
     },
     async remove(camera) {
@@ -77,6 +78,10 @@ export async function openCameraRecords(
   };
 }
 
+function isEmpty(note: CameraNote): boolean {
+  return Object.keys(note).length === 1 && note.tags.length === 0;
+}
+
 function changed(before: CameraNote, { name, notes, location, tags }: CameraRecordChange): CameraNote {
   const merged = <Value>(field: Value | undefined, given: Value | null | undefined) =>
     given === undefined ? field : (given ?? undefined);
@@ -89,7 +94,7 @@ function changed(before: CameraNote, { name, notes, location, tags }: CameraReco
 }
 
 /** JSON cannot express undefined properties. */
-function json({ name, notes, location, tags }: CameraNote): Json {
+function json({ name, notes, location, tags }: CameraNote): CameraNote & { [field: string]: Json } {
   return {
     ...(name === undefined ? {} : { name }),
     ...(notes === undefined ? {} : { notes }),

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { authSettings } from "../../bridge/auth/config.ts";
-import { MAX_KEYS_BYTES } from "../../bridge/auth/identity-provider.ts";
 import { oidcSettings } from "../../bridge/auth/oidc-config.ts";
+import { MAX_PROVIDER_ANSWER_BYTES } from "../../bridge/auth/provider-fetch.ts";
 import { MAX_TOKEN_LENGTH } from "../../bridge/auth/tokens.ts";
 import { outsideBrokerSettings } from "../../bridge/broker-link/outside/config.ts";
 import { alertSettings } from "../../bridge/cameras/alerts/config.ts";
@@ -103,7 +103,7 @@ No setting changes these limits.
 | Frames from a dashboard | ${MAX_CLIENT_FRAME_BYTES / KiB} KiB, ${MAX_AUTH_FRAME_BYTES / KiB} KiB before authentication |
 | Tokens | ${MAX_TOKEN_LENGTH / KiB} KiB |
 | Body of an HTTP request without a valid token | ${MAX_STRANGER_BODY_BYTES / KiB} KiB; with a valid token, \`MAX_PAYLOAD_BYTES\` |
-| Keys of an identity provider | ${MAX_KEYS_BYTES / KiB / KiB} MiB, and 5 seconds for the provider's answer |
+| Each answer of an identity provider, such as its keys | ${MAX_PROVIDER_ANSWER_BYTES / KiB / KiB} MiB. Each has 5 seconds, or 10 seconds during a sign-in |
 `;
 }
 

@@ -17,6 +17,8 @@ export interface OidcProviderOptions {
   groupsInToken?: boolean;
   /** How far the provider's clock is behind in its ID tokens. Default: 0. */
   behindSeconds?: number;
+  /** The answers of this path have this many blanks at their end, which JSON allows. Default: none. */
+  padded?: { path: string; bytes: number };
 }
 
 export interface OidcProvider {
@@ -30,7 +32,7 @@ export interface OidcProvider {
 
 /** A real identity provider on a free port of this machine. Its form asks for a user name, and for no password. */
 export async function startOidcProvider(options: OidcProviderOptions): Promise<OidcProvider> {
-  const { redirectUrl, groups = {}, groupsInToken = true, behindSeconds = 0 } = options;
+  const { redirectUrl, groups = {}, groupsInToken = true, behindSeconds = 0, padded } = options;
   const server = createServer();
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -64,6 +66,8 @@ export async function startOidcProvider(options: OidcProviderOptions): Promise<O
   let tokenRequests = 0;
   const handle = provider.callback();
   server.on("request", (request, response) => {
+    if (padded !== undefined && request.url === padded.path)
+      changeBody(response, (body) => body + " ".repeat(padded.bytes));
     if (request.url === "/token") {
       tokenRequests++;
       if (behindSeconds !== 0) changeBody(response, (body) => withOlderToken(body, behindSeconds, privateKey));

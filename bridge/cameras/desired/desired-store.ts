@@ -46,7 +46,10 @@ export interface DesiredStates {
 }
 
 /** @param documents shared by all nodes */
-export function desiredStates(documents: Pick<Documents, "get" | "put">, now: () => number = Date.now): DesiredStates {
+export function desiredStates(
+  documents: Pick<Documents, "get" | "put" | "delete">,
+  now: () => number = Date.now,
+): DesiredStates {
   return {
     async set(camera, name, value, by) {
       const fresh = { value, by, at: now(), attempt: 0, confirmed: false };
@@ -69,7 +72,7 @@ export function desiredStates(documents: Pick<Documents, "get" | "put">, now: ()
 
 /** Notes what became of a version, unless there is a newer version. @throws {StoreUnavailableError} */
 export async function noteOutcome(
-  documents: Pick<Documents, "get" | "put">,
+  documents: Pick<Documents, "get" | "put" | "delete">,
   { camera, name, version }: { camera: string; name: DesiredName; version: number },
   outcome: Partial<Pick<DesiredPart, "attempt" | "confirmed" | "failure">>,
 ): Promise<void> {
@@ -80,7 +83,7 @@ export async function noteOutcome(
 }
 
 async function put(
-  documents: Pick<Documents, "get" | "put">,
+  documents: Pick<Documents, "get" | "put" | "delete">,
   camera: string,
   name: DesiredName,
   change: (before: DesiredPart | undefined) => unknown,

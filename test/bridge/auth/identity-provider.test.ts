@@ -5,8 +5,9 @@ import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJ
 import jsonwebtoken from "jsonwebtoken";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createIdentityProvider, MAX_KEYS_BYTES } from "../../../bridge/auth/identity-provider.ts";
+import { createIdentityProvider } from "../../../bridge/auth/identity-provider.ts";
 import { ProviderUnavailableError } from "../../../bridge/auth/provider.ts";
+import { MAX_PROVIDER_ANSWER_BYTES } from "../../../bridge/auth/provider-fetch.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 import { connect, TestClient } from "../websocket/client.ts";
 
@@ -305,9 +306,9 @@ describe("the keys of the provider", () => {
     await expect(open().prepare(token)).rejects.toThrow(ProviderUnavailableError);
   });
 
-  it("cause an error when they exceed MAX_KEYS_BYTES", async () => {
+  it("cause an error when they exceed MAX_PROVIDER_ANSWER_BYTES", async () => {
     const token = await sign(await newKey("one"));
-    published.push({ kty: "EC", kid: "filler", use: "x".repeat(MAX_KEYS_BYTES - 2000) });
+    published.push({ kty: "EC", kid: "filler", use: "x".repeat(MAX_PROVIDER_ANSWER_BYTES - 2000) });
     await open().prepare(token);
     published.push({ kty: "EC", kid: "one too many", use: "x".repeat(2000) });
     await expect(open().prepare(token)).rejects.toThrow(ProviderUnavailableError);

@@ -68,6 +68,20 @@ describe("PUT /cameras/{id}", () => {
     await expect.poll(() => publishedRecord()).toBeUndefined();
   });
 
+  it("deletes a record that is cleared, so that it does not count towards the most records", async () => {
+    const stored = () => bridge.cluster.documents.list("camera-records");
+    await put(RECORD);
+    await put({ name: "South face" }, "south");
+    expect((await stored()).map(({ key }) => key)).toEqual(["north", "south"]);
+    const cleared = { name: null, notes: null, location: null, tags: [] };
+    expect((await put(cleared)).body).toEqual({ tags: [], groups: [] });
+    expect((await stored()).map(({ key }) => key)).toEqual(["south"]);
+    // A camera without a record gets none by clearing.
+    expect((await put(cleared)).status).toBe(200);
+    expect(await stored()).toHaveLength(1);
+    expect((await put(RECORD)).body).toEqual({ ...RECORD, groups: [] });
+  });
+
   it("keeps the record over a restart", async () => {
     await put(RECORD);
     await bridge.stop();

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { MAX_PROVIDER_ANSWER_BYTES } from "../../../bridge/auth/provider-fetch.ts";
 import { SIGN_IN_FRAGMENT } from "../../../contract/sign-in.ts";
 import { CookieBrowser } from "../../support/cookie-browser.ts";
 import { type OidcProvider, type OidcProviderOptions, startOidcProvider } from "../../support/oidc-provider.ts";
@@ -191,6 +192,15 @@ describe("a failed sign-in", () => {
     running.push(away);
     expect(await signIn({ origin: `http://127.0.0.1:${away.port}` }, "ada")).toBe("provider_unavailable");
   });
+
+  it.each(["/.well-known/openid-configuration", "/token", "/me"])(
+    "reads no more than MAX_PROVIDER_ANSWER_BYTES of the provider's answer to %s",
+    async (path) => {
+      const withSize = (bytes: number) => start({ groupsInToken: false, padded: { path, bytes } });
+      expect(await signIn(await withSize(MAX_PROVIDER_ANSWER_BYTES / 2), "ada")).toBe("done");
+      expect(await signIn(await withSize(MAX_PROVIDER_ANSWER_BYTES), "ada")).toBe("provider_unavailable");
+    },
+  );
 
   it("says that the clocks differ", async () => {
     const scene = await start({ behindSeconds: 7200 });
