@@ -1,5 +1,5 @@
 import { Dialog as Base } from "@base-ui/react/dialog";
-import { type ReactNode, useState } from "react";
+import type { ReactNode } from "react";
 import { t } from "../text/i18n.ts";
 
 interface DialogProps {
@@ -28,46 +28,5 @@ export function Dialog({ title, description, onClose, children, wide = false }: 
         </Base.Popup>
       </Base.Portal>
     </Base.Root>
-  );
-}
-
-interface ConfirmProps {
-  title: string;
-  /** What will happen. */
-  description: ReactNode;
-  /** The name of the action, such as "Remove the camera". */
-  action: string;
-  /** Rejects with a message for the user, which the dialog shows. */
-  onConfirm: () => Promise<unknown>;
-  onClose: () => void;
-}
-
-/** Asks before an action that cannot be undone. */
-export function ConfirmDialog({ title, description, action, onConfirm, onClose }: ConfirmProps): ReactNode {
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<string>();
-  const confirm = (): void => {
-    setBusy(true);
-    onConfirm().then(onClose, (error: unknown) => {
-      setBusy(false);
-      setProblem(error instanceof Error ? error.message : String(error));
-    });
-  };
-  return (
-    <Dialog title={title} description={description} onClose={onClose}>
-      {problem !== undefined && (
-        <p className="form-problem" role="alert">
-          {problem}
-        </p>
-      )}
-      <div className="dialog-actions">
-        <button type="button" className="button" onClick={onClose}>
-          {t("common.cancel")}
-        </button>
-        <button type="button" className="button danger" disabled={busy} onClick={confirm}>
-          {action}
-        </button>
-      </div>
-    </Dialog>
   );
 }

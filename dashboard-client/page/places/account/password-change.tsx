@@ -3,8 +3,8 @@ import { type ReactNode, useState } from "react";
 import { useServices } from "../../services.tsx";
 import { t } from "../../text/i18n.ts";
 import { TextField } from "../../ui/text-field.tsx";
+import { useForm } from "../../ui/use-form.ts";
 import { MIN_PASSWORD_LENGTH } from "../people/account-dialog.tsx";
-import { useForm } from "../people/use-form.ts";
 import { refusalText } from "../sign-in/refusal-text.ts";
 
 interface PasswordChangeProps {

@@ -3,7 +3,7 @@ import { type ReactNode, useEffect, useState } from "react";
 import { useCommand } from "../../../react/use-command.ts";
 import { Icon, type IconName } from "../../components/icon.tsx";
 import { t } from "../../text/i18n.ts";
-import { ConfirmDialog } from "../../ui/dialog.tsx";
+import { ConfirmDialog } from "../../ui/form-dialog.tsx";
 import { useNow } from "../../use-now.ts";
 import type { CameraTabProps } from "./camera-tab-props.ts";
 import { CommandHistory, historyKey } from "./commands/command-history.tsx";

@@ -1,7 +1,8 @@
 import { type ReactNode, useState } from "react";
 import { ApiProvider } from "../../api/api-provider.tsx";
 import { t } from "../../text/i18n.ts";
-import { ConfirmDialog, Dialog } from "../../ui/dialog.tsx";
+import { Dialog } from "../../ui/dialog.tsx";
+import { ConfirmDialog } from "../../ui/form-dialog.tsx";
 import { GroupForm } from "./group-form.tsx";
 import { type CameraGroup, useGroups, useRemoveGroup } from "./groups-api.ts";
 

@@ -1,7 +1,7 @@
 import { type ReactNode, useState } from "react";
 import { t } from "../../text/i18n.ts";
+import { FormDialog } from "../../ui/form-dialog.tsx";
 import { TextField } from "../../ui/text-field.tsx";
-import { FormDialog } from "./form-dialog.tsx";
 import { type Account, type CameraGroup, useChange } from "./people-api.ts";
 import { PowersFields, powersOf, requestOf, VIEWER } from "./powers-fields.tsx";
 

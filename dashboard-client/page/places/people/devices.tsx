@@ -1,10 +1,9 @@
 import { type ReactNode, useState } from "react";
 import { t } from "../../text/i18n.ts";
 import { Choice } from "../../ui/choice.tsx";
-import { ConfirmDialog } from "../../ui/dialog.tsx";
+import { ConfirmDialog, FormDialog } from "../../ui/form-dialog.tsx";
 import { When } from "../../ui/when.tsx";
 import { useCameraNames } from "../../use-cameras.ts";
-import { FormDialog } from "./form-dialog.tsx";
 import { IdField } from "./id-field.tsx";
 import { type Device, secretIn, useChange, useDevices } from "./people-api.ts";
 import { RecordAction, RecordItem, Records } from "./records.tsx";
@@ -82,9 +81,7 @@ export function Devices(): ReactNode {
           onSend={() => change.mutateAsync({ method: "POST", path: `devices/${open.device.id}/rotate` })}
           onDone={(answer) => showSecret(open.device.id, secretIn(answer))}
           onClose={close}
-        >
-          {null}
-        </FormDialog>
+        />
       )}
       {open?.dialog === "remove" && (
         <ConfirmDialog

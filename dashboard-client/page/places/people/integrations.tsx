@@ -1,9 +1,8 @@
 import { type ReactNode, useState } from "react";
 import { t } from "../../text/i18n.ts";
 import { Choice } from "../../ui/choice.tsx";
-import { ConfirmDialog } from "../../ui/dialog.tsx";
+import { ConfirmDialog, FormDialog } from "../../ui/form-dialog.tsx";
 import { When } from "../../ui/when.tsx";
-import { FormDialog } from "./form-dialog.tsx";
 import { IdField } from "./id-field.tsx";
 import { type Integration, secretIn, useChange, useIntegrations } from "./people-api.ts";
 import { levelName, PowersFields, powersOf, requestOf, VIEWER } from "./powers-fields.tsx";

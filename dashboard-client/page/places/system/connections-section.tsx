@@ -1,7 +1,7 @@
 import { type ReactNode, useState } from "react";
 import { useServices } from "../../services.tsx";
 import { t } from "../../text/i18n.ts";
-import { ConfirmDialog } from "../../ui/dialog.tsx";
+import { ConfirmDialog } from "../../ui/form-dialog.tsx";
 import { When } from "../../ui/when.tsx";
 import type { Connection, Stats } from "./stats.ts";
 import { Table } from "./table.tsx";

@@ -2,7 +2,7 @@ import { type ReactNode, useState } from "react";
 import { useServices } from "../../services.tsx";
 import { formatBytes, formatDuration, formatNumber } from "../../text/format.ts";
 import { t } from "../../text/i18n.ts";
-import { ConfirmDialog } from "../../ui/dialog.tsx";
+import { ConfirmDialog } from "../../ui/form-dialog.tsx";
 import { Fact } from "./fact.tsx";
 import type { Readiness, Stats } from "./stats.ts";
 import { useRefresh } from "./use-system.ts";

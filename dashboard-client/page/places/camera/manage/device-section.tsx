@@ -3,7 +3,8 @@ import { type ReactNode, useState } from "react";
 import { navigate } from "../../../hash-location.ts";
 import { useServices } from "../../../services.tsx";
 import { t } from "../../../text/i18n.ts";
-import { ConfirmDialog, Dialog } from "../../../ui/dialog.tsx";
+import { Dialog } from "../../../ui/dialog.tsx";
+import { ConfirmDialog } from "../../../ui/form-dialog.tsx";
 
 interface Device {
   id: string;

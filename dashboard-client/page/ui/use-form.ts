@@ -6,6 +6,8 @@ export function useForm<Result>(send: () => Promise<Result>, onDone: (result: Re
   const [problem, setProblem] = useState<string>();
   const onSubmit = (event: FormEvent): void => {
     event.preventDefault();
+    // React passes an event of a dialog on to the form around the dialog's component.
+    event.stopPropagation();
     setBusy(true);
     setProblem(undefined);
     send()
