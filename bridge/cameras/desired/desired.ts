@@ -167,7 +167,7 @@ class DesiredRules implements WatcherRules {
       const agreed = agrees(name, part.value, this.#reported(camera, name));
       this.#noteDifference(camera, name, part, agreed ?? part.confirmed);
       if (agreed === true && (!part.confirmed || part.failure !== undefined))
-        this.#note(camera, name, part, { confirmed: true, failure: undefined });
+        void this.#note(camera, name, part, { confirmed: true, failure: undefined });
       else if (agreed !== true && isReachable && this.#isDue(part, { isBirth, session: presence?.session, agreed }))
         this.#send(camera, name, part, presence?.session);
     }
@@ -202,16 +202,21 @@ class DesiredRules implements WatcherRules {
       if (!FINAL_COMMAND_STATUSES.has(update.status) || this.#isStopped) return;
       this.#running.delete(id);
       const outcome = outcomeOf(update, session);
-      const pauseMs = NOT_SENT.has(update.code) ? NOT_SENT_RETRY_MS : RETRY_MS;
-      this.#waitUntil.set(key, outcome === undefined ? Date.now() + pauseMs : 0);
-      if (outcome !== undefined) this.#note(camera, name, part, { ...outcome, attempt: attempt + 1 });
+      if (outcome === undefined) {
+        this.#waitUntil.set(key, Date.now() + (NOT_SENT.has(update.code) ? NOT_SENT_RETRY_MS : RETRY_MS));
+        return;
+      }
+      // Until the outcome is stored, the part looks as if the command had not been sent.
+      this.#waitUntil.set(key, Date.now() + RETRY_MS);
+      const noted = this.#note(camera, name, part, { ...outcome, attempt: attempt + 1 });
+      void noted.then(() => this.#waitUntil.set(key, 0));
     });
   }
 
-  #note(camera: string, name: DesiredName, { version }: DesiredPart, outcome: Parameters<typeof noteOutcome>[2]): void {
+  /** Never rejects. The collection calls back after the change. */
+  async #note(camera: string, name: DesiredName, { version }: DesiredPart, outcome: Parameters<typeof noteOutcome>[2]) {
     const { documents, logger } = this.#options;
-    // The collection calls back after the change.
-    noteOutcome(documents, { camera, name, version }, outcome).catch((err: unknown) => {
+    await noteOutcome(documents, { camera, name, version }, outcome).catch((err: unknown) => {
       logger.warn({ err, camera, state: name }, "outcome of a desired state not stored");
     });
   }

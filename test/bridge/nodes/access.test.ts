@@ -5,7 +5,7 @@ import { startRunningClock } from "../../support/running-clock.ts";
 import type { TestClient } from "../websocket/client.ts";
 import { type NodeProcess, startTwoNodes } from "./two-nodes.ts";
 
-const ROUNDS = LONG ? 300 : 2;
+const ROUNDS = LONG ? 100 : 2;
 const PASSWORD = "a mountain at dawn";
 
 let redis: RedisServer;

@@ -3,8 +3,8 @@ import { LONG, TIMEOUT_MS } from "../../support/long-form.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { type NodeProcess, startNode, startTwoNodes, untilAccepted } from "./two-nodes.ts";
 
-const KILLS = LONG ? 20 : 1;
-const RACES = LONG ? 100 : 2;
+const KILLS = LONG ? 10 : 1;
+const RACES = LONG ? 30 : 2;
 const MUTE_MS = LONG ? 12_000 : 6_000;
 /** The interval of the checks of alerts, and time for a busy machine. */
 const CHECK_MS = 5_000;

@@ -3,8 +3,8 @@ import { LONG, TIMEOUT_MS } from "../../support/long-form.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { type NodeProcess, startNode, startTwoNodes, untilAccepted } from "./two-nodes.ts";
 
-const ROUNDS = LONG ? 1_000 : 8;
-const KILLS = LONG ? 25 : 1;
+const ROUNDS = LONG ? 300 : 8;
+const KILLS = LONG ? 15 : 1;
 const PASSWORD = "a mountain at dawn";
 
 let redis: RedisServer;

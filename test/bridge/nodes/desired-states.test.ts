@@ -3,7 +3,7 @@ import { LONG, TIMEOUT_MS } from "../../support/long-form.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { type NodeProcess, startNode, startTwoNodes, untilAccepted } from "./two-nodes.ts";
 
-const KILLS = LONG ? 20 : 1;
+const KILLS = LONG ? 10 : 1;
 const TASK = "desired-states";
 
 let redis: RedisServer;
@@ -114,8 +114,8 @@ it("a schedule that was wished while the camera was cut off is sent when the cam
   await vi.waitUntil(async () => (await refusals()) > 0);
   for (const node of nodes) node.connectClient("device:north");
   await other.say("cameras/north/link", { status: "online", session: "s2" }, true);
-  await untilApplied([other, holder], new Camera(), 1);
-  expect(await refusals()).toBeLessThan(3);
+  // Without the birth, a command without an answer is sent again after 75 s.
+  expect(await untilApplied([other, holder], new Camera(), 1)).toBeLessThan(60_000);
 });
 
 it("a schedule under way when Redis is killed ends as applied", { timeout: TIMEOUT_MS }, async () => {

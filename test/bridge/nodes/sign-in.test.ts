@@ -9,9 +9,9 @@ import { startRoundRobin } from "../../support/round-robin.ts";
 import { TestClient } from "../websocket/client.ts";
 import { type NodeProcess, startNode, startTwoNodes } from "./two-nodes.ts";
 
-const DEPLOYMENTS = LONG ? 10 : 1;
-const KILLS = LONG ? 10 : 0;
-const FREEZES = LONG ? 100 : 3;
+const DEPLOYMENTS = LONG ? 5 : 1;
+const KILLS = LONG ? 6 : 0;
+const FREEZES = LONG ? 60 : 3;
 const PASSWORD = "a mountain at dawn";
 
 let redis: RedisServer;

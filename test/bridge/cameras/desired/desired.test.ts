@@ -111,6 +111,25 @@ it("repeats a command without an outcome with the same id, so that the camera ex
   expect(sent[1]?.id).toBe(sent[0]?.id);
 });
 
+it("sends at once after a birth what was not sent while the camera was not connected", async () => {
+  await connect("s1", NEVER);
+  answers = [{ status: "failed", code: ReplyCode.deviceOffline }, { status: "succeeded" }];
+  await desired.set("north", "schedule", MORNING, "user:alice");
+  await expect.poll(() => sent).toHaveLength(1);
+  await connect("s2", NEVER);
+  expect(sent).toHaveLength(2);
+  expect(sent[1]?.id).toBe(sent[0]?.id);
+});
+
+it("tries again after a few seconds when the server could not send", async () => {
+  await connect("s1", NEVER);
+  answers = [{ status: "failed", code: ReplyCode.storeUnavailable }, { status: "succeeded" }];
+  await desired.set("north", "schedule", MORNING, "user:alice");
+  await expect.poll(() => sent).toHaveLength(1);
+  await pass(12_000);
+  expect(sent).toHaveLength(2);
+});
+
 it("tries a refused version again only in the camera's next session, and with a new id", async () => {
   await connect("s1", NEVER);
   answers = [{ status: "failed", error: "another program takes the pictures" }];
