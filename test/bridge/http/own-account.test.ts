@@ -167,10 +167,11 @@ describe("POST /auth/password", () => {
   it("changes the password, ends all sessions with their connections, and begins a new one", async () => {
     const [here, there] = [await login("Firefox"), await login("Safari")];
     const ended = await connect(`ws://127.0.0.1:${bridge.port}/ws`, there.token);
+    const minted = bridge.authority.mint({ userId: user, permissions: ["dashboard:read"], ttlSeconds: 600 });
     const { status, body } = await change(here.token);
     expect([status, body.user_id]).toEqual([200, user]);
     expect((await ended.closed).code).toBe(4005);
-    for (const { token } of [here, there]) expect((await bridge.call("/auth/me", { token })).status).toBe(401);
+    for (const { token } of [here, there, minted]) expect((await bridge.call("/auth/me", { token })).status).toBe(401);
     expect(await listed(body.token)).toMatchObject([{ session_id: await sessionOf(body.token), current: true }]);
     expect((await post("/auth/refresh", { refresh_token: body.refresh_token })).user_id).toBe(user);
     expect((await login()).error.code).toBe("unauthorized");
