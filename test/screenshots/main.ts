@@ -52,8 +52,7 @@ async function addCamera(skylapse: Skylapse, { id, name, silentFor = 0, presence
   await sendPastReadings(publish);
   await sendPastPictures({
     ...{ broker: skylapse.mqtt, token: password, camera: id, location: LOCATION, hours: 30, everyMinutes: 60 },
-    // The picture of this camera is shown large.
-    ...{ width: id === "glacier" ? 1280 : 640, until: silentFor, without: { from: 20, to: 17 } },
+    ...{ width: 480, until: silentFor, without: { from: 20, to: 17 } },
   });
   if (alert !== undefined) await publish("alerts/storage", alert);
   if (presence !== undefined) {
@@ -74,11 +73,16 @@ interface Shot {
 }
 const DESKTOP = { width: 1280, height: 860 };
 const PHONE = { width: 390, height: 844 };
+/** Resolves when some pictures have been loaded. */
 const picturesShown = (count: number) => (page: Page) =>
-  page.waitForFunction((least) => document.querySelectorAll('.picture[data-status="shown"]').length >= least, count);
+  page.waitForFunction(
+    (least) =>
+      [...document.images].filter(({ complete, naturalWidth }) => complete && naturalWidth > 64).length >= least,
+    count,
+  );
 const SHOTS: readonly Shot[] = [
-  { name: "fleet", place: "", scheme: "light", size: DESKTOP, ready: picturesShown(3) },
-  { name: "fleet-phone", place: "", scheme: "dark", size: PHONE, ready: picturesShown(1) },
+  { name: "fleet", place: "", scheme: "light", size: DESKTOP, ready: picturesShown(6) },
+  { name: "fleet-phone", place: "", scheme: "dark", size: PHONE, ready: picturesShown(5) },
   { name: "camera", place: "cameras/glacier", scheme: "dark", size: DESKTOP, ready: picturesShown(1) },
   {
     ...({ name: "charts", place: "cameras/glacier/charts", scheme: "light", size: DESKTOP } as const),

@@ -16,7 +16,7 @@ export async function sendPastReadings(publish: (topic: string, envelope: object
     const warmth = Math.sin((hour / 24) * 2 * Math.PI);
     const environment = { sun_elevation: 20 * warmth, sun_azimuth: hour * 15, temperature_c: 4 + 9 * warmth };
     await send("state/environment", "environmental.update", hour, { ...environment, humidity_percent: 60 });
-    const power = { source: hour % 3 === 0 ? "solar" : "battery", battery_percent: 60 + 30 * warmth };
+    const power = { source: warmth > 0 ? "solar" : "battery", battery_percent: 60 + 30 * warmth };
     await send("state/power", "resource.update", hour, power);
     await send("state/storage", "resource.update", hour, { total_bytes: 64e9, free_bytes: 40e9 - hour * 1e8 });
     const settings = { exposure_s: 1 / (60 + 50 * hour), iso: 100, white_balance: "daylight" };
