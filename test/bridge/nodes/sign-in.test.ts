@@ -55,7 +55,7 @@ it("the set-up code is accepted at the other node when a node dies while it adds
   for (let kill = 0; kill < KILLS; kill++) {
     const [one, other] = await startTwoNodes({ ...options(), simulated: [] });
     const answer = addAdmin(one, "ada", one.setupCode).catch(() => undefined);
-    await setTimeout(kill * 40);
+    await setTimeout(kill * 80);
     await one.kill();
     await answer;
     const last = await vi.waitUntil(
