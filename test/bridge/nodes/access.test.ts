@@ -3,7 +3,7 @@ import { LONG, TIMEOUT_MS } from "../../support/long-form.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
 import type { TestClient } from "../websocket/client.ts";
-import { type NodeProcess, startTwoNodes } from "./two-nodes.ts";
+import { killNodes, type NodeProcess, startTwoNodes } from "./two-nodes.ts";
 
 const ROUNDS = LONG ? 100 : 2;
 const PASSWORD = "a mountain at dawn";
@@ -14,7 +14,10 @@ let nodes: [NodeProcess, NodeProcess];
 beforeAll(async () => {
   redis = await startRedis();
 });
-afterAll(() => redis.remove());
+afterAll(async () => {
+  await killNodes();
+  await redis.remove();
+});
 
 const login = async (node: NodeProcess, user_id = "alice") =>
   (await node.request("/auth/login", { method: "POST", body: { user_id, password: PASSWORD } })).body;

@@ -12,6 +12,7 @@ export interface NodeOptions extends Pick<TestBridgeOptions, "env" | "simulated"
 /** A publication of a camera. */
 export interface Said {
   topic: string;
+  /** Null: empty, which clears a retained topic. */
   payload: unknown;
   retain: boolean;
 }
@@ -51,7 +52,7 @@ process.on("message", (message: Said | ClientConnected) => {
     return;
   }
   const { topic, payload, retain } = message;
-  void bridge.say(topic, payload, retain).then(() => say({ kind: "said" }));
+  void bridge.say(topic, payload ?? Buffer.alloc(0), retain).then(() => say({ kind: "said" }));
 });
 process.once("disconnect", () => process.exit());
 const token = bridge.mint("camera:control", "dashboard:read");

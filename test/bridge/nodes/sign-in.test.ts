@@ -7,19 +7,24 @@ import { startOidcProvider } from "../../support/oidc-provider.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { startRoundRobin } from "../../support/round-robin.ts";
 import { TestClient } from "../websocket/client.ts";
-import { type NodeProcess, startNode, startTwoNodes } from "./two-nodes.ts";
+import { killNodes, type NodeProcess, startNode, startTwoNodes } from "./two-nodes.ts";
 
 const DEPLOYMENTS = LONG ? 5 : 1;
 const KILLS = LONG ? 6 : 0;
-const FREEZES = LONG ? 60 : 3;
+const FREEZES = LONG ? 60 : 2;
 const PASSWORD = "a mountain at dawn";
 
 let redis: RedisServer;
 let prefixes = 0;
+/** The nodes of the last deployment. */
+let nodes: [NodeProcess, NodeProcess] | undefined;
 beforeAll(async () => {
   redis = await startRedis();
 });
-afterAll(() => redis.remove());
+afterAll(async () => {
+  await killNodes();
+  await redis.remove();
+});
 
 const options = () => ({ redisUrl: redis.url, prefix: `sign-in-${prefixes++}` });
 const addAdmin = (node: NodeProcess, user_id: string, code: string) =>
@@ -33,7 +38,8 @@ it("of two people with the set-up code at two nodes at the same time, one become
   timeout: TIMEOUT_MS,
 }, async () => {
   for (let deployment = 0; deployment < DEPLOYMENTS; deployment++) {
-    const nodes = await startTwoNodes({ ...options(), simulated: [] });
+    await Promise.all(nodes?.map((node) => node.kill()) ?? []);
+    nodes = await startTwoNodes({ ...options(), simulated: [] });
     const code = nodes[0].setupCode;
     expect(nodes.map(({ setupCode }) => setupCode)).toEqual([code, code]);
     const names = ["ada", "eve"];
@@ -44,7 +50,6 @@ it("of two people with the set-up code at two nodes at the same time, one become
       await expect.poll(() => usersAt(node)).toEqual([winner]);
       expect((await addAdmin(node, "max", code)).status).toBe(409);
     }
-    await Promise.all(nodes.map((node) => node.kill()));
   }
 });
 
@@ -78,7 +83,7 @@ it("the set-up code is accepted at the other node when a node dies while it adds
 it("a node that stood still accepts who logged in at the other node meanwhile, with a new account or a new password", {
   timeout: TIMEOUT_MS,
 }, async () => {
-  const [one, other] = await startTwoNodes(options());
+  const [one, other] = nodes ?? (await startTwoNodes(options()));
   for (let round = 0; round < FREEZES; round++) {
     const isNew = round % 2 === 0;
     const clients = [

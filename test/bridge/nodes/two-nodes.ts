@@ -1,4 +1,4 @@
-import { onTestFinished, vi } from "vitest";
+import { vi } from "vitest";
 import { startChildProgram } from "../../support/child-program.ts";
 import { type Answer, type CallOptions, call, OPERATOR_KEY } from "../support/test-bridge.ts";
 import { connect, type TestClient } from "../websocket/client.ts";
@@ -9,8 +9,17 @@ const NO_LIMITS = {
   ...{ MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_REQUESTS_PER_MINUTE: "0", MAX_REQUESTS_PER_SECOND: "0" },
   ...{ MAX_COMMANDS_PER_MINUTE: "0", SHUTDOWN_SPREAD_MS: "0" },
 };
-/** The log line of a node that has begun a task. */
+/** The log lines of a node that has begun a task, and that has lost it. */
 const BEGUN = "node runs the task";
+const LOST = "node has lost the task to another node, or to a pause of Redis";
+
+const running = new Set<{ kill(): Promise<void> }>();
+
+/** Call it after all tests of a file. */
+export async function killNodes(): Promise<void> {
+  await Promise.all([...running].map((child) => child.kill()));
+  running.clear();
+}
 
 /** A node in its own process. */
 export interface NodeProcess {
@@ -27,7 +36,7 @@ export interface NodeProcess {
   /** From now on, the node knows the MQTT client, such as `device:north`, to be connected. */
   connectClient(identity: string): void;
   /** The commands that this node has published to cameras. */
-  commands(): { id: string; text: string }[];
+  commands(): { topic: string; id: string; text: string }[];
   /** Resolves when the node runs the task of this lease. */
   runs(task: string): Promise<void>;
   isRunning(task: string): boolean;
@@ -52,7 +61,7 @@ export async function startNode({ redisUrl, connected = [], ...given }: StartOpt
     "bridge/nodes/node-child",
     JSON.stringify(options),
   );
-  onTestFinished(() => child.kill());
+  running.add(child);
   const messages: NodeMessage[] = [];
   child.onMessage((message) => messages.push(message));
   const all = <Kind extends NodeMessage["kind"]>(kind: Kind) =>
@@ -65,7 +74,8 @@ export async function startNode({ redisUrl, connected = [], ...given }: StartOpt
   if (ready instanceof Error) throw ready;
   const { port, setupCode = "" } = ready;
   const request = (path: string, options: CallOptions) => call(port, path, options);
-  const isRunning = (task: string) => all("logged").some((line) => line.message === BEGUN && line.task === task);
+  const isRunning = (task: string) =>
+    all("logged").findLast((line) => line.task === task && [BEGUN, LOST].includes(line.message))?.message === BEGUN;
   return {
     ...{ port, setupCode },
     request,
@@ -94,6 +104,12 @@ export async function startTwoNodes(options: StartOptions): Promise<[NodeProcess
   const first = await startNode(options);
   await first.runs("desired-states");
   return [first, await startNode(options)];
+}
+
+/** The node that runs the task, and then the other one. */
+export async function holderFirst(task: string, nodes: readonly NodeProcess[]): Promise<[NodeProcess, NodeProcess]> {
+  const holder = await vi.waitUntil(() => nodes.find((node) => node.isRunning(task)));
+  return [holder, nodes.find((node) => node !== holder) ?? holder];
 }
 
 /** Repeats a call until it is answered with 2xx, as a client does while Redis restarts or a node has just died. */
