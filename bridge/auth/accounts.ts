@@ -196,6 +196,8 @@ export async function openAccounts({ documents, groups, logger, now = Date.now }
     async create({ userId, password, powers, cameraGroups }) {
       assertRoom();
       const taken = () => new AccountExistsError(`There is an account ${JSON.stringify(userId)} already`);
+      // Another node may have removed the account a moment ago.
+      if (get(userId) !== undefined) await collection.refresh(userId);
       if (get(userId) !== undefined) throw taken();
       const document: AccountDocument = {
         ...(await passwords.hash(password)),

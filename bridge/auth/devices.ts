@@ -172,6 +172,8 @@ export async function openDevices({ documents, logger, now = Date.now }: StoreOp
     get,
     async add({ id, kind, credential }) {
       const taken = () => new DeviceError(`there is a device "${id}" already: rotate its secret or remove it`);
+      // Another node may have removed the device a moment ago.
+      if (collection.get(id) !== undefined) await collection.refresh(id);
       if (collection.get(id) !== undefined) throw taken();
       if (collection.size >= MAX_DEVICES)
         throw new DeviceError(`there are ${MAX_DEVICES} devices already: remove one first`);
@@ -183,7 +185,6 @@ export async function openDevices({ documents, logger, now = Date.now }: StoreOp
       if (verify(id, secret)?.kind !== kind) await put(validId(id), kind, proofOf(id, { secret }).proof);
     },
     async rotate(id, credential) {
-      if (collection.get(id) === undefined) throw unknown(id);
       const { secret, proof } = proofOf(id, credential);
       await changeDocument(documents, { collection: COLLECTION, key: id }, (stored) => {
         const before = documentSchema.safeParse(stored?.value);
