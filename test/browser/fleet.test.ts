@@ -196,6 +196,14 @@ describe("the fleet", { timeout: 240_000 }, () => {
     await page.getByRole("button", { name: "Edit groups" }).click();
     await dialog.getByRole("button", { name: "Edit Süd-Hang" }).click();
     await dialog.getByLabel(/^Ridge 21/).check();
+    // Another admin was faster.
+    await operator("PUT", "/camera-groups/sud-hang", { cameras: [idOf(20), idOf(22)] });
+    await dialog.getByRole("button", { name: "Save" }).click();
+    await dialog.getByRole("alert").filter({ hasText: "changed" }).waitFor();
+    await dialog.getByRole("button", { name: "Cancel" }).click();
+    await dialog.getByRole("button", { name: "Edit Süd-Hang" }).click();
+    await dialog.getByLabel(/^Ridge 22/).uncheck();
+    await dialog.getByLabel(/^Ridge 21/).check();
     await dialog.getByRole("button", { name: "Save" }).click();
     await dialog.getByRole("button", { name: "Remove Süd-Hang" }).click();
     await expect.poll(names).toEqual(["Ridge 20", "Ridge 21"]);

@@ -21,7 +21,8 @@ export function GroupForm({ group, onDone }: GroupFormProps): ReactNode {
   const id = group?.id ?? freeId(idFor(name), groups);
   const submit = (event: FormEvent): void => {
     event.preventDefault();
-    save.mutate({ id, name: name.trim(), cameras: [...cameras], isNew: group === undefined }, { onSuccess: onDone });
+    const change = { id, name: name.trim(), cameras: [...cameras], version: group?.version };
+    save.mutate({ ...change, isNew: group === undefined }, { onSuccess: onDone });
   };
   return (
     <form className="form" onSubmit={submit}>

@@ -7,6 +7,8 @@ export interface CameraGroup {
   id: string;
   name: string;
   cameras: readonly string[];
+  /** Of the group that the server sent. A change of a group that another admin has changed since is refused. */
+  version?: string | undefined;
 }
 
 const KEY = ["camera-groups"];
@@ -18,8 +20,9 @@ async function requestGroups(api: ApiClient, signal: AbortSignal): Promise<reado
 }
 
 function isGroup(value: unknown): value is CameraGroup {
-  const { id, name, cameras } = Object(value) as Record<string, unknown>;
-  return typeof id === "string" && typeof name === "string" && Array.isArray(cameras);
+  const { id, name, cameras, version } = Object(value) as Record<string, unknown>;
+  const hasVersion = version === undefined || typeof version === "string";
+  return typeof id === "string" && typeof name === "string" && Array.isArray(cameras) && hasVersion;
 }
 
 export function useGroups() {
@@ -31,10 +34,10 @@ export function useGroups() {
 /** @returns saves a group: makes it if it is new, otherwise changes its name and cameras */
 export function useSaveGroup() {
   const { api } = useServices();
-  return useChange(({ id, name, cameras, isNew }: CameraGroup & { isNew: boolean }) =>
+  return useChange(({ id, name, cameras, version, isNew }: CameraGroup & { isNew: boolean }) =>
     isNew
       ? api.request("camera-groups", { method: "POST", body: { id, name, cameras } })
-      : api.request(pathOf(id), { method: "PUT", body: { name, cameras } }),
+      : api.request(pathOf(id), { method: "PUT", body: { name, cameras, version } }),
   );
 }
 
@@ -45,7 +48,7 @@ export function useRemoveGroup() {
 
 function useChange<Input>(change: (input: Input) => Promise<unknown>) {
   const queries = useQueryClient();
-  return useMutation({ mutationFn: change, onSuccess: () => queries.invalidateQueries({ queryKey: KEY }) });
+  return useMutation({ mutationFn: change, onSettled: () => queries.invalidateQueries({ queryKey: KEY }) });
 }
 
 /** The id of a new group: `Nordwand, oben` becomes `nordwand-oben`. Empty if the name has no letter or digit of an id. */
