@@ -1,10 +1,10 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { CloseCode } from "../../../contract/codes.ts";
 import { createClient } from "../../../dashboard-client/client/client.ts";
 import { ClientClosedError, NoWebSocketError, TokenRefusedError } from "../../../dashboard-client/client/errors.ts";
-import { afterTest, connect, serve, until, untilConnected } from "../support/harness.ts";
+import { connect, serve, until, untilConnected } from "../support/harness.ts";
 
 describe("a client that connects", () => {
   it("sends the token in the first frame, never in the address", async () => {
@@ -141,7 +141,7 @@ describe("a client that connects", () => {
   it("retries if the server never answers the upgrade", async () => {
     const mute = createServer().listen(0, "127.0.0.1");
     await once(mute, "listening");
-    afterTest(() => mute.close());
+    onTestFinished(() => void mute.close());
     const address = mute.address();
     const port = typeof address === "object" ? address?.port : undefined;
     const { client } = connect(`ws://127.0.0.1:${port}/ws`, { connectTimeoutMs: 20 });
@@ -244,7 +244,7 @@ describe("a client that connects", () => {
 
   it("throws an error that names the option if there is no WebSocket", () => {
     vi.stubGlobal("WebSocket", undefined);
-    afterTest(() => vi.unstubAllGlobals());
+    onTestFinished(() => void vi.unstubAllGlobals());
     expect(() => createClient({ url: "ws://localhost", getToken: () => "t" })).toThrow(NoWebSocketError);
   });
 });

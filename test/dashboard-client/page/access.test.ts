@@ -1,12 +1,11 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { z } from "zod";
 import { TokenRefusedError } from "../../../dashboard-client/client/errors.ts";
 import { Access } from "../../../dashboard-client/page/access.ts";
 import { setLanguage } from "../../../dashboard-client/page/text/i18n.ts";
 import type { TextStorage } from "../../../dashboard-client/state/offline-cache.ts";
-import { afterTest } from "../support/harness.ts";
 
 const PASSWORD = "a long enough password";
 
@@ -51,7 +50,7 @@ async function startTokenServer({ open = false, expiresIn = 900 } = {}): Promise
     return response.end(JSON.stringify({ ...token, refresh_token: tokenServer.good }));
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
-  afterTest(() => server.close());
+  onTestFinished(() => void server.close());
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("not listening");
   tokenServer.base = `http://127.0.0.1:${address.port}/`;
@@ -110,7 +109,7 @@ describe("the access of the page", () => {
   it("says in the language of the page that the user must sign in", async () => {
     const tokenServer = await startTokenServer();
     const access = new Access({ base: tokenServer.base, fetch, storage: browser() });
-    afterTest(() => setLanguage("en", []));
+    onTestFinished(() => setLanguage("en", []));
     await setLanguage("de", []);
     await expect(access.fresh()).rejects.toThrow("Melden Sie sich an, um die Kameras zu sehen.");
     await access.signIn("alice", PASSWORD);

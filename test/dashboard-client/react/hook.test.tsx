@@ -1,10 +1,10 @@
 import { renderToString } from "react-dom/server";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import type { Client } from "../../../dashboard-client/client/client.ts";
 import { RealTimeProvider, useDashboardStore } from "../../../dashboard-client/react/real-time-provider.tsx";
 import { useRealTimeData } from "../../../dashboard-client/react/use-real-time-data.ts";
 import type { DashboardStore } from "../../../dashboard-client/state/dashboard-store.ts";
-import { afterTest, connect, serve, until } from "../support/harness.ts";
+import { connect, serve, until } from "../support/harness.ts";
 
 function Summary({ channel, client }: { channel?: string; client?: Client }) {
   const { connection, cameras, events, live } = useRealTimeData(channel, client === undefined ? {} : { client });
@@ -32,7 +32,7 @@ describe("useRealTimeData", () => {
       </RealTimeProvider>
     );
     expect(renderToString(page)).toContain("connecting not live  0");
-    afterTest(store?.subscribe(() => {}) ?? (() => {}));
+    onTestFinished(store?.subscribe(() => {}) ?? (() => {}));
     await until(() => store?.getSnapshot().live === true);
     server.publish({
       ...{ event: "camera.online", camera: "north", topic: "cameras/north/state/presence" },

@@ -1,5 +1,5 @@
 import { renderToString } from "react-dom/server";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import {
   RealTimeProvider,
   useCamera,
@@ -9,7 +9,7 @@ import {
 } from "../../../dashboard-client/react/index.ts";
 import { useDashboardStore } from "../../../dashboard-client/react/real-time-provider.tsx";
 import type { DashboardStore } from "../../../dashboard-client/state/dashboard-store.ts";
-import { afterTest, connect, serve, until, untilConnected } from "../support/harness.ts";
+import { connect, serve, until, untilConnected } from "../support/harness.ts";
 
 function Camera() {
   const { camera, live, canCommand } = useCamera("north");
@@ -50,7 +50,7 @@ describe("the hooks of one part of the data", () => {
         </RealTimeProvider>,
       );
     expect(render()).toBe("<p>no camera false false</p><p> false true</p><p>connecting</p><p>idle</p>");
-    for (const store of stores.values()) afterTest(store.subscribe(() => {}));
+    for (const store of stores.values()) onTestFinished(store.subscribe(() => {}));
     await untilConnected(client);
     await until(() => [...stores.values()].every((store) => store.getSnapshot().live));
     server.publish({

@@ -2,10 +2,10 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import type { BrowserContext, CDPSession, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { launchBrowser, letClose, type OwnBrowser } from "../../support/browser.ts";
 import { bundleSize } from "../../support/bundle-size.ts";
-import { afterTest, serve, until } from "../support/harness.ts";
+import { serve, until } from "../support/harness.ts";
 import type { ProtocolConnection, ProtocolServer } from "../support/protocol-server.ts";
 import type { Tab } from "./tab.ts";
 
@@ -43,7 +43,7 @@ interface Tabs {
 async function start(): Promise<Tabs> {
   const server = await serve();
   const context = await own.browser.newContext();
-  afterTest(() => letClose(context));
+  onTestFinished(() => letClose(context));
   return {
     ...{ server, context },
     open: async (tab, since) => {
@@ -81,7 +81,7 @@ function watchClosed(server: ProtocolServer): Set<ProtocolConnection> {
       void connection.closed.then(() => closed.add(connection));
     }
   }, 2);
-  afterTest(() => clearInterval(timer));
+  onTestFinished(() => clearInterval(timer));
   return closed;
 }
 
@@ -92,7 +92,7 @@ function from(first: number, last: number): number[] {
 /** Publishes an event every few milliseconds. @returns stops, and returns the last position */
 function publish(server: ProtocolServer): () => number {
   const timer = setInterval(() => server.publish({}), 4);
-  afterTest(() => clearInterval(timer));
+  onTestFinished(() => clearInterval(timer));
   return () => {
     clearInterval(timer);
     return server.head;

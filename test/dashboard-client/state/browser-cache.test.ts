@@ -1,10 +1,10 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { launchBrowser } from "../../support/browser.ts";
 import { bundleSize } from "../../support/bundle-size.ts";
-import { afterTest, serve } from "../support/harness.ts";
+import { serve } from "../support/harness.ts";
 import type { ProtocolServer } from "../support/protocol-server.ts";
 import type { CachedPage } from "./cached-page.ts";
 
@@ -39,7 +39,7 @@ async function servePage(): Promise<string> {
     response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
     response.end(isScript ? code : '<!doctype html><script type="module" src="/page.js"></script>');
   }).listen(0, "127.0.0.1");
-  afterTest(() => files.close());
+  onTestFinished(() => void files.close());
   await once(files, "listening");
   const address = files.address();
   return `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
@@ -49,7 +49,7 @@ it("the cache of a browser holds 500 cameras, shows them without a server, and r
   const server = await serve();
   publishFleet(server);
   const [origin, { browser, end }] = await Promise.all([servePage(), launchBrowser()]);
-  afterTest(end);
+  onTestFinished(end);
   const page = await browser.newPage();
   await page.goto(`${origin}/?server=${server.url}`);
   await page.waitForFunction((count) => cached.store.getSnapshot().cameras.size === count, CAMERAS);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import type { DashboardEvent } from "../../../contract/socket-messages.ts";
 import type { Problem } from "../../../dashboard-client/client/problems.ts";
 import {
@@ -8,7 +8,7 @@ import {
 } from "../../../dashboard-client/state/dashboard-store.ts";
 import { MAX_CACHED_EVENTS } from "../../../dashboard-client/state/offline-cache.ts";
 import type { StateStorage } from "../../../dashboard-client/state/state-storage.ts";
-import { afterTest, connect, serve, until } from "../support/harness.ts";
+import { connect, serve, until } from "../support/harness.ts";
 import type { ProtocolServer } from "../support/protocol-server.ts";
 
 interface Memory extends StateStorage {
@@ -66,7 +66,7 @@ function open(server: ProtocolServer, storage: StateStorage, options: Partial<Da
     ...{ onProblem: (problem: Problem) => problems.push(problem), ...options },
   });
   const stop = store.subscribe(() => {});
-  afterTest(stop);
+  onTestFinished(stop);
   const hide = (): void => {
     page.window.dispatchEvent(new Event("pagehide"));
   };

@@ -1,4 +1,4 @@
-import { afterEach, vi } from "vitest";
+import { onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import type { DashboardEvent, Since } from "../../../contract/socket-messages.ts";
 import type { ChannelSubscription, Client, ClientOptions } from "../../../dashboard-client/client/client.ts";
@@ -7,20 +7,9 @@ import type { Problem } from "../../../dashboard-client/client/problems.ts";
 import type { ReportedGap, SubscriptionState } from "../../../dashboard-client/client/subscription.ts";
 import { type ProtocolServer, startProtocolServer } from "./protocol-server.ts";
 
-const cleanUps: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
-
-/** Functions that run after the test, in reverse order. */
-export function afterTest(cleanUp: () => unknown): void {
-  cleanUps.push(cleanUp);
-}
-
 export async function serve(): Promise<ProtocolServer> {
   const server = await startProtocolServer();
-  afterTest(() => server.stop());
+  onTestFinished(() => server.stop());
   return server;
 }
 
@@ -44,7 +33,7 @@ export function connect(url: string, options: Partial<ClientOptions> = {}): Test
     onProblem: (problem) => problems.push(problem),
     ...options,
   });
-  afterTest(() => client.close());
+  onTestFinished(() => client.close());
   client.connect();
   return { client, problems, tokens: () => tokens };
 }
