@@ -185,8 +185,18 @@ export function createTokens({ secrets, provider, audience, now = Date.now }: To
 /** The user and the session that a token claims to be of. Nothing is verified. Undefined for a token without a session. */
 export function claimedSession(token: string): { userId: string; sessionId: string } | undefined {
   if (token.length > MAX_TOKEN_LENGTH) return undefined;
-  const claims = z.object({ sub: z.string(), sid: z.string() }).safeParse(jsonwebtoken.decode(token)).data;
+  const claims = z.object({ sub: z.string(), sid: z.string() }).safeParse(decoded(token)).data;
   return claims === undefined ? undefined : { userId: claims.sub, sessionId: claims.sid };
+}
+
+/** The claims of a token that is not verified. Undefined if the token is malformed. */
+function decoded(token: string): unknown {
+  try {
+    return jsonwebtoken.decode(token);
+  } catch {
+    // The library throws for claims that are not JSON.
+    return undefined;
+  }
 }
 
 function invalid({ issues: [issue] }: z.ZodError): InvalidTokenError {
