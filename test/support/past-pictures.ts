@@ -15,7 +15,7 @@ export interface PastPicturesOptions {
   everyMinutes: number;
   /** The age of the newest picture, hours. Default 0. */
   until?: number;
-  /** Of a picture, pixels. The height is three quarters of it. Default 400. */
+  /** The width of a picture, pixels. The height is three quarters of the width. Default 400. */
   width?: number;
   /** Begin and end of an outage without pictures, in hours before now. */
   without?: { from: number; to: number };

@@ -124,7 +124,7 @@ class DesiredRules implements WatcherRules {
     const topic = this.#options.tree.parse(entry.topic);
     if (topic?.kind === "camera-link" && linkIn(entry)?.status === "online") {
       this.#settling.set(camera, Date.now() + (this.#options.settleMs ?? SETTLE_MS));
-      // What failed over the last connection is sent over this one.
+      // A command that failed over the last connection is sent again over this one.
       for (const name of DESIRED_NAMES) this.#waitUntil.delete(`${camera} ${name}`);
     } else if (topic?.kind === "camera-state") {
       if (topic.name === PRESENCE_STATE && entry.state === "clear") this.#forget(camera);

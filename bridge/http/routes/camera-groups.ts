@@ -19,7 +19,9 @@ const changeSchema = z.strictObject({
     .string()
     .max(64)
     .optional()
-    .describe("Of the group that was read. Another version now: 409. Absent: the change replaces any version"),
+    .describe(
+      "The version that the admin has read. If the group has another one now, the answer is 409. Without it, any is replaced",
+    ),
 });
 const groupSchema = z.object({
   ...{ id: idSchema, name: z.string(), cameras: z.array(idSchema) },

@@ -3,7 +3,7 @@ import { t } from "../text/i18n.ts";
 import type { LatestPicture } from "../use-latest-picture.ts";
 import { Icon } from "./icon.tsx";
 
-/** What stands in place of a picture. */
+/** The text that the page shows in place of a missing picture. */
 function emptyText(status: LatestPicture["status"]): string {
   return status === "none" || status === "failed" ? t(`picture.${status}`) : "";
 }

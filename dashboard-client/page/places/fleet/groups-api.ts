@@ -7,7 +7,7 @@ export interface CameraGroup {
   id: string;
   name: string;
   cameras: readonly string[];
-  /** Of the group that the server sent. A change of a group that another admin has changed since is refused. */
+  /** The server refuses a change with an earlier version: another admin has changed the group since. */
   version?: string | undefined;
 }
 

@@ -19,7 +19,7 @@ interface VirtualLinesProps {
   children: (line: Line) => ReactNode;
 }
 
-/** Rows that are rendered above and below the window. */
+/** The number of rows that are rendered above the window, and below it. */
 const OVERSCAN = 3;
 
 /** The rows near the window. */
