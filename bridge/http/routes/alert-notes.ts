@@ -92,12 +92,13 @@ export function alertNoteRoutes(server: FastifyInstance, services: Services): vo
     server.post(`${path}/acknowledge`, described(acknowledge), async (request) => {
       const target = targetOf(kind, request);
       // The first acknowledgement stays: it says who noticed the alert.
-      return noteAt(noteTopicOf(target.alert, "acknowledgement")) ?? (await write(target, "acknowledge"));
+      return noteAt(noteTopicOf(target.alert, "acknowledgement")) ?? (await write(target, "acknowledge", clock.now()));
     });
 
     server.post(`${path}/mute`, described(mute), async (request) => {
       const target = targetOf(kind, request);
-      return await write(target, "mute", endOf(readBody(muteSchema, request.body)));
+      const now = clock.now();
+      return await write(target, "mute", now, endOf(readBody(muteSchema, request.body), now));
     });
 
     server.delete(`${path}/mute`, described(unmute), async (request, reply) => {
@@ -106,7 +107,7 @@ export function alertNoteRoutes(server: FastifyInstance, services: Services): vo
       const { until = "" } = noteAt(noteTopicOf(target.alert, "mute")) ?? {};
       if (!(Date.parse(until) > now)) throw notFound("The alert is not muted");
       // A mute that has ended, so that the event says who ended it. The watcher of alerts then clears the topic.
-      await write(target, "unmute", now);
+      await write(target, "unmute", now, now);
       return reply.code(204).send();
     });
   }
@@ -127,7 +128,8 @@ export function alertNoteRoutes(server: FastifyInstance, services: Services): vo
   }
 
   /** @throws {RequestError} 404 the alert is neither raised nor muted, 409 too many notes */
-  async function write({ alert, owner, who, address }: Target, action: Action, until?: number): Promise<AlertNoteData> {
+  async function write(target: Target, action: Action, now: number, until?: number): Promise<AlertNoteData> {
+    const { alert, owner, who, address } = target;
     const topic = noteTopicOf(alert, action === "acknowledge" ? "acknowledgement" : "mute");
     const raised = journal.state(tree.build(alert));
     const isHeld = noteAt(topic) !== undefined;
@@ -138,7 +140,7 @@ export function alertNoteRoutes(server: FastifyInstance, services: Services): vo
     const about = raised ?? journal.state(tree.build(topic));
     const camera = alert.kind === "service-alert" ? about?.camera : undefined;
     const data: AlertNoteData = {
-      ...{ alert: alert.name, by: who, at: timeOf(clock.now()) },
+      ...{ alert: alert.name, by: who, at: timeOf(now) },
       ...(until === undefined ? {} : { until: timeOf(until) }),
       ...(camera === undefined ? {} : { camera }),
     };
@@ -177,8 +179,7 @@ export function alertNoteRoutes(server: FastifyInstance, services: Services): vo
       .filter(({ topic }) => topic.startsWith(below) && topic.slice(below.length).includes("/")).length;
   }
 
-  function endOf({ minutes, until }: z.output<typeof muteSchema>): number {
-    const now = clock.now();
+  function endOf({ minutes, until }: z.output<typeof muteSchema>, now: number): number {
     const end = until === undefined ? now + (minutes ?? 0) * 60_000 : Date.parse(until);
     if (end <= now) throw badRequest("`until` must be in the future");
     if (end > now + MAX_MUTE_MINUTES * 60_000) throw badRequest(`A mute lasts at most ${MAX_MUTE_MINUTES} minutes`);
