@@ -7,7 +7,6 @@ export default defineConfig({
     include: ["test/**/*.test.ts", "test/**/*.test.tsx"],
     globalSetup: ["test/support/prepare.ts"],
     setupFiles: ["test/support/patience.ts"],
-    reporters: ["default", "./test/support/closing-line.ts"],
     // Tests run real programs, which share two cores, so a time limit must only end a hang.
     testTimeout: 120_000,
     hookTimeout: 120_000,
