@@ -7,12 +7,15 @@ import { followFromCheckpoint } from "../../../bridge/cameras/checkpoint.ts";
 import type { CheckpointedRules } from "../../../bridge/cameras/watcher-rules.ts";
 import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import type { Journal } from "../../../bridge/journal/journal.ts";
+import { journalKeys } from "../../../bridge/journal/stores/redis/keys.ts";
+import { renewEpoch } from "../../../bridge/journal/stores/redis/loading.ts";
 import { openRedis } from "../../../platform/redis/connections.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { from, message, range } from "./messages.ts";
 import { mqttOf } from "./mqtt-log-suite.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
 
+const EPOCHS = 30;
 const WAITS = { blockMs: 50, heartbeatMs: 50, deadAfterMs: 60_000 };
 
 let server: RedisServer;
@@ -94,6 +97,59 @@ test("after Redis has lost entries, followers and watchers get those that other 
   expect(followed).toEqual([...range(1, 6), 4, 5, 6]);
   expect(watched).toEqual(followed);
   expect(node.lostEvents).toBe(3);
+});
+
+test("a node that has lost nothing passes on no entry of a new epoch under the earlier one", async () => {
+  const [one, other] = await Promise.all([
+    place.openNode({ waits: WAITS }),
+    // Its reads do not time out during this test: each gets the next entries.
+    place.openNode({ waits: { ...WAITS, blockMs: 30_000 } }),
+  ]);
+  const followed: [number, string][] = [];
+  other.follow(
+    (entries) => void followed.push(...entries.map(({ position }): [number, string] => [position, other.epoch])),
+  );
+  await append(one, 1, 2, 3);
+  await expect.poll(() => other.head).toBe(3);
+  const earlier = one.epoch;
+  // As a node does that has read entries which the new master does not have.
+  await renewEpoch(place.redis.commands, journalKeys(place.redis.prefix), earlier, 3);
+  await append(one, 4, 5, 6);
+  await expect.poll(() => followed.length).toBe(6);
+  expect(one.epoch).not.toBe(earlier);
+  expect(followed).toEqual(range(1, 6).map((position) => [position, position <= 3 ? earlier : one.epoch]));
+  expect([one.lostEvents, other.lostEvents]).toEqual([0, 0]);
+});
+
+test("a node that loses nothing passes on each entry once while epochs change during its appends, and reports no loss", async () => {
+  const nodes = await Promise.all([place.openNode({ waits: WAITS }), place.openNode({ waits: WAITS })]);
+  const followed = nodes.map((node) => {
+    const positions: number[] = [];
+    node.follow((entries) => void positions.push(...entries.map(({ position }) => position)));
+    return positions;
+  });
+  const keys = journalKeys(place.redis.prefix);
+  let isOver = false;
+  const work = nodes.flatMap((node, index) =>
+    range(1, 4).map(async (writer) => {
+      for (let seq = 1; !isOver; seq++) {
+        const sent = message(from("device:north", `${index}-${writer}`, seq));
+        while ((await node.append(sent).then(() => "appended", String)) !== "appended");
+      }
+    }),
+  );
+  for (const _ of range(1, EPOCHS)) {
+    const [known, head] = await place.admin.hmget(keys.meta, "epoch", "head");
+    await renewEpoch(place.redis.commands, keys, known ?? "", Number(head));
+    const reached = () => Math.min(...nodes.map((node) => node.head));
+    await expect.poll(reached, { interval: 2 }).toBeGreaterThan(Number(head) + 20);
+  }
+  isOver = true;
+  await Promise.all(work);
+  const head = Math.max(...nodes.map((node) => node.head));
+  await expect.poll(() => nodes.map((node) => node.head)).toEqual([head, head]);
+  for (const positions of followed) expect(positions).toEqual(range(1, head));
+  expect(nodes.map(({ lostEvents }) => lostEvents)).toEqual([0, 0]);
 });
 
 test("after Redis has lost entries, no other node may continue a client until its node has written what it knows", async () => {

@@ -12,8 +12,9 @@ import type { ChunkPublications } from "./publication-log.ts";
  * - `continues`: the log directly follows the published entries.
  * - `cut-off`: the next entries were already removed, or Redis holds another epoch.
  * - `rolled-back`: Redis lost some of the published entries.
+ * - `reloading`: the journal is being reloaded, or was reloaded since the log was read.
  */
-export type Continuity = "continues" | "cut-off" | "rolled-back";
+export type Continuity = "continues" | "cut-off" | "rolled-back" | "reloading";
 
 interface LogReaderOptions {
   /** Used by nobody else, because reads block. */
@@ -36,7 +37,7 @@ interface LogReaderOptions {
   onCompacted: (run: string, upTo: number, bytes: number, removedBytes: number) => void;
   /** Called when the master of this run id, to which this node has come, has everything that this node has published. */
   onContinues: (master: string) => void;
-  /** Reloads the journal. Resolves when the new view is loaded. */
+  /** Reloads the journal, or waits for the reload that is under way. Resolves when the new view is loaded. */
   onJournalChanged: (continuity: Exclude<Continuity, "continues">) => Promise<void>;
   logger: Logger;
 }
@@ -121,20 +122,20 @@ export class LogReader {
     const { epoch, head } = cursor();
     const from = `${head}-0`;
     const options = ["COUNT", CHUNKS_PER_READ, "BLOCK", blockMs, "STREAMS"] as const;
-    const found = await connection.do((redis) =>
-      redis.xreadBuffer(
-        ...options,
-        keys.log,
-        keys.trims,
-        changes.stream.key,
-        from,
-        this.#trimsId,
-        changes.stream.after,
-      ),
+    const streams = [keys.log, keys.trims, changes.stream.key] as const;
+    // Redis runs the second command after the first one, so no entry that was read is of a later epoch than this one.
+    const read = await connection.do((redis) =>
+      Promise.all([
+        redis.xreadBuffer(...options, ...streams, from, this.#trimsId, changes.stream.after),
+        redis.hget(keys.meta, "epoch"),
+      ]),
     );
+    const [found, newestEpoch] = read;
     if (found === null) return await this.#check();
     // The journal was reloaded meanwhile: the reply belongs to the old journal.
-    if (cursor().epoch !== epoch) return "continues";
+    if (cursor().epoch !== epoch) return "reloading";
+    // Another node has begun a new epoch. For a node that has lost nothing, the log has no break there.
+    if (newestEpoch !== epoch) return "cut-off";
     let chunks: Chunk[] = [];
     for (const [name, rows] of found) {
       if (name.toString() === changes.stream.key) changes.arrived(rows);
@@ -174,7 +175,7 @@ export class LogReader {
       return index > 0 && bytes > MAX_PUBLICATION_BYTES;
     });
     const publications = await publicationsOf(before(needed, tooMuch), connection);
-    if (cursor().epoch !== epoch) return "continues";
+    if (cursor().epoch !== epoch) return "reloading";
     // The next read gets the rest again.
     return this.#publish(before(chunks, tooMuch), publications);
   }

@@ -12,6 +12,8 @@ interface PublisherOptions extends Pick<WriterContext, "run" | "open" | "view"> 
   writer: () => Writer;
   owner: StoreOwner;
   rows: Pick<RedisBrokerRows, "advance">;
+  /** Whether another view is being loaded, which is compared with what was published before. */
+  isReloading: () => boolean;
 }
 
 /**
@@ -33,11 +35,12 @@ export class Publisher {
 
   /** Publishes a batch of this node. The parameters are as in the options of the writer. */
   appended(batch: Batch, base: number, previous: string): void {
-    const { view, run } = this.#options;
+    const { view, run, isReloading } = this.#options;
     const { head, stamp } = view();
     this.bases.set(batch, base);
     if (this.#waiting.delete(batch)) this.#completed(batch, base);
-    if (this.#published.has(batch)) return;
+    // After a reload, the batch is read from the log, if the log has it.
+    if (this.#published.has(batch) || isReloading()) return;
     // The first chunks of the batch may already have been read from the log.
     const next = batch.starts.find((offset) => base + offset === head);
     if (next !== undefined && (next > 0 || previous === stamp)) {

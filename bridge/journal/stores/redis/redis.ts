@@ -178,6 +178,7 @@ class RedisStore implements JournalStore {
     this.#publisher = new Publisher({
       ...{ run, open, view, owner, rows: this.rows },
       writer: () => this.#writer,
+      isReloading: () => this.#reloading !== undefined,
     });
     this.#writer = new Writer({
       ...settings,
@@ -192,7 +193,8 @@ class RedisStore implements JournalStore {
       },
       withoutPublications: (chunks) => this.#publisher.withoutPublications(chunks),
       publicationsOf: (chunks, connection) => publications.publicationsOf(chunks, connection),
-      onChunks: (chunks, publications) => this.#publisher.arrived(chunks, publications),
+      onChunks: (chunks, publications) =>
+        this.#reloading === undefined ? this.#publisher.arrived(chunks, publications) : "reloading",
       onFloors: (floors) => this.view.channels.moved(floors),
       rows: this.rows,
       onPublicationFloor: (floor, bytes) => this.view.publications.trimmed(floor, bytes),
@@ -201,7 +203,8 @@ class RedisStore implements JournalStore {
         if (by !== run) owner.log.compacted(upTo, bytes);
       },
       onContinues: (master) => this.rows.continuesAt(master),
-      onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
+      onJournalChanged: async (continuity) =>
+        await (continuity === "reloading" ? this.#reloading : this.#reload(continuity === "rolled-back")),
     });
     this.pages = new RedisPages(reading, keys, () => this.view.channels, logger);
     this.#retention = new Retention({
