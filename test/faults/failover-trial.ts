@@ -46,7 +46,8 @@ export interface Outcome {
   receivers: readonly Received[];
   nodes: readonly Skylapse[];
   deployment: RedisDeployment;
-  gaps: readonly unknown[];
+  /** The gaps that each dashboard has shown so far. */
+  gaps(): unknown[][];
 }
 
 export type CleanUp = (cleanUp: () => Promise<unknown> | unknown) => void;
@@ -128,7 +129,7 @@ export async function tryFailover(failover: Failover, onEnd: CleanUp): Promise<O
         total + [...numbers].filter((n) => kept.get(source)?.has(n) !== true).length,
       0,
     ),
-    ...{ receivers: received, nodes, deployment, gaps: dashboards.flatMap(({ gaps }) => gaps) },
+    ...{ receivers: received, nodes, deployment, gaps: () => dashboards.map(({ gaps }) => gaps) },
   };
 }
 

@@ -38,10 +38,11 @@ it.each(PLANS)(
     if (failover.waitReplicas !== undefined) expect(lost).toBe(0);
     expect(told).toBeGreaterThanOrEqual(lost);
     if (told === 0) {
-      expect(gaps).toEqual([]);
+      expect(gaps()).toEqual(nodes.map(() => []));
       return;
     }
-    expect(gaps).toMatchObject(Array.from({ length: nodes.length }, () => ({ reason: "epoch_changed" })));
+    // A node that did not read the lost events may have written alone to the new master until the other one came there.
+    await expect.poll(gaps).toMatchObject(nodes.map(() => [{ reason: "epoch_changed" }]));
     const findings = await Promise.all(nodes.map(({ http: url }) => checkServer({ url, ...OPERATOR })));
     expect(findings.flat().filter(({ subject }) => subject === "lost events").length).toBeGreaterThan(0);
   },
