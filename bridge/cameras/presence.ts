@@ -5,6 +5,7 @@ import { LimitedLog } from "../../platform/limited-log.ts";
 import type { DeviceStore } from "../auth/devices.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
 import type { Publish } from "../broker-link/publish.ts";
+import { NO_CHANNEL } from "../journal/core/channels.ts";
 import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
 import { BoundedMap } from "./bounded-map.ts";
 import { bodyOf, isContentNeeded, isFarewell, isOfCamera, linkIn, updateSchedule } from "./camera-messages.ts";
@@ -104,9 +105,23 @@ class PresenceRules implements WatcherRules {
       updateSchedule(camera.schedule, { topic, body, acceptedAt: entry.acceptedAt }, { isStale: false, at: startedAt });
       if (isOfCamera(topic)) noteHeard(camera, entry.acceptedAt);
     }
+    this.#addLinked();
     for (const [name, camera] of this.#cameras) this.#restore(name, camera, startedAt);
     for (const { id, kind } of devices?.list() ?? [])
       if (kind === "camera" && !this.#cameras.has(id)) this.addRegistered(id);
+  }
+
+  /**
+   * Adds cameras of which only the birth may be known: the last watcher lost its lease, or the server was killed, before
+   * their presence was published. A removed camera may have left a will.
+   */
+  #addLinked(): void {
+    const { journal, tree } = this.#options;
+    for (const entry of journal.snapshot(NO_CHANNEL)) {
+      const topic = tree.parse(entry.topic);
+      const link = topic?.kind === "camera-link" ? linkIn(entry) : undefined;
+      if (entry.camera !== undefined && link !== undefined && link.status !== "offline") this.#camera(entry.camera);
+    }
   }
 
   apply(entry: Entry): void {
@@ -253,8 +268,9 @@ class PresenceRules implements WatcherRules {
       publishedEntry === undefined || cameBack ? undefined : serverTimeOf(published?.offline_since, publishedEntry);
     const offlineSince = brokeAt ?? camera.heardAt ?? startedAt;
     camera.presence = awaitedPresence({ session: link?.session, offlineSince, at: startedAt }, graceMs);
-    // The broker starts before this watcher, so the camera may already have sent its birth or announced its sleep.
-    const isNews = (link?.status === "online" && connected) || (link?.status === "sleeping" && isNewLink);
+    // The broker starts before this watcher, so the camera may already have sent its birth or announced its sleep. If
+    // another node has watched until now, it has had no time to publish the presence of this camera.
+    const isNews = (link?.status === "online" && (connected || trusted)) || (link?.status === "sleeping" && isNewLink);
     if (link !== undefined && isNews) this.#signal(name, camera, { type: "link", link, at: startedAt });
     else if (published?.status !== "unknown") this.#publish(name, camera);
   }

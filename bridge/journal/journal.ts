@@ -215,7 +215,10 @@ export interface Journal {
    * @throws {StoreUnavailableError} they cannot be read now
    */
   reach(since: Since): Promise<void> | undefined;
-  /** The state of a channel's retained topics, as of `head` if both are read in one turn of the event loop. */
+  /**
+   * The state of a channel's retained topics, as of `head` if both are read in one turn of the event loop. `NO_CHANNEL`
+   * stands for the topics that are in no channel, such as the links of cameras.
+   */
   snapshot(channel: string): readonly StateEntry[];
   state(topic: string): StateEntry | undefined;
   /** Whether the journal knows the channel: it has entries, or had entries recently. */

@@ -251,6 +251,25 @@ describe("after a restart", () => {
     expect(events()).toEqual(["camera.online", "camera.offline", "camera.unknown", "camera.offline"]);
   });
 
+  it("a camera whose first birth is all that the journal has of it is unknown during the grace period, then offline", () => {
+    presence.stop();
+    // The server was killed before presence handled the message.
+    say("online");
+    presence = start();
+    expect(status()).toBe("unknown");
+    vi.advanceTimersByTime(32_000);
+    expect(events()).toEqual(["camera.unknown", "camera.offline"]);
+  });
+
+  it("a camera of which only a will is left stays unknown to presence, because it may have been removed", () => {
+    presence.stop();
+    say("offline");
+    presence = start();
+    vi.advanceTimersByTime(60_000);
+    expect(presence.of("north")).toBeUndefined();
+    expect(events()).toEqual([]);
+  });
+
   it("a camera is offline since its last message if the time of the server's stop is unknown", () => {
     comeOnline();
     const heardAt = new Date(START).toISOString();
@@ -354,6 +373,21 @@ describe("after another node has watched the cameras until now", () => {
     link.leftAt = () => leftAt;
     presence = start({ trusted: true, watchedUntil });
   }
+
+  it.each([
+    ["with", ["device:north"]],
+    ["without", []],
+  ])(
+    "a camera %s a client of its own is online after its first birth, which that node could not publish any more",
+    async (_with, connections) => {
+      await presence.stop();
+      for (const identity of connections) link.connections.add(identity);
+      say("online");
+      await takeOver();
+      vi.advanceTimersByTime(60_000);
+      expect(events()).toEqual(["camera.online"]);
+    },
+  );
 
   it("a camera that disconnected without a will when nobody watched becomes offline", async () => {
     comeOnline();

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { NO_CHANNEL } from "../../../bridge/journal/core/channels.ts";
 import type { Entry, Journal, Publication } from "../../../bridge/journal/journal.ts";
 import { describeAgainstModel } from "./journal-model.ts";
 import { describeSessions } from "./journal-sessions.ts";
@@ -338,6 +339,18 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
           expect(journal.state(newer.topic)?.position).toBe(2);
           expect(journal.snapshot("jobs")).toEqual([]);
         }
+      });
+
+      test("of topics without a channel is listed under NO_CHANNEL, also after reopening", async () => {
+        const link = { ...state("north", "link"), channels: [] };
+        await journal.append(state("north", "power"));
+        await journal.append(link);
+        for (const reopened of [false, true]) {
+          if (reopened) journal = await place.open();
+          expect(journal.snapshot(NO_CHANNEL)).toMatchObject([{ position: 2, topic: link.topic, channels: [] }]);
+        }
+        await journal.append({ ...link, state: "clear" });
+        expect(journal.snapshot(NO_CHANNEL)).toEqual([]);
       });
 
       test("is removed by a clear, also within one write", async () => {

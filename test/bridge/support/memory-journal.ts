@@ -1,4 +1,5 @@
 import type { BackendEvent, Publish } from "../../../bridge/broker-link/publish.ts";
+import { NO_CHANNEL } from "../../../bridge/journal/core/channels.ts";
 import type { Entry, Journal, StateEntry } from "../../../bridge/journal/journal.ts";
 import { cameraOfTopic, channelsOf } from "../../../contract/channels.ts";
 import type { Topic, TopicTree } from "../../../contract/topics.ts";
@@ -34,7 +35,10 @@ export function memoryJournal(tree: TopicTree): MemoryJournal {
       followers.add(onEntries);
       return () => followers.delete(onEntries);
     },
-    snapshot: (channel) => [...states.values()].filter(({ channels }) => channels.includes(channel)),
+    snapshot: (channel) =>
+      [...states.values()].filter(({ channels }) =>
+        channel === NO_CHANNEL ? channels.length === 0 : channels.includes(channel),
+      ),
     state: (topic) => states.get(topic),
     async publish(message) {
       if (journal.unavailableReason !== undefined) throw new StoreUnavailableError(journal.unavailableReason);
