@@ -76,7 +76,7 @@ const timeText = async () => (await page.getByTestId("picture-time-west").textCo
 const timeline = () => page.getByTestId("timeline-input");
 const stripLoaded = () => until(async () => (await page.locator('.timeline-cell[data-loaded="true"]').count()) > 5);
 
-describe("the pictures of a camera", { timeout: 90_000 }, () => {
+describe("the pictures of a camera", () => {
   it("look good on every screen, and say how far the kept pictures reach", async () => {
     await open();
     await stripLoaded();
@@ -179,7 +179,7 @@ describe("the pictures of a camera", { timeout: 90_000 }, () => {
   });
 });
 
-describe("the charts of a camera", { timeout: 90_000 }, () => {
+describe("the charts of a camera", () => {
   it("show what the camera measured, look good on every screen, and follow the pointer", async () => {
     await open("/charts");
     await until(async () => (await page.getByTestId("chart").count()) >= 6);
@@ -202,7 +202,7 @@ describe("the charts of a camera", { timeout: 90_000 }, () => {
   });
 });
 
-describe("the history of a camera", { timeout: 90_000 }, () => {
+describe("the history of a camera", () => {
   it("is searched by words, with the search in the address", async () => {
     await open("/history");
     await until(async () => (await page.getByTestId("event-row").count()) === 50);

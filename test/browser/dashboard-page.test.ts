@@ -91,7 +91,7 @@ const about = (timezone: string) => ({
 const pictureShown = () => until(async () => (await pictureSource("north")) !== null);
 const connected = () => until(async () => /live|connected/i.test(await text("connection-state")));
 
-describe("the dashboard page", { timeout: 90_000 }, () => {
+describe("the dashboard page", () => {
   beforeAll(() => serve({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" }));
   afterAll(stopServing);
   // Without animations, because software rendering of animations costs much CPU time.
@@ -171,7 +171,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
   });
 });
 
-describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
+describe("the dashboard page of several cameras", () => {
   beforeAll(() => serve({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "60" }));
   afterAll(stopServing);
   beforeEach(() => openPage({ reducedMotion: "reduce" }));

@@ -73,9 +73,7 @@ function filmFile(): { name: string; bytes: Buffer } {
   return { name, bytes: readFileSync(join(films, name)) };
 }
 
-it("makes a film of a camera's pictures, plays it to its end, and downloads it unchanged", {
-  timeout: 90_000,
-}, async () => {
+it("makes a film of a camera's pictures, plays it to its end, and downloads it unchanged", async () => {
   const page = await context.newPage();
   await page.goto(`${skylapse.http}/#/cameras/north`);
   await page.getByLabel("User").fill("ada");

@@ -140,7 +140,7 @@ describe("the place Alerts", () => {
     await page.getByTestId("past-event").first().waitFor();
   });
 
-  it("says to a viewer why the buttons are off, in German too", { timeout: 90_000 }, async () => {
+  it("says to a viewer why the buttons are off, in German too", async () => {
     await openAs("vera", "/alerts");
     await heater().waitFor();
     const acknowledge = heater().getByRole("button", { name: "Acknowledge" });

@@ -61,9 +61,7 @@ async function signIn(page: Page, user: string, answer = "Sign in"): Promise<voi
   await page.getByRole("button", { name: answer }).click();
 }
 
-it("signs in with the identity provider, comes back to the place, and keeps the session over a reload", {
-  timeout: 90_000,
-}, async () => {
+it("signs in with the identity provider, comes back to the place, and keeps the session over a reload", async () => {
   const page = await open("#/system");
   await signIn(page, "ada");
   await page.getByRole("heading", { level: 1, name: "System" }).waitFor();
@@ -79,7 +77,7 @@ it("signs in with the identity provider, comes back to the place, and keeps the 
   await button(page).waitFor();
 });
 
-it("says why the sign-in failed, in the language of the page", { timeout: 90_000 }, async () => {
+it("says why the sign-in failed, in the language of the page", async () => {
   const page = await open();
   await signIn(page, "eve");
   await page.getByText("none of your groups may use this server").waitFor();

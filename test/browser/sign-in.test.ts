@@ -63,9 +63,7 @@ async function signIn(page: Page, password: string): Promise<void> {
   await page.getByRole("button", { name: "Sign in" }).click();
 }
 
-it("signs a viewer in by password in all tabs and across a reload, and signs out of all tabs at once", {
-  timeout: 90_000,
-}, async () => {
+it("signs a viewer in by password in all tabs and across a reload, and signs out of all tabs at once", async () => {
   const page = await open();
   await signInShown(page);
   await page.screenshot({ path: `${SCREENSHOTS}sign-in-1280.png` });
@@ -108,9 +106,7 @@ it("opens a finished film in a new tab, by a link that the server gives to the s
   expect((await fetch(access, { headers: { authorization: `Bearer ${token}` } })).status).toBe(204);
 });
 
-it("applies a change of the user's permissions, and asks to sign in after the account is disabled", {
-  timeout: 90_000,
-}, async () => {
+it("applies a change of the user's permissions, and asks to sign in after the account is disabled", async () => {
   const page = await open();
   await signIn(page, PASSWORD);
   await cameraShown(page);

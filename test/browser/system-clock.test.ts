@@ -50,9 +50,7 @@ async function openSystem(user: string) {
   return page;
 }
 
-it("shows everybody a jump of the system's clock, and lets only an admin confirm it, after a question", {
-  timeout: 90_000,
-}, async () => {
+it("shows everybody a jump of the system's clock, and lets only an admin confirm it, after a question", async () => {
   const viewer = await openSystem("vera");
   await viewer.getByText("An admin must confirm the jump.").waitFor();
   for (const name of ["The server was off", "The clock was corrected"])

@@ -65,7 +65,7 @@ it("shows an admin the state of the server, and closes a connection", { timeout:
   await expectGoodLooks(page, "system");
 });
 
-it("shows a viewer the same without what only an admin may do, and says why", { timeout: 90_000 }, async () => {
+it("shows a viewer the same without what only an admin may do, and says why", async () => {
   const page = await openAs("vera");
   await page.getByText("Only an admin sees the connections of all nodes and can close them.").waitFor();
   await expect.poll(() => page.getByRole("button", { name: /Close the connection of vera/ }).isDisabled()).toBe(true);

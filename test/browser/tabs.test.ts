@@ -72,11 +72,11 @@ it("signs in through a tab that follows, renews the token of the shared connecti
   await live(leader);
   await live(follower);
   // A new tab gets its first state by a connection of its own.
-  await expect.poll(() => follower.open.size, { timeout: 20_000 }).toBe(0);
+  await expect.poll(() => follower.open.size).toBe(0);
   expect(leader.open.size).toBe(1);
 
   const [connection] = leader.open;
-  await expect.poll(() => count(leader.received, "auth_success"), { timeout: 20_000 }).toBeGreaterThanOrEqual(3);
+  await expect.poll(() => count(leader.received, "auth_success")).toBeGreaterThanOrEqual(3);
   expect(count(leader.received, "token_expiring")).toBeGreaterThanOrEqual(2);
   expect([...leader.open]).toEqual([connection]);
   // The renewed connection serves the follower, too: it learns at once what the user may do now.
@@ -87,7 +87,7 @@ it("signs in through a tab that follows, renews the token of the shared connecti
   expect(follower.open.size).toBe(0);
 
   await leader.page.close();
-  await expect.poll(() => follower.open.size, { timeout: 20_000 }).toBe(1);
-  await expect.poll(() => count(follower.sent, "auth"), { timeout: 20_000 }).toBeGreaterThanOrEqual(1);
+  await expect.poll(() => follower.open.size).toBe(1);
+  await expect.poll(() => count(follower.sent, "auth")).toBeGreaterThanOrEqual(1);
   await live(follower);
 });

@@ -10,7 +10,7 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 
 const MORNING = { entries: [{ kind: "clock", start: "06:00", end: "09:00", interval_s: 60 }] };
 const EVENING = { entries: [{ kind: "solar", anchor: "sunset", offset_min: -30, duration_min: 60, interval_s: 30 }] };
-const wait = { timeout: 30_000, interval: 100 };
+const wait = { interval: 100 };
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
 let dataPath: string;
 let secret: string;

@@ -57,8 +57,6 @@ function received(id: string, secret: string, camera: string, version: "311" | "
   return { last, output: () => output };
 }
 
-const until = (assert: () => void) => vi.waitFor(assert, { timeout: 10_000 });
-
 it("Home Assistant discovers a camera, shows its picture, presses its buttons, and sees it go offline", async () => {
   const secret = await integration("home-assistant", ["dashboard:read", "camera:control"]);
   const { last } = received("home-assistant", secret, "north", "5");
@@ -74,12 +72,12 @@ it("Home Assistant discovers a camera, shows its picture, presses its buttons, a
   const entities = () => discovered("homeassistant", CONFIG, last(CONFIG).toString());
   const entity = (name: string) => entities().get(name) ?? expect.fail(`there is no entity ${name}`);
   const state = () => last(`${ROOT}/home-assistant/north/state`).toString();
-  await until(() => expect(isAvailable(entity("battery_percent"), state())).toBe(true));
+  await vi.waitFor(() => expect(isAvailable(entity("battery_percent"), state())).toBe(true));
   expect(shown(entity("battery_percent"), state())).toBe("81");
   expect(shown(entity("connected"), state())).toBe("ON");
   const picture = entity("picture");
   if (picture.platform !== "image") expect.fail("the picture is no image");
-  await until(() => expect(last(picture.image_topic ?? "")).toEqual(PICTURE));
+  await vi.waitFor(() => expect(last(picture.image_topic ?? "")).toEqual(PICTURE));
 
   const button = entity("capture_now");
   if (button.platform !== "button") expect.fail("capture_now is no button");
@@ -101,14 +99,14 @@ it("Home Assistant discovers a camera, shows its picture, presses its buttons, a
   expect({ name, issued_by }).toEqual({ name: "capture.now", issued_by: "user:home-assistant" });
   const reply = `${NORTH}/replies/capture.now`;
   await camera.publishAsync(reply, JSON.stringify({ command_id: id, status: "succeeded" }), { qos: 1 });
-  await until(() => expect(JSON.parse(last(reply).toString())).toMatchObject({ status: "succeeded" }));
+  await vi.waitFor(() => expect(JSON.parse(last(reply).toString())).toMatchObject({ status: "succeeded" }));
 
   camera.stream.destroy();
-  await until(() => expect(isAvailable(button, state())).toBe(false));
+  await vi.waitFor(() => expect(isAvailable(button, state())).toBe(false));
   expect([shown(entity("connected"), state()), shown(entity("status"), state())]).toEqual(["OFF", "offline"]);
   expect(isAvailable(picture, state())).toBe(true);
   press();
-  await until(() =>
+  await vi.waitFor(() =>
     expect(JSON.parse(last(reply).toString()).data).toMatchObject({
       ...{ status: "failed", error: expect.stringContaining("not connected") },
     }),
@@ -125,7 +123,7 @@ it("an integration for one camera discovers this camera alone, and its button pr
     retain: true,
   });
   const { last, output } = received("guest", secret, "south", "311");
-  await until(() => expect(last(`${ROOT}/home-assistant/south/state`).toString()).toContain('"connected":"ON"'));
+  await vi.waitFor(() => expect(last(`${ROOT}/home-assistant/south/state`).toString()).toContain('"connected":"ON"'));
   last(CONFIG.replace("north", "south"));
   expect(output()).not.toContain("north");
   const topic = `${ROOT}/cameras/south/commands/reboot`;

@@ -257,7 +257,7 @@ it("the audit log records refusals by a limit over HTTP and MQTT", async () => {
       .split("\n")
       .flatMap((line) => (line === "" ? [] : [JSON.parse(line)]))
       .map(({ action, who, target, outcome }) => [action, who, target, outcome]);
-  await expect.poll(refusals, { timeout: 20_000 }).toEqual([
+  await expect.poll(refusals).toEqual([
     ["access", "user:eve", "POST /auth/token", "permission_denied"],
     ["access", "user:eve", "POST /auth/token", "rate_limited"],
     ["connect", "unknown", "mqtt", "MAX_MQTT_CONNECTIONS_PER_ADDRESS"],

@@ -272,7 +272,7 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
       order.push(n);
     };
     for (let n = 0; n < 5; n++) expect(pace.openOr(() => ask(n))).toBe(false);
-    await expect.poll(() => order.length, { timeout: 30_000 }).toBe(5);
+    await expect.poll(() => order.length).toBe(5);
     expect(order).toEqual([0, 1, 2, 3, 4]);
   });
 
@@ -321,7 +321,7 @@ describe("the bytes of one sender", () => {
     const south = await test.client({ username: "south", password: SECRET });
     south.publish(topic("cameras/south/about"), "here", { qos: 1 });
     const of = (identity: string) => test.ingest.accepted.filter((one) => one.identity === identity).length;
-    await expect.poll(() => of("device:south"), { timeout: 30_000 }).toBe(1);
+    await expect.poll(() => of("device:south")).toBe(1);
     expect(of("device:north")).toBeLessThan(6);
     const answering = setInterval(() => durable.shift()?.(), 1);
     onTestFinished(() => clearInterval(answering));
@@ -337,11 +337,11 @@ describe("the bytes of one sender", () => {
     const south = await test.client({ username: "south", password: SECRET });
     south.publish(topic("cameras/south/about"), "here", { qos: 1 });
     const of = (identity: string) => test.ingest.accepted.filter((one) => one.identity === identity).length;
-    await expect.poll(() => of("device:south"), { timeout: 30_000 }).toBe(1);
+    await expect.poll(() => of("device:south")).toBe(1);
     expect(of("device:north")).toBeLessThan(6);
     const answering = setInterval(() => durable.shift()?.(), 1);
     onTestFinished(() => clearInterval(answering));
-    await expect.poll(() => of("device:north"), { timeout: 30_000 }).toBe(40);
+    await expect.poll(() => of("device:north")).toBe(40);
   });
 
   it("exclude retained messages when a session resumes its subscriptions, because the broker sends none", async () => {

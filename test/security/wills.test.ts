@@ -35,7 +35,7 @@ async function doneBy(user: string): Promise<unknown> {
       .flatMap((line) => (line === "" ? [] : [JSON.parse(line)]))
       .filter(({ who }) => who === `user:${user}`)
       .map(({ action, target, outcome }) => [action, target, outcome]);
-  await expect.poll(entries, { timeout: 20_000 }).not.toEqual([]);
+  await expect.poll(entries).not.toEqual([]);
   return entries();
 }
 
@@ -68,7 +68,7 @@ describe("the will of a client whose token is no longer valid", () => {
       seen.push(...(await program.published()));
       return seen;
     };
-    await expect.poll(look, { timeout: 20_000 }).toEqual([topic]);
+    await expect.poll(look).toEqual([topic]);
   });
 });
 
@@ -81,5 +81,5 @@ it("the broker publishes the will of a client whose connection breaks, under the
     ["command", target, "issued"],
     ["command", target, "failed"],
   ];
-  await expect.poll(() => doneBy("frank"), { timeout: 20_000 }).toEqual(done);
+  await expect.poll(() => doneBy("frank")).toEqual(done);
 });

@@ -43,10 +43,10 @@ export async function startSentinel(masterPort: number): Promise<Sentinel> {
           const [replica] = Array.isArray(found) ? found : [];
           expect(linkOf(replica)).toBe("ok");
         },
-        { timeout: 20_000, interval: 100 },
+        { timeout: 60_000, interval: 100 },
       );
       const master = new Redis(masterPort, "127.0.0.1");
-      await vi.waitFor(async () => expect(await master.wait(1, 1_000)).toBe(1), { timeout: 20_000, interval: 100 });
+      await vi.waitFor(async () => expect(await master.wait(1, 1_000)).toBe(1), { timeout: 60_000, interval: 100 });
       master.disconnect();
     },
     async failover() {

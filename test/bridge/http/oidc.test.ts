@@ -125,7 +125,7 @@ describe("sign-in with an identity provider", () => {
           if (renewed.status === 200) body = renewed.body;
           return renewed.status;
         },
-        { timeout: 5000, interval: 250 },
+        { interval: 250 },
       )
       .toBe(401);
   });

@@ -90,7 +90,7 @@ describe("the system status", () => {
     await status.stop();
     // Another node gets the lease after a pause in real time, which fake timers would never end.
     vi.useRealTimers();
-    await vi.waitFor(() => expect(published(journal, STATUS)).toHaveLength(1), { timeout: 10_000 });
+    await vi.waitFor(() => expect(published(journal, STATUS)).toHaveLength(1));
     expect(published(journal, RESOURCES)).toHaveLength(1);
     for (const other of others) await other.stop();
   });

@@ -155,7 +155,7 @@ describe("a will", () => {
     });
     const published = () => after.ingest.accepted.map(({ identity }) => identity).sort();
     const expected = ended === undefined ? ["device:south", "user:mallory"] : ["device:south"];
-    await expect.poll(published, { timeout: 20_000 }).toEqual(expected);
+    await expect.poll(published).toEqual(expected);
     // The next scan for wills publishes nothing more.
     await new Promise((resolve) => setTimeout(resolve, 1000));
     expect(published()).toEqual(expected);

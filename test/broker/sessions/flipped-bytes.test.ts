@@ -67,7 +67,7 @@ beforeAll(async () => {
       continue;
     }
     const copy = join(path, "rows.copy");
-    await vi.waitFor(() => expect(readFileSync(copy, "utf8")).toContain(`u${SESSIONS - 1}`), { timeout: 30_000 });
+    await vi.waitFor(() => expect(readFileSync(copy, "utf8")).toContain(`u${SESSIONS - 1}`));
     image = join(folder, "image");
     cpSync(path, image, { recursive: true });
     await sessions.stop();

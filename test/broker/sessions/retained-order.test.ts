@@ -11,7 +11,7 @@ function watcherOf(test: BrokerUnderTest, clean: boolean) {
 }
 
 describe.each(SUBSCRIBERS)("a subscriber with QoS $qos, clean session: $clean", ({ clean, qos }) => {
-  it("gets no retained message after a newer one, and none twice", { timeout: 20_000 }, async () => {
+  it("gets no retained message after a newer one, and none twice", async () => {
     const test = await startTestBroker();
     const north = await test.client(NORTH);
     const names = Array.from({ length: STATES }, (_, index) => topic(`cameras/north/state/s-${index}`));

@@ -188,10 +188,10 @@ it("reports cameras that are offline, have never connected or have alerts, and r
   for (const id of ["1", "2", "3"]) await carol.publishAsync(`house/${id}`, "{}", { qos: 1 });
 
   await expect
-    .poll(async () => (await doctor(server.variables)).of("camera south"), { timeout: 20_000 })
+    .poll(async () => (await doctor(server.variables)).of("camera south"))
     .toEqual([expect.stringMatching(/^warn offline since .*: check its power and its network$/)]);
   await expect
-    .poll(async () => (await doctor(server.variables)).of("MQTT queues"), { timeout: 20_000 })
+    .poll(async () => (await doctor(server.variables)).of("MQTT queues"))
     .toEqual([expect.stringMatching(/^warn 2 messages for disconnected clients were dropped/)]);
   const { code, of } = await doctor(server.variables);
   expect(code).toBe(0);

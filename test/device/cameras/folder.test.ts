@@ -28,7 +28,6 @@ import { jpegOf, jpegWithThumbnail, temporaryFolder } from "../support/programs.
 
 /** Short times, because most tests write their files at once. */
 const quick = { settleMs: 40, giveUpMs: 300, scanIntervalMs: 50 };
-const wait = { timeout: 20_000 };
 
 class MemorySink implements PictureSink {
   readonly stored: FoundPicture[] = [];
@@ -75,7 +74,7 @@ function watch(path: string, sink: MemorySink, options: Partial<FolderCameraOpti
 /** Resolves after `count` more full scans of a folder with a picture. */
 async function fullScans(sink: MemorySink, count = 2): Promise<void> {
   const enough = sink.fullScans + count;
-  await expect.poll(() => sink.fullScans, wait).toBeGreaterThanOrEqual(enough);
+  await expect.poll(() => sink.fullScans).toBeGreaterThanOrEqual(enough);
 }
 
 /** Writes a picture. Another colour gives other bytes. */
@@ -95,11 +94,11 @@ test("the folder camera imports each picture once, oldest first, with its modifi
     await picture(path, name, at(minute));
   const sink = new MemorySink();
   watch(path, sink);
-  await expect.poll(() => sink.names, wait).toEqual(["b.jpg", "c.Jpg", "a.JPEG"]);
+  await expect.poll(() => sink.names).toEqual(["b.jpg", "c.Jpg", "a.JPEG"]);
   expect(sink.stored.map(({ takenAt }) => takenAt)).toEqual([at(1), at(2), at(3)]);
   expect(sink.stored[0]).toMatchObject({ width: 64, height: 48, settings: {} });
   await picture(path, "d.jpg");
-  await expect.poll(() => sink.names.at(-1), wait).toBe("d.jpg");
+  await expect.poll(() => sink.names.at(-1)).toBe("d.jpg");
   await fullScans(sink);
   expect(sink.names).toHaveLength(4);
   expect(sink.failures).toEqual([]);
@@ -119,7 +118,7 @@ test("the folder camera imports a slowly written picture once the file is comple
     expect(sink.names).toEqual(["other.jpg"]);
     appendFileSync(file, jpeg.subarray(sent, sent + Math.ceil(jpeg.length / 4)));
   }
-  await expect.poll(() => sink.names, wait).toEqual(["other.jpg", "slow.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["other.jpg", "slow.jpg"]);
   expect(sink.stored[1]?.jpeg.equals(jpeg)).toBe(true);
   expect(sink.failures).toEqual([]);
 });
@@ -132,11 +131,11 @@ test("the folder camera ignores an upload that stalls after the picture's thumbn
   await picture(path, "b.jpg");
   const sink = new MemorySink();
   watch(path, sink, { giveUpMs: 60_000 });
-  await expect.poll(() => sink.names, wait).toContain("b.jpg");
+  await expect.poll(() => sink.names).toContain("b.jpg");
   await fullScans(sink);
   expect(sink.names).toEqual(["b.jpg"]);
   appendFileSync(join(path, "a.jpg"), whole.subarray(half));
-  await expect.poll(() => sink.names, wait).toEqual(["b.jpg", "a.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["b.jpg", "a.jpg"]);
   expect(sink.stored[1]?.jpeg.equals(whole)).toBe(true);
   expect(sink.failures).toEqual([]);
 });
@@ -146,11 +145,11 @@ test("the folder camera treats an overwritten file as another picture", async ()
   const sink = new MemorySink();
   await picture(path, "newest.jpg");
   watch(path, sink);
-  await expect.poll(() => sink.stored.length, wait).toBe(1);
+  await expect.poll(() => sink.stored.length).toBe(1);
   const other = await jpegOf(80, 60);
   writeFileSync(join(path, "beside"), other);
   renameSync(join(path, "beside"), join(path, "newest.jpg"));
-  await expect.poll(() => sink.stored.length, wait).toBe(2);
+  await expect.poll(() => sink.stored.length).toBe(2);
   expect(sink.stored[1]?.jpeg.equals(other)).toBe(true);
   expect(new Set(sink.stored.map(({ name }) => name)).size).toBe(2);
 });
@@ -165,9 +164,9 @@ test("the folder camera ignores files without the name of a picture, and reports
   writeFileSync(join(path, "nothing.jpg"), "");
   const sink = new MemorySink();
   watch(path, sink);
-  await expect.poll(() => sink.failures.length, wait).toBe(3);
+  await expect.poll(() => sink.failures.length).toBe(3);
   await picture(path, "whole.jpg");
-  await expect.poll(() => sink.names, wait).toEqual(["whole.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["whole.jpg"]);
   await fullScans(sink);
   expect(sink.failures.sort()).toEqual([
     "half.jpg delivered a JPEG without its end: 100 bytes",
@@ -184,13 +183,13 @@ test("the folder camera imports pictures in subfolders, even if a subfolder was 
   await picture(today, "0001.jpg");
   const sink = new MemorySink();
   watch(path, sink);
-  await expect.poll(() => sink.names, wait).toEqual(["2026/11/29/0001.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["2026/11/29/0001.jpg"]);
   const tomorrow = join(path, "2026", "11", "30", "001", "jpg");
   mkdirSync(tomorrow, { recursive: true });
   await picture(tomorrow, "0001.jpg");
-  await expect.poll(() => sink.names.slice(1), wait).toEqual(["2026/11/30/001/jpg/0001.jpg"]);
+  await expect.poll(() => sink.names.slice(1)).toEqual(["2026/11/30/001/jpg/0001.jpg"]);
   await picture(today, "0002.jpg");
-  await expect.poll(() => sink.names.slice(2), wait).toEqual(["2026/11/29/0002.jpg"]);
+  await expect.poll(() => sink.names.slice(2)).toEqual(["2026/11/29/0002.jpg"]);
   await fullScans(sink);
   expect(sink.stored).toHaveLength(3);
   expect(sink.failures).toEqual([]);
@@ -204,9 +203,9 @@ test("the folder camera ignores subfolders beyond the depth limit, hidden subfol
   }
   const sink = new MemorySink();
   watch(path, sink, { depth: 1 });
-  await expect.poll(() => sink.names, wait).toEqual(["a/one.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["a/one.jpg"]);
   await picture(path, "two.jpg");
-  await expect.poll(() => sink.names, wait).toEqual(["a/one.jpg", "two.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["a/one.jpg", "two.jpg"]);
   expect(sink.failures).toEqual([]);
 });
 
@@ -219,7 +218,7 @@ test("the folder camera does not follow links to outside of the folder", async (
   symlinkSync("one.jpg", join(path, "inside.jpg"));
   const sink = new MemorySink();
   watch(path, sink);
-  await expect.poll(() => sink.names.sort(), wait).toEqual(["inside.jpg", "one.jpg"]);
+  await expect.poll(() => sink.names.sort()).toEqual(["inside.jpg", "one.jpg"]);
   await fullScans(sink);
   expect(sink.names).toHaveLength(2);
 });
@@ -232,7 +231,7 @@ test("the folder camera watches only the last subfolders by name when there are 
   }
   const sink = new MemorySink();
   watch(path, sink, { maxFolders: 3 });
-  await expect.poll(() => sink.names.sort(), wait).toEqual(["3/one.jpg", "4/one.jpg"]);
+  await expect.poll(() => sink.names.sort()).toEqual(["3/one.jpg", "4/one.jpg"]);
   await fullScans(sink);
   expect(sink.failures).toEqual([expect.stringMatching(/has more than 3 folders: .* move the old ones away$/)]);
 });
@@ -244,10 +243,10 @@ test("the folder camera imports the next picture on time after a picture that wa
   await picture(path, "one.jpg");
   // If storing counted as scanning, the next full scan would be in 50 s, and the next quick scan in 30 s.
   watch(path, sink, { scanIntervalMs: 3000 });
-  await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["one.jpg"]);
   const started = performance.now();
   await picture(path, "two.jpg");
-  await expect.poll(() => sink.names, { timeout: 60_000 }).toEqual(["one.jpg", "two.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["one.jpg", "two.jpg"]);
   expect(performance.now() - started).toBeLessThan(15_000);
 });
 
@@ -257,9 +256,9 @@ test("the folder camera imports a new picture before the rest of the pictures th
   const sink = new MemorySink();
   sink.storeMs = 200;
   watch(path, sink);
-  await expect.poll(() => sink.stored.length, wait).toBeGreaterThan(0);
+  await expect.poll(() => sink.stored.length).toBeGreaterThan(0);
   await picture(path, "new.jpg");
-  await expect.poll(() => sink.stored.length, wait).toBe(31);
+  await expect.poll(() => sink.stored.length).toBe(31);
   expect(sink.names.indexOf("new.jpg")).toBeLessThan(25);
   expect(sink.names.filter((name) => name !== "new.jpg")).toEqual(
     Array.from({ length: 30 }, (_, index) => `old-${index}.jpg`),
@@ -272,9 +271,9 @@ test("the folder camera reports a too large file once, without reading the file"
   truncateSync(join(path, "large.jpg"), 100_000);
   const sink = new MemorySink();
   watch(path, sink, { maxBytes: 99_999 });
-  await expect.poll(() => sink.failures.length, wait).toBe(1);
+  await expect.poll(() => sink.failures.length).toBe(1);
   await picture(path, "whole.jpg");
-  await expect.poll(() => sink.names, wait).toEqual(["whole.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["whole.jpg"]);
   await fullScans(sink);
   expect(sink.failures).toEqual(["large.jpg has 100000 bytes: a picture may have 99999"]);
 });
@@ -283,15 +282,15 @@ test("the folder camera reports a missing folder once, and watches the folder on
   const path = join(temporaryFolder(), "later");
   const sink = new MemorySink();
   watch(path, sink);
-  await expect.poll(() => sink.failures, wait).toEqual([expect.stringMatching(/ENOENT.*later/)]);
+  await expect.poll(() => sink.failures).toEqual([expect.stringMatching(/ENOENT.*later/)]);
   mkdirSync(path);
   await picture(path, "one.jpg");
-  await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["one.jpg"]);
   rmSync(path, { recursive: true });
-  await expect.poll(() => sink.failures.length, wait).toBe(2);
+  await expect.poll(() => sink.failures.length).toBe(2);
   mkdirSync(path);
   await picture(path, "two.jpg");
-  await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["one.jpg", "two.jpg"]);
   expect(sink.failures).toHaveLength(2);
 });
 
@@ -300,7 +299,7 @@ test("the folder camera imports no picture again after the disk was unmounted fo
   await picture(path, "one.jpg");
   const sink = new MemorySink();
   const camera = watch(path, sink);
-  await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["one.jpg"]);
   await camera.stop?.();
   // The mount point of a removed disk is an empty folder.
   const away = `${path}-away`;
@@ -313,7 +312,7 @@ test("the folder camera imports no picture again after the disk was unmounted fo
   renameSync(away, path);
   watch(path, sink);
   await picture(path, "two.jpg");
-  await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["one.jpg", "two.jpg"]);
 });
 
 test("the folder camera reports an unreadable picture once, and imports the other pictures", async () => {
@@ -322,9 +321,9 @@ test("the folder camera reports an unreadable picture once, and imports the othe
   await picture(path, "one.jpg");
   const sink = new MemorySink();
   watch(path, sink);
-  await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["one.jpg"]);
   await picture(path, "two.jpg");
-  await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  await expect.poll(() => sink.names).toEqual(["one.jpg", "two.jpg"]);
   expect(sink.failures).toEqual([expect.stringMatching(/ELOOP/)]);
 });
 
@@ -335,10 +334,10 @@ test("the folder camera leaves pictures in the folder while they cannot be store
   await picture(path, "one.jpg", new Date(1_700_000_000_000));
   await picture(path, "two.jpg", new Date(1_700_000_001_000));
   watch(path, sink, { deleteTaken: true });
-  await expect.poll(() => sink.failures, wait).toEqual(["the disk is full"]);
+  await expect.poll(() => sink.failures).toEqual(["the disk is full"]);
   sink.failure = undefined;
-  await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
-  await expect.poll(() => readdirSync(path), wait).toEqual([]);
+  await expect.poll(() => sink.names).toEqual(["one.jpg", "two.jpg"]);
+  await expect.poll(() => readdirSync(path)).toEqual([]);
   expect(sink.failures).toHaveLength(1);
 });
 
@@ -347,15 +346,15 @@ test("the folder camera deletes a stored picture, even after a power cut between
   await picture(path, "kept.jpg");
   const before = new MemorySink();
   const earlier = watch(path, before);
-  await expect.poll(() => before.names, wait).toEqual(["kept.jpg"]);
+  await expect.poll(() => before.names).toEqual(["kept.jpg"]);
   await earlier.stop?.();
   const sink = new MemorySink();
   sink.known = before.known;
   writeFileSync(join(path, "notes.txt"), "not a picture");
   watch(path, sink, { deleteTaken: true });
   await picture(path, "new.jpg");
-  await expect.poll(() => sink.names, wait).toEqual(["new.jpg"]);
-  await expect.poll(() => readdirSync(path), wait).toEqual(["notes.txt"]);
+  await expect.poll(() => sink.names).toEqual(["new.jpg"]);
+  await expect.poll(() => readdirSync(path)).toEqual(["notes.txt"]);
 });
 
 test("the folder camera imports only the last files by name when there are too many, and reports the limit", async () => {
@@ -363,10 +362,10 @@ test("the folder camera imports only the last files by name when there are too m
   for (const name of ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]) await picture(path, name);
   const sink = new MemorySink();
   watch(path, sink, { maxFiles: 2 });
-  await expect.poll(() => sink.names.sort(), wait).toEqual(["3.jpg", "4.jpg"]);
+  await expect.poll(() => sink.names.sort()).toEqual(["3.jpg", "4.jpg"]);
   // A quick scan finds this picture.
   await picture(path, "5.jpg");
-  await expect.poll(() => sink.names.sort(), wait).toEqual(["3.jpg", "4.jpg", "5.jpg"]);
+  await expect.poll(() => sink.names.sort()).toEqual(["3.jpg", "4.jpg", "5.jpg"]);
   expect(sink.failures[0]).toBe(`${path} has 4 pictures: only the last 2 are watched, move the old ones away`);
 });
 

@@ -191,7 +191,7 @@ test("the gphoto2 camera abandons a hanging camera, stops a running camera at on
   await expect(hanging.capture({}, now)).rejects.toThrow("gphoto2 took longer than 0.3 s and was ended");
   const { camera, programs } = await cameraWith(script);
   const capture = expect(camera.capture({}, now)).rejects.toThrow("gphoto2 was stopped");
-  await expect.poll(() => programs.read("pid"), { timeout: 20_000 }).toMatch(/\n/);
+  await expect.poll(() => programs.read("pid")).toMatch(/\n/);
   await camera.stop?.();
   await capture;
   await haveExited([Number(programs.read("pid"))]);

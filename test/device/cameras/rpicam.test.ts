@@ -16,7 +16,7 @@ async function cameraThat(script: string, options: Partial<RpicamOptions> = {}) 
 /** Resolves to the process ids that a fake program wrote, when `count` of them are written. */
 async function pids(programs: Programs, count: number): Promise<number[]> {
   const noted = (): number[] => (programs.read("pids") ?? "").split("\n").filter(Boolean).map(Number);
-  await expect.poll(noted, { timeout: 20_000 }).toHaveLength(count);
+  await expect.poll(noted).toHaveLength(count);
   return noted();
 }
 

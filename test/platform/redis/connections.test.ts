@@ -111,7 +111,7 @@ describe("a connection", () => {
     const redis = open(server.url, "skylapse", 300);
     await redis.commands.ready(5_000);
     server.process.kill("SIGSTOP");
-    await expect.poll(() => redis.unavailableReason, { timeout: 5_000 }).toMatch(/^Redis does not answer/);
+    await expect.poll(() => redis.unavailableReason).toMatch(/^Redis does not answer/);
     server.process.kill("SIGCONT");
     await expect.poll(() => redis.unavailableReason).toBeUndefined();
     expect(await redis.commands.do((client) => client.ping())).toBe("PONG");
@@ -142,9 +142,7 @@ describe("a connection", () => {
     const names = Array.from({ length: 200 }, (_, index) => `key${index}`);
     await redis.commands.do((client) => client.mset(...names.flatMap((name) => [name, "x"])));
     await redis.commands.do((client) => client.bgrewriteaof());
-    await expect
-      .poll(async () => (await redis.info()).facts.get("aof_rewrite_in_progress"), { timeout: 5_000 })
-      .toBe("0");
+    await expect.poll(async () => (await redis.info()).facts.get("aof_rewrite_in_progress")).toBe("0");
     await server.stop("SIGKILL");
     // Each key takes 5 ms.
     const starting = server.start(["--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024"]);
@@ -204,7 +202,7 @@ describe("all connections of a node", () => {
     await sentinel.knowsReplica();
     await sentinel.failover();
     // Nobody sends a command meanwhile.
-    await expect.poll(() => names(replica), { timeout: 10_000 }).toEqual(["bulk", "commands", "reading", "subscriber"]);
+    await expect.poll(() => names(replica)).toEqual(["bulk", "commands", "reading", "subscriber"]);
     await expect.poll(() => names(master)).toEqual([]);
     await expect.poll(() => redis.unavailableReason).toBeUndefined();
   });

@@ -80,7 +80,7 @@ const until = (assert: () => void) =>
       vi.advanceTimersByTime(SECOND);
       assert();
     },
-    { interval: 10, timeout: 10 * SECOND },
+    { interval: 10 },
   );
 const shows = (state: Partial<HomeAssistantState>) => until(() => expect(states().at(-1)).toMatchObject(state));
 const published = (topic: string, times: number) => until(() => expect(payloads(topic)).toHaveLength(times));
