@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { JWT_SECRET } from "../support/dashboard.ts";
 import { seriousFindings } from "../support/page-looks.ts";
 import { PageProxy } from "../support/page-proxy.ts";
@@ -83,6 +83,22 @@ const keptRows = (tab: Page): Promise<number> =>
       }),
   );
 
+/** Opens the page in a second tab, and closes the tab after the test. */
+async function openTab(): Promise<Page> {
+  const tab = await context.newPage();
+  onTestFinished(() => tab.close());
+  await tab.goto(proxy.url);
+  await live(tab);
+  return tab;
+}
+
+/** Sends requests from the tab, one after the other, until the tab loads a page. */
+const keepRequesting = (tab: Page) =>
+  tab.evaluate(() => {
+    const next = () => void fetch("readyz").finally(() => setTimeout(next, 10));
+    next();
+  });
+
 async function broadcast(n: number): Promise<void> {
   const answer = await fetch(`${skylapse.http}/broadcast`, {
     method: "POST",
@@ -140,9 +156,10 @@ it("opens without a connection with the last state and pictures, and then receiv
 it("offers a new build, loads it in all tabs once it is accepted, and never mixes builds", {
   timeout: 180_000,
 }, async () => {
-  const other = await context.newPage();
-  await other.goto(proxy.url);
-  await live(other);
+  const other = await openTab();
+  onTestFinished(() => {
+    proxy.override = undefined;
+  });
   proxy.override = async (path, original) => {
     const later = "$1later";
     if (path === "/sw.js")
@@ -170,9 +187,10 @@ it("offers a new build, loads it in all tabs once it is accepted, and never mixe
   // A place whose file only the old build has.
   await page.goto(`${proxy.url}#/system`);
   await page.locator("h1").filter({ hasText: "System" }).waitFor();
+  // A request through the old worker, while the browser ends it, would start it again.
+  await keepRequesting(other);
   await page.getByTestId("update-offer").getByRole("button").click();
   await expect.poll(builds).toEqual(["later", "later"]);
-  await other.close();
 });
 
 it("deletes the state and the pictures at a sign-out in another tab", async () => {
@@ -187,9 +205,7 @@ it("deletes the state and the pictures at a sign-out in another tab", async () =
   await page.getByRole("button", { name: "Sign in" }).click();
   await live(page);
   await pictures(page);
-  const other = await context.newPage();
-  await other.goto(proxy.url);
-  await live(other);
+  const other = await openTab();
   await expect.poll(() => keptRows(other)).toBeGreaterThan(2);
   await expect.poll(() => keptPictures(other)).toBeGreaterThan(0);
   await page.getByRole("button", { name: "Sign out" }).click();

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request, type Server } from "node:http";
 import { connect, type Socket } from "node:net";
+import { pipeline } from "node:stream";
 
 /** Answers in place of the server, such as with the files of a later build. Undefined: the server answers. */
 type Override = (path: string, original: () => Promise<string>) => Promise<{ type: string; body: string } | undefined>;
@@ -39,7 +40,8 @@ export class PageProxy {
           }
           const forwarded = request(this.#options(incoming), (answered) => {
             outgoing.writeHead(answered.statusCode ?? 502, answered.headers);
-            answered.pipe(outgoing);
+            // Ends both after a fault of one: a browser would wait forever for the rest of a response.
+            pipeline(answered, outgoing, () => {});
           });
           forwarded.on("error", () => outgoing.destroy());
           incoming.pipe(forwarded);

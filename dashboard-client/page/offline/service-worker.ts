@@ -17,14 +17,26 @@ declare const SHELL_FILES: ShellFile[];
 
 /** The part of `ServiceWorkerGlobalScope` that is used here. TypeScript cannot load its types beside those of a page. */
 interface WorkerScope {
+  addEventListener(type: "install", listener: (event: InstallEvent) => void): void;
   addEventListener(type: "message", listener: (event: MessageEvent<unknown>) => void): void;
   skipWaiting(): Promise<void>;
+}
+
+interface InstallEvent {
+  /** Only some browsers have it, such as Chromium since version 123. */
+  addRoutes?(rule: { condition: { requestDestination: string }; source: "network" }): Promise<void>;
 }
 
 const scope = globalThis as unknown as WorkerScope;
 
 precacheAndRoute(SHELL_FILES);
 cleanupOutdatedCaches();
+// Scripts of the page ask for data, never for a file of the build, so their requests go past the worker. Otherwise an accepted
+// build could wait for 5 minutes: Chromium stops the old worker once it is idle, starts it again for a request that arrives while
+// it stops, and then waits until the worker gets no request for 30 s.
+scope.addEventListener("install", (event) => {
+  void event.addRoutes?.({ condition: { requestDestination: "" }, source: "network" });
+});
 scope.addEventListener("message", ({ data }) => {
   if (data === ACTIVATE) void scope.skipWaiting();
 });
