@@ -1,8 +1,8 @@
 import { defineConfig } from "vitest/config";
-import { firstTexts } from "./dashboard-client/page/text/first-texts-plugin.ts";
+import { texts } from "./dashboard-client/page/text/texts-plugin.ts";
 
 export default defineConfig({
-  plugins: [firstTexts("all")],
+  plugins: [texts("all")],
   test: {
     include: ["test/**/*.test.ts", "test/**/*.test.tsx"],
     globalSetup: ["test/support/prepare.ts"],

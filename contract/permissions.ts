@@ -15,10 +15,10 @@ import { isId } from "./id-text.ts";
 import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree } from "./topics.ts";
 
 /**
- * What a set of permissions allows, for browsers (channels), MQTT clients (topics) and HTTP. Everything is denied unless a
- * permission grants it. An unknown permission grants nothing.
+ * What a set of permissions allows on channels and over HTTP. Everything is denied unless a permission grants it. An unknown
+ * permission grants nothing.
  */
-export interface Grants {
+export interface ChannelGrants {
   readonly permissions: readonly string[];
   readonly admin: boolean;
   canReadChannel(channel: string): boolean;
@@ -28,6 +28,10 @@ export interface Grants {
   readonly onlyCameras: ReadonlySet<string> | undefined;
   canCommand(camera: string): boolean;
   readonly canBroadcast: boolean;
+}
+
+/** What a set of permissions allows, also to MQTT clients (topics). */
+export interface Grants extends ChannelGrants {
   canReadTopic(topic: string): boolean;
   /** Whether a message of the topic may name a camera outside {@link onlyCameras}, so that each message must be read. */
   mustReadMessage(topic: string): boolean;
@@ -70,13 +74,12 @@ interface GrantsOptions {
 
 const NO_CHANNELS: CustomChannels = new Map();
 
-export function grantsOf(permissions: readonly string[], { tree, channels = NO_CHANNELS }: GrantsOptions): Grants {
+/** Alone, without the rules of topics, it is what a page loads. */
+export function channelGrantsOf(permissions: readonly string[], channels = NO_CHANNELS): ChannelGrants {
   const held = new Set(permissions);
   const admin = held.has("admin");
   const readable = idsOf(permissions, "camera", "read");
   const commandable = idsOf(permissions, "camera", "control");
-  const devices = idsOf(permissions, "device");
-  const services = idsOf(permissions, "processing");
   const dashboard = held.has("dashboard:read");
   const narrowed = !admin && !held.has("camera:read") && (readable.size > 0 || held.has(CAMERAS_LIMITED));
 
@@ -94,7 +97,28 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
 
   const canCommand = (camera: string): boolean =>
     isId(camera) && (admin || held.has("camera:control") || commandable.has(camera));
-  const canBroadcast = admin || held.has("broadcast:write");
+
+  return {
+    permissions: [...held],
+    admin,
+    canReadChannel,
+    seesCamera,
+    onlyCameras: narrowed ? readable : undefined,
+    canCommand,
+    canBroadcast: admin || held.has("broadcast:write"),
+  };
+}
+
+export function grantsOf(permissions: readonly string[], { tree, channels = NO_CHANNELS }: GrantsOptions): Grants {
+  const channelGrants = channelGrantsOf(permissions, channels);
+  const { admin, canBroadcast, canCommand } = channelGrants;
+  const narrowed = channelGrants.onlyCameras !== undefined;
+  const held = new Set(permissions);
+  const readable = idsOf(permissions, "camera", "read");
+  const commandable = idsOf(permissions, "camera", "control");
+  const devices = idsOf(permissions, "device");
+  const services = idsOf(permissions, "processing");
+  const dashboard = held.has("dashboard:read");
 
   const wideFilters = filtersOfAll();
   const filters = [...wideFilters, ...filtersOfCameras()];
@@ -190,19 +214,7 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     return false;
   }
 
-  return {
-    permissions: [...held],
-    admin,
-    canReadChannel,
-    seesCamera,
-    onlyCameras: narrowed ? readable : undefined,
-    canCommand,
-    canBroadcast,
-    canReadTopic,
-    mustReadMessage,
-    canSubscribe,
-    canWriteTopic,
-  };
+  return { ...channelGrants, canReadTopic, mustReadMessage, canSubscribe, canWriteTopic };
 }
 
 /** The ids in permissions of the form `prefix:{id}` or `prefix:{id}:suffix`. */

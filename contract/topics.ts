@@ -109,13 +109,14 @@ export function topicTree(root: string = DEFAULT_TOPIC_ROOT, discoveryPrefix?: s
   return {
     root,
     discoveryPrefix,
-    parse: (topic) => (topic.startsWith(prefix) ? parseBelow(topic.slice(prefix.length)) : undefined),
+    parse: (topic) => (topic.startsWith(prefix) ? parseRelativeTopic(topic.slice(prefix.length)) : undefined),
     build: (topic) => prefix + below(topic),
     owns: (topicOrFilter) => topicOrFilter === root || topicOrFilter.startsWith(prefix),
   };
 }
 
-function parseBelow(path: string): Topic | undefined {
+/** Parses a topic without its root, such as `cameras/north/about`. */
+export function parseRelativeTopic(path: string): Topic | undefined {
   if (path.length > MAX_TOPIC_LENGTH) return undefined;
   const [branch, owner, kind, name, ...rest] = path.split("/");
   if (owner === undefined) return undefined;

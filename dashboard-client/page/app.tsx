@@ -6,9 +6,10 @@ import { useDashboardStore } from "../react/real-time-provider.tsx";
 import type { RealTimeData } from "../state/dashboard-store.ts";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
 import { useHashPath, useHashSearch } from "./hash-location.ts";
+import { later } from "./later.tsx";
 import { UpdateOffer } from "./offline/update-offer.tsx";
 import { keepPageInstalled } from "./offline/updates.ts";
-import { later, PLACES } from "./places.tsx";
+import { PLACES } from "./places.tsx";
 import { usePreferences } from "./preferences.ts";
 import { useServices } from "./services.tsx";
 import { Navigation, useVisiblePlaces } from "./shell/navigation.tsx";
@@ -25,7 +26,7 @@ const SignInPlace = lazy(async () => {
   return place;
 });
 const AccountDialog = later(() => import("./places/account/account-dialog.tsx"));
-const PreferencesDialog = lazy(() => import("./shell/preferences-dialog.tsx"));
+const PreferencesDialog = later(() => import("./shell/preferences-dialog.tsx"));
 
 interface AppProps {
   /** Called when the user has changed, after the cache was deleted. */

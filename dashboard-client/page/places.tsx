@@ -1,29 +1,8 @@
-import { type ComponentType, lazy } from "react";
-import type { Grants } from "../../contract/permissions.ts";
+import type { ComponentType } from "react";
+import type { ChannelGrants } from "../../contract/permissions.ts";
 import type { IconName } from "./components/icon.tsx";
+import { later } from "./later.tsx";
 import { FleetPlace } from "./places/fleet/fleet-place.tsx";
-import { loadAllStyles } from "./styles/load-all-styles.ts";
-import { loadAllTexts } from "./text/i18n.ts";
-
-/** A part that is loaded when somebody goes there, together with all texts and styles, and the cache of HTTP answers. */
-export function later<Props extends object>(
-  load: () => Promise<{ default: ComponentType<Props> }>,
-): ComponentType<Props> {
-  return lazy(async () => {
-    const [{ ApiProvider }, { default: Place }] = await Promise.all([
-      import("./api/api-provider.tsx"),
-      load(),
-      loadAllTexts(),
-      loadAllStyles(),
-    ]);
-    const WithApi = (props: Props) => (
-      <ApiProvider>
-        <Place {...props} />
-      </ApiProvider>
-    );
-    return { default: WithApi };
-  });
-}
 
 export interface Place {
   /** The text `place.{name}` is its title. */
@@ -34,7 +13,7 @@ export interface Place {
   /** After `g`, this key goes to the place. Undefined: the navigation does not list the place. */
   key: string | undefined;
   /** Whether a token may see the place. Default: every token. */
-  isAllowed?: (grants: Grants) => boolean;
+  isAllowed?: (grants: ChannelGrants) => boolean;
   Page: ComponentType;
 }
 

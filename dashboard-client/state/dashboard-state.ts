@@ -1,7 +1,7 @@
 import type * as contract from "../../contract/events.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import { isJob, isResources, isSystemStatus } from "../../contract/state-guards.ts";
-import { isRetained, type Topic, topicTree } from "../../contract/topics.ts";
+import { isRetained, parseRelativeTopic, type Topic } from "../../contract/topics.ts";
 import type { ReportedGap } from "../client/subscription.ts";
 import { type Alerts, applyAlert, applyAlertNote, isCleared } from "./alert-state.ts";
 import type { CameraState, Known } from "./camera-state.ts";
@@ -95,11 +95,8 @@ const ROUTINE: ReadonlySet<string> = new Set([
   "service.link",
 ]);
 
-// Events name their topics without the root, so the topics can be parsed with any root.
-const tree = topicTree("root");
-
 function topicOf(event: DashboardEvent): Topic | undefined {
-  return event.topic === undefined ? undefined : tree.parse(`${tree.root}/${event.topic}`);
+  return event.topic === undefined ? undefined : parseRelativeTopic(event.topic);
 }
 
 export function applyEvent(state: DashboardState, event: DashboardEvent): DashboardState {
@@ -184,7 +181,7 @@ function release(state: DashboardState, name: string, event: DashboardEvent): Da
 
 /** Whether {@link CameraState} has a field for a retained topic. */
 function isShown(name: string): boolean {
-  const topic = tree.parse(`${tree.root}/${name}`);
+  const topic = parseRelativeTopic(name);
   return topic?.kind === "camera-about" || (topic?.kind === "camera-state" && isKnownState(topic.name));
 }
 

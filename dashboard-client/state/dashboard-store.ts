@@ -1,6 +1,5 @@
-import { type Grants, grantsOf } from "../../contract/permissions.ts";
+import { type ChannelGrants, channelGrantsOf } from "../../contract/permissions.ts";
 import type { Since } from "../../contract/socket-messages.ts";
-import { topicTree } from "../../contract/topics.ts";
 import type { ChannelSubscription, Client } from "../client/client.ts";
 import { type ConnectionQuality, qualityOf } from "../client/connection-quality.ts";
 import type { ConnectionState, LossCause } from "../client/connection-state.ts";
@@ -38,7 +37,7 @@ export interface RealTimeData extends Omit<DashboardState, "retained" | "latest"
   loaded: boolean;
   canCommand(camera: string): boolean;
   /** What the token allows. Nothing without a connection. */
-  grants: Grants;
+  grants: ChannelGrants;
   command: Client["command"];
   /** Connects now, also if the client does not retry by itself. */
   reconnect(): void;
@@ -69,7 +68,6 @@ export interface DashboardStore {
   forget(): Promise<void>;
 }
 
-const tree = topicTree();
 const NO_PERMISSIONS: readonly string[] = [];
 
 export function createDashboardStore({
@@ -95,7 +93,7 @@ export function createDashboardStore({
   let isForgotten = false;
   let isFirstSnapshot = false;
   let granted: readonly string[] = NO_PERMISSIONS;
-  let grants = grantsOf(NO_PERMISSIONS, { tree });
+  let grants = channelGrantsOf(NO_PERMISSIONS);
   let view = currentView();
   /** Undefined once the cache has been read, or if there is none. */
   let restoring = storage === null ? undefined : restore();
@@ -154,7 +152,7 @@ export function createDashboardStore({
     const permissions = client.state.status === "connected" ? client.state.session.permissions : NO_PERMISSIONS;
     if (permissions !== granted) {
       granted = permissions;
-      grants = grantsOf(permissions, { tree });
+      grants = channelGrantsOf(permissions);
     }
     return {
       ...shown,

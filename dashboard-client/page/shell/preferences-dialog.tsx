@@ -5,8 +5,8 @@ import { Choice } from "../ui/choice.tsx";
 import { Dialog } from "../ui/dialog.tsx";
 import { useVisiblePlaces } from "./navigation.tsx";
 
-const THEMES = { auto: "shell.auto", light: "shell.light", dark: "shell.dark" } as const;
-const CLOCKS = { viewer: "shell.viewer", camera: "shell.cameraZone", utc: "shell.utc" } as const;
+const THEMES = { auto: "preferences.auto", light: "preferences.light", dark: "preferences.dark" } as const;
+const CLOCKS = { viewer: "preferences.viewer", camera: "preferences.cameraZone", utc: "preferences.utc" } as const;
 
 function named<Value extends string>(values: readonly Value[], names: Record<Value, TextKey>): [Value, string][] {
   return values.map((value) => [value, t(names[value])]);
@@ -18,43 +18,43 @@ export default function PreferencesDialog({ onClose }: { onClose: () => void }):
   const places = useVisiblePlaces();
   const languages = PREFERENCE_CHOICES.language.map((each): [typeof each, string] => [
     each,
-    each === "auto" ? t("shell.auto") : LANGUAGES[each],
+    each === "auto" ? t("preferences.auto") : LANGUAGES[each],
   ]);
   return (
     <Dialog title={t("shell.preferences")} onClose={onClose}>
       <Choice
-        label={t("shell.language")}
+        label={t("preferences.language")}
         value={language}
         options={languages}
         onChange={(value) => setPreference("language", value)}
       />
       <Choice
-        label={t("shell.theme")}
+        label={t("preferences.theme")}
         value={theme}
         options={named(PREFERENCE_CHOICES.theme, THEMES)}
         onChange={(value) => setPreference("theme", value)}
       />
       <Choice
-        label={t("shell.clock")}
+        label={t("preferences.clock")}
         value={clock}
         options={named(PREFERENCE_CHOICES.clock, CLOCKS)}
         onChange={(value) => setPreference("clock", value)}
       />
-      <h3>{t("shell.shortcuts")}</h3>
+      <h3>{t("preferences.shortcuts")}</h3>
       <dl className="shortcuts">
         {places.map(({ name, key }) => (
           <div key={name}>
             <dt>
               <kbd>g</kbd> <kbd>{key}</kbd>
             </dt>
-            <dd>{t("shell.shortcutGo", { place: t(`place.${name}`) })}</dd>
+            <dd>{t("preferences.shortcutGo", { place: t(`place.${name}`) })}</dd>
           </div>
         ))}
         <div>
           <dt>
             <kbd>?</kbd>
           </dt>
-          <dd>{t("shell.shortcutHelp")}</dd>
+          <dd>{t("preferences.shortcutHelp")}</dd>
         </div>
       </dl>
     </Dialog>

@@ -3,8 +3,7 @@ import { formatNumber, formatSpan } from "./format.ts";
 import { t } from "./i18n.ts";
 
 export function gapTitle({ count, filled }: Pick<LinkGap, "count" | "filled">): string {
-  // i18next writes numbers without separators: the formatted number replaces its own.
-  return t(filled === true ? "gap.late" : "gap.never", { count }).replace(String(count), formatNumber(count));
+  return t(filled === true ? "gap.late" : "gap.never", { count, number: formatNumber(count) });
 }
 
 export function gapSpan({ from, to }: LinkGap, timeZone: string | undefined, now: number): string {

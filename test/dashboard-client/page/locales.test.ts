@@ -3,10 +3,18 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import de from "../../../dashboard-client/page/locales/de.json" with { type: "json" };
+import compiledGerman from "../../../dashboard-client/page/locales/de.json?all";
 import en from "../../../dashboard-client/page/locales/en.json" with { type: "json" };
+import compiledEnglish from "../../../dashboard-client/page/locales/en.json?all";
 import { FIRST_TEXTS } from "../../../dashboard-client/page/text/first-texts.ts";
 import { formatBytes, formatDuration, formatTime } from "../../../dashboard-client/page/text/format.ts";
-import { currentLocale, preferredLanguage, setLanguage, t } from "../../../dashboard-client/page/text/i18n.ts";
+import {
+  currentLocale,
+  preferredLanguage,
+  setLanguage,
+  type Texts,
+  t,
+} from "../../../dashboard-client/page/text/i18n.ts";
 
 const PAGE = fileURLToPath(new URL("../../../dashboard-client/page/", import.meta.url));
 
@@ -21,7 +29,15 @@ function textsOf(tree: Tree, path = ""): Map<string, string> {
   );
 }
 
-const valuesOf = (text: string): string[] => [...text.matchAll(/\{\{(\w+)\}\}/g)].map(([, name = ""]) => name).sort();
+/** The names of the values that a text uses with this number of things. */
+function valuesOf(key: string, texts: Texts, count: number): string[] {
+  const names = new Set<string>();
+  const values = new Proxy({}, { get: (_target, name) => names.add(String(name)) && count });
+  const message = key.split(".").reduce<Texts[string] | undefined>((found, part) => Object(found)[part], texts);
+  if (typeof message !== "function") throw new Error(`${key} was not compiled`);
+  message(values);
+  return [...names].sort();
+}
 
 describe("the languages of the page", () => {
   const english = textsOf(en);
@@ -29,15 +45,21 @@ describe("the languages of the page", () => {
 
   it("have the same texts, and the same values in each text", () => {
     expect([...german.keys()].sort()).toEqual([...english.keys()].sort());
-    for (const [key, text] of english) expect([key, valuesOf(german.get(key) ?? "")]).toEqual([key, valuesOf(text)]);
+    for (const key of english.keys())
+      for (const count of [1, 2])
+        expect([key, valuesOf(key, compiledGerman, count)]).toEqual([key, valuesOf(key, compiledEnglish, count)]);
   });
 
-  it("have no empty text, and both forms of each text with a number of things", () => {
-    for (const texts of [english, german])
-      for (const [key, text] of texts) {
-        expect([key, text.trim()]).not.toEqual([key, ""]);
-        if (key.endsWith("_one")) expect(texts.has(key.replace(/_one$/, "_other"))).toBe(true);
-      }
+  it.each([
+    ["en", english],
+    ["de", german],
+  ])("have no empty text, and all forms of each text with a number of things: %s", (language, texts) => {
+    const { pluralCategories } = new Intl.PluralRules(language).resolvedOptions();
+    for (const [key, text] of texts) {
+      expect([key, text.trim()]).not.toEqual([key, ""]);
+      if (!text.includes(", plural,")) continue;
+      for (const form of pluralCategories) expect([key, text]).toEqual([key, expect.stringContaining(` ${form} {`)]);
+    }
   });
 });
 

@@ -1,5 +1,5 @@
 import { type ComponentType, lazy } from "react";
-import type { Grants } from "../../../../contract/permissions.ts";
+import type { ChannelGrants } from "../../../../contract/permissions.ts";
 import type { CameraTabProps } from "./camera-tab-props.ts";
 
 export type CameraTabName = "overview" | "charts" | "history" | "schedule" | "settings" | "commands" | "manage";
@@ -8,11 +8,11 @@ export interface CameraTab {
   /** The last part of the address, such as `#/cameras/north/charts`; the text `camera.tab.{name}` is its title. */
   name: CameraTabName;
   /** Whether a token may see the tab. Default: every token that sees the camera. */
-  isAllowed?: (grants: Grants, camera: string) => boolean;
+  isAllowed?: (grants: ChannelGrants, camera: string) => boolean;
   Content: ComponentType<CameraTabProps>;
 }
 
-const mayCommand = (grants: Grants, camera: string): boolean => grants.canCommand(camera);
+const mayCommand = (grants: ChannelGrants, camera: string): boolean => grants.canCommand(camera);
 
 /** The parts of the place of a camera. Each is loaded when somebody opens it. */
 export const CAMERA_TABS: readonly CameraTab[] = [

@@ -1,5 +1,5 @@
 import { type ReactNode, useState } from "react";
-import type { Grants } from "../../../../contract/permissions.ts";
+import type { ChannelGrants } from "../../../../contract/permissions.ts";
 import { usePlaceTitle } from "../../shell/page-title.ts";
 import { t } from "../../text/i18n.ts";
 import { useDashboard } from "../../use-dashboard.ts";
@@ -7,7 +7,7 @@ import { AddCameraForm } from "./add-camera-form.tsx";
 import { type AddedCamera, CameraInstructions } from "./camera-instructions.tsx";
 import { ProxyProblems } from "./proxy-problems.tsx";
 
-const isAdmin = ({ grants }: { grants: Grants }): boolean => grants.admin;
+const isAdmin = ({ grants }: { grants: ChannelGrants }): boolean => grants.admin;
 
 /** Guides an admin to a camera that is connected. */
 export default function FirstRunPlace(): ReactNode {

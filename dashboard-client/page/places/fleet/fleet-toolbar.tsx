@@ -1,12 +1,13 @@
-import { lazy, type ReactNode, Suspense, useState } from "react";
+import { type ReactNode, Suspense, useState } from "react";
 import { Icon, type IconName } from "../../components/icon.tsx";
+import { later } from "../../later.tsx";
 import { type TextKey, t } from "../../text/i18n.ts";
 import { useDashboard } from "../../use-dashboard.ts";
 import type { Arrangement } from "./arrange.ts";
 import { FILTERS, type FleetFilter, type FleetQuery, type FleetSort, type FleetView, SORTS } from "./fleet-query.ts";
 import { STATE_ICONS } from "./state-pill.tsx";
 
-const GroupsDialog = lazy(() => import("./groups-dialog.tsx"));
+const GroupsDialog = later(() => import("./groups-dialog.tsx"));
 
 interface ToolbarProps {
   query: FleetQuery;

@@ -27,13 +27,13 @@ export function GroupForm({ group, onDone }: GroupFormProps): ReactNode {
   return (
     <form className="form" onSubmit={submit}>
       <TextField
-        label={t("fleet.groupName")}
+        label={t("groups.groupName")}
         value={name}
         onChange={(event) => setName(event.target.value)}
         maxLength={100}
         required
         autoFocus
-        hint={id === "" ? t("fleet.groupIdMissing") : t("fleet.groupId", { id })}
+        hint={id === "" ? t("groups.groupIdMissing") : t("groups.groupId", { id })}
       />
       <CameraChoice chosen={cameras} onChange={setCameras} />
       {save.error !== null && (
@@ -83,7 +83,7 @@ function CameraChoice({ chosen, onChange }: CameraChoiceProps): ReactNode {
   };
   return (
     <fieldset className="fleet-members">
-      <legend>{t("fleet.groupCameras", { count: chosen.size })}</legend>
+      <legend>{t("groups.groupCameras", { count: chosen.size })}</legend>
       <input
         type="search"
         className="search-field"

@@ -1,5 +1,4 @@
 import { type ReactNode, useState } from "react";
-import { ApiProvider } from "../../api/api-provider.tsx";
 import { t } from "../../text/i18n.ts";
 import { Dialog } from "../../ui/dialog.tsx";
 import { ConfirmDialog } from "../../ui/form-dialog.tsx";
@@ -13,14 +12,6 @@ type Step =
 
 /** Where admins make, change and remove groups of cameras. */
 export default function GroupsDialog({ onClose }: { onClose: () => void }): ReactNode {
-  return (
-    <ApiProvider>
-      <Groups onClose={onClose} />
-    </ApiProvider>
-  );
-}
-
-function Groups({ onClose }: { onClose: () => void }): ReactNode {
   const [step, setStep] = useState<Step>({ show: "list" });
   const remove = useRemoveGroup();
   const toList = (): void => setStep({ show: "list" });
@@ -28,7 +19,7 @@ function Groups({ onClose }: { onClose: () => void }): ReactNode {
     case "form":
       return (
         <Dialog
-          title={step.group === undefined ? t("fleet.newGroup") : t("fleet.editGroup", { name: step.group.name })}
+          title={step.group === undefined ? t("groups.newGroup") : t("groups.editGroup", { name: step.group.name })}
           onClose={onClose}
         >
           <GroupForm group={step.group} onDone={toList} />
@@ -37,16 +28,16 @@ function Groups({ onClose }: { onClose: () => void }): ReactNode {
     case "remove":
       return (
         <ConfirmDialog
-          title={t("fleet.removeGroup", { name: step.group.name })}
-          description={t("fleet.removeGroupText")}
-          action={t("fleet.remove")}
+          title={t("groups.removeGroup", { name: step.group.name })}
+          description={t("groups.removeGroupText")}
+          action={t("groups.remove")}
           onConfirm={() => remove.mutateAsync(step.group.id)}
           onClose={toList}
         />
       );
     case "list":
       return (
-        <Dialog title={t("fleet.groups")} description={t("fleet.groupsText")} onClose={onClose}>
+        <Dialog title={t("groups.groups")} description={t("groups.groupsText")} onClose={onClose}>
           <GroupList
             onEdit={(group) => setStep({ show: "form", group })}
             onRemove={(group) => setStep({ show: "remove", group })}
@@ -57,7 +48,7 @@ function Groups({ onClose }: { onClose: () => void }): ReactNode {
               className="button primary"
               onClick={() => setStep({ show: "form", group: undefined })}
             >
-              {t("fleet.newGroup")}
+              {t("groups.newGroup")}
             </button>
           </div>
         </Dialog>
@@ -74,7 +65,7 @@ function GroupList({ onEdit, onRemove }: GroupListProps): ReactNode {
   const { data: groups, error } = useGroups();
   if (error !== null) return <p className="form-problem">{t("common.loadingFailed", { reason: error.message })}</p>;
   if (groups === undefined) return <p>{t("common.loading")}</p>;
-  if (groups.length === 0) return <p>{t("fleet.noGroups")}</p>;
+  if (groups.length === 0) return <p>{t("groups.noGroups")}</p>;
   return (
     <ul className="fleet-groups">
       {groups.map((group) => (
@@ -84,18 +75,18 @@ function GroupList({ onEdit, onRemove }: GroupListProps): ReactNode {
           <button
             type="button"
             className="button"
-            aria-label={t("fleet.editGroup", { name: group.name })}
+            aria-label={t("groups.editGroup", { name: group.name })}
             onClick={() => onEdit(group)}
           >
-            {t("fleet.edit")}
+            {t("groups.edit")}
           </button>
           <button
             type="button"
             className="button danger"
-            aria-label={t("fleet.removeGroup", { name: group.name })}
+            aria-label={t("groups.removeGroup", { name: group.name })}
             onClick={() => onRemove(group)}
           >
-            {t("fleet.remove")}
+            {t("groups.remove")}
           </button>
         </li>
       ))}

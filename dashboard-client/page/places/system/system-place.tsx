@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
 import { SYSTEM } from "../../../../contract/channels.ts";
-import type { Grants } from "../../../../contract/permissions.ts";
+import type { ChannelGrants } from "../../../../contract/permissions.ts";
 import { usePlaceTitle } from "../../shell/page-title.ts";
 import { t } from "../../text/i18n.ts";
 import { useDashboard } from "../../use-dashboard.ts";
@@ -12,7 +12,7 @@ import { StoresSection } from "./stores-section.tsx";
 import { ThroughputSection } from "./throughput-section.tsx";
 import { useReadiness, useStats } from "./use-system.ts";
 
-const rights = ({ grants }: { grants: Grants }) => ({
+const rights = ({ grants }: { grants: ChannelGrants }) => ({
   admin: grants.admin,
   reads: grants.canReadChannel(SYSTEM),
 });
