@@ -81,6 +81,8 @@ class StoredClock implements ServerClock {
   #at = performance.now();
   /** When `#state` was updated, by a coarser clock that continues while the machine is suspended. */
   #uptime: number;
+  /** Of the stored clock that was merged last. Null: there was none. */
+  #version: string | null = null;
   #lastNow = 0;
   /** When the unconfirmed jump was noticed, by the system's clock. */
   #noticedAt: number | undefined;
@@ -101,7 +103,7 @@ class StoredClock implements ServerClock {
     const { intervalMs = 20_000 } = this.#options;
     await this.#load();
     this.#checkJump();
-    await this.#save();
+    await this.#store();
     this.#timers = [
       setInterval(() => this.#update(), Math.min(UPDATE_INTERVAL_MS, intervalMs)).unref(),
       setInterval(() => void this.#enqueue(() => this.#synchronise()), intervalMs).unref(),
@@ -139,7 +141,7 @@ class StoredClock implements ServerClock {
     // If this write fails, the next start takes the missing time from the machine's running time.
     await this.#enqueue(async () => {
       this.#update();
-      await this.#save();
+      await this.#store();
     }).catch(() => undefined);
   }
 
@@ -156,7 +158,7 @@ class StoredClock implements ServerClock {
     this.#update();
     await this.#askNetwork();
     await this.#merge();
-    await this.#save();
+    await this.#store();
   }
 
   #update(): void {
@@ -248,27 +250,44 @@ class StoredClock implements ServerClock {
   }
 
   async #confirm(how: { timePassed: boolean; trusted: boolean }, by: string): Promise<void> {
-    const before = this.#state;
-    const time = this.now();
-    this.#set(confirm({ ...before, time, wall: before.wall + time - before.time }, how));
+    const aheadSeconds = Math.round(deviationOf(this.#state) / 1000);
+    this.#confirmState(how);
+    while (!(await this.#save())) {
+      await this.#merge();
+      if (hasJumped(this.#state)) this.#confirmState(how);
+    }
+    this.#options.logger.warn({ aheadSeconds, timePassed: how.timePassed, by }, "system clock confirmed");
+  }
+
+  #confirmState(how: { timePassed: boolean; trusted: boolean }): void {
+    const { time, wall } = this.#state;
+    const now = this.now();
+    this.#set(confirm({ ...this.#state, time: now, wall: wall + now - time }, how));
     this.#agreed = undefined;
     this.#noticedAt = undefined;
-    await this.#save();
-    const aheadSeconds = Math.round(deviationOf(before) / 1000);
-    this.#options.logger.warn({ aheadSeconds, timePassed: how.timePassed, by }, "system clock confirmed");
   }
 
   async #read(): Promise<z.infer<typeof storedSchema> | undefined> {
     const found = await this.#options.documents.get(DOCUMENT.collection, DOCUMENT.key);
+    this.#version = found?.version ?? null;
     return storedSchema.safeParse(found?.value).data;
   }
 
-  async #save(): Promise<void> {
-    const { documents, runningTime } = this.#options;
+  /** Merges again what another node has stored meanwhile: it may be the confirmation of a jump. */
+  async #store(): Promise<void> {
+    while (!(await this.#save())) await this.#merge();
+  }
+
+  /** @returns false: another node has stored its clock after this node had read it */
+  async #save(): Promise<boolean> {
+    const { documents, runningTime, sharedWall } = this.#options;
     const { time, wall, offset, trusted } = this.#state;
     const boot = runningTime.boot === undefined ? {} : { boot: runningTime.boot };
     const value = { time, wall, offset, trusted, uptime: this.#uptime, ...boot };
-    await documents.put(DOCUMENT.collection, DOCUMENT.key, value);
+    const condition = sharedWall === undefined ? {} : { ifVersion: this.#version };
+    const version = await documents.put(DOCUMENT.collection, DOCUMENT.key, value, condition);
+    this.#version = version ?? this.#version;
+    return version !== undefined;
   }
 }
 

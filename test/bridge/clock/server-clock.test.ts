@@ -263,4 +263,33 @@ describe("the clock of several nodes", () => {
     await vi.waitFor(() => expect(follower.jump).toBeUndefined());
     await vi.waitFor(() => expectClock(follower, START + 7 * DAY));
   });
+
+  it("keeps the confirmation of a jump that arrives while another node stores its clock", async () => {
+    let shared = START;
+    const sharedWall = () => shared;
+    await (await open({ sharedWall })).stop();
+    shared += 7 * DAY;
+    const next = await open({ sharedWall, intervalMs: HOUR });
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let puts = 0;
+    const documents: ServerClockOptions["documents"] = {
+      get: (...args) => cluster.documents.get(...args),
+      put: async (...args) => {
+        puts++;
+        await released;
+        return await cluster.documents.put(...args);
+      },
+    };
+    const opening = open({ sharedWall, intervalMs: HOUR, documents });
+    await vi.waitUntil(() => puts > 0);
+    expect(await next.accept({ timePassed: true })).toMatchObject({ ahead_seconds: expect.any(Number) });
+    release();
+    const other = await opening;
+    const later = await open({ sharedWall });
+    for (const clock of [next, other, later]) expect(clock.jump).toBeUndefined();
+    expectClock(later, START + 7 * DAY);
+  });
 });
