@@ -121,7 +121,8 @@ it("cameras at a Mosquitto reach the server through its bridge, also with what t
   const inbox = inboxOf(camera);
   await camera.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
   const event = topic("cameras/north/events/capture.completed");
-  const texts = () => test.ingest.accepted.map(({ payload }) => String(payload));
+  // The bridge sends a message again whose acknowledgement was lost with the connection [MQTT-4.4.0-1].
+  const texts = () => [...new Set(test.ingest.accepted.map(({ payload }) => String(payload)))];
   await camera.publishAsync(event, "1", { qos: 1 });
   await expect.poll(texts).toEqual(["1"]);
   proxy.down = true;

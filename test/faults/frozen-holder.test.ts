@@ -56,19 +56,27 @@ async function strike(scene: CommandScene, round: number, blow: "killed" | "froz
   const [second = 0, third = 0] = [0, 1, 2].filter((index) => index !== target);
   for (const dashboard of dashboards) await dashboard.live();
   await moveTo(camera, three, kind === "the queue" ? second : target);
-  const command = (index: number) => outcomeOf(dashboards[index]?.client.command("north", "capture.now"));
+  const command = (index: number, onSent = () => {}) => {
+    const onProgress = ({ status }: CommandResult) => {
+      if (status === "sent") onSent();
+    };
+    return outcomeOf(dashboards[index]?.client.command("north", "capture.now", {}, { onProgress }));
+  };
   // Every node knows of the connection.
   for (const index of dashboards.keys()) await expect.poll(() => command(index), WAIT).toBe(FINAL);
   const before = camera.executed.length;
   const senders = kind === "the connection" ? [second, third, second, third] : [target, target, second, third];
   const outcomes: Promise<string>[] = [];
+  let sent = 0;
   const send = async (some: readonly number[]) => {
     for (const sender of some) {
-      outcomes.push(command(sender));
+      outcomes.push(command(sender, () => sent++));
       await pause(BETWEEN_COMMANDS_MS);
     }
   };
   await send(senders.slice(0, 2));
+  // A node that dies before it has a command cannot carry it out.
+  await expect.poll(() => sent, { interval: 2 }).toBe(2);
   await pause(Math.random() * ACTION_MS);
   const done = camera.executed.length - before;
   if (blow === "killed") await three.kill(target);

@@ -138,6 +138,10 @@ it("starts the server", async () => {
   const env = { PATH: process.env.PATH, SIMULATOR: "0", LOG_LEVEL: "silent", LOG_FORMAT: "text", ...ports };
   const child = spawn(process.execPath, [COMMAND, "--data-path", newDataPath(), "up"], { env });
   const ended = once(child, "close");
+  onTestFinished(async () => {
+    child.kill("SIGKILL");
+    await ended;
+  });
   let printed = "";
   child.stdout.on("data", (chunk) => {
     printed += String(chunk);

@@ -9,7 +9,7 @@ export interface Delivery {
 /** How long the last answer may take before the client ends its side, in case the server waits for more bytes. */
 const MORE_TO_COME_MS = 25;
 /** How long the server may keep the connection open after the client has ended its side. */
-const END_TIMEOUT_MS = 15_000;
+const END_TIMEOUT_MS = 60_000;
 
 /**
  * Sends the steps on a new connection, ends the client's side, and resolves once the server has ended its side.
