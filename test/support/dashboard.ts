@@ -6,7 +6,7 @@ import type { ClientMessageInput, ServerMessage } from "../../contract/socket-me
 export const JWT_SECRET = "a secret of the tests, known to all of them";
 
 /** A token that is signed with {@link JWT_SECRET}, like the tokens of the backend under test. */
-export function signToken(userId: string, permissions: readonly string[], expiresInSeconds = 600): string {
+export function signToken(userId: string, permissions: readonly string[], expiresInSeconds = 3_600): string {
   return jsonwebtoken.sign({ permissions, jti: `${userId}-${Math.random()}` }, JWT_SECRET, {
     subject: userId,
     expiresIn: expiresInSeconds,
