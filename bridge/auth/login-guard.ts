@@ -121,13 +121,11 @@ export class LoginGuard {
   async #countAtAllNodes(attempt: Attempt): Promise<void> {
     const { rates, maxFailures, maxAddressFailures, windowMs } = this.#options;
     if (rates === undefined) return;
-    const count = (name: keyof typeof RATES, limit: number) =>
-      rates.exceededForMs(RATES[name], keysOf(attempt)[name], limit, windowMs).catch(zeroIfUnavailable);
-    const [pair, user, address] = await Promise.all([
-      count("pair", maxFailures),
-      count("user", maxFailures),
-      count("address", maxAddressFailures),
-    ]);
+    const window = (name: keyof typeof RATES, limit: number) => ({
+      ...{ name: RATES[name], key: keysOf(attempt)[name], limit },
+    });
+    const windows = [window("pair", maxFailures), window("user", maxFailures), window("address", maxAddressFailures)];
+    const [pair = 0, user = 0, address = 0] = await rates.exceededForMs(windows, windowMs).catch(noneIfUnavailable);
     assertNoWait(Math.max(pair, this.#knownPairs.has(pairOf(attempt)) ? 0 : Math.max(user, address)));
   }
 
@@ -140,7 +138,7 @@ export class LoginGuard {
       rates.forget(RATES.pair, pair, events),
       rates.forget(RATES.user, user, events),
       rates.forget(RATES.address, address, "one"),
-    ]).catch(zeroIfUnavailable);
+    ]).catch(noneIfUnavailable);
   }
 
   /** The user knows the password and is not guessing. Failures of other users at this address still count. */
@@ -175,8 +173,8 @@ function assertNoWait(waitMs: number): void {
   if (waitMs > 0) throw new TooManyFailuresError(Math.ceil(waitMs / 1000));
 }
 
-function zeroIfUnavailable(error: unknown): 0 {
-  if (error instanceof StoreUnavailableError) return 0;
+function noneIfUnavailable(error: unknown): [] {
+  if (error instanceof StoreUnavailableError) return [];
   throw error;
 }
 

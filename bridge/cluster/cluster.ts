@@ -140,15 +140,23 @@ export interface ConnectionRegister {
   total(): Promise<number>;
 }
 
+/** A window begins with its first event. */
+export interface RateWindow {
+  name: string;
+  key: string;
+  /** Events in the window. Infinity: no limit. */
+  limit: number;
+}
+
 /** Limits of events in a time, for all nodes together. All methods throw {@link StoreUnavailableError}. */
 export interface Rates {
   /**
-   * Counts an event.
-   * @param limit events in a window, which begins with the first event of the key; Infinity for no limit
+   * Counts an event in each window, and no event of another node in between: of simultaneous events, the same ones
+   * exceed the limit in all windows.
    * @param windowMs default a minute
-   * @returns 0, or the milliseconds until the window ends if the event exceeds the limit
+   * @returns for each window 0, or the milliseconds until the window ends if the event exceeds the limit
    */
-  exceededForMs(name: string, key: string, limit: number, windowMs?: number): Promise<number>;
+  exceededForMs(windows: readonly RateWindow[], windowMs?: number): Promise<number[]>;
   /** Takes back one event of the window, or all of them. */
   forget(name: string, key: string, events: "one" | "all"): Promise<void>;
 }

@@ -175,7 +175,9 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   ): Promise<void> {
     const { id, camera, by } = pending;
     try {
-      if (((await rates?.exceededForMs("commands", by, maxPerMinute)) ?? 0) > 0) {
+      const window = { name: "commands", key: by, limit: maxPerMinute };
+      const [exceededMs = 0] = (await rates?.exceededForMs([window])) ?? [];
+      if (exceededMs > 0) {
         advance(pending, "failed", { code: ReplyCode.rateLimited, error: tooFast(maxPerMinute) });
         return;
       }

@@ -91,7 +91,8 @@ function countAtAllNodes(server: FastifyInstance, rates: Rates, addressOf: Servi
     const { max } = limit;
     const name = `${[route.method].flat().join()} ${route.url}`;
     const count: onRequestAsyncHookHandler = async (request, reply) => {
-      const waitMs = await rates.exceededForMs(name, networkOf(addressOf(request.raw)), max).catch(zeroIfUnavailable);
+      const window = { name, key: networkOf(addressOf(request.raw)), limit: max };
+      const [waitMs = 0] = await rates.exceededForMs([window]).catch(noneIfUnavailable);
       if (waitMs === 0) return;
       const seconds = Math.ceil(waitMs / 1000);
       reply.header("retry-after", seconds);
@@ -105,8 +106,8 @@ function countAtAllNodes(server: FastifyInstance, rates: Rates, addressOf: Servi
   });
 }
 
-function zeroIfUnavailable(error: unknown): 0 {
-  if (error instanceof StoreUnavailableError) return 0;
+function noneIfUnavailable(error: unknown): [] {
+  if (error instanceof StoreUnavailableError) return [];
   throw error;
 }
 

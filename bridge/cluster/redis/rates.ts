@@ -1,4 +1,5 @@
-import type { Rates } from "../cluster.ts";
+import { z } from "zod";
+import type { Rates, RateWindow } from "../cluster.ts";
 import type { Link } from "./link.ts";
 import { COUNT_RATE, FORGET_RATE } from "./scripts.ts";
 
@@ -12,9 +13,11 @@ export class RedisRates implements Rates {
     this.#link = link;
   }
 
-  async exceededForMs(name: string, key: string, limit: number, windowMs = MINUTE_MS): Promise<number> {
-    if (!Number.isFinite(limit)) return 0;
-    return Number(await this.#link.run(COUNT_RATE, [this.#keyOf(name, key)], [windowMs, limit]));
+  async exceededForMs(windows: readonly RateWindow[], windowMs = MINUTE_MS): Promise<number[]> {
+    if (windows.every(({ limit }) => limit === Number.POSITIVE_INFINITY)) return windows.map(() => 0);
+    const keys = windows.map(({ name, key }) => this.#keyOf(name, key));
+    const limits = windows.map(({ limit }) => Math.min(limit, Number.MAX_SAFE_INTEGER));
+    return z.array(z.number()).parse(await this.#link.run(COUNT_RATE, keys, [windowMs, ...limits]));
   }
 
   async forget(name: string, key: string, events: "one" | "all"): Promise<void> {

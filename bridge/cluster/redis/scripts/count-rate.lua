@@ -1,9 +1,13 @@
--- Counts an event in a window that starts with its first event.
+-- Counts an event in each of some windows, which start with their first event.
 --
--- Key: the window. Arguments: how long it lasts, milliseconds; the limit of events.
--- Returns 0, or the milliseconds until the window ends if this event exceeds the limit.
+-- Keys: the windows. Arguments: how long they last, milliseconds; for each window the limit of events.
+-- Returns for each window 0, or the milliseconds until it ends if this event exceeds its limit.
 
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-if count <= tonumber(ARGV[2]) then return 0 end
-return math.max(1, redis.call('PTTL', KEYS[1]))
+local exceeded = {}
+for i, window in ipairs(KEYS) do
+  local count = redis.call('INCR', window)
+  if count == 1 then redis.call('PEXPIRE', window, ARGV[1]) end
+  exceeded[i] = 0
+  if count > tonumber(ARGV[i + 1]) then exceeded[i] = math.max(1, redis.call('PTTL', window)) end
+end
+return exceeded
