@@ -8,7 +8,11 @@ const TICK_MS = 1000;
 let now = serverNow();
 let timer: ReturnType<typeof setInterval> | undefined;
 const listeners = new Listeners<void>(reportOnConsole);
-const current = (): number => now;
+/** Without the timer, a component that is shown for the first time must not get the time of the last one. */
+function current(): number {
+  if (timer === undefined && Math.abs(serverNow() - now) >= TICK_MS) now = serverNow();
+  return now;
+}
 
 function subscribe(listener: () => void): () => void {
   const remove = listeners.add(listener);

@@ -1,4 +1,6 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { pino } from "pino";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { openRedis } from "../../../platform/redis/connections.ts";
 import { startTestBridge, type TestBridgeOptions } from "../support/test-bridge.ts";
 
@@ -52,8 +54,20 @@ process.on("message", (message: Said | ClientConnected) => {
     return;
   }
   const { topic, payload, retain } = message;
-  void bridge.say(topic, payload ?? Buffer.alloc(0), retain).then(() => say({ kind: "said" }));
+  void accepted(() => bridge.say(topic, payload ?? Buffer.alloc(0), retain)).then(() => say({ kind: "said" }));
 });
 process.once("disconnect", () => process.exit());
+
+/** A camera repeats what the server has not acknowledged, for example while Redis restarts. */
+async function accepted(attempt: () => Promise<void>): Promise<void> {
+  for (;;)
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      await pause(50);
+    }
+}
+
 const token = bridge.mint("camera:control", "dashboard:read");
 say({ kind: "ready", port: bridge.port, token, setupCode: await bridge.authority.setupCode.current() });

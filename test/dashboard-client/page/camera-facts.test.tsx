@@ -1,5 +1,5 @@
 import { renderToStaticMarkup } from "react-dom/server";
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
 import { CameraFacts } from "../../../dashboard-client/page/places/camera/overview/camera-facts.tsx";
 import type { CameraState } from "../../../dashboard-client/state/camera-state.ts";
 
@@ -15,6 +15,15 @@ it("the page shows a reading without its age until a repetition is overdue", () 
 });
 
 it("the page shows the age of a reading whose repetition is overdue", () => {
+  expect(factsOf(storageFrom(40))).toContain("measured");
+});
+
+it("the page uses the present time, also long after it last showed an age", () => {
+  factsOf(storageFrom(40));
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 3_600_000 });
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
   expect(factsOf(storageFrom(40))).toContain("measured");
 });
 

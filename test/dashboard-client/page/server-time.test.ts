@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { noteServerTime, serverNow } from "../../../dashboard-client/page/server-time.ts";
 
 const HOUR_MS = 3_600_000;
@@ -11,7 +11,11 @@ function respond(aheadMs: number, tookMs = 100): void {
 }
 
 describe("the server's time", () => {
-  afterEach(() => respond(0));
+  beforeEach(() => void vi.useFakeTimers({ toFake: ["Date"] }));
+  afterEach(() => {
+    respond(0);
+    vi.useRealTimers();
+  });
 
   it("is that of this machine before a response, and while the clocks agree", () => {
     expect(difference()).toBe(0);
