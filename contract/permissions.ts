@@ -15,8 +15,8 @@ import { isId } from "./id-text.ts";
 import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree } from "./topics.ts";
 
 /**
- * What a set of permissions allows on channels and over HTTP. Everything is denied unless a permission grants it. An unknown
- * permission grants nothing.
+ * The rights of a holder of permissions on channels and over HTTP. Everything is denied unless a permission grants it. An
+ * unknown permission grants nothing.
  */
 export interface ChannelGrants {
   readonly permissions: readonly string[];
@@ -30,7 +30,7 @@ export interface ChannelGrants {
   readonly canBroadcast: boolean;
 }
 
-/** What a set of permissions allows, also to MQTT clients (topics). */
+/** The same rights, and those of an MQTT client on topics. */
 export interface Grants extends ChannelGrants {
   canReadTopic(topic: string): boolean;
   /** Whether a message of the topic may name a camera outside {@link onlyCameras}, so that each message must be read. */

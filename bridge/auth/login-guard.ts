@@ -122,7 +122,9 @@ export class LoginGuard {
     const { rates, maxFailures, maxAddressFailures, windowMs } = this.#options;
     if (rates === undefined) return;
     const window = (name: keyof typeof RATES, limit: number) => ({
-      ...{ name: RATES[name], key: keysOf(attempt)[name], limit },
+      name: RATES[name],
+      key: keysOf(attempt)[name],
+      limit,
     });
     const windows = [window("pair", maxFailures), window("user", maxFailures), window("address", maxAddressFailures)];
     const [pair = 0, user = 0, address = 0] = await rates.exceededForMs(windows, windowMs).catch(noneIfUnavailable);

@@ -81,7 +81,7 @@ class StoredClock implements ServerClock {
   #at = performance.now();
   /** When `#state` was updated, by a coarser clock that continues while the machine is suspended. */
   #uptime: number;
-  /** Of the stored clock that was merged last. Null: there was none. */
+  /** The version of the stored clock that this node has read or written last. Null: there was none. */
   #version: string | null = null;
   #lastNow = 0;
   /** When the unconfirmed jump was noticed, by the system's clock. */

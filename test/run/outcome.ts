@@ -1,4 +1,4 @@
-/** What a run of tests gave. */
+/** The result of a run of tests. */
 export interface Outcome {
   passed: number;
   /** Failed tests, files that cannot be loaded, and errors outside a test. */

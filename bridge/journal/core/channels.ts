@@ -4,8 +4,14 @@ import { StoreUnavailableError } from "../../../platform/errors.ts";
 import type { Recovery } from "../journal.ts";
 import type { KnownGaps } from "./known-gaps.ts";
 
-/** The channel of entries without a channel. It has the same retention as other channels, but no reader. */
+/** The channel of entries without a channel. It has the same retention as other channels. Only its state is read. */
 export const NO_CHANNEL = "";
+const NO_CHANNELS = [NO_CHANNEL];
+
+/** The channels that keep an entry: its own channels, or {@link NO_CHANNEL}. */
+export function keepingChannels(channels: readonly string[]): readonly string[] {
+  return channels.length === 0 ? NO_CHANNELS : channels;
+}
 
 export interface Channel {
   readonly name: string;

@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Entry, StateEntry } from "../journal.ts";
-import { NO_CHANNEL } from "./channels.ts";
+import { keepingChannels } from "./channels.ts";
 import type { JournalLimits } from "./limits.ts";
 
 /** The state changes of one write: the new value of each topic; undefined clears the state. */
@@ -9,7 +9,7 @@ export type StateChanges = Map<string, StateEntry | undefined>;
 /** The newest value of each retained topic, in memory and in the store. It outlives its entry. */
 export class StateTable {
   readonly #topics = new Map<string, StateEntry>();
-  /** The topics of each channel, and of {@link NO_CHANNEL}, in the order of their last change. */
+  /** The topics of each channel, and of `NO_CHANNEL`, in the order of their last change. */
   readonly #channels = new Map<string, Map<string, StateEntry>>();
   readonly #maxTopics: number;
   readonly #maxLoadedChars: number;
@@ -77,7 +77,7 @@ export class StateTable {
 
   #add(entry: StateEntry): void {
     this.#topics.set(entry.topic, entry);
-    for (const channel of channelsOf(entry)) {
+    for (const channel of keepingChannels(entry.channels)) {
       const topics = this.#channels.get(channel) ?? new Map<string, StateEntry>();
       this.#channels.set(channel, topics.set(entry.topic, entry));
     }
@@ -85,18 +85,12 @@ export class StateTable {
 
   #remove(entry: StateEntry): void {
     this.#topics.delete(entry.topic);
-    for (const channel of channelsOf(entry)) {
+    for (const channel of keepingChannels(entry.channels)) {
       const topics = this.#channels.get(channel);
       topics?.delete(entry.topic);
       if (topics?.size === 0) this.#channels.delete(channel);
     }
   }
-}
-
-const NO_CHANNELS = [NO_CHANNEL];
-
-function channelsOf({ channels }: StateEntry): readonly string[] {
-  return channels.length === 0 ? NO_CHANNELS : channels;
 }
 
 function stateOf({ position, topic, channels, camera, body, acceptedAt }: Entry): StateEntry {

@@ -1,7 +1,7 @@
 import type { WriteSet } from "../../../../platform/level/write-set.ts";
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
 import type { WaitingAppend } from "../../core/append-queue.ts";
-import { NO_CHANNEL } from "../../core/channels.ts";
+import { keepingChannels } from "../../core/channels.ts";
 import type { JournalView } from "../../core/journal-view.ts";
 import type { StateChanges } from "../../core/state-table.ts";
 import type { Entry, Publication } from "../../journal.ts";
@@ -60,7 +60,7 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
   };
 
   for (const { message, dedupKey } of waiting) {
-    const names = message.channels.length === 0 ? NO_CHANNELS : message.channels;
+    const names = keepingChannels(message.channels);
     if (chunk.size >= MAX_CHUNK_ENTRIES || chunk.chars >= MAX_CHUNK_CHARS) endChunk();
     else if (chunkLogs.length + names.length > MAX_CHUNK_CHANNELS && addsTooMany(names, channels, chunkLogs))
       endChunk();
@@ -101,8 +101,6 @@ function putRetained(position: number, topic: string, publication: Publication, 
   if (publication.payload.byteLength === 0) set.del(retainedKey(topic));
   else set.put(retainedKey(topic), publicationRow(position, topic, publication));
 }
-
-const NO_CHANNELS = [NO_CHANNEL];
 
 function addsTooMany(names: readonly string[], channels: ChannelLogs, chunkLogs: readonly ChannelLog[]): boolean {
   let count = chunkLogs.length;

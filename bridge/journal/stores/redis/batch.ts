@@ -1,6 +1,6 @@
 import type { LoggedPublication } from "../../../../platform/publication-log.ts";
 import type { Fence } from "../../../cluster/cluster.ts";
-import { NO_CHANNEL } from "../../core/channels.ts";
+import { keepingChannels } from "../../core/channels.ts";
 import { loggedPublication } from "../../core/publication-frames.ts";
 import type { Entry, JournalMessage } from "../../journal.ts";
 import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES, MAX_CHUNK_PAYLOAD_BYTES } from "./chunk.ts";
@@ -136,11 +136,11 @@ export class Batch {
     for (let index = start; index < end; index++) {
       const dedupKey = this.messages[index]?.dedupKey;
       if (dedupKey !== undefined && "id" in dedupKey) ids.push(dedupKey.id);
-      const names = messages[index]?.channels ?? [];
+      const names = keepingChannels(messages[index]?.channels ?? []);
       const distance = String.fromCharCode(end - 1 - index);
       // If a message names a channel twice, the channel still gets one entry.
       let count = 0;
-      for (const name of names.length === 0 ? NO_CHANNELS : names) {
+      for (const name of names) {
         const known = distances.get(name);
         if (known?.endsWith(distance)) continue;
         distances.set(name, known === undefined ? distance : known + distance);
@@ -162,8 +162,6 @@ export class Batch {
     for (const [topic, index, first, last] of row.retained) args.push(topic, index + 1, first, last);
   }
 }
-
-const NO_CHANNELS = [NO_CHANNEL];
 
 function chunkStarts(messages: readonly Waiting[]): number[] {
   const starts: number[] = [];
